@@ -1,0 +1,21 @@
+# One way in for people and CI. make alone lists the targets.
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+.DEFAULT_GOAL := help
+.PHONY: help vault test check
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+vault: ## build the Vault server that tests and demo run on, once for all checkouts
+	@internal/vaultserver/build.sh
+
+test: vault ## every test, with the race detector
+	go test -race ./...
+
+check: ## formatting, vet on every platform, staticcheck, modernisations
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	@for target in windows/amd64 darwin/arm64 linux/arm64; do \
+		echo "go vet for $$target"; GOOS=$${target%/*} GOARCH=$${target#*/} go vet ./... || exit 1; done
+	$(STATICCHECK) ./...
+	go fix -diff ./...

@@ -1,0 +1,240 @@
+package auth
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/net/http/httpproxy"
+)
+
+const defaultTimeout = 10 * time.Second
+
+// environment reads variables and collects what is wrong with them, so that an
+// operator sees all of it at once.
+type environment struct {
+	getenv   func(string) string
+	problems []string
+}
+
+func (e *environment) problem(text string) { e.problems = append(e.problems, text) }
+
+// text returns the variable without the white space and BOM that an editor
+// leaves around it. An empty variable is as good as unset.
+func (e *environment) text(name string) string {
+	text, ok := trimmed(e.getenv(name))
+	if !ok {
+		e.problem(name + " holds a control character; set it again without")
+		return ""
+	}
+	return text
+}
+
+// trimmed cuts what stands around a credential, and reports whether nothing
+// unprintable is left inside. A token with a line break in it would break the
+// header it is sent in.
+func trimmed(text string) (string, bool) {
+	text = strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
+	return text, !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func (e *environment) isSet(name string) bool { return e.getenv(name) != "" }
+
+// source is where one credential comes from: a variable's value, or the file
+// that another one names. The zero source is none.
+type source struct {
+	variable string // the one that is set
+	value    string
+	file     string
+}
+
+func (s source) isSet() bool { return s.variable != "" }
+
+// oneOf reads a credential that comes from a variable or from a file.
+func (e *environment) oneOf(variable, fileVariable string) source {
+	switch value, file := e.text(variable), e.text(fileVariable); {
+	case value != "" && file != "":
+		e.problem(variable + " and " + fileVariable + " are both set; unset one")
+	case value != "":
+		return source{variable: variable, value: value}
+	case file != "":
+		return source{variable: fileVariable, file: file}
+	}
+	return source{}
+}
+
+// required is oneOf, and a problem if there is none.
+func (e *environment) required(variable, fileVariable string) source {
+	s := e.oneOf(variable, fileVariable)
+	if !s.isSet() && !e.isSet(variable) && !e.isSet(fileVariable) {
+		e.problem("neither " + variable + " nor " + fileVariable + " is set; set one on the Patch server")
+	}
+	return s
+}
+
+func (e *environment) requiredText(name string) string {
+	if !e.isSet(name) {
+		e.problem(name + " is not set; set it on the Patch server")
+	}
+	return e.text(name)
+}
+
+// mount reads where a login method is mounted.
+func (e *environment) mount(name, otherwise string) string {
+	if name == "" || e.text(name) == "" {
+		return otherwise
+	}
+	mount := strings.TrimSuffix(e.text(name), "/")
+	if !isPlainPath(mount) || contains("auth", mount) {
+		e.problem(name + " is not the path of a login mount; write it without auth/ before it, such as " + otherwise)
+	}
+	return mount
+}
+
+func (e *environment) timeout() time.Duration {
+	text := e.text("VAULT_CLIENT_TIMEOUT")
+	if text == "" {
+		return defaultTimeout
+	}
+	d, err := time.ParseDuration(text)
+	if seconds, plain := strconv.Atoi(text); plain == nil {
+		d, err = time.Duration(min(seconds, 24*60*60))*time.Second, nil
+	}
+	if err != nil || d <= 0 {
+		e.problem("VAULT_CLIENT_TIMEOUT is not a positive duration; write seconds such as 10, or 10s")
+		return defaultTimeout
+	}
+	return d
+}
+
+// rateLimit reads requests a second, and how many may go at once.
+func (e *environment) rateLimit() (perSecond float64, burst int) {
+	text := e.text("VAULT_RATE_LIMIT")
+	if text == "" {
+		return 0, 0
+	}
+	first, second, both := strings.Cut(text, ":")
+	perSecond, err := strconv.ParseFloat(first, 64)
+	burst = max(int(min(perSecond, 1e6)), 1)
+	if both && err == nil {
+		burst, err = strconv.Atoi(second)
+	}
+	if err != nil || !(perSecond > 0 && perSecond < 1e9) || burst <= 0 {
+		e.problem("VAULT_RATE_LIMIT is not a positive rate; write requests a second such as 100, or rate:burst such as 100:20")
+		return 0, 0
+	}
+	return perSecond, burst
+}
+
+func (e *environment) boolean(name string) bool {
+	text := e.text(name)
+	if text == "" {
+		return false
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		e.problem(name + " is not a boolean; write true or false")
+	}
+	return b
+}
+
+// proxy returns the way to Vault: VAULT_PROXY_ADDR for every address, or else
+// the standard variables, which exempt loopback. net/http's own reading of
+// those sees the process environment alone, and only once.
+func (e *environment) proxy() func(*http.Request) (*url.URL, error) {
+	if text := e.text("VAULT_PROXY_ADDR"); text != "" {
+		u, err := url.Parse(text)
+		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+			e.problem("VAULT_PROXY_ADDR is not the URL of a proxy; write it like http://proxy.example:3128")
+			return nil
+		}
+		return http.ProxyURL(u)
+	}
+	either := func(name string) string {
+		if value := e.getenv(name); value != "" {
+			return value
+		}
+		return e.getenv(strings.ToLower(name))
+	}
+	config := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
+	proxy := config.ProxyFunc()
+	return func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
+}
+
+// pins are what the Patch server holds against the UI. Whoever can edit the
+// settings could otherwise have the agent's token sent to a server of theirs.
+type pins struct {
+	address   *url.URL // nil means not pinned
+	namespace string
+	paths     []string // nil means all
+}
+
+func (e *environment) pins() pins {
+	var p pins
+	if text := e.text("VAULT_ADDR"); text != "" {
+		address, reason, fix := parseAddress(text)
+		if reason != "" {
+			e.problem("VAULT_ADDR: " + reason + "; " + fix)
+		}
+		p.address = address
+	}
+	p.namespace = strings.TrimSuffix(e.text("VAULT_NAMESPACE"), "/")
+	if !isNamespace(p.namespace) {
+		e.problem("VAULT_NAMESPACE is not a namespace; write it as Vault shows it, such as team/patch")
+	}
+	if text := e.text("LUUMEN_VAULT_PATHS"); text != "" {
+		p.paths = []string{}
+		for prefix := range strings.SplitSeq(text, ",") {
+			prefix = strings.TrimSuffix(strings.TrimSpace(prefix), "/")
+			if !isPlainPath(prefix) {
+				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes separated by commas, such as secret/luumen,team/kv")
+				continue
+			}
+			p.paths = append(p.paths, prefix)
+		}
+	}
+	return p
+}
+
+// SecretVariables names the variables whose values are secrets, or can hold
+// one, and which the agent should keep from the processes it starts.
+func SecretVariables() []string {
+	return []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_PROXY_ADDR"}
+}
+
+// notRead are variables of vault/api, of Vault's own programs and of similar
+// products that have no effect here, with what to use instead.
+var notRead = map[string]string{
+	"VAULT_AGENT_ADDR":        "the address in the UI's settings",
+	"VAULT_HEADERS":           "",
+	"VAULT_WRAP_TTL":          "",
+	"VAULT_MAX_RETRIES":       "the run's patience",
+	"VAULT_SRV_LOOKUP":        "the address in the UI's settings, with a port",
+	"VAULT_DISABLE_REDIRECTS": "nothing: redirects are never followed",
+	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
+	"VAULT_MFA":               "",
+	"VAULT_ROLE":              "VAULT_KUBERNETES_ROLE, VAULT_JWT_ROLE or VAULT_CERT_ROLE",
+	"VAULT_AUTH_METHOD":       "the login method in the UI's settings",
+	"VAULT_AUTH_ROLE":         "VAULT_KUBERNETES_ROLE or VAULT_JWT_ROLE",
+	"VAULT_AUTH_MOUNT":        "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT",
+	"VAULT_LOGIN_MOUNT_POINT": "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT",
+	"VAULT_APPROLE_ROLE_ID":   "VAULT_ROLE_ID",
+	"VAULT_APPROLE_SECRET_ID": "VAULT_SECRET_ID",
+	"VAULT_K8S_ROLE":          "VAULT_KUBERNETES_ROLE",
+	"VAULT_K8S_MOUNT":         "VAULT_KUBERNETES_MOUNT",
+	"VAULT_K8S_AUTH_MOUNT":    "VAULT_KUBERNETES_MOUNT",
+	"VAULT_K8S_JWT_FILE":      "VAULT_KUBERNETES_JWT_FILE",
+	"VAULT_K8S_TOKEN_PATH":    "VAULT_KUBERNETES_JWT_FILE",
+	"VAULT_JWT":               "VAULT_JWT_FILE",
+}
+
+// isLoopback reports whether traffic to the host stays on this machine.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,78 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+const (
+	maxFile   = 64 << 10 // of one credential
+	maxCAFile = 4 << 20  // of a bundle of certificates
+)
+
+// files reads what variables point to, afresh each time, and notes what others
+// may read.
+type files struct{ warnings []string }
+
+// credential reads the source: its value, or its file as it is now.
+func (f *files) credential(s source) (string, error) {
+	if s.file == "" {
+		return s.value, nil
+	}
+	data, err := f.read(s.variable, s.file, maxFile)
+	if err != nil {
+		return "", err
+	}
+	f.warnIfExposed(s)
+	text, ok := trimmed(string(data))
+	switch {
+	case !ok:
+		return "", badFile(s.variable, s.file, "holds a control character", "write the credential alone into it", nil)
+	case text == "":
+		return "", badFile(s.variable, s.file, "is empty", "write the credential into it", nil)
+	}
+	return text, nil
+}
+
+// read returns the content of a regular file (links are followed), so that no
+// FIFO or device blocks a run.
+func (f *files) read(variable, name string, most int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, badFile(variable, name, "does not exist", "create it, or set "+variable+" to the right one", nil)
+	case err != nil:
+		return nil, badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+	case !info.Mode().IsRegular():
+		return nil, badFile(variable, name, "is not a regular file", "name one", nil)
+	case info.Size() > most:
+		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one", nil)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+	}
+	return data, nil
+}
+
+// warnIfExposed notes a credential that every user of the machine may read.
+func (f *files) warnIfExposed(s source) {
+	// The kubelet writes the pod's own token so, and nobody can change it.
+	if runtime.GOOS == "windows" || s.file == podTokenFile {
+		return
+	}
+	if info, err := os.Stat(s.file); err == nil && info.Mode().Perm()&0o004 != 0 {
+		f.warnings = append(f.warnings, fmt.Sprintf("%s: every user of this machine may read %s; chmod o-r it", s.variable, s.file))
+	}
+}
+
+func badFile(variable, name, reason, do string, cause error) *fault.Error {
+	f := fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", variable, name, reason), do)
+	f.Cause = cause
+	return f
+}

@@ -1,0 +1,211 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Settings are what a person enters in the UI. The zero Settings mean that
+// Vault is not configured. They decode from JSON without ever failing what is
+// around them: a member of a wrong type is kept as a fault, an unknown member
+// is ignored.
+type Settings struct {
+	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
+	Address    string   `json:"address,omitempty"`     // http or https; a path is kept as a prefix
+	KVVersion  string   `json:"kv_version,omitempty"`  // "v1" or "v2"; empty means v2. A mount's own version wins where Vault tells it
+	AuthMethod string   `json:"auth_method,omitempty"` // token, approle, kubernetes, jwt, cert, or one handed in; empty means token
+	Namespace  string   `json:"namespace,omitempty"`   // empty means the one pinned on the Patch server, or none
+	Mounts     []string `json:"mounts,omitempty"`      // such as team/kv, for where Vault's own list of mounts is blocked
+
+	faults []Fault // of decoding
+}
+
+// Fault is one thing that is wrong with the settings. It never holds what was
+// entered.
+type Fault struct {
+	Setting string `json:"setting"`
+	Reason  string `json:"reason"`
+	Fix     string `json:"fix"`
+}
+
+func (f Fault) Error() string { return f.Setting + ": " + f.Reason + "; " + f.Fix }
+
+// Configured reports whether Vault is to be used: it is neither disabled nor
+// without an address. Settings with faults can be configured.
+func (s Settings) Configured() bool {
+	if s.Enabled != nil {
+		return *s.Enabled
+	}
+	return s.Address != "" || len(s.faults) > 0
+}
+
+// Faults returns all that is wrong with the settings, without the network.
+// Methods names the login methods that the agent hands in besides the five.
+func (s Settings) Faults(methods ...string) []Fault {
+	faults := slices.Clone(s.faults)
+	add := func(setting, reason, fix string) {
+		if !slices.ContainsFunc(faults, func(f Fault) bool { return f.Setting == setting }) {
+			faults = append(faults, Fault{setting, reason, fix})
+		}
+	}
+	if s.Address == "" {
+		if s.Enabled != nil && *s.Enabled {
+			add("address", "missing, while Vault is enabled", "enter it, such as https://vault.example:8200, or disable Vault")
+		}
+	} else if _, reason, fix := parseAddress(s.Address); reason != "" {
+		add("address", reason, fix)
+	}
+	if _, ok := kvVersions[s.KVVersion]; !ok {
+		add("kv_version", "unknown", `choose "v1" or "v2"`)
+	}
+	if s.AuthMethod != "" && methodNamed(s.AuthMethod) == nil && !slices.Contains(methods, s.AuthMethod) {
+		known := append(methodNames(), methods...)
+		slices.Sort(known)
+		add("auth_method", "unknown", "choose one of "+strings.Join(known, ", "))
+	}
+	if !isNamespace(s.Namespace) {
+		add("namespace", "not a namespace", "write it as Vault shows it, such as team/patch")
+	}
+	for i, mount := range s.Mounts {
+		if !isMount(mount) {
+			add("mounts", "entry "+strconv.Itoa(i+1)+" is not the path of a KV mount", "write it as Vault shows it, such as team/kv")
+		}
+	}
+	return faults
+}
+
+// UnmarshalJSON never returns an error: see Faults.
+func (s *Settings) UnmarshalJSON(data []byte) error {
+	*s = Settings{}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		s.faults = []Fault{{"vault", "not an object", "send the settings as a JSON object"}}
+		return nil
+	}
+	for name, target := range map[string]struct {
+		value any
+		fix   string
+	}{
+		"enabled":     {&s.Enabled, "send true or false"},
+		"address":     {&s.Address, "send a string"},
+		"kv_version":  {&s.KVVersion, `send "v1" or "v2"`},
+		"auth_method": {&s.AuthMethod, "send a string"},
+		"namespace":   {&s.Namespace, "send a string"},
+		"mounts":      {&s.Mounts, "send a list of strings"},
+	} {
+		raw, ok := members[name]
+		if !ok || bytes.Equal(raw, []byte("null")) {
+			continue
+		}
+		if json.Unmarshal(raw, target.value) != nil {
+			s.faults = append(s.faults, Fault{name, "of the wrong type", target.fix})
+		}
+	}
+	slices.SortFunc(s.faults, func(a, b Fault) int { return strings.Compare(a.Setting, b.Setting) })
+	return nil
+}
+
+// kvVersions are the versions by their names in the settings.
+var kvVersions = map[string]int{"": 2, "v1": 1, "v2": 2}
+
+// parseAddress returns the address of a Vault, or what is wrong with it.
+func parseAddress(text string) (address *url.URL, reason, fix string) {
+	const example = "write it like https://vault.example:8200"
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+		return nil, "not a URL", example
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, "neither https:// nor http://", example
+	case u.Hostname() == "":
+		return nil, "no host name", example
+	case u.User != nil:
+		return nil, "holds a user or a password", "leave them out: credentials come from the agent's environment"
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return nil, "holds a ? or a #", example
+	case u.Port() == "" && strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
+		return nil, "not a port", example
+	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
+		return nil, "ends in /v1", "leave /v1 out: it is added to every request"
+	case strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
+		return nil, "not a plain path after the host", example
+	}
+	return u, "", ""
+}
+
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
+// sameServer reports whether two addresses lead to the same Vault: by scheme,
+// host in lower case, effective port, and path without its trailing slash.
+func sameServer(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
+		effectivePort(a) == effectivePort(b) &&
+		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
+}
+
+func effectivePort(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// isNamespace accepts a namespace with or without its trailing slash; it is
+// sent in a header.
+func isNamespace(text string) bool {
+	return text == "" || isPlainPath(text) && !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
+}
+
+// isMount accepts the path of a mount with or without its trailing slash.
+func isMount(text string) bool {
+	first, _, _ := strings.Cut(text, "/")
+	return isPlainPath(text) && !slices.Contains([]string{"auth", "sys", "identity", "cubbyhole"}, strings.ToLower(first))
+}
+
+func isPlainPath(text string) bool {
+	for segment := range strings.SplitSeq(strings.TrimSuffix(text, "/"), "/") {
+		if segment == "" || segment == "." || segment == ".." || strings.TrimSpace(segment) != segment {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// contains reports whether path is the prefix or lies below it, by whole
+// segments.
+func contains(prefix, path string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
+
+// String prints the settings, none of which is a secret.
+func (s Settings) String() string {
+	enabled := "default"
+	if s.Enabled != nil {
+		enabled = strconv.FormatBool(*s.Enabled)
+	}
+	return fmt.Sprintf("enabled %s, address %q, kv_version %q, auth_method %q, namespace %q, mounts %q",
+		enabled, redactedAddress(s.Address), s.KVVersion, s.AuthMethod, s.Namespace, s.Mounts)
+}
+
+// redactedAddress hides the user info that somebody may have put in.
+func redactedAddress(text string) string {
+	if strings.Contains(text, "@") {
+		return "[masked]"
+	}
+	return text
+}
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,202 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/client"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/ref"
+)
+
+const (
+	soon        = 7 * 24 * time.Hour // a given token with less to live is worth a warning
+	lastMoments = 2 * time.Second    // for a login cut off by cancelling, and for a revocation
+)
+
+// Token is what is known of the run's token; never the token itself.
+type Token struct {
+	Given     bool      // by VAULT_TOKEN or VAULT_TOKEN_FILE; else logged in
+	Batch     bool      // cannot be revoked or renewed
+	Known     bool      // Vault told the rest; it may refuse to
+	Expires   time.Time // zero means never
+	UsesLeft  int       // 0 means any number
+	Renewable bool
+	Policies  []string
+}
+
+// token is a token with what it takes to send it.
+type token struct {
+	secret ref.Secret
+	header http.Header // of reads
+	own    http.Header // of requests about the token itself, in its own namespace
+	given  bool
+	keep   bool // not to be revoked
+	seen   bool // has looked at itself
+	facts  Token
+}
+
+func (t *token) isSpent(now time.Time) bool {
+	return !t.facts.Expires.IsZero() && now.After(t.facts.Expires) || t.facts.UsesLeft > 0
+}
+
+// open gets the run's first token, and looks at it if it was given.
+func (s *Session) open(ctx context.Context) error {
+	t, err := s.obtain(ctx)
+	if err != nil || !t.given {
+		return err
+	}
+	return s.examine(ctx, t)
+}
+
+// obtain gets a token and makes it the session's.
+func (s *Session) obtain(ctx context.Context) (*token, error) {
+	var f files
+	defer func() {
+		for _, warning := range f.warnings {
+			s.warn(warning)
+		}
+	}()
+	if s.plan.name == tokenMethod && s.plan.handedIn == nil {
+		secret, err := f.credential(s.plan.token)
+		if err != nil {
+			return nil, err
+		}
+		t := s.newToken(secret, "")
+		t.given, t.keep, t.facts.Given = true, true, true
+		s.setToken(t)
+		return t, nil
+	}
+	return s.logIn(ctx, &f)
+}
+
+func (s *Session) newToken(secret, index string) *token {
+	t := &token{
+		secret: ref.NewSecret(secret),
+		header: s.client.Header(secret, s.plan.namespace),
+		own:    s.client.Header(secret, s.plan.loginNamespace),
+	}
+	if index != "" {
+		// A performance standby must have heard of the token before it is used.
+		t.header["X-Vault-Index"] = []string{index}
+		t.own["X-Vault-Index"] = []string{index}
+	}
+	return t
+}
+
+func (s *Session) setToken(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = t
+}
+
+// look asks Vault about the token.
+func (s *Session) look(ctx context.Context, t *token) (*Answer, error) {
+	return s.send(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Secrets: []string{t.secret.Reveal()}})
+}
+
+// examine looks at a given token once, warns of its end, and renews it.
+func (s *Session) examine(ctx context.Context, t *token) error {
+	answer, err := s.look(ctx, t)
+	if err != nil {
+		return err
+	}
+	switch answer.Refusal() {
+	case client.DeadToken:
+		s.login.Lock()
+		defer s.login.Unlock()
+		return s.replace(ctx, t)
+	case client.BySource:
+		return s.sourceRefused(answer)
+	}
+	var data struct {
+		TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
+		CreationTTL int64     `json:"creation_ttl"` // seconds
+		Period      int64     `json:"period"`       // seconds
+		Expires     time.Time `json:"expire_time"`
+		UsesLeft    int       `json:"num_uses"`
+		Renewable   bool      `json:"renewable"`
+		Type        string    `json:"type"`
+		Policies    []string  `json:"policies"`
+	}
+	if !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
+		s.warn("the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self")
+		return nil
+	}
+	t.seen = true
+	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
+		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
+	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
+		facts.Expires = s.renew(ctx, t, facts.Expires)
+	}
+	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < soon {
+		s.warn(fmt.Sprintf("the given token expires at %s, in %s; have it replaced", stamp(facts.Expires), fault.Duration(left)))
+	}
+	s.mu.Lock()
+	t.facts = facts
+	s.mu.Unlock()
+	return nil
+}
+
+// renew returns when the token expires now.
+func (s *Session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
+	answer, err := s.send(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}})
+	if err != nil || !answer.Ok() || answer.Auth == nil {
+		s.warn("the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires))
+		return expires
+	}
+	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second)
+}
+
+// revoke ends the token that the run logged in, within a time of its own: the
+// caller may have cancelled long since.
+func (s *Session) revoke(ctx context.Context) {
+	t := s.current()
+	if t == nil || t.keep {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
+	defer cancel()
+	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}
+	var answer *Answer
+	once := func(ctx context.Context, limit time.Duration) (f *fault.Error) {
+		answer, f = s.client.Send(ctx, r, limit)
+		return f
+	}
+	var err error
+	if s.patience.Over() != nil { // Vault is gone: ask once, wait for nothing
+		if f := once(ctx, lastMoments); f != nil {
+			err = f
+		}
+	} else {
+		err = patience.New(lastMoments, 0, 0).Do(ctx, once)
+	}
+	if err == nil && (answer.Ok() || answer.Refusal() == client.DeadToken) {
+		return
+	}
+	reason := "vault did not answer"
+	if err == nil {
+		reason = "vault answered: " + answer.Words()
+	}
+	until := "until it expires"
+	if !t.facts.Expires.IsZero() {
+		until = "until " + stamp(t.facts.Expires)
+	}
+	s.warn(fmt.Sprintf("the run's token could not be revoked (%s) and lives %s; grant update on auth/token/revoke-self, or give the role a short token_ttl", reason, until))
+}
+
+// Token is what is known of the run's token so far.
+func (s *Session) Token() Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		return Token{}
+	}
+	return s.token.facts
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

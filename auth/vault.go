@@ -1,0 +1,272 @@
+// Package auth connects the agent to Vault: with the settings of the UI, and
+// with the credentials and pins of the agent's own environment.
+//
+//	vault := auth.New(config.Vault, auth.Options{}) // no I/O
+//	for _, fault := range config.Vault.Faults() {   // what the UI shows beside the settings
+//		fmt.Println(fault)
+//	}
+//
+// No secret comes from the UI, and nothing is kept between runs: each reads
+// variables and files again, logs in, and revokes the token that it logged in.
+// Start with [New] and hand the Vault to package resolver.
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/client"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// version goes into the User-Agent of every request, and so into Vault's audit
+// log.
+const version = "1.0.0"
+
+// Options are what the agent can replace. The zero Options are the default.
+type Options struct {
+	// Getenv reads the environment; nil means the process's own. A variable of
+	// a process never changes; files are read at each run.
+	Getenv func(name string) string
+
+	// Methods are further login methods by the name that the settings use, such
+	// as those of vault/api's packages for AWS or LDAP. Their requests go over
+	// the run's own connections, without redirects. They need an api.Client, so
+	// for them alone a malformed variable that vault/api reads is an error.
+	Methods map[string]api.AuthMethod
+}
+
+// Vault is one Vault server as the settings and the environment describe it.
+// It holds no connection and can serve several runs at once.
+type Vault struct {
+	settings Settings
+	options  Options
+}
+
+// New describes a Vault. It does no I/O and never fails: what is wrong shows
+// where Vault is needed.
+func New(settings Settings, options Options) *Vault {
+	if options.Getenv == nil {
+		options.Getenv = os.Getenv
+	}
+	return &Vault{settings, options}
+}
+
+// Validate checks settings, environment and pins as far as that goes without
+// reading a file or asking Vault. The error is of kind not_configured,
+// settings, environment or pinned.
+func (v *Vault) Validate() error {
+	_, err := v.plan()
+	return err
+}
+
+// PathPins returns the function that holds a path against the Patch server's
+// LUUMEN_VAULT_PATHS. Its error is of kind pinned.
+func (v *Vault) PathPins() (permits func(path string) error) {
+	e := environment{getenv: v.options.Getenv}
+	p := e.pins()
+	if len(e.problems) > 0 {
+		p.paths = nil // the environment is at fault, and nothing will be sent
+	}
+	return p.permit
+}
+
+func (p pins) permit(path string) error {
+	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
+		return nil
+	}
+	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
+	f.Fix = "name a secret below one of the paths that the Patch server allows"
+	return f
+}
+
+// RunOptions shape one use of Vault. The zero RunOptions are the default.
+type RunOptions struct {
+	Patience    time.Duration // without any answer of Vault; 0 means 60 s
+	Connections int           // at most; 0 means 16
+	RunID       string        // printed into Vault's audit log; empty means a random one
+}
+
+func (o RunOptions) withDefaults() RunOptions {
+	if o.Patience <= 0 {
+		o.Patience = 60 * time.Second
+	}
+	if o.Connections <= 0 {
+		o.Connections = 16
+	}
+	if o.RunID == "" {
+		o.RunID = rand.Text()[:12]
+	}
+	o.RunID = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return -1 // it becomes part of a header
+		}
+		return r
+	}, o.RunID)
+	return o
+}
+
+// Do logs in, calls use, and revokes the token that it logged in, on every way
+// out. The summary is complete whether or not there is an error; the error is
+// use's own, ctx's, or one of the kinds that concern a whole run.
+func (v *Vault) Do(ctx context.Context, options RunOptions, use func(context.Context, *Session) error) (summary Summary, err error) {
+	p, err := v.plan()
+	if err != nil {
+		return Summary{}, err
+	}
+	s, err := p.session(options.withDefaults())
+	if err != nil {
+		return Summary{Warnings: p.warnings}, err
+	}
+	defer func() { summary = s.summary() }()
+	defer s.client.Close()
+	defer s.revoke(ctx)
+	if err := s.open(ctx); err != nil {
+		return summary, err
+	}
+	return summary, use(ctx, s)
+}
+
+// plan is what a run will do, before any file is read and any request sent.
+type plan struct {
+	address        *url.URL
+	loginNamespace string // the pinned one, where there is a pin
+	namespace      string // of the reads
+	kvVersion      int
+	mounts         []string
+	pins           pins
+
+	method   *method
+	handedIn api.AuthMethod // instead of method
+	name     string         // of either
+	mount    string
+	token    source // for the method token
+	body     body   // for the others
+
+	trust     trust
+	proxy     func(*http.Request) (*url.URL, error)
+	timeout   time.Duration
+	perSecond float64
+	burst     int
+	warnings  []string
+}
+
+func (v *Vault) plan() (*plan, error) {
+	s := v.settings
+	if !s.Configured() {
+		return nil, fault.New(fault.NotConfigured, "vault is not configured", "set it up in the UI, or enter the credential itself")
+	}
+	if faults := s.Faults(sortedNames(v.options.Methods)...); len(faults) > 0 {
+		texts := make([]string, len(faults))
+		for i, f := range faults {
+			texts[i] = f.Error()
+		}
+		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, ". "), "")
+		f.Fix = strings.Join(texts, ". ")
+		return nil, f
+	}
+	e := &environment{getenv: v.options.Getenv}
+	p := &plan{
+		namespace: strings.TrimSuffix(s.Namespace, "/"),
+		kvVersion: kvVersions[s.KVVersion],
+		trust:     e.trust(),
+		proxy:     e.proxy(),
+		timeout:   e.timeout(),
+		pins:      e.pins(),
+	}
+	p.address, _, _ = parseAddress(s.Address)
+	p.perSecond, p.burst = e.rateLimit()
+	for _, mount := range s.Mounts {
+		p.mounts = append(p.mounts, strings.TrimSuffix(mount, "/"))
+	}
+	p.chooseMethod(s.AuthMethod, v.options.Methods, e)
+	if len(e.problems) > 0 {
+		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "")
+	}
+	if err := p.pin(); err != nil {
+		return nil, err
+	}
+	if p.trust.skipVerify {
+		p.warnings = append(p.warnings, "VAULT_SKIP_VERIFY is set: anybody in between can read the token and every secret; set VAULT_CACERT instead")
+	}
+	if p.address.Scheme == "http" && !isLoopback(p.address.Hostname()) {
+		p.warnings = append(p.warnings, "the address begins with http: anybody in between can read the token and every secret; use https")
+	}
+	return p, nil
+}
+
+func (p *plan) chooseMethod(name string, handedIn map[string]api.AuthMethod, e *environment) {
+	if m, ok := handedIn[name]; ok {
+		p.handedIn, p.name = m, name
+		return
+	}
+	p.method = methodNamed(name)
+	p.name = p.method.name
+	p.mount = e.mount(p.method.mountVar, p.method.defaultMount)
+	if p.name == tokenMethod {
+		p.token = e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
+		return
+	}
+	p.body = p.method.prepare(e)
+}
+
+// pin holds the settings against the pins of the Patch server.
+func (p *plan) pin() error {
+	if p.pins.address != nil && !sameServer(p.pins.address, p.address) {
+		return &fault.Error{
+			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
+			Detail: client.New(client.Config{Address: p.address}).Address() + " against " + client.New(client.Config{Address: p.pins.address}).Address(),
+			Do:     "correct the one or the other",
+			Fix:    "enter the address that the Patch server is pinned to, or have the pin changed there",
+		}
+	}
+	p.loginNamespace = p.namespace
+	if p.pins.namespace == "" {
+		return nil
+	}
+	p.loginNamespace = p.pins.namespace
+	if p.namespace == "" {
+		p.namespace = p.pins.namespace
+	}
+	if !contains(p.pins.namespace, p.namespace) {
+		return &fault.Error{
+			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
+			Detail: p.namespace + " against " + p.pins.namespace,
+			Do:     "correct the one or the other",
+			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
+		}
+	}
+	return nil
+}
+
+// session makes what the run works with. It reads the TLS files.
+func (p *plan) session(options RunOptions) (*Session, error) {
+	var f files
+	tlsConfig, err := p.trust.config(&f)
+	p.warnings = append(p.warnings, f.warnings...)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{
+		plan: p,
+		client: client.New(client.Config{
+			Address:     p.address,
+			TLS:         tlsConfig,
+			Proxy:       p.proxy,
+			Connections: options.Connections,
+			Timeout:     p.timeout,
+			UserAgent:   "luumen-patch-vault/" + version + " run/" + options.RunID,
+		}),
+		patience: patience.New(options.Patience, p.perSecond, p.burst),
+		warnings: p.warnings,
+	}, nil
+}

@@ -1,0 +1,108 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Broken is the fault of a request whose answer did not arrive whole. Only
+// causes of known types are kept: net/http puts what a wrong server sent into
+// the texts of others.
+func (c *Client) Broken(err error, limit time.Duration) *fault.Error {
+	if f := c.untrusted(err); f != nil {
+		return f
+	}
+	f := &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Retry: fault.Later}
+	operation, isOperation := errors.AsType[*net.OpError](err)
+	f.Unsent = isOperation && (operation.Op == "dial" || operation.Op == "proxyconnect")
+	if isOperation {
+		f.Cause = operation
+	}
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	var detail string
+	switch {
+	case isDNS:
+		detail, f.Unsent = "no address for "+dns.Name+": "+fault.Words(dns.Err), true
+		f.Do = "check the name in the address, and the Patch server's DNS"
+	case isTimeout(err):
+		detail = "no answer within " + fault.Duration(limit)
+		if f.Cause == nil {
+			f.Cause = context.DeadlineExceeded
+		}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		detail = "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		detail = "connection reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
+	case isOperation:
+		detail = fault.Words(operation.Err.Error())
+	case strings.Contains(err.Error(), "server closed"):
+		detail, f.Cause = "connection closed", io.EOF
+	default:
+		return fault.New(fault.BadResponse, "the server at "+c.Address()+" does not speak HTTP/1.1 as Vault does", "check the address, and the proxy or balancer before Vault")
+	}
+	at := c.Address()
+	if isOperation && operation.Op == "proxyconnect" {
+		at = "the proxy before " + at
+	}
+	f.Detail = detail + " at " + at
+	return f
+}
+
+func isTimeout(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout() || errors.Is(err, context.DeadlineExceeded)
+}
+
+// untrusted is the fault of a failed TLS handshake; nil if there was none.
+func (c *Client) untrusted(err error) *fault.Error {
+	f := &fault.Error{Kind: fault.TLS, Unsent: true}
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		f.Cause = certificate
+		f.Detail = "at " + c.Address()
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		f.What = "vault's certificate is expired or not valid yet"
+		f.Do = "renew it, or set the clock of the Patch server"
+		f.Detail += ", valid from " + stamp(invalid.Cert.NotBefore) + " to " + stamp(invalid.Cert.NotAfter) + ", it is " + stamp(time.Now()) + " here"
+		return f
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		f.What = "vault's certificate is for another host name"
+		f.Do = "write the name of the certificate in the address, or in VAULT_TLS_SERVER_NAME on the Patch server"
+		return f
+	}
+	if f.Cause != nil {
+		f.What = "vault's certificate is not trusted"
+		f.Do = "name the CA that signed it in VAULT_CACERT on the Patch server"
+		return f
+	}
+	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		f.What, f.Do = "the server at "+c.Address()+" does not speak TLS", "check the port in the address"
+		if string(record.RecordHeader[:]) == "HTTP/" {
+			f.What, f.Do = "the server at "+c.Address()+" expects http, not https", "have Vault listen with TLS, or write http in the address"
+		}
+		return f
+	}
+	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "remote error" {
+		f.Cause = operation
+		f.Unsent = false // in TLS 1.3 the server refuses after the request was sent
+		f.What = "vault refused the TLS connection"
+		f.Detail = fault.Words(operation.Err.Error()) + " at " + c.Address()
+		f.Do = "name a client certificate that Vault accepts in VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server"
+		return f
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

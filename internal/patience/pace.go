@@ -1,0 +1,79 @@
+package patience
+
+import (
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	slowest       = 1.0                    // requests a second, however often Vault refuses
+	oneCut        = time.Second            // refusals within it count once: they were under way together
+	shortestPause = 100 * time.Millisecond // whatever Retry-After says
+)
+
+// pace holds back requests: by the operator's limit, and by as much as Vault
+// asks for with 429. It is guarded by Patience.mu.
+type pace struct {
+	limiter *rate.Limiter // nil while there is no limit
+	most    rate.Limit    // the operator's limit
+	ceiling rate.Limit    // where Vault refused last
+	until   time.Time     // no request before, by Retry-After
+	started time.Time     // of the first request
+	cut     time.Time     // when the rate was halved last
+	raised  time.Time     // when it was last raised
+}
+
+func newPace(perSecond float64, burst int) pace {
+	if perSecond <= 0 {
+		return pace{most: rate.Inf}
+	}
+	limit := rate.Limit(perSecond)
+	return pace{most: limit, limiter: rate.NewLimiter(limit, max(burst, 1))}
+}
+
+// reserve returns when one more request may be sent.
+func (p *pace) reserve() time.Time {
+	if p.started.IsZero() {
+		p.started = time.Now()
+	}
+	if p.limiter == nil {
+		return time.Time{}
+	}
+	now := time.Now()
+	return now.Add(p.limiter.ReserveN(now, 1).DelayFrom(now))
+}
+
+// slow halves the rate after a refusal. answers is how many requests Vault has
+// answered so far.
+func (p *pace) slow(now time.Time, retryAfter, rest time.Duration, answers int) {
+	if retryAfter > 0 {
+		p.until = later(p.until, now.Add(min(max(retryAfter, shortestPause), rest)))
+	}
+	if now.Sub(p.cut) < oneCut {
+		return
+	}
+	if p.limiter == nil {
+		elapsed := max(now.Sub(p.started), time.Millisecond)
+		p.limiter = rate.NewLimiter(rate.Limit(float64(answers)/elapsed.Seconds()), 1)
+	}
+	p.ceiling = max(p.limiter.Limit(), slowest)
+	p.limiter.SetLimitAt(now, max(p.ceiling/2, slowest))
+	p.cut, p.raised = now, now
+}
+
+// quicken raises a reduced rate after an answer: quickly to nine tenths of
+// where Vault refused, then by two hundredths of it a second.
+func (p *pace) quicken(now time.Time) {
+	if p.ceiling == 0 {
+		return
+	}
+	limit := p.limiter.Limit()
+	slope := p.ceiling / 50
+	if limit < p.ceiling*9/10 {
+		slope = p.ceiling / 5
+	}
+	limit = min(limit+slope*rate.Limit(now.Sub(p.raised).Seconds()), p.most)
+	p.limiter.SetLimitAt(now, limit)
+	p.raised = now
+}

@@ -1,0 +1,123 @@
+package vaulttest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Request is one request as Vault's audit file tells it. Vault writes it before
+// it answers, so a client that has its answer finds it there. Never in the file:
+// sys/health, sys/seal-status, sys/init, sys/leader, requests to a sealed server
+// and those that a rate limit refused.
+type Request struct {
+	ID         string
+	Time       time.Time
+	Operation  string         // read, update, list, delete, …
+	Path       string         // without /v1/; a query is in Data
+	Data       map[string]any // the body or the query; values are hashed, see Config.RawAudit
+	Namespace  string         // its path; "" is the root
+	UserAgent  string
+	RemoteAddr string // without the port
+	Accessor   string // of the token sent, if it is alive and has one
+	Error      string // why Vault refused; "" also for a plain 404
+}
+
+// Requests returns the requests whose User-Agent contains the text, in the order
+// in which they came in; all for "". Those of this package's own helpers have the
+// User-Agent "vaulttest".
+func (s *Server) Requests(userAgentPart string) ([]Request, error) {
+	if s.AuditFile == "" {
+		return nil, errors.New("the server was started without an audit file")
+	}
+	text, err := os.ReadFile(s.AuditFile)
+	if err != nil {
+		return nil, err
+	}
+	text = text[:bytes.LastIndexByte(text, '\n')+1] // the last may be half written
+	quoted, err := json.Marshal(userAgentPart)
+	if err != nil {
+		return nil, err
+	}
+	part := quoted[1 : len(quoted)-1]
+
+	var requests []Request
+	places := make(map[string]int)
+	for entry := range bytes.Lines(text) {
+		// Most lines of a shared server are another test's; decoding is what costs.
+		if !bytes.Contains(entry, part) {
+			continue
+		}
+		var line auditLine
+		if err := json.Unmarshal(entry, &line); err != nil {
+			return nil, fmt.Errorf("audit file: %w", err)
+		}
+		if line.Type == "response" {
+			if i, ok := places[line.Request.ID]; ok {
+				requests[i].Error = line.Error
+			}
+			continue
+		}
+		request := line.request()
+		if strings.Contains(request.UserAgent, userAgentPart) {
+			places[request.ID] = len(requests)
+			requests = append(requests, request)
+		}
+	}
+	return requests, nil
+}
+
+type auditLine struct {
+	Type  string
+	Time  time.Time
+	Error string
+	Auth  struct {
+		Accessor string
+	}
+	Request struct {
+		ID            string
+		Operation     string
+		Path          string
+		Data          map[string]any
+		Namespace     struct{ Path string }
+		RemoteAddress string              `json:"remote_address"`
+		Headers       map[string][]string // names in lower case
+	}
+}
+
+func (l auditLine) request() Request {
+	r := l.Request
+	return Request{
+		ID:         r.ID,
+		Time:       l.Time,
+		Operation:  r.Operation,
+		Path:       r.Path,
+		Data:       r.Data,
+		Namespace:  r.Namespace.Path,
+		UserAgent:  strings.Join(r.Headers["user-agent"], " "),
+		RemoteAddr: r.RemoteAddress,
+		Accessor:   l.Auth.Accessor,
+		Error:      l.Error,
+	}
+}
+
+func (s *Server) enableAudit() error {
+	if s.AuditFile == "" {
+		return nil
+	}
+	_, err := s.call(context.Background(), "PUT", "sys/audit/file", map[string]any{
+		"type": "file",
+		"options": map[string]string{
+			"file_path":     s.AuditFile,
+			"log_raw":       strconv.FormatBool(s.config.RawAudit),
+			"hmac_accessor": "false", // an accessor opens nothing, and joins requests
+		},
+	})
+	return err
+}

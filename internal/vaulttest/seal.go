@@ -1,0 +1,49 @@
+package vaulttest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"regexp"
+)
+
+// Seal seals the server. Of a cluster, only the leader can be sealed.
+func (s *Server) Seal() error {
+	_, err := s.call(context.Background(), "PUT", "sys/seal", nil)
+	return err
+}
+
+// Unseal unseals a sealed server and returns at once: it then takes a moment until
+// it serves; see also Cluster.WaitHealthy.
+func (s *Server) Unseal() error {
+	key, err := s.unsealKey()
+	if err != nil {
+		return err
+	}
+	_, err = s.call(context.Background(), "PUT", "sys/unseal", map[string]any{"key": key})
+	return err
+}
+
+// StepDown makes the leader of a cluster give up leading; it may be elected anew.
+func (s *Server) StepDown() error {
+	_, err := s.call(context.Background(), "PUT", "sys/step-down", nil)
+	return err
+}
+
+var printedKey = regexp.MustCompile(`(?m)^Unseal Key: (\S+)$`)
+
+// unsealKey returns the cluster's key, or that which a dev-mode server printed.
+func (s *Server) unsealKey() (string, error) {
+	if s.cluster != nil {
+		return s.cluster.key, nil
+	}
+	text, err := os.ReadFile(s.log)
+	if err != nil {
+		return "", err
+	}
+	found := printedKey.FindAllSubmatch(text, -1)
+	if found == nil {
+		return "", errors.New("vault printed no unseal key")
+	}
+	return string(found[len(found)-1][1]), nil // of the last start
+}

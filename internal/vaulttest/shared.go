@@ -1,0 +1,87 @@
+package vaulttest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Main runs a package's tests, stops the shared servers, and returns the code
+// to exit with. It is to be called by the package's TestMain.
+func Main(m *testing.M) int {
+	defer StopShared()
+	return m.Run()
+}
+
+// StopShared stops the servers of [Shared] and [SharedTLS]; a TestMain that does
+// more than [Main] calls it when the tests have run.
+func StopShared() {
+	plain.stop()
+	withTLS.stop()
+}
+
+// Shared returns the plain dev-mode server that all tests of a package share,
+// started by the first to ask. Every helper makes objects with random names, so
+// that tests can run in parallel on it; a test that changes the server as a whole
+// (quotas, sealing, stopping) uses [New]. Where there is no Vault to start, the
+// test fails, or is skipped under -short.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	return plain.start(t, Config{})
+}
+
+// SharedTLS is [Shared] with TLS: another server.
+func SharedTLS(t testing.TB) *Server {
+	t.Helper()
+	return withTLS.start(t, Config{TLS: true})
+}
+
+// New starts a dev-mode server for one test and stops it when the test ends.
+func New(t testing.TB, config Config) *Server {
+	t.Helper()
+	s, err := Start(config)
+	check(t, err)
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// NewCluster starts a cluster for one test and stops it when the test ends.
+func NewCluster(t testing.TB, config Config) *Cluster {
+	t.Helper()
+	c, err := StartCluster(config)
+	check(t, err)
+	t.Cleanup(c.Stop)
+	return c
+}
+
+var plain, withTLS shared
+
+type shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+func (s *shared) start(t testing.TB, config Config) *Server {
+	t.Helper()
+	s.once.Do(func() { s.server, s.err = Start(config) })
+	check(t, s.err)
+	return s.server
+}
+
+func (s *shared) stop() {
+	s.once.Do(func() { s.err = errors.New("the shared servers were stopped") })
+	if s.server != nil {
+		s.server.Stop()
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, ErrNotFound) && testing.Short() {
+		t.Skip("needs a Vault; left out by -short")
+	}
+	require.NoError(t, err)
+}

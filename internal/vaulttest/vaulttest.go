@@ -1,0 +1,240 @@
+// Package vaulttest starts real Vault servers for tests and the demo: dev-mode
+// ones in a third of a second, and three-node clusters.
+//
+//	func TestMain(m *testing.M) { os.Exit(vaulttest.Main(m)) }
+//
+//	func TestRead(t *testing.T) {
+//		vault := vaulttest.Shared(t) // one server for all tests of the package
+//		kv := vault.KV(t, 2)         // a mount of this test's own
+//		vault.Put(t, kv, "app/db", map[string]any{"password": "s3cret"})
+//		token := vault.ReaderToken(t, kv+"/data/app/db")
+//
+//		readIt(vault.Address, token, "my-run-id") // the code under test
+//
+//		requests := vault.RequestsBy(t, "my-run-id") // what Vault was asked
+//		assert.Len(t, requests, 1)
+//	}
+//
+// The servers are programs of their own (see [Find] for which), listen on
+// loopback only, see nothing of the environment, and die with the process that
+// started them, however that one ends. It runs on Unix; elsewhere it compiles.
+//
+// [Start] is the place to begin where no test is at hand, [New] and [Shared]
+// where one is, [StartCluster] for failover.
+package vaulttest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Config says what a server should be like. Its zero value is a plain dev-mode
+// server.
+type Config struct {
+	// TLS makes the server speak https, with a certificate for localhost and
+	// 127.0.0.1 from an authority made for it alone; see Server.CAFile.
+	TLS bool
+	// RawAudit writes the audit file in clear, so that Request.Data holds
+	// what was really sent. False hashes all values but versions and accessors.
+	RawAudit bool
+	// NoAudit leaves the audit file out, for measuring. Requests then errs.
+	NoAudit bool
+}
+
+// Server is one Vault server. Its exported fields are for reading only.
+type Server struct {
+	Address   string // such as http://127.0.0.1:21234
+	Token     string // the root token
+	CAFile    string // the authority's certificate (PEM); empty without TLS
+	AuditFile string // empty with Config.NoAudit
+
+	config  Config
+	dir     string   // removed by Stop
+	args    []string // of the vault program, for Restart
+	log     string   // path of what Vault printed
+	process *process // the one started last; never nil after a start
+	client  *http.Client
+	mounts  sync.Map // mount path to KV version; see KVAt
+	cluster *Cluster // nil for a dev-mode server
+}
+
+// The time in which a server must answer. It takes 0.3 s; a machine busy with
+// compilers needs more.
+const startTimeout = 60 * time.Second
+
+// Start starts a dev-mode Vault on a free port and returns when it answers.
+// Call Stop when done with it.
+func Start(config Config) (*Server, error) {
+	program, err := Find()
+	if err != nil {
+		return nil, err
+	}
+	for range 5 {
+		s, err := startDev(program, config)
+		// Between choosing a port and listening on it, it may be taken.
+		if !errors.Is(err, errPortTaken) {
+			return s, err
+		}
+	}
+	return nil, errPortTaken
+}
+
+// Stop kills the server and removes its files; of a cluster, see Cluster.Stop. To
+// stop it again does nothing.
+func (s *Server) Stop() {
+	if s.cluster != nil {
+		s.cluster.Stop()
+		return
+	}
+	s.process.end(removeFolder)
+	os.RemoveAll(s.dir)
+}
+
+// Kill kills the server as kill -9 does, and leaves its files.
+func (s *Server) Kill() {
+	s.process.end(keepFolder)
+}
+
+// Restart starts a killed server again at its old address, and returns when it
+// answers. A dev-mode server comes back empty, but for its root token, and with
+// TLS under a new authority in the same CAFile; a node of a cluster comes back
+// sealed. No other method may be under way meanwhile.
+func (s *Server) Restart() error {
+	s.mounts.Clear()
+	if s.cluster != nil {
+		return s.launchNode()
+	}
+	return s.launch()
+}
+
+var errPortTaken = errors.New("no free port was found for vault; try again")
+
+func startDev(program string, config Config) (*Server, error) {
+	dir, err := os.MkdirTemp("", "vaulttest-")
+	if err != nil {
+		return nil, err
+	}
+	listen, err := freePort()
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	s := &Server{
+		Address: "http://" + listen,
+		Token:   "root-" + rand.Text(),
+		config:  config,
+		dir:     dir,
+		log:     filepath.Join(dir, "vault.log"),
+		args:    []string{program, "server", "-dev", "-dev-no-store-token", "-dev-listen-address=" + listen},
+	}
+	s.args = append(s.args, "-dev-root-token-id="+s.Token)
+	if config.TLS {
+		s.Address = "https://" + listen
+		s.CAFile = filepath.Join(dir, "vault-ca.pem") // the name is Vault's
+		s.args = append(s.args, "-dev-tls", "-dev-tls-cert-dir="+dir)
+	}
+	if !config.NoAudit {
+		s.AuditFile = filepath.Join(dir, "audit.log")
+	}
+	if err := s.launch(); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return s, nil
+}
+
+// launch starts the program of a dev-mode server and waits until it answers.
+func (s *Server) launch() error {
+	if s.config.TLS {
+		os.Remove(s.CAFile) // that of the last start
+	}
+	if err := s.exec(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	err := s.wait(ctx, func() bool {
+		client, err := newClient(s.CAFile)
+		if err != nil {
+			return false // Vault has yet to write the file
+		}
+		s.client = client
+		if s.health(ctx) != http.StatusOK {
+			return false
+		}
+		// Another Vault may have got this port; ours then dies in a moment.
+		_, err = s.call(ctx, "GET", "auth/token/lookup-self", nil)
+		return err == nil
+	})
+	if err == nil {
+		err = s.enableAudit()
+	}
+	if err != nil {
+		err = s.explain(err)
+		s.process.end(keepFolder)
+	}
+	return err
+}
+
+func (s *Server) exec() error {
+	process, err := start(s.dir, s.log, s.args)
+	if err == nil {
+		s.process = process
+	}
+	return err
+}
+
+// wait polls until the server is ready, or dead, or ctx ends.
+func (s *Server) wait(ctx context.Context, ready func() bool) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !ready() {
+		select {
+		case <-ticker.C:
+		case <-s.process.done:
+			return errors.New("vault ended")
+		case <-ctx.Done():
+			return fmt.Errorf("vault is not ready: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// explain adds the end of what Vault printed to an error.
+func (s *Server) explain(err error) error {
+	text, readErr := os.ReadFile(s.log)
+	if readErr != nil {
+		return err
+	}
+	if bytes.Contains(text, []byte("address already in use")) {
+		return errPortTaken
+	}
+	return fmt.Errorf("%w; the end of its log:\n%s", err, text[max(0, len(text)-4096):])
+}
+
+// freePort returns a loopback address nobody listens on. It is below the range
+// from which systems take the ports of outgoing connections, so that it stays
+// free until Vault listens, and while a node of a cluster is down.
+func freePort() (string, error) {
+	for range 100 {
+		var n [2]byte
+		rand.Read(n[:])
+		port := 10_000 + (int(n[0])<<8|int(n[1]))%22_000
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		listener, err := net.Listen("tcp", address)
+		if err == nil {
+			return address, listener.Close()
+		}
+	}
+	return "", errPortTaken
+}

@@ -1,0 +1,346 @@
+package ref_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/gob"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"text/template"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/ref"
+)
+
+// canary is what must never be seen.
+const canary = "Kq7canaryZ9"
+
+// leaks are the forms in which the canary comes out of a print, in lower case.
+var leaks = map[string]string{
+	"text":              strings.ToLower(canary),
+	"a part of it":      strings.ToLower(canary[2:8]),
+	"hex":               hex.EncodeToString([]byte(canary)),
+	"hex with spaces":   characters("%02x", " "),
+	"hex of a slice":    characters("0x%x", ", "),
+	"decimal bytes":     characters("%d", " "),
+	"JSON bytes":        characters("%d", ","),
+	"code points":       strings.ToLower(characters("U+%04X", " ")),
+	"quoted characters": strings.ToLower(characters("%q", " ")),
+	"base64":            strings.ToLower(strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(canary)), "=")),
+}
+
+func characters(format, separator string) string {
+	var parts []string
+	for _, b := range []byte(canary) {
+		parts = append(parts, fmt.Sprintf(format, b))
+	}
+	return strings.Join(parts, separator)
+}
+
+// leak is the form in which the canary is in the output, if any.
+func leak(output string) string {
+	output = strings.ToLower(output)
+	for form, text := range leaks {
+		if strings.Contains(output, text) {
+			return form
+		}
+	}
+	return ""
+}
+
+func assertNoLeak(t *testing.T, output string) {
+	t.Helper()
+	assert.Empty(t, leak(output), "leaks in %q", output)
+}
+
+// secrets are a Secret and a Value of every kind that was made of the canary.
+func secrets(t *testing.T) map[string]any {
+	secrets := map[string]any{
+		"Secret":        ref.NewSecret(canary),
+		"literal":       ref.Parse(canary),
+		"empty literal": ref.Parse(""),
+		"escaped":       ref.Parse("literal:vault:" + canary),
+	}
+	for name, field := range map[string]string{
+		"path":          "vault:" + canary + "#k",
+		"segment":       "vault:kv//" + canary + "#k",
+		"reserved":      "vault:sys/" + canary + "#" + canary,
+		"escape":        "vault:kv/%" + canary + "#k",
+		"version":       "vault:kv/a?" + canary + "#k",
+		"version digit": "vault:kv/a?version=" + canary + "#k",
+		"key":           "vault:kv/a# " + canary,
+		"second #":      "vault:kv/a#k#" + canary,
+		"no key":        "vault:" + canary,
+		"near miss":     "Vault:" + canary,
+		"space before":  " vault:" + canary,
+		"not UTF-8":     canary + "\xff",
+		"too long":      "vault:kv/a#" + strings.Repeat(canary, 50),
+		"control":       "vault:kv/" + canary + "\n#k",
+	} {
+		secrets["invalid "+name] = ref.Parse(field)
+	}
+	for name, text := range map[string]string{
+		"member name":     `{"` + canary + `":1}`,
+		"member":          `{"path":"` + canary + `","key":"k"}`,
+		"member type":     `{"path":["` + canary + `"],"key":"k"}`,
+		"member version":  `{"path":"a/b","key":"k","version":"` + canary + `"}`,
+		"array":           `["` + canary + `"]`,
+		"mask":            `{"masked":"` + canary + `"}`,
+		"surrogate":       `"` + canary + `\ud800"`,
+		"truncated":       `"` + canary,
+		"truncated again": `{"path":"` + canary,
+	} {
+		var v ref.Value
+		require.NoError(t, v.UnmarshalJSON([]byte(text)))
+		secrets["invalid "+name] = v
+	}
+	for name, secret := range secrets {
+		if v, ok := secret.(ref.Value); ok {
+			assert.Equal(t, strings.HasPrefix(name, "invalid"), v.Err() != nil, name)
+		}
+	}
+	return secrets
+}
+
+type exported struct {
+	Name  string
+	Field any
+}
+
+type unexported struct {
+	name  string
+	field any
+	value ref.Value
+	ptr   *ref.Value
+	text  ref.Secret
+}
+
+// shapes are the places in which a program holds a value.
+func shapes(secret any) map[string]any {
+	hidden := unexported{name: "windev", field: secret}
+	var typed []any
+	switch secret := secret.(type) {
+	case ref.Value:
+		hidden.value, hidden.ptr = secret, &secret
+		hidden.text, _ = secret.Literal()
+		typed = []any{&secret, []ref.Value{secret}, [1]ref.Value{secret}, map[string]ref.Value{"password": secret}, &exported{"windev", &secret}}
+	case ref.Secret:
+		hidden.text = secret
+		typed = []any{&secret, []ref.Secret{secret}, [1]ref.Secret{secret}, map[string]ref.Secret{"password": secret}, &exported{"windev", &secret}}
+	}
+	return map[string]any{
+		"bare":             secret,
+		"pointer":          typed[0],
+		"typed slice":      typed[1],
+		"typed array":      typed[2],
+		"typed map":        typed[3],
+		"exported":         exported{"windev", secret},
+		"exported pointer": typed[4],
+		"unexported":       hidden,
+		"unexported, far":  &struct{ inner *unexported }{&hidden},
+		"slice":            []any{secret, hidden},
+		"array":            [1]any{secret},
+		"map":              map[string]any{"password": secret, "hidden": hidden},
+		"map of structs":   map[string]exported{"windev": {"windev", secret}},
+		"error":            fmt.Errorf("host: %v %+v", secret, hidden),
+	}
+}
+
+// sinks are the ways in which a program writes a value down.
+func sinks() map[string]func(any) string {
+	sinks := map[string]func(any) string{
+		"Sprint": func(v any) string { return fmt.Sprint(v) },
+		"log": func(v any) string {
+			var out bytes.Buffer
+			log.New(&out, "", 0).Println(v)
+			return out.String()
+		},
+		"slog text": func(v any) string { return logged(v, newText) },
+		"slog JSON": func(v any) string { return logged(v, newJSON) },
+		"JSON": func(v any) string {
+			text, err := json.Marshal(v)
+			return fmt.Sprint(string(text), err)
+		},
+		"XML": func(v any) string {
+			text, err := xml.Marshal(v)
+			return fmt.Sprint(string(text), err)
+		},
+		"gob": func(v any) string {
+			var out bytes.Buffer
+			err := gob.NewEncoder(&out).Encode(v)
+			return fmt.Sprint(out.String(), err)
+		},
+		"template": func(v any) string {
+			var out bytes.Buffer
+			err := template.Must(template.New("").Parse(`{{.}} {{printf "%#v" .}}`)).Execute(&out, v)
+			return fmt.Sprint(out.String(), err)
+		},
+		// The diff of an assertion is drawn by spew, which follows pointers
+		// and reads unexported fields.
+		"assertion": func(v any) string {
+			var t recorder
+			assert.Equal(&t, nil, v)
+			assert.Equal(&t, []any{"other"}, []any{v})
+			assert.Empty(&t, []any{v})
+			assert.Contains(&t, []any{v}, "other")
+			assert.ElementsMatch(&t, []any{v}, []any{"other"})
+			assert.IsType(&t, 1, v)
+			return t.String()
+		},
+	}
+	for _, verb := range []string{"v", "+v", "#v", "s", "q", "d", "x", "X", "#x", "p", "T", "t", "c", "U", "e", "b", "o", "w", "20v", "-20.3s", "% x", "+q"} {
+		sinks["%"+verb] = func(v any) string { return fmt.Sprintf("%"+verb, v) }
+	}
+	return sinks
+}
+
+// recorder is a test that fails and keeps what it was told.
+type recorder struct{ strings.Builder }
+
+func (r *recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }
+
+func newText(out *bytes.Buffer) slog.Handler { return slog.NewTextHandler(out, nil) }
+func newJSON(out *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(out, nil) }
+
+func logged(v any, handler func(*bytes.Buffer) slog.Handler) string {
+	var out bytes.Buffer
+	logger := slog.New(handler(&out))
+	logger.Info("a host", "field", v)
+	logger.With("field", v).WithGroup("host").Info("a host", slog.Group("fields", "password", v), slog.Any("list", []any{v}))
+	return out.String()
+}
+
+func TestNothingPrintsASecret(t *testing.T) {
+	t.Parallel()
+	for name, secret := range secrets(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sinks := sinks()
+			for shape, v := range shapes(secret) {
+				for sink, write := range sinks {
+					output := write(v)
+					assert.NotEmpty(t, output, "%s to %s", shape, sink)
+					assert.Empty(t, leak(output), "%s to %s: %s", shape, sink, output)
+				}
+			}
+			if v, ok := secret.(ref.Value); ok {
+				assertNoLeak(t, fmt.Sprintf("%s %#v", v.Err(), v.Err()))
+				assertNoLeak(t, v.Warning())
+				var t2 recorder
+				assert.NoError(&t2, v.Err())
+				assertNoLeak(t, t2.String())
+			}
+		})
+	}
+}
+
+// The sinks do find a canary that is not masked; otherwise the test above
+// would prove nothing.
+func TestSinksSeeWhatIsNotMasked(t *testing.T) {
+	t.Parallel()
+	for sink, write := range sinks() {
+		for name, v := range map[string]any{"a string": canary, "a named string": struct{ Password any }{Password: namedString(canary)}} {
+			if sink == "%p" || sink == "%T" || sink == "XML" || sink == "gob" || sink == "%-20.3s" {
+				continue // these show a type, an address, or not such a struct
+			}
+			output := write(v)
+			assert.NotEmpty(t, leak(output), "%s does not see %s: %s", sink, name, output)
+		}
+	}
+}
+
+type namedString string
+
+func TestMasksAreReadable(t *testing.T) {
+	t.Parallel()
+	reference := ref.Parse("vault:secret/luumen/windev?version=3#password")
+	for _, test := range []struct {
+		name  string
+		value any
+		text  string // under every verb and in slog
+		json  string
+	}{
+		{"reference", reference, "vault:secret/luumen/windev?version=3#password", `"vault:secret/luumen/windev?version=3#password"`},
+		{"pointer to a reference", &reference, "vault:secret/luumen/windev?version=3#password", `"vault:secret/luumen/windev?version=3#password"`},
+		{"literal", ref.Parse(canary), "[masked]", `{"masked":"literal"}`},
+		{"empty literal", ref.Parse(""), "[masked]", `{"masked":"literal"}`},
+		{"invalid", ref.Parse("vault:kv/a#"), "[invalid key at byte 11: no key; name the value inside the secret, such as password]", `{"masked":"invalid"}`},
+		{"no field", ref.Value{}, "", `null`},
+		{"secret", ref.NewSecret(canary), "[masked]", `{"masked":"secret"}`},
+		{"empty secret", ref.Secret{}, "[masked]", `{"masked":"secret"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X"} {
+				assert.Equal(t, test.text, fmt.Sprintf(verb, test.value), verb)
+			}
+			assert.Equal(t, test.text, test.value.(fmt.Stringer).String())
+			var out bytes.Buffer
+			slog.New(newJSON(&out)).Info("a host", "field", test.value)
+			var record struct{ Field any }
+			require.NoError(t, json.Unmarshal(out.Bytes(), &record))
+			assert.Equal(t, test.text, record.Field)
+			text, err := json.Marshal(test.value)
+			require.NoError(t, err)
+			assert.Equal(t, test.json, string(text))
+		})
+	}
+}
+
+// A mask that was stored in place of the credential is not a credential.
+func TestMaskedJSONDecodesToAnError(t *testing.T) {
+	t.Parallel()
+	for name, secret := range secrets(t) {
+		text, err := json.Marshal(secret)
+		require.NoError(t, err, name)
+		var v ref.Value
+		require.NoError(t, json.Unmarshal(text, &v), name)
+		assert.Equal(t, "invalid", kind(v), name)
+		assert.ErrorContains(t, v.Err(), "a mask in place of the credential", name)
+	}
+}
+
+func TestSecretText(t *testing.T) {
+	t.Parallel()
+	text, err := ref.NewSecret(canary).MarshalText()
+	require.NoError(t, err)
+	assert.Equal(t, "[masked]", string(text))
+	assert.Equal(t, canary, ref.NewSecret(canary).Reveal())
+	assert.Empty(t, ref.Secret{}.Reveal())
+}
+
+// TestPanicPrintsNoSecret dies in a process of its own.
+func TestPanicPrintsNoSecret(t *testing.T) {
+	const variable = "REF_TEST_PANIC"
+	values := map[string]any{
+		"Secret":  ref.NewSecret(canary),
+		"literal": ref.Parse(canary),
+		"invalid": ref.Parse("vault:" + canary),
+		"error":   ref.Parse("vault:" + canary).Err(),
+		"struct":  unexported{value: ref.Parse(canary), text: ref.NewSecret(canary)},
+	}
+	if name := os.Getenv(variable); name != "" {
+		panic(values[name])
+	}
+	t.Parallel()
+	for name := range values {
+		command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanicPrintsNoSecret$")
+		command.Env = append(os.Environ(), variable+"="+name)
+		output, err := command.CombinedOutput()
+		_, exited := errors.AsType[*exec.ExitError](err)
+		require.True(t, exited, "%s: %v", name, err)
+		assert.Contains(t, string(output), "panic: ", name)
+		assertNoLeak(t, string(output))
+	}
+}

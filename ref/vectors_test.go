@@ -1,0 +1,169 @@
+package ref_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/ref"
+)
+
+// vector is one field of testdata/references.json and what it means.
+type vector struct {
+	Name   string `json:"name"`
+	JSON   string `json:"json"`
+	Base64 string `json:"json_base64"` // in place of JSON
+
+	Kind      string `json:"kind"` // reference, literal, invalid, none
+	Path      string `json:"path"`
+	Key       string `json:"key"`
+	Version   int    `json:"version"`
+	Canonical string `json:"canonical"`
+	Literal   string `json:"literal"`
+	Part      string `json:"part"`
+	Offset    int    `json:"offset"`
+	Reason    string `json:"reason"`
+}
+
+func vectors(t testing.TB) []vector {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/references.json")
+	require.NoError(t, err)
+	var file struct {
+		Description []string `json:"description"`
+		Vectors     []vector `json:"vectors"`
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	require.NoError(t, d.Decode(&file))
+	require.NotEmpty(t, file.Description)
+	require.GreaterOrEqual(t, len(file.Vectors), 120, "references.json has lost its vectors")
+	return file.Vectors
+}
+
+// data is the field as JSON text.
+func (v vector) data(t testing.TB) []byte {
+	t.Helper()
+	if v.Base64 == "" {
+		return []byte(v.JSON)
+	}
+	data, err := base64.StdEncoding.DecodeString(v.Base64)
+	require.NoError(t, err)
+	return data
+}
+
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	names, kinds := map[string]bool{}, map[string]int{}
+	for _, vector := range vectors(t) {
+		assert.False(t, names[vector.Name], "two vectors are named %q", vector.Name)
+		names[vector.Name] = true
+		kinds[vector.Kind]++
+		t.Run(vector.Name, func(t *testing.T) {
+			t.Parallel()
+			data := vector.data(t)
+			require.True(t, json.Valid(data))
+			var v ref.Value
+			require.NoError(t, json.Unmarshal(data, &v))
+			check(t, vector, v)
+
+			// The string form means the same to Parse, where Go can hold it.
+			var text string
+			if vector.Base64 == "" && json.Unmarshal(data, &text) == nil && text != "" && vector.Reason != "half of a surrogate pair" {
+				check(t, vector, ref.Parse(text))
+			}
+		})
+	}
+	for _, kind := range []string{"reference", "literal", "invalid", "none"} {
+		assert.NotZero(t, kinds[kind], "no vector is of kind %s", kind)
+	}
+	assert.Len(t, kinds, 4)
+}
+
+func check(t *testing.T, want vector, got ref.Value) {
+	t.Helper()
+	assert.Equal(t, want.Kind, kind(got))
+	text, isLiteral := got.Reveal()
+	masked, _ := got.Literal()
+	assert.Equal(t, want.Literal, text)
+	assert.Equal(t, want.Literal, masked.Reveal())
+	r := got.Ref()
+	assert.Equal(t, want.Path, r.Path())
+	assert.Equal(t, want.Key, r.Key())
+	assert.Equal(t, want.Version, r.Version())
+	assert.Equal(t, want.Canonical, r.String())
+
+	switch {
+	case isLiteral:
+		again, ok := ref.Parse(ref.Escape(text)).Reveal()
+		assert.True(t, ok)
+		assert.Equal(t, text, again)
+	case !r.IsZero():
+		assert.Equal(t, r, ref.Parse(want.Canonical).Ref())
+		made, err := ref.New(want.Path, want.Key, want.Version)
+		assert.NoError(t, err)
+		assert.Equal(t, r, made)
+	case got.Err() != nil:
+		err, ok := errors.AsType[*ref.SyntaxError](got.Err())
+		require.True(t, ok)
+		assert.Equal(t, want.Part, err.Part)
+		assert.Equal(t, want.Offset, err.Offset)
+		assert.Equal(t, want.Reason, err.Reason)
+		assert.NotEmpty(t, err.Fix)
+		assert.Equal(t, fmt.Sprintf("%s at byte %d: %s; %s", err.Part, err.Offset, err.Reason, err.Fix), err.Error())
+	}
+}
+
+// kind also holds a value to being one thing only.
+func kind(v ref.Value) string {
+	var kinds []string
+	if !v.Ref().IsZero() {
+		kinds = append(kinds, "reference")
+	}
+	if _, ok := v.Reveal(); ok {
+		kinds = append(kinds, "literal")
+	}
+	if v.Err() != nil {
+		kinds = append(kinds, "invalid")
+	}
+	if v.IsZero() {
+		kinds = append(kinds, "none")
+	}
+	if len(kinds) != 1 {
+		return fmt.Sprint(kinds)
+	}
+	return kinds[0]
+}
+
+// fixes are the reasons that the vectors bring about, with the fixes of each.
+// An error is made of these alone, so that none can hold a part of the field.
+func fixes(t testing.TB) map[string]map[string]bool {
+	t.Helper()
+	fixes := map[string]map[string]bool{}
+	for _, vector := range vectors(t) {
+		var v ref.Value
+		v.UnmarshalJSON(vector.data(t))
+		if err, ok := errors.AsType[*ref.SyntaxError](v.Err()); ok {
+			if fixes[err.Reason] == nil {
+				fixes[err.Reason] = map[string]bool{}
+			}
+			fixes[err.Reason][err.Fix] = true
+		}
+	}
+	return fixes
+}
+
+// An error that quoted its field would have as many fixes as there are fields.
+func TestFixesAreFixed(t *testing.T) {
+	t.Parallel()
+	for reason, fixes := range fixes(t) {
+		assert.LessOrEqual(t, len(fixes), 2, "%s: %v", reason, fixes)
+	}
+}

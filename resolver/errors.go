@@ -1,0 +1,175 @@
+package resolver
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/ref"
+)
+
+// Kind is what kind of error kept a host from its credentials: an error itself,
+// for errors.Is, and as it stands the code in JSON.
+type Kind = fault.Kind
+
+// The kinds. Each says when it is returned, and what to conclude.
+const (
+	NotConfigured = fault.NotConfigured // a host has references, and Vault is not set up in the UI
+	Settings      = fault.Settings      // the UI's settings are wrong: correct them there
+	Environment   = fault.Environment   // a variable or file on the Patch server is missing, malformed or unreadable
+	Pinned        = fault.Pinned        // the UI's address, namespace or a path is outside the Patch server's pins; nothing was sent
+	Unreachable   = fault.Unreachable   // no connection, or no answer in time, for a whole patience
+	TLS           = fault.TLS           // a certificate is not trusted, or the scheme is wrong
+	Sealed        = fault.Sealed        // Vault is sealed or not initialised
+	NoActiveNode  = fault.NoActiveNode  // the cluster has no leader, or this node cannot forward to it
+	ServerError   = fault.ServerError   // Vault answers 5xx by itself
+	RateLimited   = fault.RateLimited   // Vault let nothing through for a whole patience
+	BadResponse   = fault.BadResponse   // something answers that is not Vault, or is in its way
+	Login         = fault.Login         // Vault refused the login
+	Token         = fault.Token         // the token is expired, revoked, used up, or refused from here
+	Denied        = fault.Denied        // no policy of the token grants read on the path; the text has the line that does
+	NotFound      = fault.NotFound      // there is no secret at the path
+	Deleted       = fault.Deleted       // the version is deleted or destroyed
+	NoVersion     = fault.NoVersion     // there is no such version, or no such secret, or the mount is KV v1
+	KVVersion     = fault.KVVersion     // the mount has the other KV version, and Vault's list of mounts could not be had
+	NotKV         = fault.NotKV         // the mount is of another type; nothing but KV is ever read
+	NotForHost    = fault.NotForHost    // the secret names other hosts in luumen_hosts
+	NoKey         = fault.NoKey         // the secret has no such key
+	BadValue      = fault.BadValue      // the value is null, empty, an object or a list
+	BadReference  = fault.BadReference  // the field is malformed; see ref.SyntaxError
+)
+
+// HostError is why a host is to be skipped: every field that could not be
+// resolved, sorted by name.
+type HostError struct {
+	Host   string
+	Fields []*FieldError
+}
+
+// Error is one line with every field, complete, for the agent's log alone.
+func (e *HostError) Error() string {
+	texts := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		texts[i] = f.Error()
+	}
+	return strings.Join(texts, " | ")
+}
+
+// Unwrap returns the errors of the fields.
+func (e *HostError) Unwrap() []error {
+	all := make([]error, len(e.Fields))
+	for i, f := range e.Fields {
+		all[i] = f
+	}
+	return all
+}
+
+// MarshalJSON returns what the UI may show; see [FieldError.MarshalJSON].
+func (e *HostError) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Host   string        `json:"host"`
+		Errors []*FieldError `json:"errors"`
+	}{e.Host, e.Fields})
+}
+
+// FieldError is why a field could not be resolved. It wraps the [Kind] and the
+// cause, or the error of the caller's context.
+type FieldError struct {
+	Host  string
+	Field string
+	Ref   ref.Ref // zero if the field is malformed
+
+	err   error
+	reach reach
+}
+
+// reach is how much an error concerns, and so which hosts share it.
+type reach int
+
+const (
+	reachField reach = iota
+	reachPath
+	reachRun
+)
+
+// Kind is the kind of the error; it is empty for an error of the caller's
+// context.
+func (e *FieldError) Kind() Kind { return kindOf(e.err) }
+
+func kindOf(err error) Kind {
+	kind, _ := errors.AsType[Kind](err)
+	return kind
+}
+
+// Error is one line: field, reference, reason and what to do. It is complete,
+// for the agent's log alone: it may hold Vault's own words.
+func (e *FieldError) Error() string {
+	return e.Field + ": " + e.where() + e.err.Error()
+}
+
+func (e *FieldError) where() string {
+	if e.Ref.IsZero() {
+		return ""
+	}
+	return e.Ref.String() + ": "
+}
+
+// Unwrap returns the error without its place.
+func (e *FieldError) Unwrap() error { return e.err }
+
+// MarshalJSON returns what the UI may show: kind, reference, part, offset and
+// fix. Vault's own words, the names of keys and policies, and everything about
+// the network stay in Error: whoever edits a field could learn them by asking.
+func (e *FieldError) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Field string `json:"field"`
+		Problem
+	}{e.Field, problem(e.err, e.Ref)})
+}
+
+// Problem is an error as the UI may show it.
+type Problem struct {
+	Kind      Kind    `json:"kind"`
+	Reference ref.Ref `json:"reference,omitzero"`
+	Part      string  `json:"part,omitempty"`   // of a malformed field
+	Offset    *int    `json:"offset,omitempty"` // in bytes, of a malformed field
+	Fix       string  `json:"fix"`
+	Text      string  `json:"text,omitempty"` // complete; only where the caller asked for it
+}
+
+func problem(err error, r ref.Ref) Problem {
+	p := Problem{Kind: kindOf(err), Reference: r, Fix: "try again: the check was broken off"}
+	if p.Kind == "" {
+		p.Kind = canceled
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		p.Fix = f.UIFix()
+	}
+	if syntax, ok := errors.AsType[*ref.SyntaxError](err); ok {
+		p.Part, p.Offset = syntax.Part, &syntax.Offset
+	}
+	return p
+}
+
+// canceled is the code in JSON for the caller's own cancellation or deadline,
+// which passes through as it is everywhere else.
+const canceled Kind = "canceled"
+
+func (f *field) reach(err error) reach {
+	switch {
+	case f.err != nil || f.read == nil || f.read.err == nil:
+		return reachField
+	case isRunWide(kindOf(err)):
+		return reachRun
+	}
+	return reachPath
+}
+
+func isRunWide(k Kind) bool {
+	switch k {
+	case "", NotConfigured, Settings, Environment, Unreachable, TLS, Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,81 @@
+package resolver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// unread is the fault of a path that Vault answered without a secret.
+func unread(answer *auth.Answer, m mount, r *read) *fault.Error {
+	api := m.api(r.path)
+	switch answer.Status {
+	case 403:
+		f := fault.New(fault.Denied, "the agent's token may not read "+api, "add to its policy: "+grant(api))
+		if m.guessed {
+			f.Do += ", where the mount " + m.Path + " is a guess: name the right one in the settings"
+		}
+		return f
+	case 404:
+		if r.version != 0 {
+			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, api), "check the pinned version, or leave it out")
+		}
+		f := fault.New(fault.NotFound, "vault has no secret at "+api, "check the path")
+		if strings.Contains(answer.Words(), "no handler for route") {
+			f.What = "vault has no mount for " + api
+		}
+		if m.Version == 2 && strings.HasPrefix(m.below(r.path), "data/") {
+			f.Do = "leave data/ out of the path: it is added by itself"
+		} else if !m.listed {
+			f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", m.Path, m.Version)
+		}
+		return f
+	}
+	return &fault.Error{
+		Kind: fault.BadResponse, What: "vault does not read " + api,
+		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()), Do: "check the path",
+	}
+}
+
+// invisible is the fault of a path below no mount that the token can see: it
+// can read nothing there.
+func invisible(mounts *mountTable, m mount, path string) *fault.Error {
+	f := fault.New(fault.Denied, "no mount that the agent's token can see holds "+path, "check the path, or add to the token's policy: "+grant(m.api(path)))
+	if m.guessed {
+		f.Do += ", where the mount " + m.Path + " is a guess: name a nested one in the settings"
+	}
+	first, rest, _ := strings.Cut(path, "/")
+	if slices.ContainsFunc(mounts.listed, func(m mount) bool { return strings.HasPrefix(rest, m.Path+"/") }) {
+		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and leave it out of the path", first)
+	}
+	return f
+}
+
+func notKV(where, kind string) *fault.Error {
+	return fault.New(fault.NotKV, where+" is no KV mount but "+kind, "name a secret of a KV mount")
+}
+
+func otherVersion(m mount, version int) *fault.Error {
+	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say", m.Path, version, m.Version), "correct kv_version in the settings, or have the token read sys/internal/ui/mounts")
+}
+
+func noSecret(api string) *fault.Error {
+	return fault.New(fault.BadResponse, "the answer at "+api+" is no KV secret", "check what stands before Vault")
+}
+
+func notForHost(host string) *fault.Error {
+	return fault.New(fault.NotForHost, "the secret is meant for other hosts than "+fmt.Sprintf("%q", host), "use another secret, or add the host to "+hostsMetadata+" in its custom metadata")
+}
+
+// grant is the policy line that lets a token read the path.
+func grant(api string) string {
+	return fmt.Sprintf(`path %s { capabilities = ["read"] }`, quoteHCL(api))
+}
+
+// quoteHCL writes text as a string of HCL.
+func quoteHCL(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}

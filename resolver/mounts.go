@@ -1,0 +1,126 @@
+package resolver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Mount is where a KV engine is mounted in Vault.
+type Mount struct {
+	Path    string `json:"path"`    // without slashes at its ends: team/kv
+	Version int    `json:"version"` // of KV: 1 or 2
+}
+
+// mount is what is known of a path's mount.
+type mount struct {
+	Mount
+	kind    string // Vault's type of it; empty if unknown
+	listed  bool   // Vault told it
+	guessed bool   // it is the path's first segment, for want of better
+}
+
+// isKV reports whether secrets may be read there. Others make credentials up
+// on each read, or hand out tokens.
+func (m mount) isKV() bool { return m.kind == "" || m.kind == "kv" || m.kind == "generic" }
+
+// api is the path of Vault's API for a secret of this mount.
+func (m mount) api(path string) string {
+	if m.Version == 1 {
+		return path
+	}
+	return m.Path + "/data/" + m.below(path)
+}
+
+// below is the part of the path below the mount.
+func (m mount) below(path string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(path, m.Path), "/")
+}
+
+// mountTable says where a path's mount is.
+type mountTable struct {
+	listed   []mount // longest first
+	blocked  bool    // Vault's list could not be had
+	settings []mount // from the settings, longest first
+	version  int     // of KV, for mounts of which it is not known
+}
+
+// listMounts asks Vault which mounts the token can see. Where the list is
+// blocked, the settings and the first segments have to do.
+func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error) {
+	table := &mountTable{version: session.KVVersion()}
+	for _, path := range session.Mounts() {
+		table.settings = append(table.settings, mount{Mount: Mount{path, table.version}})
+	}
+	slices.SortFunc(table.settings, longestFirst)
+
+	answer, err := session.Get(ctx, "sys/internal/ui/mounts", "")
+	if err != nil && !errors.Is(err, fault.BadResponse) {
+		return nil, err
+	}
+	var data struct {
+		Secret map[string]struct {
+			Type    string            `json:"type"`
+			Options map[string]string `json:"options"`
+		} `json:"secret"`
+	}
+	if err != nil || !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
+		table.blocked = true
+		return table, nil
+	}
+	for path, listed := range data.Secret {
+		m := mount{Mount: Mount{strings.TrimSuffix(path, "/"), 1}, kind: listed.Type, listed: true}
+		if listed.Options["version"] == "2" {
+			m.Version = 2
+		}
+		table.listed = append(table.listed, m)
+	}
+	slices.SortFunc(table.listed, longestFirst)
+	return table, nil
+}
+
+func longestFirst(a, b mount) int {
+	if d := len(b.Path) - len(a.Path); d != 0 {
+		return d
+	}
+	return strings.Compare(a.Path, b.Path)
+}
+
+// find returns the mount of a path, and whether the token can see it, as far
+// as Vault told.
+func (t *mountTable) find(path string) (m mount, visible bool) {
+	covers := func(m mount) bool { return path == m.Path || strings.HasPrefix(path, m.Path+"/") }
+	if i := slices.IndexFunc(t.listed, covers); i >= 0 {
+		return t.listed[i], true
+	}
+	if i := slices.IndexFunc(t.settings, covers); i >= 0 {
+		return t.settings[i], t.blocked
+	}
+	first, _, _ := strings.Cut(path, "/")
+	return mount{Mount: Mount{first, t.version}, guessed: true}, t.blocked
+}
+
+// warnings say where the settings had to serve in place of Vault's list, and
+// which mounts have another KV version than they say.
+func (t *mountTable) warnings(reads []*read) []string {
+	var warnings []string
+	if t.blocked {
+		warnings = append(warnings, "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
+	}
+	for _, r := range reads {
+		m := r.mount
+		if !m.listed || !m.isKV() || m.Version == t.version {
+			continue
+		}
+		if w := fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say; it is read as what it is", m.Path, m.Version, t.version); !slices.Contains(warnings, w) {
+			warnings = append(warnings, w)
+		}
+	}
+	return warnings
+}

@@ -1,0 +1,154 @@
+package resolver
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Report sums up a run.
+type Report struct {
+	Hosts    int
+	Ready    int          // handed out with their credentials
+	Skipped  int          // handed out with an error
+	NotTaken int          // left when the caller broke off the loop
+	Causes   []Cause      // why hosts were skipped; most hosts first
+	Vault    auth.Summary // what it took; zero where Vault was not asked
+}
+
+// Cause is one reason for which hosts were skipped. A host can have several.
+type Cause struct {
+	Kind  Kind   // empty for the caller's own cancellation or deadline
+	Text  string // complete, for the agent's log alone
+	Hosts []string
+}
+
+// Report returns what is known of the run so far; complete once the loop over
+// its results has ended.
+func (r *Run) Report() Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Report{
+		Hosts:    len(r.plan.hosts),
+		Ready:    r.ready,
+		Skipped:  r.taken - r.ready,
+		NotTaken: len(r.plan.hosts) - r.taken,
+		Causes:   r.causes.sorted(),
+		Vault:    r.summary,
+	}
+}
+
+// String is the report for a person, in a few lines.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d hosts: %d ready, %d skipped", r.Hosts, r.Ready, r.Skipped)
+	if r.NotTaken > 0 {
+		fmt.Fprintf(&b, ", %d not taken", r.NotTaken)
+	}
+	if v := r.Vault; v.Requests > 0 {
+		fmt.Fprintf(&b, "; %d requests, %d retries", v.Requests, v.Retries)
+		if v.Waited > 0 {
+			fmt.Fprintf(&b, ", %s without an answer", fault.Duration(v.Waited))
+		}
+		if v.Longest > 0 {
+			fmt.Fprintf(&b, ", answers in %s (median), %s (95th), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
+		}
+	}
+	b.WriteByte('\n')
+	for _, c := range r.Causes {
+		fmt.Fprintf(&b, "skipped: %s\n", c)
+	}
+	for _, w := range r.Vault.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	return b.String()
+}
+
+// LogValue logs the counts, the causes and the warnings.
+func (r Report) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
+		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Duration("waited", r.Vault.Waited),
+		slog.Duration("median", r.Vault.Median), slog.Duration("p95", r.Vault.P95), slog.Duration("longest", r.Vault.Longest),
+	}
+	if len(r.Causes) > 0 {
+		texts := make([]string, len(r.Causes))
+		for i, c := range r.Causes {
+			texts[i] = c.String()
+		}
+		attrs = append(attrs, slog.Any("causes", texts))
+	}
+	if len(r.Vault.Warnings) > 0 {
+		attrs = append(attrs, slog.Any("warnings", r.Vault.Warnings))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// String is one line: the reason, and how many hosts it cost, by name if they
+// are few.
+func (c Cause) String() string {
+	const few = 3
+	if len(c.Hosts) <= few {
+		return c.Text + ": skipped " + strings.Join(c.Hosts, ", ")
+	}
+	return fmt.Sprintf("%s: %d hosts skipped", c.Text, len(c.Hosts))
+}
+
+// LogValue logs the kind, the reason and the hosts.
+func (c Cause) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
+}
+
+// causes collects why hosts were skipped.
+type causes map[string]*Cause
+
+func (c *causes) add(err error) {
+	host, ok := errors.AsType[*HostError](err)
+	if !ok {
+		return
+	}
+	if *c == nil {
+		*c = make(causes)
+	}
+	for _, f := range host.Fields {
+		text := f.cause()
+		cause := (*c)[text]
+		if cause == nil {
+			cause = &Cause{Kind: f.Kind(), Text: text}
+			(*c)[text] = cause
+		}
+		if n := len(cause.Hosts); n == 0 || cause.Hosts[n-1] != host.Host {
+			cause.Hosts = append(cause.Hosts, host.Host)
+		}
+	}
+}
+
+// cause is the error's text as far as all hosts share it.
+func (e *FieldError) cause() string {
+	switch e.reach {
+	case reachRun:
+		return e.err.Error()
+	case reachPath:
+		return e.Ref.Path() + ": " + e.err.Error()
+	}
+	return e.Error()
+}
+
+func (c causes) sorted() []Cause {
+	sorted := make([]Cause, 0, len(c))
+	for _, cause := range c {
+		one := *cause
+		one.Hosts = slices.Clone(cause.Hosts)
+		sorted = append(sorted, one)
+	}
+	slices.SortFunc(sorted, func(a, b Cause) int {
+		return cmp.Or(len(b.Hosts)-len(a.Hosts), strings.Compare(a.Text, b.Text))
+	})
+	return sorted
+}

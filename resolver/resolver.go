@@ -1,0 +1,190 @@
+// Package resolver gives each host of a run its credentials or its error: it
+// reads the Vault paths that the hosts' fields refer to, each once, and skips
+// nothing that it need not.
+//
+//	vault := auth.New(config.Vault, auth.Options{})
+//	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{})
+//	for i, result := range run.Results() {
+//		password, err := result.Credential("password")
+//		if err != nil {
+//			continue // skipped; the report says why, once per cause
+//		}
+//		connect(hosts[i], password.Reveal())
+//	}
+//	for _, cause := range run.Report().Causes {
+//		slog.Error("hosts skipped", "cause", cause)
+//	}
+//
+// Nothing is kept between runs: a secret rotated in Vault is used by the next.
+// Start with [Resolve]; for a single target there is [One], for the UI [Check]
+// and [Policy].
+package resolver
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/ref"
+)
+
+// Host is a host, or an integration, with its credential fields by name.
+type Host struct {
+	Name   string               // need not be unique; a secret's luumen_hosts is held against it
+	Fields map[string]ref.Value // only read, so that hosts can share one map
+}
+
+// Options shape a run. The zero Options are the default.
+type Options struct {
+	Workers  int           // reads under way at once, each over a connection of its own; 0 means 16
+	Patience time.Duration // without any answer of Vault before the run gives it up; 0 means 60 s
+	RunID    string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
+}
+
+const defaultWorkers = 16
+
+func (o Options) withDefaults() Options {
+	if o.Workers <= 0 {
+		o.Workers = defaultWorkers
+	}
+	return o
+}
+
+// Run is one run over a list of hosts. Nothing happens until its Results are
+// ranged over.
+type Run struct {
+	ctx     context.Context // of Resolve; a Run is that call, drawn out
+	vault   *auth.Vault
+	options Options
+	started sync.Once
+
+	plan *plan
+
+	mu      sync.Mutex
+	taken   int
+	summary auth.Summary
+	causes  causes
+	ready   int
+}
+
+// Resolve prepares a run: it plans the reads, and asks Vault nothing yet.
+// Whatever is wrong with Vault, its settings or the environment is the error of
+// just those hosts that need Vault.
+func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
+	return &Run{ctx: ctx, vault: vault, options: options.withDefaults(), plan: newPlan(vault, hosts)}
+}
+
+// One resolves a single target.
+func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
+	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
+		return result
+	}
+	panic("unreachable: one host has one result")
+}
+
+// Results hands out one result for each host, by its index, as it becomes
+// known: hosts without references at once, each other as soon as its last path
+// has been read. Reading goes on while the caller is busy with a result.
+//
+// When the loop is left, on whatever way, reading ends and the run's token is
+// revoked before the loop is. The results can be ranged over once; a further
+// loop has none.
+func (r *Run) Results() iter.Seq2[int, Result] {
+	return func(yield func(int, Result) bool) {
+		r.started.Do(func() { r.results(yield) })
+	}
+}
+
+func (r *Run) results(yield func(int, Result) bool) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	reading := make(chan struct{})
+	if len(r.plan.reads) == 0 {
+		close(reading)
+	} else {
+		go func() {
+			defer close(reading)
+			r.read(ctx)
+		}()
+	}
+	defer func() {
+		cancel()
+		<-reading
+	}()
+
+	for _, i := range r.plan.immediate {
+		if !r.take(i, yield) {
+			return
+		}
+	}
+	done := r.ctx.Done()
+	for left := len(r.plan.hosts) - len(r.plan.immediate); left > 0; left-- {
+		var i int
+		select {
+		case i = <-r.plan.complete:
+		case <-done:
+			r.plan.settleAll(r.ctx.Err())
+			i, done = <-r.plan.complete, nil
+		}
+		if !r.take(i, yield) {
+			return
+		}
+	}
+}
+
+// take hands out the result of a host whose paths have all been read.
+func (r *Run) take(i int, yield func(int, Result) bool) bool {
+	result := r.plan.hosts[i].result()
+	r.mu.Lock()
+	r.taken++
+	if result.err == nil {
+		r.ready++
+	} else {
+		r.causes.add(result.err)
+	}
+	r.mu.Unlock()
+	return yield(i, result)
+}
+
+// read logs in and reads every path of the plan, in the order of the hosts.
+func (r *Run) read(ctx context.Context) {
+	workers := min(r.options.Workers, len(r.plan.reads))
+	options := auth.RunOptions{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
+	var warnings []string
+	summary, err := r.vault.Do(ctx, options, func(ctx context.Context, session *auth.Session) error {
+		mounts, err := listMounts(ctx, session)
+		if err != nil {
+			return err
+		}
+		r.readAll(ctx, session, mounts, workers)
+		warnings = slices.Concat(r.plan.shortOfUses(session.Token()), mounts.warnings(r.plan.reads))
+		return nil
+	})
+	if err != nil {
+		r.plan.settleAll(err)
+	}
+	summary.Warnings = append(summary.Warnings, warnings...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.summary = summary
+}
+
+func (r *Run) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
+	var group sync.WaitGroup
+	next := make(chan *read)
+	for range workers {
+		group.Go(func() {
+			for one := range next {
+				secret, err := readSecret(ctx, session, mounts, one)
+				r.plan.settle(one, secret, err)
+			}
+		})
+	}
+	for _, one := range r.plan.reads {
+		next <- one
+	}
+	close(next)
+	group.Wait()
+}

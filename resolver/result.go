@@ -1,0 +1,132 @@
+package resolver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/luumen/patch-vault/ref"
+)
+
+// ErrNoField is the error of a field that the host does not have: it was
+// absent or null. It keeps a missing field from being taken for an empty
+// password.
+var ErrNoField = errors.New("the host has no such field")
+
+// Result is what a run has for one host: all of its credentials, or the error
+// for which it is to be skipped.
+type Result struct {
+	name        string
+	credentials []namedCredential // sorted by name; none if there is an error
+	err         error
+}
+
+type namedCredential struct {
+	field string
+	Credential
+}
+
+// Host is the host's name.
+func (r Result) Host() string { return r.name }
+
+// Err is nil if the host can be served. Otherwise it is a *[HostError] with
+// every field that could not be resolved.
+func (r Result) Err() error { return r.err }
+
+// Credential returns the credential of a field. Its error is the host's if
+// there is one: a host with an error has no credentials. It is [ErrNoField] if
+// the host has no such field.
+func (r Result) Credential(field string) (Credential, error) {
+	if r.err != nil {
+		return Credential{}, r.err
+	}
+	for _, c := range r.credentials {
+		if c.field == field {
+			return c.Credential, nil
+		}
+	}
+	return Credential{}, fmt.Errorf("%s: %w", field, ErrNoField)
+}
+
+// Credential is a resolved field. It prints as what it refers to, never as
+// what it holds.
+type Credential struct {
+	secret  ref.Secret
+	ref     ref.Ref
+	version int
+	created time.Time
+}
+
+// Reveal returns the credential itself: of a string in Vault or a literal, the
+// exact bytes; of a number or a boolean, its exact JSON text.
+func (c Credential) Reveal() string { return c.secret.Reveal() }
+
+// Ref is where the credential came from; the zero Ref for a literal.
+func (c Credential) Ref() ref.Ref { return c.ref }
+
+// Version is the version of the KV v2 secret that was read; 0 otherwise.
+func (c Credential) Version() int { return c.version }
+
+// Created is when that version was written; zero otherwise.
+func (c Credential) Created() time.Time { return c.created }
+
+// String says where the credential came from.
+func (c Credential) String() string {
+	switch {
+	case c.ref.IsZero():
+		return "[literal]"
+	case c.version != 0 && c.ref.Version() == 0:
+		return fmt.Sprintf("%s (version %d)", c.ref, c.version)
+	}
+	return c.ref.String()
+}
+
+// Format prints what String returns, whatever the verb.
+func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue logs where the credential came from.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON returns a mask, which decodes to an invalid [ref.Value].
+func (c Credential) MarshalJSON() ([]byte, error) { return c.secret.MarshalJSON() }
+
+// result picks the fields of a host whose paths have all been read.
+func (h *host) result() Result {
+	r := Result{name: h.name, credentials: make([]namedCredential, 0, len(h.fields))}
+	var failed []*FieldError
+	for i := range h.fields {
+		f := &h.fields[i]
+		c, err := f.resolve(h.name)
+		if err != nil {
+			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach(err)})
+			continue
+		}
+		r.credentials = append(r.credentials, namedCredential{f.name, c})
+	}
+	if failed != nil {
+		r.credentials, r.err = nil, &HostError{Host: h.name, Fields: failed}
+	}
+	return r
+}
+
+func (f *field) resolve(host string) (Credential, error) {
+	switch {
+	case f.err != nil:
+		return Credential{}, f.err
+	case f.read == nil:
+		text, _ := f.value.Literal()
+		return Credential{secret: text}, nil
+	case f.read.err != nil:
+		return Credential{}, f.read.err
+	}
+	s := f.read.secret
+	if !s.isFor(host) {
+		return Credential{}, notForHost(host)
+	}
+	p := s.pick(f.value.Ref().Key())
+	if p.err != nil {
+		return Credential{}, p.err
+	}
+	return Credential{secret: p.text, ref: f.value.Ref(), version: s.version, created: s.created}, nil
+}
