@@ -2,17 +2,29 @@ package vaulttest
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 // Main runs a package's tests, stops the shared servers, and returns the code
-// to exit with. It is to be called by the package's TestMain.
+// to exit with: not 0 if a goroutine is left behind. It is to be called by the
+// package's TestMain.
 func Main(m *testing.M) int {
-	defer StopShared()
-	return m.Run()
+	code := m.Run()
+	StopShared()
+	if code != 0 {
+		return code
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // StopShared stops the servers of [Shared] and [SharedTLS]; a TestMain that does
