@@ -1,10 +1,13 @@
 # One way in for people and CI. make alone lists the targets.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .DEFAULT_GOAL := help
-.PHONY: help vault test check
+.PHONY: help demo test check vault
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: vault ## three runs of the agent on a fleet and a real Vault
+	@go run ./internal/demo
 
 vault: ## build the Vault server that tests and demo run on, once for all checkouts
 	@internal/vaultserver/build.sh

@@ -54,8 +54,8 @@ func invisible(mounts *mountTable, m mount, path string) *fault.Error {
 	return f
 }
 
-func notKV(where, kind string) *fault.Error {
-	return fault.New(fault.NotKV, where+" is no KV mount but "+kind, "name a secret of a KV mount")
+func notKV(mount, kind string) *fault.Error {
+	return fault.New(fault.NotKV, "the mount "+mount+" is "+kind+", not KV", "name a secret of a KV mount")
 }
 
 func otherVersion(m mount, version int) *fault.Error {

@@ -62,7 +62,7 @@ func (r Report) String() string {
 	}
 	b.WriteByte('\n')
 	for _, c := range r.Causes {
-		fmt.Fprintf(&b, "skipped: %s\n", c)
+		fmt.Fprintf(&b, "skipped %s: %s\n", c.who(), c.Text)
 	}
 	for _, w := range r.Vault.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
@@ -92,12 +92,14 @@ func (r Report) LogValue() slog.Value {
 
 // String is one line: the reason, and how many hosts it cost, by name if they
 // are few.
-func (c Cause) String() string {
+func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
+
+func (c Cause) who() string {
 	const few = 3
 	if len(c.Hosts) <= few {
-		return c.Text + ": skipped " + strings.Join(c.Hosts, ", ")
+		return strings.Join(c.Hosts, ", ")
 	}
-	return fmt.Sprintf("%s: %d hosts skipped", c.Text, len(c.Hosts))
+	return fmt.Sprintf("%d hosts", len(c.Hosts))
 }
 
 // LogValue logs the kind, the reason and the hosts.

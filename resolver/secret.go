@@ -42,13 +42,13 @@ func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, 
 	case !visible:
 		return nil, invisible(mounts, m, r.path)
 	case !m.isKV():
-		return nil, notKV(m.Path, m.kind)
+		return nil, notKV(m.Path, "of type "+m.kind)
 	case m.below(r.path) == "":
 		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
 		return nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "leave the version out, or have the mount upgraded to KV v2")
 	case mounts.blocked && m.Version == 1 && namesTokens(r.path):
-		return nil, notKV(r.path, "unknown type")
+		return nil, notKV(m.Path, "of a type that Vault does not tell")
 	}
 	query := ""
 	if r.version != 0 {
@@ -59,10 +59,10 @@ func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, 
 		return nil, err
 	}
 	if answer.LeaseID != "" {
-		return nil, notKV(m.Path, "an engine that leases what it makes up")
+		return nil, notKV(m.Path, "an engine that makes credentials up")
 	}
 	if !(mount{kind: answer.MountType}).isKV() {
-		return nil, notKV(m.Path, answer.MountType)
+		return nil, notKV(m.Path, "of type "+answer.MountType)
 	}
 	if m.Version == 1 {
 		return readV1(answer, m, r)
@@ -90,7 +90,7 @@ func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret,
 		Metadata *struct {
 			Version   int               `json:"version"`
 			Created   time.Time         `json:"created_time"`
-			Deletion  string            `json:"deletion_time"`
+			Deleted   string            `json:"deletion_time"` // empty, or RFC 3339
 			Destroyed bool              `json:"destroyed"`
 			Custom    map[string]string `json:"custom_metadata"`
 		} `json:"metadata"`
@@ -103,7 +103,7 @@ func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret,
 	case answer.Status == 404 && meta != nil && meta.Destroyed:
 		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
 	case answer.Status == 404 && meta != nil:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted at %s", meta.Version, r.path, meta.Deletion), "write the secret again, or restore it: vault kv undelete")
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), "write the secret again, or restore it: vault kv undelete")
 	case answer.Status != 200:
 		return nil, unread(answer, m, r)
 	case meta == nil && mounts.blocked:
@@ -116,6 +116,15 @@ func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret,
 		s.hosts = &hosts
 	}
 	return s, nil
+}
+
+// at says when something happened, to the second; nothing if Vault does not.
+func at(timestamp string) string {
+	t, err := time.Parse(time.RFC3339Nano, timestamp)
+	if err != nil {
+		return ""
+	}
+	return " at " + t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
 // namesTokens reports whether a path could lead to a token where Vault tells

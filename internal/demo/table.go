@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// outcome is how a run ended for one host. It holds where credentials came
+// from, never the credentials.
+type outcome struct {
+	target target
+	result string // "ready", or the kinds of error
+	detail string
+}
+
+func (o *outcome) use(field string, c resolver.Credential) {
+	o.detail = joined(o.detail, field+" "+c.String())
+}
+
+func (o *outcome) fail(field string, kind resolver.Kind) {
+	if !slices.Contains(strings.Split(o.result, ", "), string(kind)) {
+		o.result = joined(o.result, string(kind))
+	}
+	o.detail = joined(o.detail, field)
+}
+
+func joined(list, more string) string {
+	return strings.TrimPrefix(list+", "+more, ", ")
+}
+
+// expectIn is how the run of this number, from 0, must end for the target.
+func (t target) expectIn(run int) string {
+	if run < len(t.expect) {
+		return t.expect[run]
+	}
+	if run == 2 {
+		return string(resolver.Unreachable)
+	}
+	return "ready"
+}
+
+// printTable prints a line for all hosts that ended alike.
+func printTable(out io.Writer, outcomes []outcome) {
+	type line struct{ result, detail string }
+	var order []line
+	names := make(map[line][]string)
+	for _, o := range outcomes {
+		l := line{o.result, o.detail}
+		if names[l] == nil {
+			order = append(order, l)
+		}
+		names[l] = append(names[l], o.target.name)
+	}
+	ready := func(l line) bool { return l.result == "ready" }
+	skipped := slices.DeleteFunc(slices.Clone(order), ready)
+	order = append(slices.DeleteFunc(order, func(l line) bool { return !ready(l) }), skipped...)
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "  HOSTS\tRESULT\tFIELDS")
+	for _, l := range order {
+		all := names[l]
+		text := strings.Join(all, ", ")
+		if len(all) > 3 {
+			text = fmt.Sprintf("%s … %s (%d)", all[0], all[len(all)-1], len(all))
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", text, l.result, l.detail)
+	}
+	w.Flush()
+}
+
+// printUnexpected prints the hosts that ended otherwise than they must, and
+// returns how many.
+func printUnexpected(out io.Writer, outcomes []outcome, run int) (n int) {
+	for _, o := range outcomes {
+		if want := o.target.expectIn(run); o.result != want {
+			fmt.Fprintf(out, "WRONG: %s ended as %q and must end as %q\n", o.target.name, o.result, want)
+			n++
+		}
+	}
+	return n
+}
