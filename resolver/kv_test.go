@@ -1,0 +1,320 @@
+package resolver_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// resolve resolves one field as its host's only one.
+func resolve(t *testing.T, vault *auth.Vault, field string) (resolver.Credential, error) {
+	t.Helper()
+	return resolver.One(t.Context(), vault, host("host-1", "password", field), resolver.Options{}).Credential("password")
+}
+
+// Traps 1, 2, 3, 5, 16 and 35: each answer of a healthy Vault has its kind, and
+// a text to act on. No such answer is asked for twice (trap 13).
+func TestKindsOfAHealthyVault(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	v2, v1 := server.KV(t, 2), server.KV(t, 1)
+	nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+	hidden := server.KV(t, 2)
+	transit := vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+transit, map[string]any{"type": "transit"})
+
+	server.Put(t, v2, "app", map[string]any{"password": "old"})
+	server.Put(t, v2, "app", map[string]any{"password": "new", "pass.word": "dot", "data": "d", "metadata": "m"})
+	server.Put(t, v2, "hr", map[string]any{"password": "x"})
+	server.Put(t, v2, "deleted", map[string]any{"password": "x"})
+	server.Delete(t, v2, "deleted")
+	server.Put(t, v2, "destroyed", map[string]any{"password": "x"})
+	server.Destroy(t, v2, "destroyed", 1)
+	server.Must(t, http.MethodPost, v2+"/data/empty", map[string]any{"data": map[string]any{}})
+	server.Must(t, http.MethodPost, v2+"/data/null", map[string]any{"data": nil})
+	server.Put(t, nested, "app", map[string]any{"password": "nested"})
+	server.Put(t, v1, "app", map[string]any{"password": "one", "data": "d", "metadata": "m"})
+	server.Put(t, hidden, "app", map[string]any{"password": "x"})
+
+	token := server.NewToken(t, map[string]any{"policies": []string{server.Policy(t, fmt.Sprintf(`
+		path "%[1]s/data/*" { capabilities = ["read"] }
+		path "%[1]s/data/hr" { capabilities = ["deny"] }
+		path "%[2]s/*" { capabilities = ["read"] }
+		path "%[3]s/data/*" { capabilities = ["read"] }
+		path "%[4]s/*" { capabilities = ["read"] }
+		path "%[5]s/*" { capabilities = ["read"] }`, v2, v1, nested, transit, vaulttest.Name()))}})
+	vault := connect(server, token)
+	top, _, _ := strings.Cut(nested, "/")
+
+	for _, c := range []struct {
+		name  string
+		field string
+		want  string // the value, if there is no kind
+		kind  resolver.Kind
+		text  string // after the field and the reference; %s is the v2 mount
+		reads int
+	}{
+		{name: "v2", field: "vault:" + v2 + "/app#password", want: "new", reads: 1},
+		{name: "v2 pinned", field: "vault:" + v2 + "/app?version=1#password", want: "old", reads: 1},
+		{name: "v2 key data", field: "vault:" + v2 + "/app#data", want: "d", reads: 1},
+		{name: "key with a dot", field: "vault:" + v2 + "/app#pass.word", want: "dot", reads: 1},
+		{name: "v1", field: "vault:" + v1 + "/app#password", want: "one", reads: 1},
+		{name: "v1 key data", field: "vault:" + v1 + "/app#data", want: "d", reads: 1},
+		{name: "v1 key metadata", field: "vault:" + v1 + "/app#metadata", want: "m", reads: 1},
+		{name: "nested", field: "vault:" + nested + "/app#password", want: "nested", reads: 1},
+
+		{name: "no key", field: "vault:" + v2 + "/app#pasword", kind: resolver.NoKey, reads: 1,
+			text: `no key "pasword" at version 2; did you mean "password"?`},
+		{name: "no key, nothing near", field: "vault:" + v2 + "/app#token", kind: resolver.NoKey, reads: 1,
+			text: `no key "token" at version 2`},
+		{name: "no key by a wildcard", field: "vault:" + v2 + "/app#pass*", kind: resolver.NoKey, reads: 1,
+			text: `no key "pass*" at version 2`},
+		{name: "no key on v1", field: "vault:" + v1 + "/app#user", kind: resolver.NoKey, reads: 1,
+			text: `no key "user"`},
+		{name: "empty secret", field: "vault:" + v2 + "/empty#password", kind: resolver.NoKey, reads: 1,
+			text: `no key "password" at version 1`},
+		{name: "secret that is null", field: "vault:" + v2 + "/null#password", kind: resolver.NoKey, reads: 1,
+			text: `no key "password" at version 1`},
+		{name: "not found", field: "vault:" + v2 + "/none#password", kind: resolver.NotFound, reads: 1,
+			text: "vault has no secret at %s/data/none; check the path"},
+		{name: "folder", field: "vault:" + nested + "/ap#password", kind: resolver.NotFound, reads: 1,
+			text: "vault has no secret at " + nested + "/data/ap; check the path"},
+		{name: "not found on v1", field: "vault:" + v1 + "/none#password", kind: resolver.NotFound, reads: 1,
+			text: "vault has no secret at " + v1 + "/none; check the path"},
+		{name: "doubled data/", field: "vault:" + v2 + "/data/app#password", kind: resolver.NotFound, reads: 1,
+			text: "vault has no secret at %s/data/data/app; leave data/ out of the path: it is added by itself"},
+		{name: "a mount is no secret", field: "vault:" + nested + "#password", kind: resolver.NotFound,
+			text: nested + " is a mount, not a secret; write the path of the secret below it"},
+		{name: "deleted", field: "vault:" + v2 + "/deleted#password", kind: resolver.Deleted, reads: 1,
+			text: "version 1 of %s/deleted was deleted at "},
+		{name: "destroyed", field: "vault:" + v2 + "/destroyed#password", kind: resolver.Deleted, reads: 1,
+			text: "version 1 of %s/destroyed is destroyed; write the secret again"},
+		{name: "no version", field: "vault:" + v2 + "/app?version=9#password", kind: resolver.NoVersion, reads: 1,
+			text: "vault has no version 9 of %s/data/app, or no such secret; check the pinned version, or leave it out"},
+		{name: "pin on v1", field: "vault:" + v1 + "/app?version=1#password", kind: resolver.NoVersion,
+			text: "the mount " + v1 + " is KV v1, which has no versions; leave the version out, or have the mount upgraded to KV v2"},
+		{name: "denied", field: "vault:" + v2 + "/hr#password", kind: resolver.Denied, reads: 1,
+			text: `the agent's token may not read %[1]s/data/hr; add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }`},
+		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
+			text: "no mount that the agent's token can see holds " + hidden + `/app; check the path, or add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }, where the mount ` + hidden + " is a guess: name a nested one in the settings"},
+		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
+			text: "no mount that the agent's token can see holds "},
+		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,
+			text: "no mount that the agent's token can see holds "},
+		{name: "not KV", field: "vault:" + transit + "/keys/a#name", kind: resolver.NotKV,
+			text: "the mount " + transit + " is of type transit, not KV; name a secret of a KV mount"},
+		{name: "bad reference", field: "vault:" + v2 + "/app", kind: resolver.BadReference, text: "key at byte "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			id := vaulttest.Name()
+			result := resolver.One(t.Context(), vault, host("host-1", "password", c.field), resolver.Options{RunID: id})
+			password, err := result.Credential("password")
+			reads := 0
+			for request := range asked(t, server, id) {
+				if request != "read auth/token/lookup-self" && request != "read sys/internal/ui/mounts" {
+					reads++
+				}
+			}
+			assert.Equal(t, c.reads, reads, "reads")
+			if c.kind == "" {
+				require.NoError(t, err)
+				assert.Equal(t, c.want, password.Reveal())
+				return
+			}
+			require.ErrorIs(t, err, c.kind)
+			place := "password: "
+			if r := ref.Parse(c.field).Ref(); !r.IsZero() {
+				place += r.String() + ": "
+			}
+			text := c.text
+			if strings.Contains(text, "%") {
+				text = fmt.Sprintf(text, v2)
+			}
+			assert.Contains(t, err.Error(), place+text)
+			assert.NotContains(t, err.Error(), "\n")
+			assert.Empty(t, password.String()[len("[literal]"):], "no credential beside an error")
+		})
+	}
+	t.Run("a namespace is suspected", func(t *testing.T) {
+		_, err := resolve(t, vault, "vault:ns1/"+v2+"/app#password")
+		assert.ErrorContains(t, err, "if ns1 is a namespace, enter it in the settings and leave it out of the path")
+	})
+}
+
+// Traps 17, 18, 20 and 22: values come byte for byte, or not at all.
+func TestValues(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	pem := "-----BEGIN KEY-----\nAAAA\r\nBBBB==\n-----END KEY-----\n"
+	type value struct {
+		json string
+		want string        // as read
+		v2   string        // as read from KV v2, where that differs
+		kind resolver.Kind // instead
+		what string
+	}
+	values := map[string]value{
+		"plain":              {json: `"s3cret"`, want: "s3cret"},
+		"trailing newline":   {json: `"s3cret\n"`, want: "s3cret\n"},
+		"spaces":             {json: `"  a b  "`, want: "  a b  "},
+		"pem":                {json: fmt.Sprintf("%q", pem), want: pem},
+		"nul":                {json: `"a\u0000b"`, want: "a\x00b"},
+		"bom":                {json: `"\ufeffa"`, want: "\ufeffa"},
+		"html":               {json: `"<a href='x'>&amp;</a>"`, want: "<a href='x'>&amp;</a>"},
+		"emoji":              {json: `"pässwörd 🔑 \u2028"`, want: "pässwörd 🔑 \u2028"},
+		"quotes":             {json: `"\"\\/\b\f\t"`, want: "\"\\/\b\f\t"},
+		"looks like a ref":   {json: `"vault:a/b#c"`, want: "vault:a/b#c"},
+		"zero":               {json: `0`, want: "0"},
+		"big number":         {json: `12345678901234567890`, want: "12345678901234567890", v2: "12345678901234567000"},
+		"exponent":           {json: `1e21`, want: "1e21", v2: "1e+21"},
+		"decimals":           {json: `0.10`, want: "0.10", v2: "0.1"},
+		"negative":           {json: `-12`, want: "-12"},
+		"true":               {json: `true`, want: "true"},
+		"false":              {json: `false`, want: "false"},
+		"null":               {json: `null`, kind: resolver.BadValue, what: "null"},
+		"empty":              {json: `""`, kind: resolver.BadValue, what: "empty"},
+		"object":             {json: `{"c4nary":"c4nary"}`, kind: resolver.BadValue, what: "an object"},
+		"list":               {json: `["c4nary"]`, kind: resolver.BadValue, what: "a list"},
+		"a.b/c#d?e%f*|@this": {json: `"odd key"`, want: "odd key"},
+		"Plain":              {json: `"other case"`, want: "other case"},
+	}
+	for version := 1; version <= 2; version++ {
+		kv := server.KV(t, version)
+		var members []string
+		for key, v := range values {
+			members = append(members, fmt.Sprintf("%q:%s", key, v.json))
+		}
+		body := rawJSON("{" + strings.Join(members, ",") + "}")
+		path := kv + "/all"
+		if version == 2 {
+			body, path = rawJSON(`{"data":`+string(body)+"}"), kv+"/data/all"
+		}
+		server.Must(t, http.MethodPost, path, body)
+		fields := make(map[string]ref.Value)
+		for key := range values {
+			r, err := ref.New(kv+"/all", key, 0)
+			require.NoError(t, err)
+			fields[key] = ref.Parse(r.String())
+		}
+		for key, v := range values {
+			t.Run(fmt.Sprintf("v%d %s", version, key), func(t *testing.T) {
+				result := resolver.One(t.Context(), connect(server, server.Token), resolver.Host{Name: "h", Fields: map[string]ref.Value{"f": fields[key]}}, resolver.Options{})
+				credential, err := result.Credential("f")
+				if v.kind != "" {
+					require.ErrorIs(t, err, v.kind)
+					assert.Contains(t, err.Error(), "is "+v.what+"; store a text, a number or a boolean")
+					assert.NotContains(t, err.Error(), "c4nary")
+					return
+				}
+				require.NoError(t, err)
+				want := v.want
+				if version == 2 && v.v2 != "" {
+					want = v.v2
+				}
+				assert.Equal(t, want, credential.Reveal())
+			})
+		}
+	}
+}
+
+// rawJSON is sent as it stands.
+type rawJSON string
+
+func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
+
+// Traps 4 and 21: a path is sent as the text that it is.
+func TestOddPaths(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	for version := 1; version <= 2; version++ {
+		kv := server.KV(t, version)
+		for i, path := range []string{
+			"a b", "a+b", "a:b", "a%2Fb", "a%20b", "a#b", "a?b", "a?version=1", "a&b=c", `a"b\c`, "a;b,c=d@e", "ünï/cödé", "🔑", "a*", "*", "{{x}}", "~a", "(a)", "'a'",
+			"data/x", "metadata/x", "dataface/x", "data/data/x", ".a/b.", "a.", "x/y-mount/z", "A/a", "a/A", strings.Repeat("long", 100),
+		} {
+			value := fmt.Sprintf("value %d", i)
+			server.Put(t, kv, path, map[string]any{"k": value})
+			r, err := ref.New(kv+"/"+path, "k", 0)
+			require.NoError(t, err, path)
+			credential, err := resolve(t, connect(server, server.Token), r.String())
+			if assert.NoError(t, err, "v%d %s", version, path) {
+				assert.Equal(t, value, credential.Reveal(), "v%d %s", version, path)
+			}
+		}
+	}
+	// A mount's name may hold data too.
+	kv := server.KVAt(t, "mykv_data-"+vaulttest.Name()+"/data", 2)
+	server.Put(t, kv, "data", map[string]any{"k": "v"})
+	credential, err := resolve(t, connect(server, server.Token), "vault:"+kv+"/data#k")
+	require.NoError(t, err)
+	assert.Equal(t, "v", credential.Reveal())
+}
+
+func TestSecretNamesItsHosts(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for path, globs := range map[string]string{
+		"web":     "web-*, DB-1.example",
+		"nobody":  " , ",
+		"broken":  "[web",
+		"anybody": "*",
+	} {
+		server.Put(t, kv, path, map[string]any{"k": "v"})
+		server.Metadata(t, kv, path, map[string]string{"luumen_hosts": globs, "owner": "somebody"})
+	}
+	server.Put(t, kv, "free", map[string]any{"k": "v"})
+	server.Metadata(t, kv, "free", map[string]string{"owner": "somebody"})
+
+	for _, c := range []struct {
+		path, host string
+		ok         bool
+	}{
+		{"web", "web-1", true}, {"web", "WEB-2", true}, {"web", "db-1.example", true},
+		{"web", "db-1xexample", false}, {"web", "web", false}, {"web", "my-web-1", false}, {"web", "", false},
+		{"nobody", "web-1", false}, {"broken", "web-1", false}, {"broken", "[web", false},
+		{"anybody", "web-1", true}, {"free", "web-1", true},
+	} {
+		id := vaulttest.Name()
+		result := resolver.One(t.Context(), connect(server, server.Token), host(c.host, "p", "vault:"+kv+"/"+c.path+"#k"), resolver.Options{RunID: id})
+		_, err := result.Credential("p")
+		assert.Equal(t, c.ok, err == nil, "%s for %q: %v", c.path, c.host, err)
+		assert.Equal(t, !c.ok, errors.Is(err, resolver.NotForHost), "%s for %q: %v", c.path, c.host, err)
+		assert.Len(t, server.RequestsBy(t, "run/"+id), 3, "it comes with the read")
+	}
+	// Only the hosts concerned are skipped, though they share the read.
+	hosts := []resolver.Host{host("web-1", "p", "vault:"+kv+"/web#k"), host("db-2", "p", "vault:"+kv+"/web#k")}
+	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
+	assert.NoError(t, results[0].Err())
+	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata`)
+}
+
+func TestVersionsOfOnePathAreReadEach(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for i := range 3 {
+		server.Put(t, kv, "a", map[string]any{"k": fmt.Sprint(i + 1)})
+	}
+	id := vaulttest.Name()
+	result := resolver.One(t.Context(), connect(server, server.Token), host("h",
+		"latest", "vault:"+kv+"/a#k", "first", "vault:"+kv+"/a?version=1#k", "again", "vault:"+kv+"/a?version=1#k", "third", "vault:"+kv+"/a?version=3#k",
+	), resolver.Options{RunID: id})
+	for field, want := range map[string]string{"latest": "3", "first": "1", "again": "1", "third": "3"} {
+		credential, err := result.Credential(field)
+		require.NoError(t, err)
+		assert.Equal(t, want, credential.Reveal(), field)
+	}
+	assert.Equal(t, 3, asked(t, server, id)["read "+kv+"/data/a"])
+}
