@@ -1,0 +1,200 @@
+package resolver_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// behind puts a proxy before the server that answers paths below /v1/ itself
+// where answer says so.
+func behind(t *testing.T, server *vaulttest.Server, answer func(w http.ResponseWriter, path string) bool) (address string) {
+	t.Helper()
+	target, err := url.Parse(server.Address)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	proxy.Transport = transport
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answer(w, strings.TrimPrefix(r.URL.Path, "/v1/")) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		front.Close()
+		transport.CloseIdleConnections()
+	})
+	return front.URL
+}
+
+// withoutList blocks Vault's list of mounts with an answer.
+func withoutList(status int, contentType, body string) func(w http.ResponseWriter, path string) bool {
+	return func(w http.ResponseWriter, path string) bool {
+		if path != "sys/internal/ui/mounts" {
+			return false
+		}
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+		return true
+	}
+}
+
+var blocked = withoutList(403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
+
+// Trap 6: where the list of mounts cannot be had, that is a warning, and the
+// settings serve in its place. Nothing of it is kept for the next run.
+func TestListOfMountsIsBlocked(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	v1, v2 := server.KV(t, 1), server.KV(t, 2)
+	nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+	top, _, _ := strings.Cut(nested, "/")
+	transit := vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+transit, map[string]any{"type": "transit"})
+	server.Must(t, http.MethodPost, transit+"/keys/a", nil)
+	for _, kv := range []string{v1, v2, nested} {
+		server.Put(t, kv, "app", map[string]any{"password": "of " + kv})
+	}
+
+	for name, answer := range map[string]func(http.ResponseWriter, string) bool{
+		"403":         blocked,
+		"404":         withoutList(404, "application/json", `{"errors":[]}`),
+		"405":         withoutList(405, "application/json", `{"errors":["unsupported operation"]}`),
+		"html":        withoutList(404, "text/html", "<html>no</html>"),
+		"plain":       withoutList(200, "text/plain", "ok"),
+		"other json":  withoutList(200, "application/json", `{"request_id":"1","data":[1,2]}`),
+		"no json":     withoutList(200, "application/json", `{"request_id":`),
+		"other shape": withoutList(200, "application/json", `{"request_id":"1","data":{"secret":{"a/":7}}}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := behind(t, server, answer)
+			vault := auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+v2+"/app#password")}, resolver.Options{})
+			password, err := collect(run)[0].Credential("password")
+			require.NoError(t, err)
+			assert.Equal(t, "of "+v2, password.Reveal())
+			assert.Contains(t, run.Report().Vault.Warnings, "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
+		})
+	}
+
+	address := behind(t, server, blocked)
+	reader := server.ReaderToken(t, v2+"/data/app")
+	for _, c := range []struct {
+		name     string
+		settings auth.Settings
+		token    string
+		field    string
+		want     string
+		kind     resolver.Kind
+		text     string
+	}{
+		{name: "v1 by the settings", settings: auth.Settings{KVVersion: "v1"}, field: v1 + "/app#password", want: "of " + v1},
+		{name: "nested by the settings", settings: auth.Settings{Mounts: []string{top, nested + "/"}}, field: nested + "/app#password", want: "of " + nested},
+		{name: "nested by a guess", field: nested + "/app#password", kind: resolver.NotFound,
+			text: "vault has no mount for " + top + "/data/kv/app; check the path, and that the mount " + top + " is KV v2"},
+		{name: "v1 though v2", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/app#password", kind: resolver.KVVersion,
+			text: "the mount " + v2 + " is KV v2, not v1 as the settings say; correct kv_version in the settings, or have the token read sys/internal/ui/mounts"},
+		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
+			text: "vault has no secret at " + v1 + "/data/app; check the path, and that the mount " + v1 + " is KV v2"},
+		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
+			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }, where the mount ` + v2 + ` is a guess: name the right one in the settings`},
+		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
+			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
+		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
+			text: "the mount " + transit + " is of type transit, not KV"},
+		{name: "a token behind a namespace", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/AUTH/token/lookup-self#id", kind: resolver.NotKV,
+			text: "the mount ns1 is of a type that Vault does not tell, not KV"},
+		{name: "pin on v1", settings: auth.Settings{KVVersion: "v1"}, field: v1 + "/app?version=1#password", kind: resolver.NoVersion,
+			text: "the mount " + v1 + " is KV v1, which has no versions"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.settings.Address = address
+			token := c.token
+			if token == "" {
+				token = server.Token
+			}
+			password, err := resolve(t, auth.New(c.settings, environment(map[string]string{"VAULT_TOKEN": token})), "vault:"+c.field)
+			if c.kind == "" {
+				require.NoError(t, err)
+				assert.Equal(t, c.want, password.Reveal())
+				return
+			}
+			require.ErrorIs(t, err, c.kind)
+			assert.ErrorContains(t, err, c.text)
+		})
+	}
+}
+
+// A mount's own version wins over the settings, with a warning.
+func TestMountsOwnVersionWins(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "p"})
+	vault := auth.New(auth.Settings{Address: server.Address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+	_, err := collect(run)[0].Credential("password")
+	require.NoError(t, err)
+	assert.Contains(t, run.Report().Vault.Warnings, "the mount "+kv+" is KV v2, not v1 as the settings say; it is read as what it is")
+}
+
+// Trap 5: the settings name a nested mount that the token cannot see yet, so
+// the policy line is no guess.
+func TestSettingsNameAnInvisibleMount(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+	server.Put(t, nested, "app", map[string]any{"password": "p"})
+	settings := auth.Settings{Address: server.Address, Mounts: []string{nested}}
+	token := server.NewToken(t, map[string]any{"policies": []string{"default"}})
+	_, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": token})), "vault:"+nested+"/app#password")
+	require.ErrorIs(t, err, resolver.Denied)
+	assert.ErrorContains(t, err, `add to the token's policy: path "`+nested+`/data/app" { capabilities = ["read"] }`)
+	assert.NotContains(t, err.Error(), "guess")
+
+	// Pasted as it stands, the line mends it.
+	_, line, _ := strings.Cut(err.Error(), "policy: ")
+	mended := server.NewToken(t, map[string]any{"policies": []string{server.Policy(t, line)}})
+	password, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": mended})), "vault:"+nested+"/app#password")
+	require.NoError(t, err)
+	assert.Equal(t, "p", password.Reveal())
+}
+
+// What leases, or answers as another type, is never handed out; the guard holds
+// on servers older than Vault 1.16, too, which do not tell the type.
+func TestDynamicSecretsAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"lease":      `{"request_id":"1","lease_id":"database/creds/app/1","data":{"data":{"password":"c4nary"},"metadata":{"version":1}}}`,
+		"mount type": `{"request_id":"1","mount_type":"cubbyhole","data":{"data":{"password":"c4nary"},"metadata":{"version":1}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if strings.HasPrefix(r.URL.Path, "/v1/database/") {
+					io.WriteString(w, answer)
+					return
+				}
+				w.WriteHeader(403)
+				io.WriteString(w, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
+			}))
+			defer server.Close()
+			vault := auth.New(auth.Settings{Address: server.URL}, environment(map[string]string{"VAULT_TOKEN": "t"}))
+			_, err := resolve(t, vault, "vault:database/creds/app#password")
+			require.ErrorIs(t, err, resolver.NotKV)
+			assert.NotContains(t, err.Error(), "c4nary")
+		})
+	}
+}
