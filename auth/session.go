@@ -48,6 +48,20 @@ func (s *Session) KVVersion() int { return s.plan.kvVersion }
 // Mounts are the paths of mounts that the settings name.
 func (s *Session) Mounts() []string { return s.plan.mounts }
 
+// Over returns the error that ended the session for every request, or nil: Vault
+// answered nothing for a whole patience, or no token works any more.
+func (s *Session) Over() error {
+	if f := s.patience.Over(); f != nil {
+		return f
+	}
+	s.login.Lock()
+	defer s.login.Unlock()
+	if s.fatal != nil {
+		return s.fatal
+	}
+	return nil
+}
+
 // Get reads a path of Vault's API, given as plain text below /v1/, with an
 // escaped query. It repeats what was not answered and logs in once more if the
 // token has died. A refusal by policy, and any other answer of status 400 to

@@ -156,20 +156,12 @@ func problem(err error, r ref.Ref) Problem {
 // which passes through as it is everywhere else.
 const canceled Kind = "canceled"
 
-func (f *field) reach(err error) reach {
+func (f *field) reach() reach {
 	switch {
 	case f.err != nil || f.read == nil || f.read.err == nil:
 		return reachField
-	case isRunWide(kindOf(err)):
+	case f.read.ofRun:
 		return reachRun
 	}
 	return reachPath
-}
-
-func isRunWide(k Kind) bool {
-	switch k {
-	case "", NotConfigured, Settings, Environment, Unreachable, TLS, Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
-		return true
-	}
-	return false
 }

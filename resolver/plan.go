@@ -46,6 +46,7 @@ type read struct {
 	settled bool
 	secret  *secret
 	err     error
+	ofRun   bool  // err is the whole run's
 	mount   mount // where the path was found to lie
 }
 
@@ -108,21 +109,31 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 func (p *plan) settle(r *read, s *secret, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.settled {
-		return
+	if !r.settled {
+		r.secret, r.err = s, err
+		p.finish(r)
 	}
-	r.settled, r.secret, r.err = true, s, err
-	for _, i := range r.hosts {
-		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
-			p.complete <- i
+}
+
+// settleAll ends all reads that have not ended yet with the run's error.
+func (p *plan) settleAll(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.reads {
+		if !r.settled {
+			r.err, r.ofRun = err, true
+			p.finish(r)
 		}
 	}
 }
 
-// settleAll ends all reads that have not ended yet with the error.
-func (p *plan) settleAll(err error) {
-	for _, r := range p.reads {
-		p.settle(r, nil, err)
+// finish hands on the hosts that waited for nothing but this read.
+func (p *plan) finish(r *read) {
+	r.settled = true
+	for _, i := range r.hosts {
+		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
+			p.complete <- i
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
@@ -171,20 +172,29 @@ func (r *Run) read(ctx context.Context) {
 	r.summary = summary
 }
 
+// readAll reads with a bounded number of workers, until all is read or no
+// request has a chance any more.
 func (r *Run) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
+	var next atomic.Int64
 	var group sync.WaitGroup
-	next := make(chan *read)
 	for range workers {
 		group.Go(func() {
-			for one := range next {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(r.plan.reads) {
+					return
+				}
+				one := r.plan.reads[i]
 				secret, err := readSecret(ctx, session, mounts, one)
+				if err != nil && (ctx.Err() != nil || err == session.Over()) {
+					return // what ends the run is every path's, not this one's
+				}
 				r.plan.settle(one, secret, err)
 			}
 		})
 	}
-	for _, one := range r.plan.reads {
-		next <- one
-	}
-	close(next)
 	group.Wait()
+	if err := session.Over(); err != nil {
+		r.plan.settleAll(err)
+	}
 }

@@ -99,7 +99,7 @@ func (h *host) result() Result {
 		f := &h.fields[i]
 		c, err := f.resolve(h.name)
 		if err != nil {
-			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach(err)})
+			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach()})
 			continue
 		}
 		r.credentials = append(r.credentials, namedCredential{f.name, c})

@@ -1,0 +1,167 @@
+package resolver_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// closedPort is an address where nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// Whatever is wrong with Vault, its settings or the environment costs just the
+// hosts that need Vault.
+func TestWhatConcernsTheWholeRun(t *testing.T) {
+	t.Parallel()
+	closed := closedPort(t)
+	missing := filepath.Join(t.TempDir(), "token")
+	for _, c := range []struct {
+		name        string
+		settings    auth.Settings
+		environment map[string]string
+		kind        resolver.Kind
+		text        string
+		requests    bool
+	}{
+		{name: "not configured", kind: resolver.NotConfigured,
+			text: "vault is not configured; set it up in the UI, or enter the credential itself"},
+		{name: "disabled", settings: auth.Settings{Enabled: new(false), Address: "http://" + closed}, kind: resolver.NotConfigured,
+			text: "vault is not configured"},
+		{name: "enabled without address", settings: auth.Settings{Enabled: new(true)}, kind: resolver.Settings,
+			text: "the vault settings are wrong: address: missing, while Vault is enabled; enter it, such as https://vault.example:8200, or disable Vault"},
+		{name: "two faults in the settings", settings: auth.Settings{Address: "vault.example:8200", KVVersion: "2"}, kind: resolver.Settings,
+			text: `the vault settings are wrong: address: neither https:// nor http://; write it like https://vault.example:8200. kv_version: unknown; choose "v1" or "v2"`},
+		{name: "no token", settings: auth.Settings{Address: "http://" + closed}, kind: resolver.Environment,
+			text: "the environment of the agent is wrong: neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server"},
+		{name: "no token file", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN_FILE": missing}, kind: resolver.Environment,
+			text: "VAULT_TOKEN_FILE: " + missing + " does not exist; create it, or set VAULT_TOKEN_FILE to the right one"},
+		{name: "pinned address", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN": "t", "VAULT_ADDR": "https://vault.example:8200"}, kind: resolver.Pinned,
+			text: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent (http://" + closed + " against https://vault.example:8200); correct the one or the other"},
+		{name: "unreachable", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN": "t"}, kind: resolver.Unreachable, requests: true,
+			text: "vault unreachable (connection refused at http://" + closed + ", tried for "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			hosts := []resolver.Host{
+				host("literal", "password", "x"),
+				host("one", "password", "vault:secret/a#b"),
+				host("two", "password", "vault:secret/c#d", "user", "vault:secret/a#b"),
+				host("three", "user", "vault:secret/a#b"),
+				host("four", "user", "vault:secret/a#b"),
+				host("malformed", "user", "vault:secret"),
+			}
+			run := resolver.Resolve(t.Context(), auth.New(c.settings, environment(c.environment)), hosts, resolver.Options{Patience: 200 * time.Millisecond})
+			results := collect(run)
+			assert.NoError(t, results[0].Err())
+			for i := 1; i <= 4; i++ {
+				err := results[i].Err()
+				require.ErrorIs(t, err, c.kind)
+				assert.Contains(t, err.Error(), ": vault:secret/a#b: "+c.text, "%s", hosts[i].Name)
+			}
+			assert.ErrorIs(t, results[5].Err(), resolver.BadReference)
+
+			report := run.Report()
+			assert.Equal(t, c.requests, report.Vault.Requests > 0)
+			assert.Equal(t, 1, report.Ready)
+			require.Len(t, report.Causes, 2, "the outage once, the malformed field once")
+			assert.Equal(t, c.kind, report.Causes[0].Kind)
+			assert.ElementsMatch(t, []string{"one", "two", "three", "four"}, report.Causes[0].Hosts)
+			assert.Contains(t, report.Causes[0].String(), c.text)
+			assert.Contains(t, report.Causes[0].String(), ": 4 hosts skipped")
+			assert.Contains(t, report.String(), "6 hosts: 1 ready, 5 skipped")
+		})
+	}
+}
+
+// An error is kind, place and cause, each to be had by type.
+func TestErrorsUnwrap(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
+	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: time.Millisecond})
+	operation, ok := errors.AsType[*net.OpError](result.Err())
+	require.True(t, ok)
+	assert.Equal(t, "dial", operation.Op)
+	assert.ErrorIs(t, result.Err(), syscall.ECONNREFUSED)
+
+	field, ok := errors.AsType[*resolver.FieldError](result.Err())
+	require.True(t, ok)
+	assert.Equal(t, []string{"h", "password", "vault:secret/a#b"}, []string{field.Host, field.Field, field.Ref.String()})
+	assert.Equal(t, resolver.Unreachable, field.Kind())
+
+	_, err := resolve(t, connect(server, "hvs.nosuchtoken"), "vault:secret/a#b")
+	require.ErrorIs(t, err, resolver.Token)
+
+	_, err = resolve(t, connect(server, server.Token), "vault:secret/a?version=01#b")
+	syntax, ok := errors.AsType[*ref.SyntaxError](err)
+	require.True(t, ok)
+	assert.Equal(t, ref.PartVersion, syntax.Part)
+}
+
+func TestRefusedLoginKeepsVaultsError(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_APPROLE_MOUNT": vaulttest.Name()}))
+	_, err := resolve(t, vault, "vault:secret/a#b")
+	require.ErrorIs(t, err, resolver.Login)
+	answer, ok := errors.AsType[*api.ResponseError](err)
+	require.True(t, ok)
+	assert.Equal(t, 403, answer.StatusCode)
+}
+
+// The JSON of an error is for whoever edits fields in the UI, and says nothing
+// of the inside of Vault or of the network.
+func TestErrorsAsTheUIShowsThem(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "a", map[string]any{"password": "p"})
+	token := server.ReaderToken(t, kv+"/data/a")
+	for _, c := range []struct {
+		name, field, want string
+	}{
+		{"no key", "vault:" + kv + "/a#pasword", `{"kind":"no_key","reference":"vault:` + kv + `/a#pasword","fix":"check the key; the agent's log says whether a similar one exists"}`},
+		{"denied", "vault:" + kv + "/b#password", `{"kind":"denied","reference":"vault:` + kv + `/b#password","fix":"ask the Vault administrator to grant read on this path; the agent's log has the policy line"}`},
+		{"malformed", "vault:" + kv + "/b?version=x#password", `{"kind":"bad_reference","part":"version","offset":`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			result := resolver.One(t.Context(), connect(server, token), host("h", "password", c.field), resolver.Options{})
+			document, err := json.Marshal(result.Err())
+			require.NoError(t, err)
+			var decoded struct {
+				Host   string
+				Errors []map[string]any
+			}
+			require.NoError(t, json.Unmarshal(document, &decoded))
+			assert.Equal(t, "h", decoded.Host)
+			require.Len(t, decoded.Errors, 1)
+			assert.Equal(t, "password", decoded.Errors[0]["field"])
+			assert.Contains(t, string(document), c.want[1:])
+		})
+	}
+	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
+	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: time.Millisecond})
+	document, err := json.Marshal(result.Err())
+	require.NoError(t, err)
+	assert.NotContains(t, string(document), "127.0.0.1")
+	assert.NotContains(t, string(document), "refused")
+}
