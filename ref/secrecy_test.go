@@ -2,66 +2,27 @@ package ref_test
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/gob"
-	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
-	"text/template"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	canaries "github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/ref"
 )
 
-// canary is what must never be seen.
-const canary = "Kq7canaryZ9"
-
-// leaks are the forms in which the canary comes out of a print, in lower case.
-var leaks = map[string]string{
-	"text":              strings.ToLower(canary),
-	"a part of it":      strings.ToLower(canary[2:8]),
-	"hex":               hex.EncodeToString([]byte(canary)),
-	"hex with spaces":   characters("%02x", " "),
-	"hex of a slice":    characters("0x%x", ", "),
-	"decimal bytes":     characters("%d", " "),
-	"JSON bytes":        characters("%d", ","),
-	"code points":       strings.ToLower(characters("U+%04X", " ")),
-	"quoted characters": strings.ToLower(characters("%q", " ")),
-	"base64":            strings.ToLower(strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(canary)), "=")),
-}
-
-func characters(format, separator string) string {
-	var parts []string
-	for _, b := range []byte(canary) {
-		parts = append(parts, fmt.Sprintf(format, b))
-	}
-	return strings.Join(parts, separator)
-}
-
-// leak is the form in which the canary is in the output, if any.
-func leak(output string) string {
-	output = strings.ToLower(output)
-	for form, text := range leaks {
-		if strings.Contains(output, text) {
-			return form
-		}
-	}
-	return ""
-}
+const canary = canaries.Secret
 
 func assertNoLeak(t *testing.T, output string) {
 	t.Helper()
-	assert.Empty(t, leak(output), "leaks in %q", output)
+	assert.Empty(t, canaries.Leak(output), "leaks in %q", output)
 }
 
 // secrets are a Secret and a Value of every kind that was made of the canary.
@@ -157,87 +118,23 @@ func shapes(secret any) map[string]any {
 	}
 }
 
-// sinks are the ways in which a program writes a value down.
-func sinks() map[string]func(any) string {
-	sinks := map[string]func(any) string{
-		"Sprint": func(v any) string { return fmt.Sprint(v) },
-		"log": func(v any) string {
-			var out bytes.Buffer
-			log.New(&out, "", 0).Println(v)
-			return out.String()
-		},
-		"slog text": func(v any) string { return logged(v, newText) },
-		"slog JSON": func(v any) string { return logged(v, newJSON) },
-		"JSON": func(v any) string {
-			text, err := json.Marshal(v)
-			return fmt.Sprint(string(text), err)
-		},
-		"XML": func(v any) string {
-			text, err := xml.Marshal(v)
-			return fmt.Sprint(string(text), err)
-		},
-		"gob": func(v any) string {
-			var out bytes.Buffer
-			err := gob.NewEncoder(&out).Encode(v)
-			return fmt.Sprint(out.String(), err)
-		},
-		"template": func(v any) string {
-			var out bytes.Buffer
-			err := template.Must(template.New("").Parse(`{{.}} {{printf "%#v" .}}`)).Execute(&out, v)
-			return fmt.Sprint(out.String(), err)
-		},
-		// The diff of an assertion is drawn by spew, which follows pointers
-		// and reads unexported fields.
-		"assertion": func(v any) string {
-			var t recorder
-			assert.Equal(&t, nil, v)
-			assert.Equal(&t, []any{"other"}, []any{v})
-			assert.Empty(&t, []any{v})
-			assert.Contains(&t, []any{v}, "other")
-			assert.ElementsMatch(&t, []any{v}, []any{"other"})
-			assert.IsType(&t, 1, v)
-			return t.String()
-		},
-	}
-	for _, verb := range []string{"v", "+v", "#v", "s", "q", "d", "x", "X", "#x", "p", "T", "t", "c", "U", "e", "b", "o", "w", "20v", "-20.3s", "% x", "+q"} {
-		sinks["%"+verb] = func(v any) string { return fmt.Sprintf("%"+verb, v) }
-	}
-	return sinks
-}
-
-// recorder is a test that fails and keeps what it was told.
-type recorder struct{ strings.Builder }
-
-func (r *recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }
-
-func newText(out *bytes.Buffer) slog.Handler { return slog.NewTextHandler(out, nil) }
-func newJSON(out *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(out, nil) }
-
-func logged(v any, handler func(*bytes.Buffer) slog.Handler) string {
-	var out bytes.Buffer
-	logger := slog.New(handler(&out))
-	logger.Info("a host", "field", v)
-	logger.With("field", v).WithGroup("host").Info("a host", slog.Group("fields", "password", v), slog.Any("list", []any{v}))
-	return out.String()
-}
-
 func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()
 	for name, secret := range secrets(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sinks := sinks()
+			sinks := canaries.Sinks()
 			for shape, v := range shapes(secret) {
 				for sink, write := range sinks {
 					output := write(v)
 					assert.NotEmpty(t, output, "%s to %s", shape, sink)
-					assert.Empty(t, leak(output), "%s to %s: %s", shape, sink, output)
+					assert.Empty(t, canaries.Leak(output), "%s to %s: %s", shape, sink, output)
 				}
 			}
 			if v, ok := secret.(ref.Value); ok {
 				assertNoLeak(t, fmt.Sprintf("%s %#v", v.Err(), v.Err()))
 				assertNoLeak(t, v.Warning())
-				var t2 recorder
+				var t2 canaries.Recorder
 				assert.NoError(&t2, v.Err())
 				assertNoLeak(t, t2.String())
 			}
@@ -249,13 +146,13 @@ func TestNothingPrintsASecret(t *testing.T) {
 // would prove nothing.
 func TestSinksSeeWhatIsNotMasked(t *testing.T) {
 	t.Parallel()
-	for sink, write := range sinks() {
+	for sink, write := range canaries.Sinks() {
 		for name, v := range map[string]any{"a string": canary, "a named string": struct{ Password any }{Password: namedString(canary)}} {
 			if sink == "%p" || sink == "%T" || sink == "XML" || sink == "gob" || sink == "%-20.3s" {
 				continue // these show a type, an address, or not such a struct
 			}
 			output := write(v)
-			assert.NotEmpty(t, leak(output), "%s does not see %s: %s", sink, name, output)
+			assert.NotEmpty(t, canaries.Leak(output), "%s does not see %s: %s", sink, name, output)
 		}
 	}
 }
@@ -287,7 +184,7 @@ func TestMasksAreReadable(t *testing.T) {
 			}
 			assert.Equal(t, test.text, test.value.(fmt.Stringer).String())
 			var out bytes.Buffer
-			slog.New(newJSON(&out)).Info("a host", "field", test.value)
+			slog.New(slog.NewJSONHandler(&out, nil)).Info("a host", "field", test.value)
 			var record struct{ Field any }
 			require.NoError(t, json.Unmarshal(out.Bytes(), &record))
 			assert.Equal(t, test.text, record.Field)

@@ -21,7 +21,9 @@ const hostsMetadata = "luumen_hosts"
 
 // secret is what one read returned.
 type secret struct {
-	values  map[string]json.RawMessage
+	// A func, for whatever prints a Run with all that it holds must not find
+	// the values.
+	values  func() map[string]json.RawMessage
 	version int       // 0 on KV v1
 	created time.Time // zero on KV v1
 	hosts   *string   // luumen_hosts; nil if it is not set
@@ -77,11 +79,11 @@ func readV1(answer *auth.Answer, m mount, r *read) (*secret, error) {
 	if answer.Status != 200 {
 		return nil, unread(answer, m, r)
 	}
-	s := &secret{}
-	if json.Unmarshal(answer.Data, &s.values) != nil {
+	var values map[string]json.RawMessage
+	if json.Unmarshal(answer.Data, &values) != nil {
 		return nil, noSecret(m.api(r.path))
 	}
-	return s, nil
+	return &secret{values: func() map[string]json.RawMessage { return values }}, nil
 }
 
 func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret, error) {
@@ -111,7 +113,8 @@ func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret,
 	case meta == nil:
 		return nil, noSecret(m.api(r.path))
 	}
-	s := &secret{values: data.Data, version: meta.Version, created: meta.Created}
+	values := data.Data // alone, lest the closure hold the rest as well
+	s := &secret{values: func() map[string]json.RawMessage { return values }, version: meta.Version, created: meta.Created}
 	if hosts, ok := meta.Custom[hostsMetadata]; ok {
 		s.hosts = &hosts
 	}
@@ -167,10 +170,10 @@ func (s *secret) find(key string) pick {
 	if s.version != 0 {
 		at = fmt.Sprintf(" at version %d", s.version)
 	}
-	raw, ok := s.values[key]
+	raw, ok := s.values()[key]
 	if !ok {
 		f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, at), "")
-		if near := nearest(key, s.values); near != "" {
+		if near := nearest(key, s.values()); near != "" {
 			f.Do = fmt.Sprintf("did you mean %q?", near)
 		}
 		return pick{err: f}
