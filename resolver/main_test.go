@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -10,7 +11,13 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-func TestMain(m *testing.M) { os.Exit(vaulttest.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		flag.Set("test.skip", "^Example") // they need a Vault
+	}
+	os.Exit(vaulttest.Main(m))
+}
 
 // connect describes a server to the library: its address as the UI gives it,
 // the token as the agent's environment does.

@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 )
 
-// ErrNotFound says that there is no Vault to start. Tests under -short are
-// skipped then; all others fail.
+// ErrNotFound says that there is no Vault to start.
 var ErrNotFound = errors.New("no vault program found; run make vault, or set VAULT_BIN to the absolute path of one")
 
 const module = "module github.com/luumen/patch-vault\n"

@@ -38,10 +38,21 @@ func StopShared() {
 // started by the first to ask. Every helper makes objects with random names, so
 // that tests can run in parallel on it; a test that changes the server as a whole
 // (quotas, sealing, stopping) uses [New]. Where there is no Vault to start, the
-// test fails, or is skipped under -short.
+// test fails; under -short it is skipped.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	return plain.start(t, Config{})
+}
+
+// ForExample is [Shared] for an Example function, which has no testing.TB: it
+// panics where there is no Vault to start. A package with such examples skips them
+// under -short in its TestMain.
+func ForExample() *Server {
+	plain.once.Do(func() { plain.server, plain.err = Start(Config{}) })
+	if plain.err != nil {
+		panic(plain.err)
+	}
+	return plain.server
 }
 
 // SharedTLS is [Shared] with TLS: another server.
@@ -53,8 +64,9 @@ func SharedTLS(t testing.TB) *Server {
 // New starts a dev-mode server for one test and stops it when the test ends.
 func New(t testing.TB, config Config) *Server {
 	t.Helper()
+	skipIfShort(t)
 	s, err := Start(config)
-	check(t, err)
+	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	return s
 }
@@ -62,8 +74,9 @@ func New(t testing.TB, config Config) *Server {
 // NewCluster starts a cluster for one test and stops it when the test ends.
 func NewCluster(t testing.TB, config Config) *Cluster {
 	t.Helper()
+	skipIfShort(t)
 	c, err := StartCluster(config)
-	check(t, err)
+	require.NoError(t, err)
 	t.Cleanup(c.Stop)
 	return c
 }
@@ -78,8 +91,9 @@ type shared struct {
 
 func (s *shared) start(t testing.TB, config Config) *Server {
 	t.Helper()
+	skipIfShort(t)
 	s.once.Do(func() { s.server, s.err = Start(config) })
-	check(t, s.err)
+	require.NoError(t, s.err)
 	return s.server
 }
 
@@ -90,10 +104,9 @@ func (s *shared) stop() {
 	}
 }
 
-func check(t testing.TB, err error) {
+func skipIfShort(t testing.TB) {
 	t.Helper()
-	if errors.Is(err, ErrNotFound) && testing.Short() {
+	if testing.Short() {
 		t.Skip("needs a Vault; left out by -short")
 	}
-	require.NoError(t, err)
 }

@@ -1,0 +1,95 @@
+package resolver_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "a", map[string]any{"password": "p"})
+	hosts := []resolver.Host{host("ready", "password", "vault:"+kv+"/a#password"), host("literal", "password", "x")}
+	for i := range 5 {
+		hosts = append(hosts, host("lost-"+strconv.Itoa(i), "password", "vault:"+kv+"/none#password", "user", "vault:"+kv+"/none#user"))
+	}
+	hosts = append(hosts, host("typo", "password", "vault:"+kv+"/a#pasword"))
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})
+	results := collect(run)
+	require.Len(t, results, 8)
+	report := run.Report()
+
+	assert.Equal(t, []int{8, 2, 6, 0}, []int{report.Hosts, report.Ready, report.Skipped, report.NotTaken})
+	require.Len(t, report.Causes, 2, "the path's error is one, whatever the hosts and fields")
+	assert.Equal(t, resolver.NotFound, report.Causes[0].Kind)
+	assert.Len(t, report.Causes[0].Hosts, 5)
+	assert.Equal(t, resolver.NoKey, report.Causes[1].Kind)
+	assert.Equal(t, []string{"typo"}, report.Causes[1].Hosts)
+	assert.Equal(t, 4, report.Vault.Requests)
+	assert.Zero(t, report.Vault.Retries)
+	assert.Zero(t, report.Vault.Waited)
+	assert.Positive(t, report.Vault.Median)
+	assert.LessOrEqual(t, report.Vault.Median, report.Vault.Longest)
+	assert.True(t, report.Vault.Token.Given)
+
+	lines := strings.Split(report.String(), "\n")
+	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests, 0 retries, answers in ")
+	assert.Equal(t, "skipped 5 hosts: "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[1])
+	assert.Equal(t, "skipped typo: password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[2])
+
+	var out bytes.Buffer
+	slog.New(slog.NewJSONHandler(&out, nil)).Error("hosts skipped", "cause", report.Causes[0], "run", report)
+	var record struct {
+		Cause struct {
+			Kind, Reason string
+			Skipped      int
+			Hosts        []string
+		}
+		Run struct {
+			Hosts, Ready, Skipped int
+			Causes                []string
+		}
+	}
+	require.NoError(t, json.Unmarshal(out.Bytes(), &record))
+	assert.Equal(t, "not_found", record.Cause.Kind)
+	assert.Equal(t, 5, record.Cause.Skipped)
+	assert.Len(t, record.Cause.Hosts, 5)
+	assert.Equal(t, 2, record.Run.Ready)
+	assert.Len(t, record.Run.Causes, 2)
+}
+
+// A report of a run broken off says what is left.
+func TestReportOfABrokenRun(t *testing.T) {
+	t.Parallel()
+	run := resolver.Resolve(t.Context(), connect(&vaulttest.Server{}, ""), []resolver.Host{host("a"), host("b"), host("c")}, resolver.Options{})
+	for range run.Results() {
+		break
+	}
+	assert.Equal(t, "3 hosts: 1 ready, 0 skipped, 2 not taken\n", run.Report().String())
+}
+
+// Few hosts are named, many are counted.
+func TestCauseNamesFewHosts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		hosts []string
+		want  string
+	}{
+		{[]string{"a"}, "vault unreachable: a skipped"},
+		{[]string{"a", "b", "c"}, "vault unreachable: a, b, c skipped"},
+		{[]string{"a", "b", "c", "d"}, "vault unreachable: 4 hosts skipped"},
+	} {
+		assert.Equal(t, c.want, resolver.Cause{Text: "vault unreachable", Hosts: c.hosts}.String())
+	}
+}
