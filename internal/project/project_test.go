@@ -1,0 +1,122 @@
+// Package project_test holds the files around the code against it: what the
+// README shows is what the tests run.
+package project_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const root = "../.."
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, name))
+	require.NoError(t, err)
+	return string(data)
+}
+
+// testFiles are the texts of all test files, by their paths.
+func testFiles(t *testing.T) map[string]string {
+	t.Helper()
+	texts := make(map[string]string)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			data, err := os.ReadFile(path)
+			texts[path] = string(data)
+			return err
+		}
+		return err
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, texts)
+	return texts
+}
+
+func TestTopLevelIsAsTheOwnerAsked(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(root)
+	require.NoError(t, err)
+	var names []string
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") {
+			names = append(names, entry.Name())
+		}
+	}
+	assert.ElementsMatch(t, []string{"Makefile", "README.md", "auth", "go.mod", "go.sum", "internal", "ref", "resolver", "testdata"}, names)
+}
+
+func TestFilesStayShort(t *testing.T) {
+	t.Parallel()
+	assert.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 200)
+	assert.Less(t, strings.Count(read(t, "Makefile"), "\n"), 60)
+}
+
+// Every block of Go in the README is part of an example that the tests run.
+func TestREADMEsCodeIsTested(t *testing.T) {
+	t.Parallel()
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(read(t, "README.md"), -1)
+	require.NotEmpty(t, blocks)
+	var examples strings.Builder
+	for _, text := range testFiles(t) {
+		for _, function := range regexp.MustCompile(`(?ms)^func Example.*?^}`).FindAllString(text, -1) {
+			examples.WriteString(unindented(function))
+		}
+	}
+	for _, block := range blocks {
+		assert.Contains(t, examples.String(), unindented(block[1]))
+	}
+}
+
+func unindented(code string) string {
+	lines := strings.Split(code, "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Every command that the README tells people to type is a target that CI runs.
+func TestREADMEsCommandsAreRunByCI(t *testing.T) {
+	t.Parallel()
+	commands := regexp.MustCompile(`(?m)^    make (\w+)`).FindAllStringSubmatch(read(t, "README.md"), -1)
+	require.NotEmpty(t, commands)
+	for _, command := range commands {
+		assert.Regexp(t, `(?m)^make `+command[1]+`$`, read(t, ".ci/run"))
+	}
+	for _, target := range regexp.MustCompile(`(?m)^make (\w+)$`).FindAllStringSubmatch(read(t, ".ci/run"), -1) {
+		assert.Regexp(t, `(?m)^`+target[1]+`:`, read(t, "Makefile"))
+	}
+}
+
+// The README explains every kind of error, and none that does not exist.
+func TestREADMEExplainsEveryKind(t *testing.T) {
+	t.Parallel()
+	kinds := submatches(`Kind = "(\w+)"`, read(t, "internal/fault/fault.go"))
+	require.NotEmpty(t, kinds)
+	_, table, ok := strings.Cut(read(t, "README.md"), "| kind | when | do |")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+	var explained []string
+	for row := range strings.SplitSeq(table, "\n") {
+		first, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
+		explained = append(explained, submatches("`(\\w+)`", first)...)
+	}
+	assert.ElementsMatch(t, kinds, explained)
+}
+
+func submatches(expression, text string) []string {
+	var all []string
+	for _, match := range regexp.MustCompile(expression).FindAllStringSubmatch(text, -1) {
+		all = append(all, match[1])
+	}
+	return slices.Compact(all)
+}
