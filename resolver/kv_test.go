@@ -300,6 +300,27 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata`)
 }
 
+// Trap 16: a near match is two edits away at most and has four characters at
+// least; no other key is ever named.
+func TestNearMatch(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "a", map[string]any{"password": "1", "pin": "2", "user_name": "3", "user_nama": "4", "größe": "5"})
+	for key, near := range map[string]string{
+		"pasword": "password", "passwrod": "password", "Password": "password", "pssword!": "password", "passwordxy": "password",
+		"passwordxyz": "", "pas": "", "pan": "", "pins": "", "user_namx": "user_nama", "username": "user_name", "gröss": "größe", "token": "",
+	} {
+		_, err := resolve(t, connect(server, server.Token), "vault:"+kv+"/a#"+key)
+		require.ErrorIs(t, err, resolver.NoKey)
+		want := fmt.Sprintf("no key %q at version 1", key)
+		if near != "" {
+			want += fmt.Sprintf("; did you mean %q?", near)
+		}
+		assert.EqualError(t, err, "password: vault:"+kv+"/a#"+key+": "+want)
+	}
+}
+
 func TestVersionsOfOnePathAreReadEach(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -67,6 +67,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 	for _, kv := range []string{v1, v2, nested} {
 		server.Put(t, kv, "app", map[string]any{"password": "of " + kv})
 	}
+	server.Put(t, v1, "data/odd", map[string]any{"password": "p"})
 
 	for name, answer := range map[string]func(http.ResponseWriter, string) bool{
 		"403":         blocked,
@@ -108,6 +109,8 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			text: "the mount " + v2 + " is KV v2, not v1 as the settings say; correct kv_version in the settings, or have the token read sys/internal/ui/mounts"},
 		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
 			text: "vault has no secret at " + v1 + "/data/app; check the path, and that the mount " + v1 + " is KV v2"},
+		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
+			text: "the mount " + v1 + " is KV v1, not v2 as the settings say"},
 		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
 			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }, where the mount ` + v2 + ` is a guess: name the right one in the settings`},
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,

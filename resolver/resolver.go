@@ -23,7 +23,6 @@ package resolver
 import (
 	"context"
 	"iter"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,8 +158,9 @@ func (r *Run) read(ctx context.Context) {
 		if err != nil {
 			return err
 		}
+		warnings = r.plan.shortOfUses(session.Token())
 		r.readAll(ctx, session, mounts, workers)
-		warnings = slices.Concat(r.plan.shortOfUses(session.Token()), mounts.warnings(r.plan.reads))
+		warnings = append(warnings, mounts.warnings(r.plan.reads)...)
 		return nil
 	})
 	if err != nil {

@@ -215,6 +215,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		}
 		assert.Equal(t, 199, run.Report().NotTaken)
 		assert.Equal(t, 1, run.Report().Ready)
+		assert.GreaterOrEqual(t, run.Report().Vault.Requests, 3, "reading has ended with the loop")
 	})
 	t.Run("panic", func(t *testing.T) {
 		run := start()
@@ -252,6 +253,49 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 			assert.ErrorIs(t, result.Err(), context.DeadlineExceeded)
 		}
 	})
+}
+
+func TestWorkersAreBounded(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	var hosts []resolver.Host
+	for i := range 100 {
+		hosts = append(hosts, host(strconv.Itoa(i), "password", fmt.Sprintf("vault:%s/%d#p", kv, i)))
+	}
+	for _, workers := range []int{1, 3, 1000} {
+		most := min(workers, 100)
+		run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{Workers: workers})
+		assert.Len(t, collect(run), 100)
+		assert.LessOrEqual(t, run.Report().Vault.Connections, most)
+		assert.Positive(t, run.Report().Vault.Connections)
+	}
+}
+
+// A token that dies midway costs the hosts not read yet, and is one cause.
+func TestTokenDiesMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	var hosts []resolver.Host
+	for i := range 10 {
+		server.Put(t, kv, strconv.Itoa(i), map[string]any{"p": "x"})
+		hosts = append(hosts, host(strconv.Itoa(i), "password", fmt.Sprintf("vault:%s/%d#p", kv, i)))
+	}
+	// One use is for the look at the token, and three are for reads.
+	token := server.NewToken(t, map[string]any{"policies": []string{readerPolicy(t, server, kv+"/data/*")}, "num_uses": 4})
+	run := resolver.Resolve(t.Context(), connect(server, token), hosts, resolver.Options{Workers: 2})
+	for i, result := range collect(run) {
+		if i < 3 {
+			assert.NoError(t, result.Err())
+		} else {
+			assert.ErrorIs(t, result.Err(), resolver.Token)
+		}
+	}
+	report := run.Report()
+	require.Len(t, report.Causes, 1)
+	assert.Equal(t, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and start the agent again: 7 hosts skipped", report.Causes[0].String())
+	assert.Contains(t, report.Vault.Warnings, "the token has 3 uses left and this run needs 10; give it more, or token_num_uses=0")
 }
 
 // Trap 31: all fields of one path come from one response.
