@@ -17,7 +17,7 @@ const (
 
 // files reads what variables point to, afresh each time, and notes what others
 // may read.
-type files struct{ warnings []string }
+type files struct{ findings []Finding }
 
 // credential reads the source: its value, or its file as it is now.
 func (f *files) credential(s source) (string, error) {
@@ -67,7 +67,7 @@ func (f *files) warnIfExposed(s source) {
 		return
 	}
 	if info, err := os.Stat(s.file); err == nil && info.Mode().Perm()&0o004 != 0 {
-		f.warnings = append(f.warnings, fmt.Sprintf("%s: every user of this machine may read %s; chmod o-r it", s.variable, s.file))
+		f.findings = append(f.findings, Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server may read %s; chmod o-r it", s.variable, s.file)})
 	}
 }
 

@@ -33,7 +33,8 @@ type Session struct {
 	mu       sync.Mutex
 	token    *token
 	times    []time.Duration // of the answered requests
-	warnings []string
+	findings []Finding
+	health   *Health
 
 	login sync.Mutex   // one login at a time; guards the rest
 	again bool         // the one further login of a run has been tried
@@ -129,11 +130,11 @@ func (s *Session) current() *token {
 	return s.token
 }
 
-func (s *Session) warn(text string) {
+func (s *Session) warn(f Finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.Contains(s.warnings, text) {
-		s.warnings = append(s.warnings, text)
+	if !slices.Contains(s.findings, f) {
+		s.findings = append(s.findings, f)
 	}
 }
 
@@ -232,7 +233,9 @@ type Summary struct {
 	P95         time.Duration // 95 of 100 were answered within it
 	Longest     time.Duration
 	Token       Token
-	Warnings    []string
+	Health      *Health   // nil where it was not asked for, or not told
+	Warnings    []string  // complete, for the agent's log alone
+	Findings    []Finding // the same, as the UI may show them
 }
 
 func (s *Session) summary() Summary {
@@ -244,8 +247,9 @@ func (s *Session) summary() Summary {
 		Retries:     retries,
 		Connections: s.client.Dials(),
 		Waited:      waited,
-		Warnings:    s.warnings,
+		Health:      s.health,
 	}
+	sum.find(s.findings)
 	if s.token != nil {
 		sum.Token = s.token.facts
 	}

@@ -57,8 +57,8 @@ func (s *Session) open(ctx context.Context) error {
 func (s *Session) obtain(ctx context.Context) (*token, error) {
 	var f files
 	defer func() {
-		for _, warning := range f.warnings {
-			s.warn(warning)
+		for _, finding := range f.findings {
+			s.warn(finding)
 		}
 	}()
 	if s.plan.name == tokenMethod && s.plan.handedIn == nil {
@@ -124,7 +124,7 @@ func (s *Session) examine(ctx context.Context, t *token) error {
 		Policies    []string  `json:"policies"`
 	}
 	if !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
-		s.warn("the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self")
+		s.warn(Finding{Code: TokenUnknown, Text: "the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self"})
 		return nil
 	}
 	t.seen = true
@@ -134,7 +134,7 @@ func (s *Session) examine(ctx context.Context, t *token) error {
 		facts.Expires = s.renew(ctx, t, facts.Expires)
 	}
 	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < soon {
-		s.warn(fmt.Sprintf("the given token expires at %s, in %s; have it replaced", stamp(facts.Expires), fault.Duration(left)))
+		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; have it replaced", stamp(facts.Expires), fault.Duration(left))})
 	}
 	s.mu.Lock()
 	t.facts = facts
@@ -146,7 +146,7 @@ func (s *Session) examine(ctx context.Context, t *token) error {
 func (s *Session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
 	answer, err := s.send(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}})
 	if err != nil || !answer.Ok() || answer.Auth == nil {
-		s.warn("the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires))
+		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires)})
 		return expires
 	}
 	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second)
@@ -186,7 +186,8 @@ func (s *Session) revoke(ctx context.Context) {
 	if !t.facts.Expires.IsZero() {
 		until = "until " + stamp(t.facts.Expires)
 	}
-	s.warn(fmt.Sprintf("the run's token could not be revoked (%s) and lives %s; grant update on auth/token/revoke-self, or give the role a short token_ttl", reason, until))
+	text := "the run's token could not be revoked%s and lives %s; grant update on auth/token/revoke-self, or give the role a short token_ttl"
+	s.warn(Finding{Code: TokenNotRevoked, Text: fmt.Sprintf(text, "", until), log: fmt.Sprintf(text, " ("+reason+")", until)})
 }
 
 // Token is what is known of the run's token so far.

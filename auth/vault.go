@@ -94,6 +94,7 @@ type RunOptions struct {
 	Patience    time.Duration // without any answer of Vault; 0 means 60 s
 	Connections int           // at most; 0 means 16
 	RunID       string        // printed into Vault's audit log; empty means a random one
+	Health      bool          // ask for Vault's health before the login; see Summary.Health
 }
 
 func (o RunOptions) withDefaults() RunOptions {
@@ -125,11 +126,15 @@ func (v *Vault) Do(ctx context.Context, options RunOptions, use func(context.Con
 	}
 	s, err := p.session(options.withDefaults())
 	if err != nil {
-		return Summary{Warnings: p.warnings}, err
+		summary.find(p.findings)
+		return summary, err
 	}
 	defer func() { summary = s.summary() }()
 	defer s.client.Close()
 	defer s.revoke(ctx)
+	if options.Health {
+		s.askHealth(ctx)
+	}
 	if err := s.open(ctx); err != nil {
 		return summary, err
 	}
@@ -157,7 +162,7 @@ type plan struct {
 	timeout   time.Duration
 	perSecond float64
 	burst     int
-	warnings  []string
+	findings  []Finding
 }
 
 func (v *Vault) plan() (*plan, error) {
@@ -196,10 +201,10 @@ func (v *Vault) plan() (*plan, error) {
 		return nil, err
 	}
 	if p.trust.skipVerify {
-		p.warnings = append(p.warnings, "VAULT_SKIP_VERIFY is set: anybody in between can read the token and every secret; set VAULT_CACERT instead")
+		p.findings = append(p.findings, Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anybody in between can read the token and every secret; set VAULT_CACERT instead"})
 	}
 	if p.address.Scheme == "http" && !isLoopback(p.address.Hostname()) {
-		p.warnings = append(p.warnings, "the address begins with http: anybody in between can read the token and every secret; use https")
+		p.findings = append(p.findings, Finding{Code: PlainHTTP, Text: "the address begins with http: anybody in between can read the token and every secret; use https"})
 	}
 	return p, nil
 }
@@ -252,7 +257,7 @@ func (p *plan) pin() error {
 func (p *plan) session(options RunOptions) (*Session, error) {
 	var f files
 	tlsConfig, err := p.trust.config(&f)
-	p.warnings = append(p.warnings, f.warnings...)
+	p.findings = append(p.findings, f.findings...)
 	if err != nil {
 		return nil, err
 	}
@@ -267,6 +272,6 @@ func (p *plan) session(options RunOptions) (*Session, error) {
 			UserAgent:   "luumen-patch-vault/" + version + " run/" + options.RunID,
 		}),
 		patience: patience.New(options.Patience, p.perSecond, p.burst),
-		warnings: p.warnings,
+		findings: p.findings,
 	}, nil
 }

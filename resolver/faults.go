@@ -15,7 +15,9 @@ func unread(answer *auth.Answer, m mount, r *read) *fault.Error {
 	switch answer.Status {
 	case 403:
 		f := fault.New(fault.Denied, "the agent's token may not read "+api, "add to its policy: "+grant(api))
-		if m.guessed {
+		if why := ungrantable(api); why != "" {
+			f.Do, f.Fix = why, why
+		} else if m.Guessed {
 			f.Do += ", where the mount " + m.Path + " is a guess: name the right one in the settings"
 		}
 		return f
@@ -44,7 +46,9 @@ func unread(answer *auth.Answer, m mount, r *read) *fault.Error {
 // can read nothing there.
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
 	f := fault.New(fault.Denied, "no mount that the agent's token can see holds "+path, "check the path, or add to the token's policy: "+grant(m.api(path)))
-	if m.guessed {
+	if why := ungrantable(m.api(path)); why != "" {
+		f.Do, f.Fix = why, why
+	} else if m.Guessed {
 		f.Do += ", where the mount " + m.Path + " is a guess: name a nested one in the settings"
 	}
 	first, rest, _ := strings.Cut(path, "/")
@@ -68,14 +72,4 @@ func noSecret(api string) *fault.Error {
 
 func notForHost(host string) *fault.Error {
 	return fault.New(fault.NotForHost, "the secret is meant for other hosts than "+fmt.Sprintf("%q", host), "use another secret, or add the host to "+hostsMetadata+" in its custom metadata")
-}
-
-// grant is the policy line that lets a token read the path.
-func grant(api string) string {
-	return fmt.Sprintf(`path %s { capabilities = ["read"] }`, quoteHCL(api))
-}
-
-// quoteHCL writes text as a string of HCL.
-func quoteHCL(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

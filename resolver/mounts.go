@@ -14,16 +14,16 @@ import (
 
 // Mount is where a KV engine is mounted in Vault.
 type Mount struct {
-	Path    string `json:"path"`    // without slashes at its ends: team/kv
-	Version int    `json:"version"` // of KV: 1 or 2
+	Path    string `json:"path"`              // without slashes at its ends: team/kv
+	Version int    `json:"version"`           // of KV: 1 or 2
+	Guessed bool   `json:"guessed,omitempty"` // neither Vault nor the settings told it
 }
 
 // mount is what is known of a path's mount.
 type mount struct {
 	Mount
-	kind    string // Vault's type of it; empty if unknown
-	listed  bool   // Vault told it
-	guessed bool   // it is the path's first segment, for want of better
+	kind   string // Vault's type of it; empty if unknown
+	listed bool   // Vault told it
 }
 
 // isKV reports whether secrets may be read there. Others make credentials up
@@ -31,15 +31,20 @@ type mount struct {
 func (m mount) isKV() bool { return m.kind == "" || m.kind == "kv" || m.kind == "generic" }
 
 // api is the path of Vault's API for a secret of this mount.
-func (m mount) api(path string) string {
+func (m Mount) api(path string) string {
 	if m.Version == 1 {
 		return path
 	}
 	return m.Path + "/data/" + m.below(path)
 }
 
+// covers reports whether the path lies in the mount.
+func (m Mount) covers(path string) bool {
+	return path == m.Path || strings.HasPrefix(path, m.Path+"/")
+}
+
 // below is the part of the path below the mount.
-func (m mount) below(path string) string {
+func (m Mount) below(path string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(path, m.Path), "/")
 }
 
@@ -56,7 +61,7 @@ type mountTable struct {
 func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error) {
 	table := &mountTable{version: session.KVVersion()}
 	for _, path := range session.Mounts() {
-		table.settings = append(table.settings, mount{Mount: Mount{path, table.version}})
+		table.settings = append(table.settings, mount{Mount: Mount{Path: path, Version: table.version}})
 	}
 	slices.SortFunc(table.settings, longestFirst)
 
@@ -75,7 +80,7 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 		return table, nil
 	}
 	for path, listed := range data.Secret {
-		m := mount{Mount: Mount{strings.TrimSuffix(path, "/"), 1}, kind: listed.Type, listed: true}
+		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: listed.Type, listed: true}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -95,15 +100,20 @@ func longestFirst(a, b mount) int {
 // find returns the mount of a path, and whether the token can see it, as far
 // as Vault told.
 func (t *mountTable) find(path string) (m mount, visible bool) {
-	covers := func(m mount) bool { return path == m.Path || strings.HasPrefix(path, m.Path+"/") }
+	covers := func(m mount) bool { return m.covers(path) }
 	if i := slices.IndexFunc(t.listed, covers); i >= 0 {
 		return t.listed[i], true
 	}
 	if i := slices.IndexFunc(t.settings, covers); i >= 0 {
 		return t.settings[i], t.blocked
 	}
+	return mount{Mount: guess(path, t.version)}, t.blocked
+}
+
+// guess takes the first segment of a path for its mount, for want of better.
+func guess(path string, version int) Mount {
 	first, _, _ := strings.Cut(path, "/")
-	return mount{Mount: Mount{first, t.version}, guessed: true}, t.blocked
+	return Mount{Path: first, Version: version, Guessed: true}
 }
 
 // warnings say where the settings had to serve in place of Vault's list, and

@@ -48,6 +48,7 @@ type read struct {
 	err     error
 	ofRun   bool  // err is the whole run's
 	mount   mount // where the path was found to lie
+	sent    bool  // Vault was asked for it
 }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
@@ -140,14 +141,18 @@ func (p *plan) finish(r *read) {
 // shortOfUses warns of a token that will be used up before the run is through.
 // The list of mounts costs no use; a revocation costs one.
 func (p *plan) shortOfUses(token auth.Token) []string {
-	needed := len(p.reads)
-	if !token.Given {
-		needed++
-	}
+	needed := p.usesNeeded(token)
 	if token.UsesLeft == 0 || token.UsesLeft >= needed {
 		return nil
 	}
 	return []string{fmt.Sprintf("the token has %d uses left and this run needs %d; give it more, or token_num_uses=0", token.UsesLeft, needed)}
+}
+
+func (p *plan) usesNeeded(token auth.Token) int {
+	if token.Given {
+		return len(p.reads)
+	}
+	return len(p.reads) + 1
 }
 
 func badReference(err error) error {

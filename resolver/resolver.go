@@ -148,7 +148,7 @@ func (r *Run) take(i int, yield func(int, Result) bool) bool {
 	return yield(i, result)
 }
 
-// read logs in and reads every path of the plan, in the order of the hosts.
+// read logs in and reads every path of the plan.
 func (r *Run) read(ctx context.Context) {
 	workers := min(r.options.Workers, len(r.plan.reads))
 	options := auth.RunOptions{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
@@ -159,7 +159,7 @@ func (r *Run) read(ctx context.Context) {
 			return err
 		}
 		warnings = r.plan.shortOfUses(session.Token())
-		r.readAll(ctx, session, mounts, workers)
+		r.plan.readAll(ctx, session, mounts, workers)
 		warnings = append(warnings, mounts.warnings(r.plan.reads)...)
 		return nil
 	})
@@ -174,27 +174,27 @@ func (r *Run) read(ctx context.Context) {
 
 // readAll reads with a bounded number of workers, until all is read or no
 // request has a chance any more.
-func (r *Run) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
+func (p *plan) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
 	var next atomic.Int64
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
-				if i >= len(r.plan.reads) {
+				if i >= len(p.reads) {
 					return
 				}
-				one := r.plan.reads[i]
+				one := p.reads[i]
 				secret, err := readSecret(ctx, session, mounts, one)
 				if err != nil && (ctx.Err() != nil || err == session.Over()) {
 					return // what ends the run is every path's, not this one's
 				}
-				r.plan.settle(one, secret, err)
+				p.settle(one, secret, err)
 			}
 		})
 	}
 	group.Wait()
 	if err := session.Over(); err != nil {
-		r.plan.settleAll(err)
+		p.settleAll(err)
 	}
 }

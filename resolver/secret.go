@@ -56,6 +56,7 @@ func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, 
 	if r.version != 0 {
 		query = "version=" + strconv.Itoa(r.version)
 	}
+	r.sent = true
 	answer, err := session.Get(ctx, m.api(r.path), query)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,211 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/ref"
+)
+
+// CheckOptions shape a check. The zero CheckOptions are the default.
+type CheckOptions struct {
+	Host     string        // held against a secret's luumen_hosts; empty means that such a secret gets a notice
+	Patience time.Duration // without any answer of Vault; 0 means 3 s, for a person is waiting
+	RunID    string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
+	FullText bool          // adds the complete texts of errors, which are for the agent's log and not for the UI
+}
+
+func (o CheckOptions) withDefaults() CheckOptions {
+	if o.Patience <= 0 {
+		o.Patience = 3 * time.Second
+	}
+	return o
+}
+
+// Check tells what the next run would make of the fields, for the person who
+// typed them: it logs in, reads each path once, and says what is right, what is
+// wrong, and what is odd. Without fields, it checks the connection alone.
+func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options CheckOptions) Verdicts {
+	c := newCheck(vault, fields, options.withDefaults())
+	run := auth.RunOptions{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Health: true}
+	summary, err := vault.Do(ctx, run, func(ctx context.Context, session *auth.Session) error {
+		mounts, err := listMounts(ctx, session)
+		if err != nil {
+			return err
+		}
+		c.plan.readAll(ctx, session, mounts, min(defaultWorkers, len(c.plan.reads)))
+		c.powers = askPowers(ctx, session, c.plan.reads)
+		c.mounts = mounts
+		return c.plan.commonError()
+	})
+	if err != nil {
+		c.plan.settleAll(err)
+	}
+	return c.verdicts(summary, err)
+}
+
+type check struct {
+	options  CheckOptions
+	plan     *plan // each field is a host of its own
+	settings auth.Effective
+	mounts   *mountTable // nil if there was no login
+	powers   powers
+}
+
+func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *check {
+	hosts := make([]Host, len(fields))
+	for i, value := range fields {
+		hosts[i] = Host{Name: options.Host, Fields: map[string]ref.Value{"": value}}
+	}
+	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Effective()}
+}
+
+// commonError is what made all reads fail alike, if that lies with Vault and
+// not with the paths.
+func (p *plan) commonError() error {
+	for _, r := range p.reads {
+		if kind := kindOf(r.err); r.err == nil || kind == ServerError || !isRunWide(kind) {
+			return nil
+		}
+	}
+	if len(p.reads) == 0 {
+		return nil
+	}
+	return p.reads[0].err
+}
+
+func (c *check) verdicts(summary auth.Summary, err error) Verdicts {
+	v := Verdicts{
+		Connection: c.connection(summary, err),
+		Fields:     make([]Verdict, len(c.plan.hosts)),
+		Mounts:     c.mountsOfReads(),
+	}
+	for i := range c.plan.hosts {
+		v.Fields[i] = c.verdict(&c.plan.hosts[i])
+	}
+	return v
+}
+
+func (c *check) connection(summary auth.Summary, err error) Connection {
+	code, fix, text := c.outcome(err)
+	told := c.mounts != nil
+	return Connection{
+		Code: code, Fix: fix, Text: text,
+		Reachable: summary.Health != nil || told || answered(code),
+		LoggedIn:  told && code != Token,
+		Server:    summary.Health,
+		Token:     c.tokenState(summary.Token),
+		Settings:  c.settings,
+		Findings:  c.findings(summary, code),
+	}
+}
+
+// outcome is how an error shows in a verdict.
+func (c *check) outcome(err error) (code Kind, fix, text string) {
+	if err == nil {
+		return OK, "", ""
+	}
+	p := problem(err, ref.Ref{})
+	if c.options.FullText {
+		text = err.Error()
+	}
+	return p.Kind, p.Fix, text
+}
+
+// answered reports whether an error of the kind is an answer of Vault.
+func answered(k Kind) bool {
+	switch k {
+	case Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
+		return true
+	}
+	return false
+}
+
+// tokenState counts for the next run: what this check has used is gone from a
+// given token.
+func (c *check) tokenState(t auth.Token) *TokenState {
+	if !t.Given && !t.Known {
+		return nil
+	}
+	state := &TokenState{Given: t.Given, Batch: t.Batch, Known: t.Known, UsesNeeded: c.plan.usesNeeded(t)}
+	if !t.Expires.IsZero() {
+		state.TTL = max(int(time.Until(t.Expires).Round(time.Second).Seconds()), 1)
+	}
+	left := t.UsesLeft
+	if t.Given {
+		state.Expires = t.Expires.UTC().Truncate(time.Second)
+		state.UsesNeeded++ // the look at it
+		for _, r := range c.plan.reads {
+			if r.sent && left > 0 {
+				left--
+			}
+		}
+	}
+	if t.UsesLeft > 0 {
+		state.UsesLeft = &left
+	}
+	return state
+}
+
+// mountsOfReads are the mounts in which the references lie, as far as they
+// hold secrets.
+func (c *check) mountsOfReads() []Mount {
+	var mounts []Mount
+	for _, r := range c.plan.reads {
+		if r.mount.Path != "" && r.mount.isKV() {
+			mounts = append(mounts, r.mount.Mount)
+		}
+	}
+	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
+	return slices.Compact(mounts)
+}
+
+func (c *check) verdict(h *host) Verdict {
+	if len(h.fields) == 0 {
+		return Verdict{Code: OK} // no field, no credential, no error
+	}
+	f := &h.fields[0]
+	v := Verdict{Reference: f.value.Ref()}
+	err := c.resolve(f, &v)
+	v.Code, v.Fix, v.Text = c.outcome(err)
+	if syntax, ok := errors.AsType[*ref.SyntaxError](err); ok {
+		v.Part, v.Offset, v.Reason = syntax.Part, &syntax.Offset, syntax.Reason
+	}
+	return v
+}
+
+// resolve does what field.resolve does, without a credential.
+func (c *check) resolve(f *field, v *Verdict) error {
+	switch {
+	case f.err != nil:
+		return f.err
+	case f.read == nil:
+		if warning := f.value.Warning(); warning != "" {
+			v.Findings = []auth.Finding{{Code: UnmarkedReference, Text: warning}}
+		}
+		return nil
+	case f.read.err != nil:
+		return f.read.err
+	}
+	s := f.read.secret
+	if c.options.Host != "" && !s.isFor(c.options.Host) {
+		return notForHost(c.options.Host)
+	}
+	p := s.pick(f.value.Ref().Key())
+	if p.err != nil {
+		return p.err
+	}
+	v.Version, v.Created = s.version, s.created.UTC()
+	if c.options.Host == "" && s.hosts != nil {
+		v.Findings = append(v.Findings, limitedToHosts)
+	}
+	if c.powers.write[f.read.mount.api(f.read.path)] {
+		v.Findings = append(v.Findings, canWrite)
+	}
+	v.Findings = append(v.Findings, oddities(p.text.Reveal(), s.version != 0 && isNumber(s.values[f.value.Ref().Key()]))...)
+	return nil
+}

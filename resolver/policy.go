@@ -1,0 +1,123 @@
+package resolver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/ref"
+)
+
+// Policy returns the Vault policy that lets a token read the references, and
+// nothing more: one line for each path, sorted, the same for the same paths. It
+// is HCL, to be pasted as it is, in the namespace that holds the secrets.
+//
+// Where a reference lies in none of the mounts, or in one that is guessed, its
+// first segment is taken for the mount, and a comment says so. [Verdicts] has
+// the mounts of the references it is about.
+//
+// Vault's policies have no escape: some paths would grant others too, or
+// cannot be written. The error names each reference to one of these; the policy
+// is that of all others.
+func Policy(references []ref.Ref, mounts []Mount) (string, error) {
+	mounts = bestFirst(mounts)
+	var lines []policyLine
+	var refused []error
+	for i, r := range references {
+		line, why := policyOf(r, mounts)
+		if why != "" {
+			where := r.String()
+			if r.IsZero() {
+				where = fmt.Sprintf("reference %d", i+1)
+			}
+			refused = append(refused, errors.New(where+": "+why))
+			continue
+		}
+		lines = append(lines, line)
+	}
+	slices.SortFunc(lines, func(a, b policyLine) int { return strings.Compare(a.api, b.api) })
+	lines = slices.Compact(lines)
+
+	var b strings.Builder
+	commented := ""
+	for _, line := range lines {
+		if m := line.mount; m.Guessed && m.Path != commented {
+			fmt.Fprintf(&b, "# Guessed: that %s is a mount, of KV v%d. If it is not, correct the lines below.\n", quoteHCL(m.Path), m.Version)
+			commented = m.Path
+		}
+		b.WriteString(grant(line.api) + "\n")
+	}
+	return b.String(), errors.Join(refused...)
+}
+
+// bestFirst orders mounts so that the first one that covers a path is its own.
+func bestFirst(mounts []Mount) []Mount {
+	mounts = slices.Clone(mounts)
+	for i, m := range mounts {
+		mounts[i].Path = strings.Trim(m.Path, "/")
+		if m.Version != 1 {
+			mounts[i].Version = 2
+		}
+	}
+	slices.SortFunc(mounts, func(a, b Mount) int {
+		switch {
+		case a.Guessed == b.Guessed:
+			return len(b.Path) - len(a.Path)
+		case a.Guessed:
+			return 1
+		}
+		return -1
+	})
+	return mounts
+}
+
+type policyLine struct {
+	api   string
+	mount Mount
+}
+
+// policyOf returns the line that a reference needs, or why there is none.
+func policyOf(r ref.Ref, mounts []Mount) (line policyLine, why string) {
+	if r.IsZero() {
+		return policyLine{}, "it names nothing; leave it out"
+	}
+	m := guess(r.Path(), 2)
+	if i := slices.IndexFunc(mounts, func(m Mount) bool { return m.covers(r.Path()) }); i >= 0 {
+		m = mounts[i]
+	}
+	if m.below(r.Path()) == "" {
+		return policyLine{}, "it names a mount, not a secret; write the path of the secret below it"
+	}
+	return policyLine{m.api(r.Path()), m}, ungrantable(m.api(r.Path()))
+}
+
+// grant is the policy line that lets a token read the path of Vault's API.
+func grant(api string) string {
+	return fmt.Sprintf(`path %s { capabilities = ["read"] }`, quoteHCL(api))
+}
+
+// ungrantable says why no policy can name the path of Vault's API, and that
+// path alone; it is empty for most. Seen on Vault 1.21.1.
+func ungrantable(api string) string {
+	reads := ""
+	switch {
+	case strings.HasSuffix(api, "*"):
+		reads = "the * at its end as anything"
+	case slices.Contains(strings.Split(api, "/"), "+"):
+		reads = "a segment + as any segment"
+	case strings.Contains(api, "+*"):
+		reads = "+* as a mistake"
+	case strings.Contains(api, "{{") || strings.Contains(api, "}}"):
+		reads = "{{ and }} as a template"
+	default:
+		return ""
+	}
+	return "no policy can name this path alone, because Vault reads " + reads + "; move the secret to another path"
+}
+
+// quoteHCL writes printable text as a string of HCL.
+func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }
+
+// Between ${ and } HCL knows no escapes and no end of the string.
+var escapesHCL = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `$\u007b`)

@@ -1,0 +1,71 @@
+package resolver
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	"github.com/luumen/patch-vault/auth"
+)
+
+// powers are what the token may do beside reading.
+type powers struct {
+	root    bool
+	write   map[string]bool // by the path of Vault's API
+	unknown bool
+}
+
+// mostPaths is how many paths one question holds. Vault refuses JSON lists of
+// more than 10,000.
+const mostPaths = 1000
+
+// askPowers asks Vault what the token may do on the paths of the reads. Vault
+// may refuse to say; a token with a limited number of uses is not asked for,
+// since each question would cost it one.
+func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers {
+	token := session.Token()
+	if slices.Contains(token.Policies, "root") {
+		return powers{root: true}
+	}
+	var paths []string
+	for _, r := range reads {
+		if r.mount.Path != "" && r.mount.isKV() {
+			paths = append(paths, r.mount.api(r.path))
+		}
+	}
+	slices.Sort(paths)
+	p := powers{write: make(map[string]bool)}
+	for some := range slices.Chunk(slices.Compact(paths), mostPaths) {
+		if token.UsesLeft > 0 || !p.ask(ctx, session, some) {
+			p.unknown = true
+			break
+		}
+	}
+	return p
+}
+
+func (p *powers) ask(ctx context.Context, session *auth.Session, paths []string) (ok bool) {
+	answer, err := session.Post(ctx, "sys/capabilities-self", map[string][]string{"paths": paths})
+	if err != nil || !answer.Ok() {
+		return false
+	}
+	var data map[string]json.RawMessage
+	if json.Unmarshal(answer.Data, &data) != nil {
+		return false
+	}
+	for _, path := range paths {
+		var capabilities []string
+		if json.Unmarshal(data[path], &capabilities) != nil {
+			return false
+		}
+		for _, capability := range capabilities {
+			switch capability {
+			case "root":
+				p.root = true
+			case "create", "update", "patch", "delete":
+				p.write[path] = true
+			}
+		}
+	}
+	return true
+}
