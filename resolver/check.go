@@ -128,8 +128,8 @@ func answered(k Kind) bool {
 // tokenState counts for the next run: what this check has used is gone from a
 // given token.
 func (c *check) tokenState(t auth.Token) *TokenState {
-	if !t.Given && !t.Known {
-		return nil
+	if c.mounts == nil && !t.Known {
+		return nil // no token, or none that Vault has taken
 	}
 	state := &TokenState{Given: t.Given, Batch: t.Batch, Known: t.Known, UsesNeeded: c.plan.usesNeeded(t)}
 	if !t.Expires.IsZero() {

@@ -55,8 +55,8 @@ func (c *check) findings(summary auth.Summary, code Kind) []auth.Finding {
 	switch {
 	case c.powers.root:
 		warn(RootToken, "the token is a root token: whoever gets hold of it may do anything in Vault; give the agent one with the policy of its references alone")
-	case c.powers.unknown:
-		notice(PowersUnknown, "whether the token may do more than read is not known; let it update sys/capabilities-self, and give it token_num_uses=0")
+	case c.powers.unknown != "":
+		notice(PowersUnknown, c.powers.unknown)
 	}
 	return findings
 }

@@ -12,7 +12,7 @@ import (
 type powers struct {
 	root    bool
 	write   map[string]bool // by the path of Vault's API
-	unknown bool
+	unknown string // why it is not known, and what to do
 }
 
 // mostPaths is how many paths one question holds. Vault refuses JSON lists of
@@ -36,8 +36,12 @@ func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers
 	slices.Sort(paths)
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(slices.Compact(paths), mostPaths) {
-		if token.UsesLeft > 0 || !p.ask(ctx, session, some) {
-			p.unknown = true
+		if token.UsesLeft > 0 {
+			p.unknown = "whether the token may do more than read was not asked, for that would cost some of its uses; give it token_num_uses=0 to have it checked"
+			break
+		}
+		if !p.ask(ctx, session, some) {
+			p.unknown = "whether the token may do more than read is not known; let it update sys/capabilities-self to have it checked"
 			break
 		}
 	}

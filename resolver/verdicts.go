@@ -84,19 +84,32 @@ const (
 	UnmarkedReference = "unmarked_reference" // the literal looks like a reference
 )
 
-// String is the check for a person: the connection, a line for each field, and
-// what was found about them.
+// String is the check for a person: the connection, a line for each field, by
+// its number, and what was found about them. Fields that share the error of the
+// connection are only counted.
 func (v Verdicts) String() string {
 	var b strings.Builder
 	b.WriteString(v.Connection.String())
-	for _, field := range v.Fields {
-		fmt.Fprintln(&b, field)
+	failed, alike := 0, 0
+	for i, field := range v.Fields {
+		if field.Code != OK {
+			failed++
+			if field.Code == v.Connection.Code {
+				alike++
+				continue
+			}
+		}
+		fmt.Fprintf(&b, "%d. %s\n", i+1, field)
 		for _, finding := range field.Findings {
-			fmt.Fprintf(&b, "  %s\n", finding)
+			fmt.Fprintf(&b, "   %s\n", finding)
 		}
 	}
-	if failed := v.failed(); failed > 0 {
-		fmt.Fprintf(&b, "%d of %d fields would not be resolved\n", failed, len(v.Fields))
+	if failed > 0 {
+		fmt.Fprintf(&b, "%d of %d fields would not be resolved", failed, len(v.Fields))
+		if alike > 0 {
+			fmt.Fprintf(&b, ", %d of them because of the connection", alike)
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }
@@ -196,16 +209,6 @@ func outcome(code Kind, fix, text string) string {
 	return string(code)
 }
 
-func (v Verdicts) failed() int {
-	failed := 0
-	for _, field := range v.Fields {
-		if field.Code != OK {
-			failed++
-		}
-	}
-	return failed
-}
-
 // LogValue logs how the connection is, how many fields have which code, and
 // what was found about the connection.
 func (v Verdicts) LogValue() slog.Value {
@@ -216,7 +219,6 @@ func (v Verdicts) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Any("connection", v.Connection.Code),
 		slog.Int("fields", len(v.Fields)),
-		slog.Int("failed", v.failed()),
 		slog.Any("codes", counts),
 	}
 	if s := v.Connection.Server; s != nil {

@@ -117,9 +117,14 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-// Duration prints d as a person would say it: 60s, 2.5s, 20ms.
+// Duration prints d as a person would say it: 30 days, 5 hours, 60s, 2.5s, 20ms.
 func Duration(d time.Duration) string {
+	const day = 24 * time.Hour
 	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d/time.Hour)
 	case d >= 10*time.Second:
 		return fmt.Sprintf("%ds", int(d.Round(time.Second).Seconds()))
 	case d >= time.Second:
