@@ -12,7 +12,7 @@ import (
 type powers struct {
 	root    bool
 	write   map[string]bool // by the path of Vault's API
-	unknown string // why it is not known, and what to do
+	unknown string          // why it is not known, and what to do
 }
 
 // mostPaths is how many paths one question holds. Vault refuses JSON lists of
