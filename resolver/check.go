@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -40,7 +41,7 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 		c.plan.readAll(ctx, session, mounts, min(defaultWorkers, len(c.plan.reads)))
 		c.powers = askPowers(ctx, session, c.plan.reads)
 		c.mounts = mounts
-		return c.plan.commonError()
+		return cmp.Or(session.Over(), ctx.Err())
 	})
 	if err != nil {
 		c.plan.settleAll(err)
@@ -62,20 +63,6 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 		hosts[i] = Host{Name: options.Host, Fields: map[string]ref.Value{"": value}}
 	}
 	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Effective()}
-}
-
-// commonError is what made all reads fail alike, if that lies with Vault and
-// not with the paths.
-func (p *plan) commonError() error {
-	for _, r := range p.reads {
-		if kind := kindOf(r.err); r.err == nil || kind == ServerError || !isRunWide(kind) {
-			return nil
-		}
-	}
-	if len(p.reads) == 0 {
-		return nil
-	}
-	return p.reads[0].err
 }
 
 func (c *check) verdicts(summary auth.Summary, err error) Verdicts {
@@ -206,6 +193,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddities(p.text.Reveal(), s.version != 0 && isNumber(s.values[f.value.Ref().Key()]))...)
+	v.Findings = append(v.Findings, oddities(p.text.Reveal(), s.version != 0 && isNumber(s.values()[f.value.Ref().Key()]))...)
 	return nil
 }

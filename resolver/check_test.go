@@ -8,11 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,26 +55,10 @@ func codes(findings []auth.Finding) []string {
 	return all
 }
 
-// behind starts a proxy before a Vault that answers some requests by itself.
-func behind(t *testing.T, server *vaulttest.Server, answers func(http.ResponseWriter, *http.Request) bool) string {
-	t.Helper()
-	target, err := url.Parse(server.Address)
-	require.NoError(t, err)
-	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: &http.Transport{DisableKeepAlives: true},
-	}
-	return serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if !answers(w, r) {
-			proxy.ServeHTTP(w, r)
-		}
-	})
-}
-
 // refuses makes a proxy refuse what is below a path, as some do.
-func refuses(prefix string) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		refused := strings.HasPrefix(r.URL.Path, prefix)
+func refuses(prefix string) func(w http.ResponseWriter, path string) bool {
+	return func(w http.ResponseWriter, path string) bool {
+		refused := strings.HasPrefix(path, prefix)
 		if refused {
 			http.Error(w, "<html>no", http.StatusForbidden)
 		}
@@ -85,15 +66,15 @@ func refuses(prefix string) func(http.ResponseWriter, *http.Request) bool {
 	}
 }
 
-func serve(t *testing.T, handler http.HandlerFunc) string {
+func wrongServer(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server.URL
 }
 
-// answer makes a handler that gives one answer to everything.
-func answer(status int, body string) http.HandlerFunc {
+// always makes a handler that gives one answer to everything.
+func always(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -101,17 +82,8 @@ func answer(status int, body string) http.HandlerFunc {
 	}
 }
 
-// closedPort is an address where nobody listens.
-func closedPort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return "http://" + listener.Addr().String()
-}
-
-// at describes a Vault by its address and a given token.
-func at(address, token string) *auth.Vault {
+// vaultAt describes a Vault by its address and a given token.
+func vaultAt(address, token string) *auth.Vault {
 	return auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_ADDR": address}))
 }
 
@@ -144,11 +116,11 @@ func TestVerdictsOfEachKind(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 
-	vault := at(server.Address, token)
+	vault := vaultAt(server.Address, token)
 	with := func(settings auth.Settings, variables map[string]string) *auth.Vault {
 		return auth.New(settings, environment(variables))
 	}
-	withoutList := behind(t, server, refuses("/v1/sys/internal/"))
+	unlisted := behind(t, server, refuses("sys/internal/"))
 	const field = "vault:kv/app#password"
 	for _, c := range []struct {
 		kind  resolver.Kind
@@ -162,20 +134,20 @@ func TestVerdictsOfEachKind(t *testing.T) {
 		{kind: resolver.Settings, vault: with(auth.Settings{Address: server.Address + "/v1", KVVersion: "3"}, nil), field: field},
 		{kind: resolver.Environment, vault: with(auth.Settings{Address: server.Address}, nil), field: field},
 		{kind: resolver.Pinned, vault: with(auth.Settings{Address: server.Address}, map[string]string{"VAULT_TOKEN": token, "VAULT_ADDR": "https://pinned.example"}), field: field},
-		{kind: resolver.Unreachable, vault: at(closedPort(t), token), field: field},
-		{kind: resolver.TLS, vault: at(withTLS.Address, token), field: field},
-		{kind: resolver.Sealed, vault: at(sealed.Address, token), field: field},
-		{kind: resolver.NoActiveNode, vault: at(serve(t, answer(500, `{"errors":["local node not active but active cluster node not found"]}`)), token), field: field},
-		{kind: resolver.ServerError, vault: at(serve(t, answer(500, `{"errors":["internal error"]}`)), token), field: field},
-		{kind: resolver.RateLimited, vault: at(serve(t, answer(429, `{"errors":["rate limit quota exceeded"]}`)), token), field: field},
-		{kind: resolver.BadResponse, vault: at(serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }), token), field: field},
+		{kind: resolver.Unreachable, vault: vaultAt("http://"+closedPort(t), token), field: field},
+		{kind: resolver.TLS, vault: vaultAt(withTLS.Address, token), field: field},
+		{kind: resolver.Sealed, vault: vaultAt(sealed.Address, token), field: field},
+		{kind: resolver.NoActiveNode, vault: vaultAt(wrongServer(t, always(500, `{"errors":["local node not active but active cluster node not found"]}`)), token), field: field},
+		{kind: resolver.ServerError, vault: vaultAt(wrongServer(t, always(500, `{"errors":["internal error"]}`)), token), field: field},
+		{kind: resolver.RateLimited, vault: vaultAt(wrongServer(t, always(429, `{"errors":["rate limit quota exceeded"]}`)), token), field: field},
+		{kind: resolver.BadResponse, vault: vaultAt(wrongServer(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }), token), field: field},
 		{kind: resolver.Login, vault: with(auth.Settings{Address: server.Address, AuthMethod: "approle"}, map[string]string{"VAULT_ROLE_ID": "wrong", "VAULT_SECRET_ID": "wrong"}), field: field},
-		{kind: resolver.Token, vault: at(server.Address, "hvs.wrong"), field: field},
+		{kind: resolver.Token, vault: vaultAt(server.Address, "hvs.wrong"), field: field},
 		{kind: resolver.Denied, vault: vault, field: "vault:kv/hr#password"},
 		{kind: resolver.NotFound, vault: vault, field: "vault:kv/nothing#password"},
 		{kind: resolver.Deleted, vault: vault, field: "vault:kv/gone#password"},
 		{kind: resolver.NoVersion, vault: vault, field: "vault:kv1/app?version=1#password"},
-		{kind: resolver.KVVersion, vault: with(auth.Settings{Address: withoutList, KVVersion: "v1"}, map[string]string{"VAULT_TOKEN": server.Token, "VAULT_ADDR": withoutList}), field: field},
+		{kind: resolver.KVVersion, vault: with(auth.Settings{Address: unlisted, KVVersion: "v1"}, map[string]string{"VAULT_TOKEN": server.Token, "VAULT_ADDR": unlisted}), field: field},
 		{kind: resolver.NotKV, vault: vault, field: "vault:transit/keys/a#name"},
 		{kind: resolver.NotForHost, vault: vault, field: "vault:kv/limited#password", host: "web-1"},
 		{kind: resolver.NoKey, vault: vault, field: "vault:kv/app#other-kez"},
@@ -487,8 +459,8 @@ func TestCheckTheServer(t *testing.T) {
 	server := vaulttest.Shared(t)
 	token := server.ReaderToken(t, "any")
 	healthy := func(change string) string { // a proxy before a server whose health is another
-		return behind(t, server, func(w http.ResponseWriter, r *http.Request) bool {
-			if r.URL.Path != "/v1/sys/health" {
+		return behind(t, server, func(w http.ResponseWriter, path string) bool {
+			if path != "sys/health" {
 				return false
 			}
 			health := map[string]any{}
@@ -517,8 +489,8 @@ func TestCheckTheServer(t *testing.T) {
 		{"a clock ahead", healthy(in(300)), "", []string{resolver.ClockSkew}},
 		{"a clock behind", healthy(in(-300)), "", []string{resolver.ClockSkew}},
 		{"a clock a little ahead", healthy(in(10)), "", nil},
-		{"no health", behind(t, server, refuses("/v1/sys/health")), "", []string{resolver.HealthUnknown}},
-		{"no list of mounts", behind(t, server, refuses("/v1/sys/internal/")), "", []string{resolver.MountsUnknown}},
+		{"no health", behind(t, server, refuses("sys/health")), "", []string{resolver.HealthUnknown}},
+		{"no list of mounts", behind(t, server, refuses("sys/internal/")), "", []string{resolver.MountsUnknown}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -543,7 +515,7 @@ func TestCheckTheServer(t *testing.T) {
 	})
 	t.Run("how far the clock is ahead", func(t *testing.T) {
 		t.Parallel()
-		v := resolver.Check(t.Context(), at(healthy(in(300)), token), nil, resolver.CheckOptions{})
+		v := resolver.Check(t.Context(), vaultAt(healthy(in(300)), token), nil, resolver.CheckOptions{})
 		require.NotNil(t, v.Connection.Server)
 		assert.InDelta(t, 300, v.Connection.Server.Ahead, 5)
 	})
@@ -611,7 +583,7 @@ func TestCheckOfADeadVault(t *testing.T) {
 	}
 	const patience = 500 * time.Millisecond
 	began := time.Now()
-	v := resolver.Check(t.Context(), at(closedPort(t), "canary"), fields, resolver.CheckOptions{Patience: patience, FullText: true})
+	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), "canary"), fields, resolver.CheckOptions{Patience: patience, FullText: true})
 	assert.Less(t, time.Since(began), 10*patience)
 	assert.Equal(t, resolver.Unreachable, v.Connection.Code)
 	assert.False(t, v.Connection.Reachable)
@@ -634,7 +606,7 @@ func TestCheckHasAPatienceOfThreeSeconds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes three seconds")
 	}
-	v := resolver.Check(t.Context(), at(closedPort(t), "token"), nil, resolver.CheckOptions{FullText: true})
+	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), "token"), nil, resolver.CheckOptions{FullText: true})
 	assert.Contains(t, v.Connection.Text, "tried for 3s")
 }
 
@@ -646,8 +618,8 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 	server.Put(t, kv, "app", map[string]any{"password": "x", "inner-secret-name": "x"})
 	token := server.ReaderToken(t, kv+"/data/app")
 	mount, roleID := appRole(t, server, map[string]any{"token_no_default_policy": true})
-	dead := closedPort(t)
-	redirect := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	dead := "http://" + closedPort(t)
+	redirect := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://inner-node.example/v1/")
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	})
@@ -657,11 +629,11 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 		field string
 		inner string
 	}{
-		{"a network cause", at(dead, token), "vault:a/b#c", "connection refused"},
-		{"another node", at(redirect, token), "vault:a/b#c", "inner-node.example"},
-		{"Vault's words", at(serve(t, answer(500, `{"errors":["words of vault"]}`)), token), "vault:a/b#c", "words of vault"},
-		{"a key", at(server.Address, token), "vault:" + kv + "/app#inner-secret-nam", "inner-secret-name"},
-		{"a policy", at(server.Address, token), "vault:" + kv + "/other#password", "capabilities = ["},
+		{"a network cause", vaultAt(dead, token), "vault:a/b#c", "connection refused"},
+		{"another node", vaultAt(redirect, token), "vault:a/b#c", "inner-node.example"},
+		{"Vault's words", vaultAt(wrongServer(t, always(500, `{"errors":["words of vault"]}`)), token), "vault:a/b#c", "words of vault"},
+		{"a key", vaultAt(server.Address, token), "vault:" + kv + "/app#inner-secret-nam", "inner-secret-name"},
+		{"a policy", vaultAt(server.Address, token), "vault:" + kv + "/other#password", "capabilities = ["},
 		{"an environment", auth.New(auth.Settings{Address: dead}, environment(map[string]string{"VAULT_TOKEN_FILE": "/nowhere/inner"})), "vault:a/b#c", "does not exist"},
 		{"a login", auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": "x", "VAULT_APPROLE_MOUNT": mount})), "vault:a/b#c", "invalid role"},
 	} {
