@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/ref"
 	"github.com/luumen/patch-vault/resolver"
@@ -248,16 +249,16 @@ func TestCheckFindsOddValues(t *testing.T) {
 		v2    []string
 		v1    []string
 	}{
-		{"a password", "canary", nil, nil},
-		{"a line break", "canary\n", []string{resolver.TrailingNewline}, []string{resolver.TrailingNewline}},
-		{"a line break of Windows", "canary\r\n", []string{resolver.TrailingNewline}, []string{resolver.TrailingNewline}},
-		{"a private key", "-----BEGIN canary-----\nabc\n-----END canary-----\n", nil, nil},
-		{"a space before", " canary", []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
-		{"a space after", "canary\u00a0", []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
-		{"a space and a line break", "canary \n", []string{resolver.TrailingNewline, resolver.SurroundingSpace}, []string{resolver.TrailingNewline, resolver.SurroundingSpace}},
-		{"a space inside", "can ary", nil, nil},
-		{"a NUL", "can\x00ary", []string{resolver.HoldsNUL}, []string{resolver.HoldsNUL}},
-		{"a BOM", "\ufeffcanary", []string{resolver.HoldsBOM}, []string{resolver.HoldsBOM}},
+		{"a password", canary.Secret, nil, nil},
+		{"a line break", canary.Secret + "\n", []string{resolver.TrailingNewline}, []string{resolver.TrailingNewline}},
+		{"a line break of Windows", canary.Secret + "\r\n", []string{resolver.TrailingNewline}, []string{resolver.TrailingNewline}},
+		{"a private key", "-----BEGIN KEY-----\n" + canary.Secret + "\n-----END KEY-----\n", nil, nil},
+		{"a space before", " " + canary.Secret, []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
+		{"a space after", canary.Secret + "\u00a0", []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
+		{"a space and a line break", canary.Secret + " \n", []string{resolver.TrailingNewline, resolver.SurroundingSpace}, []string{resolver.TrailingNewline, resolver.SurroundingSpace}},
+		{"a space inside", canary.Secret + " " + canary.Secret, nil, nil},
+		{"a NUL", canary.Secret + "\x00" + canary.Secret, []string{resolver.HoldsNUL}, []string{resolver.HoldsNUL}},
+		{"a BOM", "\ufeff" + canary.Secret, []string{resolver.HoldsBOM}, []string{resolver.HoldsBOM}},
 		{"a number", 12345678901234, []string{resolver.RoundedNumber}, nil},
 		{"a negative number", -12345678901234, []string{resolver.RoundedNumber}, nil},
 		{"digits in a text", "12345678901234", nil, nil},
@@ -273,23 +274,19 @@ func TestCheckFindsOddValues(t *testing.T) {
 				require.Equal(t, resolver.OK, v.Fields[0].Code)
 				assert.ElementsMatch(t, want, codes(v.Fields[0].Findings))
 				assertRoundTrip(t, v)
-				assertSilent(t, v, "canary", "12345678901234")
+				assertSilent(t, v)
 			}
 		})
 	}
 }
 
-// assertSilent looks for secrets in everything that verdicts print.
-func assertSilent(t *testing.T, v resolver.Verdicts, secrets ...string) {
+// assertSilent sends verdicts through every sink and looks for the canary.
+func assertSilent(t *testing.T, v resolver.Verdicts) {
 	t.Helper()
-	data, err := json.Marshal(v)
-	require.NoError(t, err)
-	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("checked", "verdicts", v)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("checked", "verdicts", v)
-	all := fmt.Sprintf("%s\n%s\n%v %+v %#v %s", data, log.String(), v, v, v, v.Connection)
-	for _, secret := range secrets {
-		assert.False(t, strings.Contains(all, secret), "a secret is in what verdicts print")
+	v.Fields = v.Fields[:min(len(v.Fields), 30)]
+	for name, sink := range canary.Sinks() {
+		assert.Empty(t, canary.Leak(sink(v)), "the sink %s", name)
+		assert.Empty(t, canary.Leak(sink(v.Connection)), "the sink %s", name)
 	}
 }
 
@@ -526,8 +523,8 @@ func TestCheckAnyFields(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	v2, v1 := server.KV(t, 2), server.KV(t, 1)
-	server.Put(t, v2, "app", map[string]any{"password": "canary"})
-	server.Put(t, v1, "app", map[string]any{"password": "canary"})
+	server.Put(t, v2, "app", map[string]any{"password": canary.Secret})
+	server.Put(t, v1, "app", map[string]any{"password": canary.Secret})
 	token := server.ReaderToken(t, v2+"/data/app", v1+"/app")
 	texts := []struct {
 		field string
@@ -539,10 +536,10 @@ func TestCheckAnyFields(t *testing.T) {
 		{"vault:" + v2 + "//app#password", resolver.BadReference},
 		{"vault:" + v1 + "/app?version=1#password", resolver.NoVersion},
 		{"vault:" + v1 + "/app#password", resolver.OK},
-		{"Vault:canary", resolver.BadReference},
-		{"canary", resolver.OK},
+		{"Vault:" + canary.Secret, resolver.BadReference},
+		{canary.Secret, resolver.OK},
 		{"", resolver.OK},
-		{"secret/canary/a#password", resolver.OK},
+		{"secret/" + canary.Secret + "#password", resolver.OK},
 		{"vault:outside/app#password", resolver.Pinned},
 	}
 	var fields []ref.Value
@@ -568,7 +565,7 @@ func TestCheckAnyFields(t *testing.T) {
 	assert.Equal(t, map[string]int{"read auth/token/lookup-self": 1, "read sys/internal/ui/mounts": 1,
 		"read " + v2 + "/data/app": 1, "read " + v1 + "/app": 1, "update sys/capabilities-self": 1}, asked(t, server, run))
 	assertRoundTrip(t, v)
-	assertSilent(t, v, "canary")
+	assertSilent(t, v)
 }
 
 // A person waits for one patience and no more, however many fields there are.
@@ -578,12 +575,12 @@ func TestCheckOfADeadVault(t *testing.T) {
 	for i := range fields {
 		fields[i] = ref.Parse(fmt.Sprintf("vault:kv/%d#password", i))
 		if i%2 == 1 {
-			fields[i] = ref.Parse(fmt.Sprintf("vault:kv//%d#canary", i))
+			fields[i] = ref.Parse(fmt.Sprintf("vault:kv//%d#%s", i, canary.Secret))
 		}
 	}
 	const patience = 500 * time.Millisecond
 	began := time.Now()
-	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), "canary"), fields, resolver.CheckOptions{Patience: patience, FullText: true})
+	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), canary.Secret), fields, resolver.CheckOptions{Patience: patience, FullText: true})
 	assert.Less(t, time.Since(began), 10*patience)
 	assert.Equal(t, resolver.Unreachable, v.Connection.Code)
 	assert.False(t, v.Connection.Reachable)
@@ -597,7 +594,7 @@ func TestCheckOfADeadVault(t *testing.T) {
 		}
 	}
 	assertRoundTrip(t, v)
-	assertSilent(t, v, "canary")
+	assertSilent(t, v)
 	assert.Contains(t, v.String(), "10000 of 10000 fields would not be resolved, 5000 of them because of the connection")
 }
 
@@ -608,6 +605,15 @@ func TestCheckHasAPatienceOfThreeSeconds(t *testing.T) {
 	}
 	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), "token"), nil, resolver.CheckOptions{FullText: true})
 	assert.Contains(t, v.Connection.Text, "tried for 3s")
+}
+
+// assertKept fails where a text of the log alone gets to the UI.
+func assertKept(t *testing.T, v resolver.Verdicts, inner string) {
+	t.Helper()
+	data, err := json.Marshal(v)
+	require.NoError(t, err)
+	assert.NotContains(t, string(data), inner)
+	assert.NotContains(t, v.String(), inner)
 }
 
 // What the agent's log may hold and the UI may not comes with FullText alone.
@@ -644,8 +650,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 			options.FullText = true
 			full := resolver.Check(t.Context(), test.vault, fieldsOf(test.field), options)
 			assert.Contains(t, full.Fields[0].Text, test.inner)
-			assert.NotContains(t, fmt.Sprintf("%+v", ui), test.inner)
-			assertSilent(t, ui, test.inner)
+			assertKept(t, ui, test.inner)
 			assert.Equal(t, ui.Fields[0].Fix, full.Fields[0].Fix)
 		})
 	}
@@ -654,7 +659,95 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 		vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount}))
 		v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
 		assert.Equal(t, []string{resolver.NoPin, auth.TokenNotRevoked}, codes(v.Connection.Findings))
-		assertSilent(t, v, "permission denied")
+		assertKept(t, v, "permission denied")
 		assertRoundTrip(t, v)
 	})
+}
+
+// What is dangerous about the environment shows even where Vault does not
+// answer.
+func TestCheckFindsDangers(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	readable := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(readable, []byte(server.NewToken(t, map[string]any{"ttl": "1h"})), 0o600))
+	require.NoError(t, os.Chmod(readable, 0o644)) // whatever the umask
+	for _, test := range []struct {
+		name        string
+		address     string
+		environment map[string]string
+		want        []string
+	}{
+		{"no verification, an exposed token that expires soon", server.Address, map[string]string{"VAULT_SKIP_VERIFY": "true", "VAULT_TOKEN_FILE": readable},
+			[]string{auth.SkipVerify, auth.FileExposed, auth.TokenExpires, resolver.RootToken}},
+		{"http to another machine", "http://vault.invalid:8200", map[string]string{"VAULT_TOKEN": "t"}, []string{auth.PlainHTTP}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.environment["VAULT_ADDR"] = test.address
+			vault := auth.New(auth.Settings{Address: test.address}, environment(test.environment))
+			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+			assert.Equal(t, test.want, codes(v.Connection.Findings))
+			assertRoundTrip(t, v)
+		})
+	}
+}
+
+// A check that is broken off says so for each field.
+func TestCheckIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	vault := vaultAt(wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}), "token")
+	v := resolver.Check(ctx, vault, fieldsOf("vault:a/b#c", "vault:a//b#c", "literal"), resolver.CheckOptions{})
+	assert.Equal(t, resolver.Kind("canceled"), v.Connection.Code)
+	require.Len(t, v.Fields, 3)
+	assert.Equal(t, resolver.Kind("canceled"), v.Fields[0].Code)
+	assert.Equal(t, resolver.BadReference, v.Fields[1].Code)
+	assert.Equal(t, resolver.OK, v.Fields[2].Code)
+}
+
+func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
+	t.Parallel()
+	left, offset := 3, 9
+	v := resolver.Verdicts{
+		Connection: resolver.Connection{
+			Code: resolver.OK, Reachable: true, LoggedIn: true,
+			Server:   &auth.Health{Version: "1.21.1", Initialized: true},
+			Token:    &resolver.TokenState{Given: true, Known: true, Expires: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), TTL: 5 * 24 * 3600, UsesLeft: &left, UsesNeeded: 4},
+			Settings: auth.New(auth.Settings{Address: "https://vault.example:8200"}, environment(nil)).Effective(),
+			Findings: []auth.Finding{{Code: "a", Text: "one thing; mend it"}, {Code: "b", Text: "another thing", Notice: true}},
+		},
+		Fields: []resolver.Verdict{
+			{Code: resolver.OK, Reference: references(t, "kv/app")[0], Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
+				Findings: []auth.Finding{{Code: "c", Text: "odd; look at it"}}},
+			{Code: resolver.BadReference, Part: "path", Offset: &offset, Reason: "an empty segment", Fix: "write one / between segments"},
+			{Code: resolver.Denied, Reference: references(t, "kv/hr")[0], Fix: "ask"},
+			{Code: resolver.OK},
+		},
+	}
+	assert.Equal(t, `vault at https://vault.example:8200: ok
+server: vault 1.21.1, active
+token: given, expires at 2026-11-29 08:00Z, in 5 days, 3 uses left where a run needs 4
+warning: one thing; mend it
+notice: another thing
+1. vault:kv/app#password (version 7, written 2026-11-20 08:00Z): ok
+   warning: odd; look at it
+2. bad_reference: path at byte 9: an empty segment; write one / between segments
+3. vault:kv/hr#password: denied: ask
+4. [no reference]: ok
+2 of 4 fields would not be resolved
+`, v.String())
+
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})).Info("checked", "vault", v)
+	assert.Equal(t, `level=INFO msg=checked vault.connection=ok vault.fields=4 vault.codes="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.findings="[warning: one thing; mend it notice: another thing]"`+"\n", log.String())
 }

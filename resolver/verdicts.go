@@ -222,7 +222,7 @@ func (v Verdicts) LogValue() slog.Value {
 		slog.Any("codes", counts),
 	}
 	if s := v.Connection.Server; s != nil {
-		attrs = append(attrs, slog.String("vault", s.Version))
+		attrs = append(attrs, slog.String("version", s.Version))
 	}
 	if len(v.Connection.Findings) > 0 {
 		texts := make([]string, len(v.Connection.Findings))
