@@ -1,0 +1,149 @@
+package resolver_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// What the UI backend does when somebody saves a form: it needs no Vault.
+func Example_save() {
+	type fault struct {
+		Field  string `json:"field"`
+		Reason string `json:"reason"`
+		Fix    string `json:"fix"`
+	}
+	save := func(w http.ResponseWriter, r *http.Request) {
+		var form struct {
+			Vault       auth.Settings
+			Credentials map[string]ref.Value // as strings, or as objects of input boxes
+		}
+		if err := json.NewDecoder(r.Body).Decode(&form); err != nil {
+			http.Error(w, "the body is not JSON", http.StatusBadRequest)
+			return
+		}
+		var faults []fault
+		for _, f := range form.Vault.Faults() {
+			faults = append(faults, fault{f.Setting, f.Reason, f.Fix})
+		}
+		for name, value := range form.Credentials {
+			if f, ok := errors.AsType[*ref.SyntaxError](value.Err()); ok {
+				faults = append(faults, fault{name, fmt.Sprintf("%s at byte %d: %s", f.Part, f.Offset, f.Reason), f.Fix})
+			} else if text := value.Warning(); text != "" {
+				fmt.Println("to be confirmed:", name, text)
+			}
+		}
+		if len(faults) == 0 {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.Field, b.Field) })
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		for _, f := range faults {
+			fmt.Fprintf(w, "%s: %s\n    %s\n", f.Field, f.Reason, f.Fix)
+		}
+	}
+
+	for _, form := range []string{
+		`{"vault": {"address": "vault.example:8200", "kv_version": 2},
+		  "credentials": {"user": "vault:secret//windev#user", "password": {"path": "secret/luumen/windev", "key": "", "version": 3}}}`,
+		`{"vault": {"address": "https://vault.example:8200"},
+		  "credentials": {"user": "root", "password": "secret/luumen/windev#password"}}`,
+	} {
+		w := httptest.NewRecorder()
+		save(w, httptest.NewRequest("POST", "/settings", strings.NewReader(form)))
+		body, _ := io.ReadAll(w.Body)
+		fmt.Printf("%d\n%s", w.Code, body)
+	}
+	// Output:
+	// 422
+	// address: neither https:// nor http://
+	//     write it like https://vault.example:8200
+	// kv_version: of the wrong type
+	//     send "v1" or "v2"
+	// password: key at byte 0: no key
+	//     name the value inside the secret, such as password
+	// user: path at byte 13: an empty segment
+	//     write one / between segments, none at the ends
+	// to be confirmed: password looks like a reference without its mark; write vault: before it, if it is meant as one
+	// 204
+}
+
+// What the agent answers when somebody presses Test, and what the UI makes of it.
+func ExampleCheck() {
+	config, options := exampleConfiguration(`[]`)
+	ctx := context.Background()
+
+	// The agent: it alone reaches Vault.
+	test := func(request []byte) []byte {
+		var form struct {
+			Host   string
+			Fields []ref.Value
+		}
+		if err := json.Unmarshal(request, &form); err != nil {
+			return nil
+		}
+		vault := auth.New(config.Vault, options)
+		answer, _ := json.Marshal(resolver.Check(ctx, vault, form.Fields, resolver.CheckOptions{Host: form.Host}))
+		return answer
+	}
+
+	// The UI backend.
+	var verdicts resolver.Verdicts
+	err := json.Unmarshal(test([]byte(`{"host": "win-1", "fields": [
+		"vault:secret/luumen/windev#password",
+		"vault:secret/luumen/windev#pasword",
+		"vault:secret/luumen/windev?version=9#password",
+		"vault:secret//windev#password"]}`)), &verdicts)
+	fmt.Println(verdicts.Connection.Code, err)
+	for _, field := range verdicts.Fields {
+		fmt.Printf("%-14s| %s\n", field.Code, cmp.Or(field.Fix, "nothing to do"))
+	}
+	for _, finding := range verdicts.Connection.Findings {
+		fmt.Println(finding)
+	}
+	// Output:
+	// ok <nil>
+	// ok            | nothing to do
+	// no_key        | check the key; the agent's log says whether a similar one exists
+	// no_version    | check the pinned version, or leave it out
+	// bad_reference | write one / between segments, none at the ends
+	// notice: VAULT_ADDR is not set on the Patch server, so whoever edits these settings can have the agent's token sent to another server; set it there to the address of this Vault
+	// warning: the token is a root token: whoever gets hold of it may do anything in Vault; give the agent one with the policy of its references alone
+}
+
+func ExamplePolicy() {
+	var references []ref.Ref
+	for _, field := range []string{
+		"vault:secret/luumen/windev#user",
+		"vault:secret/luumen/windev#password",
+		"vault:legacy/luumen/sap#password",
+		"vault:team/kv/unix#password",
+		"vault:secret/luumen/all*#password",
+	} {
+		references = append(references, ref.Parse(field).Ref())
+	}
+	// From Check, or as the administrator knows them.
+	mounts := []resolver.Mount{{Path: "secret", Version: 2}, {Path: "legacy", Version: 1}}
+
+	policy, err := resolver.Policy(references, mounts)
+	fmt.Print(policy)
+	fmt.Println(err)
+	// Output:
+	// path "legacy/luumen/sap" { capabilities = ["read"] }
+	// path "secret/data/luumen/windev" { capabilities = ["read"] }
+	// # Guessed: that "team" is a mount, of KV v2. If it is not, correct the lines below.
+	// path "team/data/kv/unix" { capabilities = ["read"] }
+	// vault:secret/luumen/all*#password: no policy can name this path alone, because Vault reads the * at its end as anything; move the secret to another path
+}
