@@ -51,7 +51,7 @@ func (s Settings) Configured() bool {
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
-		if !slices.ContainsFunc(faults, func(f Fault) bool { return f.Setting == setting }) {
+		if !slices.ContainsFunc(s.faults, func(f Fault) bool { return f.Setting == setting }) {
 			faults = append(faults, Fault{setting, reason, fix})
 		}
 	}
