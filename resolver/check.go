@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -139,16 +140,18 @@ func (c *check) tokenState(t auth.Token) *TokenState {
 }
 
 // mountsOfReads are the mounts in which the references lie, as far as they
-// hold secrets.
+// hold secrets. A guess that led to a secret was right.
 func (c *check) mountsOfReads() []Mount {
-	var mounts []Mount
+	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
-		if r.mount.Path != "" && r.mount.isKV() {
-			mounts = append(mounts, r.mount.Mount)
+		m := r.mount
+		if known, ok := mounts[m.Path]; m.Path == "" || !m.isKV() || ok && !known.Guessed {
+			continue
 		}
+		m.Guessed = m.Guessed && r.secret == nil
+		mounts[m.Path] = m.Mount
 	}
-	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
-	return slices.Compact(mounts)
+	return slices.SortedFunc(maps.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 }
 
 func (c *check) verdict(h *host) Verdict {

@@ -143,7 +143,7 @@ func ExamplePolicy() {
 	// Output:
 	// path "legacy/luumen/sap" { capabilities = ["read"] }
 	// path "secret/data/luumen/windev" { capabilities = ["read"] }
-	// # Guessed: that "team" is a mount, of KV v2. If it is not, correct the lines below.
+	// # A guess: that "team" is a mount, of KV v2. If it is not, correct its lines below.
 	// path "team/data/kv/unix" { capabilities = ["read"] }
 	// vault:secret/luumen/all*#password: no policy can name this path alone, because Vault reads the * at its end as anything; move the secret to another path
 }

@@ -43,7 +43,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	commented := ""
 	for _, line := range lines {
 		if m := line.mount; m.Guessed && m.Path != commented {
-			fmt.Fprintf(&b, "# Guessed: that %s is a mount, of KV v%d. If it is not, correct the lines below.\n", quoteHCL(m.Path), m.Version)
+			fmt.Fprintf(&b, "# A guess: that %s is a mount, of KV v%d. If it is not, correct its lines below.\n", quoteHCL(m.Path), m.Version)
 			commented = m.Path
 		}
 		b.WriteString(grant(line.api) + "\n")

@@ -35,7 +35,7 @@ func references(t testing.TB, paths ...string) []ref.Ref {
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const (
-		kv   = `# Guessed: that "kv" is a mount, of KV v2. If it is not, correct the lines below.` + "\n"
+		kv   = `# A guess: that "kv" is a mount, of KV v2. If it is not, correct its lines below.` + "\n"
 		read = " { capabilities = [\"read\"] }\n"
 	)
 	for _, test := range []struct {
@@ -56,14 +56,14 @@ func TestPolicy(t *testing.T) {
 		{"sorted, each once", []string{"kv/b", "kv/a", "kv/b"}, []resolver.Mount{{Path: "kv", Version: 1}}, `path "kv/a"` + read + `path "kv/b"` + read},
 		{"guessed", []string{"kv/b", "kv/a"}, nil, kv + `path "kv/data/a"` + read + `path "kv/data/b"` + read},
 		{"guessed, of the settings' version", []string{"kv/a"}, []resolver.Mount{{Path: "kv", Version: 1, Guessed: true}},
-			`# Guessed: that "kv" is a mount, of KV v1. If it is not, correct the lines below.` + "\n" + `path "kv/a"` + read},
+			`# A guess: that "kv" is a mount, of KV v1. If it is not, correct its lines below.` + "\n" + `path "kv/a"` + read},
 		{"known rather than guessed", []string{"kv/a"}, []resolver.Mount{{Path: "kv", Version: 1, Guessed: true}, {Path: "kv", Version: 2}}, `path "kv/data/a"` + read},
 		{"quotes and backslashes", []string{`kv/a"b\c`, `kv/" { capabilities = ["sudo"] } path "x`}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/\" { capabilities = [\"sudo\"] } path \"x"` + read + `path "kv/a\"b\\c"` + read},
 		{"what HCL would read as code", []string{"kv/${a", "kv/$${b}"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/$$\u007bb}"` + read + `path "kv/$\u007ba"` + read},
 		{"a quote in a guess", []string{`k"v/a`}, nil,
-			`# Guessed: that "k\"v" is a mount, of KV v2. If it is not, correct the lines below.` + "\n" + `path "k\"v/data/a"` + read},
+			`# A guess: that "k\"v" is a mount, of KV v2. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
 		{"stars and pluses that are literal", []string{"kv/a*b/p+q", "kv/+x", "kv/x+"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/+x"` + read + `path "kv/a*b/p+q"` + read + `path "kv/x+"` + read},
 	} {
@@ -298,6 +298,36 @@ func TestPolicyIsExact(t *testing.T) {
 			for _, result := range collect(resolver.Resolve(t.Context(), vaultWith(others+suggestion), hosts, resolver.Options{})) {
 				assert.NoError(t, result.Err())
 			}
+		})
+	}
+}
+
+// A check says which mounts are guesses, so that the policy can say so too.
+func TestPolicyOfWhatACheckSaw(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "a", map[string]any{"password": "x"})
+	refs := references(t, kv+"/none", kv+"/a", "unseen/kv/a")
+	fields := fieldsOf(refs[0].String(), refs[1].String(), refs[2].String())
+	const guessed = `# A guess: that "unseen" is a mount, of KV v1. If it is not, correct its lines below.` + "\n"
+	read := func(api string) string { return fmt.Sprintf("path %q { capabilities = [\"read\"] }\n", api) }
+	for name, test := range map[string]struct {
+		address, version string
+		want             string
+	}{
+		"seen":                       {server.Address, "v1", read(kv+"/data/a") + read(kv+"/data/none") + guessed + read("unseen/kv/a")},
+		"guessed, right by a secret": {behind(t, server, blocked), "v2", read(kv+"/data/a") + read(kv+"/data/none") + strings.Replace(guessed, "v1", "v2", 1) + read("unseen/data/kv/a")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			settings := auth.Settings{Address: test.address, KVVersion: test.version}
+			token := server.ReaderToken(t, kv+"/data/a", kv+"/data/none")
+			v := resolver.Check(t.Context(), auth.New(settings, environment(map[string]string{"VAULT_TOKEN": token})), fields, resolver.CheckOptions{})
+			policy, err := resolver.Policy(refs, v.Mounts)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, policy)
+			assertRoundTrip(t, v)
 		})
 	}
 }
