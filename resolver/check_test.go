@@ -338,6 +338,17 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	assert.Equal(t, []string{resolver.NoPin, resolver.RootToken}, codes(v.Connection.Findings))
 	assert.Empty(t, v.Fields[1].Findings, "said once, not for each field")
 
+	// A root token shows even where it cannot be looked up.
+	hidden := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		if path != "auth/token/lookup-self" {
+			return false
+		}
+		always(403, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)(w, nil)
+		return true
+	})
+	v = resolver.Check(t.Context(), vaultAt(hidden, server.Token), both, resolver.CheckOptions{})
+	assert.Contains(t, codes(v.Connection.Findings), resolver.RootToken)
+
 	// Refused: a notice, and nothing else is lost by it.
 	v = resolver.Check(t.Context(), token(policy, map[string]any{"no_default_policy": true}), both, resolver.CheckOptions{})
 	assert.Equal(t, []string{resolver.NoPin, auth.TokenUnknown, resolver.PowersUnknown}, codes(v.Connection.Findings))
@@ -708,6 +719,53 @@ func TestCheckIsBrokenOff(t *testing.T) {
 	assert.Equal(t, resolver.Kind("canceled"), v.Fields[0].Code)
 	assert.Equal(t, resolver.BadReference, v.Fields[1].Code)
 	assert.Equal(t, resolver.OK, v.Fields[2].Code)
+}
+
+// What ends a check while it reads is said of the connection too.
+func TestCheckEndsWhileItReads(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	fields := fieldsOf("vault:secret/a#b", "vault:secret/c#d")
+	reading := func(answer http.HandlerFunc) *auth.Vault {
+		return vaultAt(behind(t, server, func(w http.ResponseWriter, path string) bool {
+			reads := strings.HasPrefix(path, "secret/data/")
+			if reads {
+				answer(w, nil)
+			}
+			return reads
+		}), server.Token)
+	}
+	t.Run("sealed", func(t *testing.T) {
+		t.Parallel()
+		v := resolver.Check(t.Context(), reading(always(503, `{"errors":["Vault is sealed"]}`)), fields, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+		assert.Equal(t, resolver.Sealed, v.Connection.Code)
+		assert.True(t, v.Connection.LoggedIn)
+		assert.Equal(t, resolver.Sealed, v.Fields[1].Code)
+	})
+	t.Run("the token dies", func(t *testing.T) {
+		t.Parallel()
+		v := resolver.Check(t.Context(), reading(always(403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)), fields, resolver.CheckOptions{})
+		assert.Equal(t, resolver.Token, v.Connection.Code)
+		assert.False(t, v.Connection.LoggedIn)
+		assert.Equal(t, resolver.Token, v.Fields[1].Code)
+	})
+	t.Run("broken off", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		vault := reading(func(w http.ResponseWriter, _ *http.Request) {
+			cancel()
+			always(503, `{"errors":["Vault is sealed"]}`)(w, nil)
+		})
+		v := resolver.Check(ctx, vault, fields, resolver.CheckOptions{})
+		assert.Equal(t, resolver.Kind("canceled"), v.Connection.Code)
+		assert.Equal(t, resolver.Kind("canceled"), v.Fields[1].Code)
+	})
+	t.Run("one path fails alone", func(t *testing.T) {
+		t.Parallel()
+		v := resolver.Check(t.Context(), reading(always(500, `{"errors":["internal error"]}`)), fields[:1], resolver.CheckOptions{Patience: 300 * time.Millisecond})
+		assert.Equal(t, resolver.ServerError, v.Fields[0].Code)
+	})
 }
 
 func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
