@@ -20,6 +20,8 @@ func TestDemo(t *testing.T) {
 
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 2)")
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 3)", "after the rotation")
+	assert.Contains(t, out.String(), `path "team/kv/data/odd#name" { capabilities = ["read"] }`)
+	assert.Contains(t, out.String(), "no_key: check the key")
 	assert.Equal(t, 1, strings.Count(out.String(), "vault unreachable ("), "an outage is said once")
 }
 
@@ -48,10 +50,14 @@ func TestDemoPrintsNoSecret(t *testing.T) {
 	require.NoError(t, err)
 	config.Vault.Address = server.Address
 
+	policy, err := policyFor(config)
+	require.NoError(t, err)
+	require.NoError(t, server.admit(policy))
 	var out strings.Builder
 	outcomes, report := run(context.Background(), config, server.environment())
 	printTable(&out, outcomes)
 	out.WriteString(report.String())
+	out.WriteString(check(t.Context(), config, server.environment(), "vault:secret/luumen/windev#password"))
 	require.NotEmpty(t, server.passwords)
 	for _, secret := range append(server.passwords, server.token) {
 		assert.False(t, strings.Contains(out.String(), secret), "a secret is in what the demo prints")

@@ -36,7 +36,26 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 	defer server.Stop()
 	config.Vault.Address = server.Address
 
-	fmt.Fprintf(out, "%d hosts and %d integrations, and a Vault at %s.\n", len(config.Hosts), len(config.Integrations), server.Address)
+	policy, err := policyFor(config)
+	if err != nil {
+		return err
+	}
+	if err := server.admit(policy); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "The policy that the fleet's references need, for the Vault administrator:\n\n%s", indented(policy))
+	fmt.Fprintf(out, "\nSomebody types a password's reference in the UI, and presses Test each time:\n\n")
+	for _, typed := range []string{
+		"secret/luumen/windev#password",
+		"Vault:secret/luumen/windev#password",
+		"vault:secret/luumen/windev",
+		"vault:secret/luumen/windev#pasword",
+		"vault:secret/luumen/windev#password",
+	} {
+		fmt.Fprintf(out, "  %s\n%s", typed, indented(indented(check(ctx, config, server.environment(), typed))))
+	}
+
+	fmt.Fprintf(out, "\n%d hosts and %d integrations, and a Vault at %s.\n", len(config.Hosts), len(config.Integrations), server.Address)
 	wrong := 0
 	for i, step := range []struct {
 		title  string

@@ -83,3 +83,7 @@ func printUnexpected(out io.Writer, outcomes []outcome, run int) (n int) {
 	}
 	return n
 }
+
+func indented(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
+}

@@ -8,19 +8,15 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"regexp"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
 )
 
-// policy grants the agent what its hosts refer to, but for hr/payroll.
-const policy = `
-path "secret/data/luumen/*"      { capabilities = ["read"] }
-path "secret/data/data/luumen/*" { capabilities = ["read"] }
-path "team/kv/data/*"            { capabilities = ["read"] }
-path "legacy/unix"               { capabilities = ["read"] }
-path "transit/keys/app"          { capabilities = ["read"] }
-`
+// mounts are where the secrets of the demo lie.
+var mounts = []resolver.Mount{{Path: "secret", Version: 2}, {Path: "team/kv", Version: 2}, {Path: "legacy", Version: 1}}
 
 // server is the Vault of the demo, with the agent's token.
 type server struct {
@@ -75,9 +71,16 @@ func (s *server) fill() {
 	s.put("team/kv", "btp", object{"client_id": "sb-luumen", "client_secret": s.password()})
 	s.put("team/kv", "odd#name", object{"pass?word": s.password()})
 	s.do(http.MethodPost, "legacy/unix", object{"user": "patch", "password": s.password()})
+}
 
+// admit makes the agent's token, with the policy that the Vault administrator
+// was given: but without payroll, and with a transit key of some other work.
+func (s *server) admit(policy string) error {
+	policy = regexp.MustCompile(`(?m)^.*payroll.*$`).ReplaceAllString(policy, "")
+	policy += `path "transit/keys/app" { capabilities = ["read"] }`
 	s.do(http.MethodPost, "sys/policies/acl/luumen", object{"policy": policy})
 	s.token = vaulttest.Text(s.do(http.MethodPost, "auth/token/create", object{"policies": []string{"luumen"}, "period": "768h"}), "auth", "client_token")
+	return s.err
 }
 
 // rotate writes a new password that most hosts use, and deletes a secret that

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// check is what the UI shows below an input box when somebody presses Test.
+func check(ctx context.Context, config *configuration, options auth.Options, typed string) string {
+	value := ref.Parse(typed)
+	if warning := value.Warning(); warning != "" {
+		return "warning: this text " + warning // offline, as it is typed
+	}
+	if err := value.Err(); err != nil {
+		return "error: " + err.Error()
+	}
+	verdicts := resolver.Check(ctx, auth.New(config.Vault, options), []ref.Value{value}, resolver.CheckOptions{})
+	verdict := verdicts.Fields[0]
+	text := fmt.Sprint(verdict.Code)
+	if verdict.Fix != "" {
+		text += ": " + verdict.Fix
+	}
+	if verdict.Version != 0 {
+		text += fmt.Sprintf(", version %d, written %s", verdict.Version, verdict.Created.Format("2006-01-02 15:04Z"))
+	}
+	return text
+}
+
+// policyFor is the policy that all references of a configuration need.
+func policyFor(config *configuration) (string, error) {
+	var references []ref.Ref
+	for _, t := range slices.Concat([]target{{credentials: config.Default}}, config.Hosts, config.Integrations) {
+		for value := range maps.Values(t.credentials) {
+			if r := value.Ref(); !r.IsZero() {
+				references = append(references, r)
+			}
+		}
+	}
+	return resolver.Policy(references, mounts)
+}
