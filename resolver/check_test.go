@@ -39,6 +39,18 @@ func fieldsOf(texts ...string) []ref.Value {
 	return fields
 }
 
+// references makes the references to one key of each path.
+func references(t testing.TB, paths ...string) []ref.Ref {
+	t.Helper()
+	all := make([]ref.Ref, len(paths))
+	for i, path := range paths {
+		r, err := ref.New(path, "password", 0)
+		require.NoError(t, err)
+		all[i] = r
+	}
+	return all
+}
+
 // checkOne checks one field and returns its verdict.
 func checkOne(t *testing.T, vault *auth.Vault, field string, options resolver.CheckOptions) resolver.Verdict {
 	t.Helper()

@@ -19,18 +19,6 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// references makes the references to one key of each path.
-func references(t testing.TB, paths ...string) []ref.Ref {
-	t.Helper()
-	all := make([]ref.Ref, len(paths))
-	for i, path := range paths {
-		r, err := ref.New(path, "password", 0)
-		require.NoError(t, err)
-		all[i] = r
-	}
-	return all
-}
-
 // Traps 4 and 5.
 func TestPolicy(t *testing.T) {
 	t.Parallel()
