@@ -175,29 +175,29 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 		name string
 		script
 	}{
-		{"refused", script(steady).between(from, lasts, always(refused))},
-		{"reset", script(steady).between(from, lasts, always(reset))},
-		{"hangs", script(steady).between(from, lasts, hangs)},
-		{"internal error", script(steady).between(from, lasts, always(broken))},
-		{"a balancer without nodes", script(steady).between(from, lasts, always(gateway))},
-		{"leader change", script(steady).
+		{"refused", after(blip).between(from, lasts, always(refused))},
+		{"reset", after(blip).between(from, lasts, always(reset))},
+		{"hangs", after(blip).between(from, lasts, hangs)},
+		{"internal error", after(blip).between(from, lasts, always(broken))},
+		{"a balancer without nodes", after(blip).between(from, lasts, always(gateway))},
+		{"leader change", after(blip).
 			between(from, 600*time.Millisecond, hangs).
 			between(600*time.Millisecond, time.Second, always(standby)).
 			between(time.Second, 2600*time.Millisecond, always(refused))},
-		{"from the start", script(steady).between(0, lasts, always(sealed))},
-		{"a blip", script(steady).between(from, from+blip, always(reset))},
-		{"a blip after an outage", script(steady).
+		{"from the start", after(blip).between(0, lasts, always(sealed))},
+		{"a blip", after(blip).between(from, from+blip, always(reset))},
+		{"a blip after an outage", after(blip).
 			between(from, lasts, always(reset)).
-			between(lasts, lasts+10*time.Second, steady).
+			between(lasts, lasts+10*time.Second, after(blip)).
 			between(lasts+10*time.Second, lasts+10*time.Second+blip, always(gateway))},
-		{"twice, longer than patience together", script(steady).
+		{"twice, longer than patience together", after(blip).
 			between(from, lasts, always(gateway)).
 			between(lasts+15*time.Second, 2*lasts+15*time.Second, always(broken))},
 		{"every second for half a second", func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
 			if since%time.Second < time.Second/2 {
 				return roundTrip, sealed
 			}
-			return steadyTrip, nil
+			return blip, nil
 		}},
 	} {
 		t.Run(vault.name, func(t *testing.T) {
@@ -244,10 +244,10 @@ func TestClockStartsWithTheSend(t *testing.T) {
 		var group sync.WaitGroup
 		began := time.Now()
 		group.Go(func() { play(t.Context(), p, 1, 1, hangs) })
-		time.Sleep(timeout / 2)
+		time.Sleep(blip)
 		play(t.Context(), p, 1, 1, healthy)
 		group.Wait()
-		assert.Equal(t, timeout/2+roundTrip+budget, time.Since(began))
+		assert.Equal(t, blip+roundTrip+budget, time.Since(began))
 	})
 }
 

@@ -71,12 +71,13 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 
 // request is one call of Do.
 type request struct {
-	fault    *fault.Error // the last one; nil until it failed
-	since    time.Time    // when it was first sent in vain
-	answers  int          // Patience.answers when it failed first
-	failures int          // outside of outages
-	strikes  int          // of those, the ones that it may have caused itself
-	next     time.Time    // not to be sent before
+	fault     *fault.Error // the last one; nil until it failed
+	since     time.Time    // when it was first sent in vain
+	answers   int          // Patience.answers when it failed first
+	overtaken bool         // others were answered for long while it was under way in vain
+	failures  int          // outside of outages
+	strikes   int          // of those, the ones that it may have caused itself
+	next      time.Time    // not to be sent before
 }
 
 // Do sends the request until it is answered, fails for good, or patience or
@@ -238,6 +239,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	if !f.Unsent {
 		r.strikes++
 	}
+	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
 	if p.isItsOwn(r, now, f) {
 		return true, f.After(now.Sub(r.since))
 	}
@@ -339,7 +341,7 @@ func (p *Patience) isItsOwn(r *request, now time.Time, f *fault.Error) bool {
 	if now.Sub(r.since) >= p.budget {
 		return true
 	}
-	return r.strikes >= aloneTries && !f.Unsent && (p.isOutdone(r) || f.Kind == fault.ServerError)
+	return r.strikes >= aloneTries && !f.Unsent && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError)
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.
@@ -382,16 +384,18 @@ func (p *Patience) rest(now time.Time) time.Duration {
 }
 
 // backoff is the wait after the given number of failures: none after the
-// first, since the next node behind a balancer may be well; then growing, in
-// proportion to patience: from half a second to ten at the default of 60 s,
-// which makes 11 attempts in all.
+// first, since the next node behind a balancer may be well; then growing from a
+// moment to a sixth of patience, which makes 11 attempts in all.
 func (p *Patience) backoff(failures int) time.Duration {
 	if failures <= 1 {
 		return 0
 	}
-	wait := min(p.budget/120<<min(failures-2, 10), p.budget/6)
+	wait := min(p.moment()<<min(failures-2, 10), p.budget/6)
 	return wait + rand.N(wait/4+1)
 }
+
+// moment is half a second at the default budget of 60 s.
+func (p *Patience) moment() time.Duration { return p.budget / 120 }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

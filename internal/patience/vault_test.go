@@ -33,8 +33,7 @@ const (
 	budget  = 60 * time.Second
 	workers = 16
 
-	roundTrip  = time.Millisecond // of an answer
-	steadyTrip = 20 * time.Millisecond
+	roundTrip = time.Millisecond // of an answer
 
 	forever = time.Hour             // longer than any attempt may last
 	timeout = 10 * time.Second      // of one attempt
@@ -48,9 +47,10 @@ type script func(request, try int, since time.Duration) (took time.Duration, f *
 
 func healthy(int, int, time.Duration) (time.Duration, *fault.Error) { return roundTrip, nil }
 
-// steady is a healthy Vault that answers slowly, so that a run takes longer
-// than an outage.
-func steady(int, int, time.Duration) (time.Duration, *fault.Error) { return steadyTrip, nil }
+// after answers everything after a while.
+func after(took time.Duration) script {
+	return func(int, int, time.Duration) (time.Duration, *fault.Error) { return took, nil }
+}
 
 // always gives the fault to every request.
 func always(f *fault.Error) script {
