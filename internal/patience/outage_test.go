@@ -90,6 +90,11 @@ func TestDeadMidway(t *testing.T) {
 				assert.GreaterOrEqual(t, r.took, dies+budget-2*roundTrip)
 				first := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= dies })
 				assert.LessOrEqual(t, len(r.sends)-first, 12+workers, "sends after it died")
+				for i, at := range r.sends {
+					if at > dies+2*timeout { // what was under way when it died has ended
+						assert.Zero(t, r.crowd[i], "under way with the probe at %s", at)
+					}
+				}
 
 				// All end at once.
 				out := r.ended[failed[0]]
