@@ -133,6 +133,21 @@ func TestOneProber(t *testing.T) {
 	})
 }
 
+// A node that is away shows in several ways, which make one outage.
+func TestFaultsOfOneCause(t *testing.T) {
+	t.Parallel()
+	for _, other := range []*fault.Error{reset, late, sealed, standby, gateway} {
+		t.Run(other.Error(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := play(t.Context(), patience.New(budget, 0, 0), 2, 2, script(always(refused)).poisoned(always(other), 1))
+				assert.Len(t, r.failed(), 2)
+				assert.LessOrEqual(t, len(r.sends), 12+2)
+			})
+		})
+	}
+}
+
 // The prober is a request not sent yet and a failed one in turn.
 func TestProbersTakeTurns(t *testing.T) {
 	t.Parallel()
@@ -318,6 +333,7 @@ func TestPermanentFaults(t *testing.T) {
 		{"so are many", script(healthy).poisoned(always(foreign), 3, 4, 5, 6, 7), 5, 1000},
 		{"all are", always(foreign), 1000, 1000},
 		{"one TLS handshake fails", script(healthy).poisoned(always(untrusted), 5), 1, 1000},
+		{"two fail, with answers in between", script(healthy).poisoned(always(untrusted), 5, 500), 2, 1000},
 		{"all do", always(untrusted), 1000, workers + 1},
 	} {
 		t.Run(run.name, func(t *testing.T) {

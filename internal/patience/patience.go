@@ -341,7 +341,7 @@ func (p *Patience) isItsOwn(r *request, now time.Time, f *fault.Error) bool {
 	if now.Sub(r.since) >= p.budget {
 		return true
 	}
-	return r.strikes >= aloneTries && !f.Unsent && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError)
+	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError)
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.

@@ -124,6 +124,15 @@ func TestUnsentIsNeverItsOwn(t *testing.T) {
 			})
 		})
 	}
+	t.Run("an outage is not counted", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			unlucky := script(healthy).between(0, 75*time.Second, always(sealed))
+			vault := after(blip).poisoned(unlucky, 7).between(time.Second, 50*time.Second, always(reset))
+			r := play(t.Context(), patience.New(budget, 0, 0), 40_000, workers, vault)
+			assert.Empty(t, r.failed())
+		})
+	})
 	t.Run("for all of patience", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
