@@ -14,7 +14,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -63,6 +65,10 @@ func New(config Config) *Client {
 		IdleConnTimeout:        90 * time.Second,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
+		// A dial outlives the request that began it, and holds its place among
+		// the connections.
+		TLSHandshakeTimeout:    config.Timeout,
+		OnProxyConnectResponse: proxyAnswered,
 	}
 	return c
 }
@@ -104,7 +110,34 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	defer cancel()
 	defer context.AfterFunc(c.closed, cancel)()
 	dialer := net.Dialer{Timeout: c.config.Timeout}
-	return dialer.DialContext(ctx, network, address)
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{Conn: conn, forget: context.AfterFunc(c.closed, func() { conn.Close() })}, nil
+}
+
+// connection is closed with its client, whatever it is in the middle of.
+type connection struct {
+	net.Conn
+	forget func() bool
+}
+
+func (c *connection) Close() error {
+	c.forget()
+	return c.Conn.Close()
+}
+
+// proxyRefused is a proxy's answer that it does not connect to Vault.
+type proxyRefused int
+
+func (status proxyRefused) Error() string { return "the proxy answers " + strconv.Itoa(int(status)) }
+
+func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode != http.StatusOK {
+		return proxyRefused(answer.StatusCode)
+	}
+	return nil
 }
 
 // Request is one request. Its header is only read, so that requests can share
@@ -146,14 +179,16 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	defer cancel()
 	c.requests.Add(1)
 
-	response, err := c.transport.RoundTrip(c.httpRequest(ctx, r))
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	response, err := c.transport.RoundTrip(c.httpRequest(httptrace.WithClientTrace(ctx, trace), r))
 	if err != nil {
-		return nil, c.retire(c.Broken(err, limit))
+		return nil, c.retire(c.broken(err, limit, !sent.Load()))
 	}
 	defer response.Body.Close()
 	body, err := readAll(response)
 	if err != nil {
-		return nil, c.retire(c.Broken(err, limit))
+		return nil, c.retire(c.broken(err, limit, false))
 	}
 	answer, f := c.understand(response, body, r.Secrets)
 	return answer, c.retire(f)
