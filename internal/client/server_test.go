@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,38 +40,12 @@ type raw struct {
 
 func serveRaw(t *testing.T, answer func(net.Conn)) *raw {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	r := &raw{address: &url.URL{Scheme: "http", Host: listener.Addr().String()}}
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	group.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open = append(open, conn)
-			mu.Unlock()
-			group.Go(func() {
-				defer conn.Close()
-				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					r.requests.Add(1)
-					answer(conn)
-				}
-			})
+	r := &raw{}
+	r.address = serveConnections(t, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			r.requests.Add(1)
+			answer(conn)
 		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		mu.Lock()
-		for _, conn := range open {
-			conn.Close()
-		}
-		mu.Unlock()
-		group.Wait()
 	})
 	return r
 }
@@ -135,4 +110,53 @@ func assertSafe(t *testing.T, f *fault.Error) {
 	assert.NotContains(t, f.Error(), "\n")
 	assert.Less(t, len(f.Error()), 700)
 	assert.NotEmpty(t, f.Do, "it says what to do")
+}
+
+// serveConnections serves each connection with the function.
+func serveConnections(t *testing.T, serve func(net.Conn)) *url.URL {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, conn)
+			mu.Unlock()
+			group.Go(func() {
+				defer conn.Close()
+				serve(conn)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		mu.Lock()
+		for _, conn := range open {
+			conn.Close()
+		}
+		mu.Unlock()
+		group.Wait()
+	})
+	return &url.URL{Scheme: "http", Host: listener.Addr().String()}
+}
+
+// forward passes everything on to another server and back.
+func forward(conn net.Conn, host string) {
+	behind, err := net.Dial("tcp", host)
+	if err != nil {
+		return
+	}
+	defer behind.Close()
+	var group sync.WaitGroup
+	group.Go(func() { io.Copy(conn, behind); conn.Close() })
+	io.Copy(behind, conn)
+	behind.Close()
+	group.Wait()
 }
