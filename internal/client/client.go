@@ -41,8 +41,6 @@ type Config struct {
 type Client struct {
 	config    Config
 	transport *http.Transport
-	closed    context.Context // ends dials that nobody waits for any more
-	close     context.CancelFunc
 	dials     atomic.Int64
 	requests  atomic.Int64
 }
@@ -50,7 +48,6 @@ type Client struct {
 // New makes a client. It does no I/O.
 func New(config Config) *Client {
 	c := &Client{config: config}
-	c.closed, c.close = context.WithCancel(context.Background())
 	// HTTP/1.1 only: HTTP/2 would tie a run to one node behind a balancer, and
 	// Go's own http2 debug output prints headers, the token among them.
 	http1 := new(http.Protocols)
@@ -65,19 +62,14 @@ func New(config Config) *Client {
 		IdleConnTimeout:        90 * time.Second,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
-		// A dial outlives the request that began it, and holds its place among
-		// the connections.
-		TLSHandshakeTimeout:    config.Timeout,
 		OnProxyConnectResponse: proxyAnswered,
 	}
 	return c
 }
 
-// Close ends every connection. The client is of no use afterwards.
-func (c *Client) Close() {
-	c.close()
-	c.transport.CloseIdleConnections()
-}
+// Close ends every connection that is not in use, those too that are still
+// being made for a request that has given up.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Address is where Vault is, as text for a message.
 func (c *Client) Address() string { return strings.TrimSuffix(c.config.Address.String(), "/") }
@@ -106,26 +98,8 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c.dials.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.closed, cancel)()
 	dialer := net.Dialer{Timeout: c.config.Timeout}
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &connection{Conn: conn, forget: context.AfterFunc(c.closed, func() { conn.Close() })}, nil
-}
-
-// connection is closed with its client, whatever it is in the middle of.
-type connection struct {
-	net.Conn
-	forget func() bool
-}
-
-func (c *connection) Close() error {
-	c.forget()
-	return c.Conn.Close()
+	return dialer.DialContext(ctx, network, address)
 }
 
 // proxyRefused is a proxy's answer that it does not connect to Vault.
@@ -212,7 +186,7 @@ func (c *Client) httpRequest(ctx context.Context, r Request) *http.Request {
 	return request
 }
 
-// retire closes the connections that are idle where a retry may help, so that
+// retire closes the connections that are not in use where a retry may help, so that
 // it goes over a fresh one: behind a balancer, a kept connection leads to the
 // same node for ever.
 func (c *Client) retire(f *fault.Error) *fault.Error {
