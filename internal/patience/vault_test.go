@@ -3,6 +3,7 @@ package patience_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -73,10 +74,8 @@ func (s script) between(from, to time.Duration, other script) script {
 // poisoned has the other script hold for some requests.
 func (s script) poisoned(other script, requests ...int) script {
 	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
-		for _, p := range requests {
-			if p == request {
-				return other(request, try, since)
-			}
+		if slices.Contains(requests, request) {
+			return other(request, try, since)
 		}
 		return s(request, try, since)
 	}
