@@ -77,7 +77,7 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 		return &Answer{Status: status}, nil
 	}
 	if 300 <= status && status < 400 {
-		return nil, c.redirected(response)
+		return nil, c.redirected(response, secrets)
 	}
 	var e envelope
 	isJSON := isJSON(response) && json.Unmarshal(body, &e) == nil
@@ -87,7 +87,7 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 		return answer, nil
 	}
 	if !isJSON || e.RequestID == "" && e.Errors == nil {
-		return nil, c.notVault(response, body)
+		return nil, c.notVault(response, body, secrets)
 	}
 	if len(e.WrapInfo) > 0 && string(e.WrapInfo) != "null" {
 		return nil, fault.New(fault.BadResponse, c.Address()+" wraps its answers", "take the wrapping out of the proxy before Vault, or the policy's min_wrapping_ttl away")
@@ -128,9 +128,9 @@ func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
 		f.Retry, f.Unsent = fault.Paced, true
 		f.RetryAfter = retryAfter(response.Header.Get("Retry-After"))
 	case status == http.StatusPreconditionFailed:
-		f.Kind, f.What, f.Unsent = fault.ServerError, "vault does not answer yet", true
+		f.Kind, f.What, f.Do, f.Unsent = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind", true
 		if !answer.says(missingIndex) {
-			f.Retry = fault.Never
+			f.What, f.Do, f.Retry = "vault or the proxy before it refuses the request", "check what the proxy demands of requests", fault.Never
 		}
 	case status == http.StatusServiceUnavailable && answer.says(sealed):
 		f.Kind, f.What, f.Do, f.Unsent = fault.Sealed, "vault is sealed or not initialised", "unseal it: vault operator unseal", true
@@ -148,35 +148,35 @@ func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
 
 // redirected is the fault of a redirect. None is followed: a token goes to no
 // host but the configured one.
-func (c *Client) redirected(response *http.Response) *fault.Error {
+func (c *Client) redirected(response *http.Response, secrets []string) *fault.Error {
 	target := "elsewhere"
 	if u, err := response.Location(); err == nil && u.Host != "" {
-		target = u.Scheme + "://" + u.Host
+		target = fault.Words(mask(u.Scheme+"://"+u.Host, secrets))
 	}
 	if response.StatusCode == http.StatusTemporaryRedirect {
 		// Any standby answers so for seconds while the leader changes.
 		return &fault.Error{
 			Kind: fault.NoActiveNode, Retry: fault.Later, Unsent: true,
 			What:   "this vault node is a standby and cannot forward requests",
-			Detail: c.Address() + " redirects to " + fault.Words(target),
+			Detail: c.Address() + " redirects to " + target,
 			Do:     "mend the cluster's cluster_addr, or set the address of a balancer or of the active node",
 		}
 	}
 	return &fault.Error{
 		Kind:   fault.BadResponse,
 		What:   "the address redirects",
-		Detail: strconv.Itoa(response.StatusCode) + " at " + c.Address() + " to " + fault.Words(target),
+		Detail: strconv.Itoa(response.StatusCode) + " at " + c.Address() + " to " + target,
 		Do:     "set the address of Vault itself: redirects are not followed",
 	}
 }
 
 // notVault is the fault of whatever answers in Vault's place. It says nothing
 // of the body.
-func (c *Client) notVault(response *http.Response, body []byte) *fault.Error {
+func (c *Client) notVault(response *http.Response, body []byte, secrets []string) *fault.Error {
 	if strings.HasPrefix(string(body[:min(len(body), 200)]), plainHTTP) {
 		return &fault.Error{Kind: fault.TLS, What: "the server at " + c.Address() + " expects https", Do: "write https in the address"}
 	}
-	contentType, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	contentType, _, err := mime.ParseMediaType(mask(response.Header.Get("Content-Type"), secrets))
 	if err != nil {
 		contentType = "no content type"
 	}
@@ -211,13 +211,18 @@ func retryAfter(header string) time.Duration {
 // masked cuts the secrets from texts of the server.
 func masked(texts, secrets []string) []string {
 	for i := range texts {
-		for _, secret := range secrets {
-			if secret != "" {
-				texts[i] = strings.ReplaceAll(texts[i], secret, "[masked]")
-			}
-		}
+		texts[i] = mask(texts[i], secrets)
 	}
 	return texts
+}
+
+func mask(text string, secrets []string) string {
+	for _, secret := range secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "[masked]")
+		}
+	}
+	return text
 }
 
 // Words are Vault's own errors, fit for a log line.

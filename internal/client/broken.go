@@ -14,22 +14,39 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Broken is the fault of a request whose answer did not arrive whole. Only
+// Broken is the fault of a request whose answer did not arrive whole, where
+// nothing more is known than the error.
+func (c *Client) Broken(err error, limit time.Duration) *fault.Error {
+	return c.broken(err, limit, false)
+}
+
+// broken is the fault of a request whose answer did not arrive whole. Only
 // causes of known types are kept: net/http puts what a wrong server sent into
 // the texts of others.
-func (c *Client) Broken(err error, limit time.Duration) *fault.Error {
+func (c *Client) broken(err error, limit time.Duration, unsent bool) *fault.Error {
 	if f := c.untrusted(err); f != nil {
+		f.Unsent = f.Unsent || unsent
 		return f
 	}
-	f := &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Retry: fault.Later}
+	f := &fault.Error{
+		Kind: fault.Unreachable, What: "vault unreachable", Retry: fault.Later, Unsent: unsent,
+		Do: "check the address, that Vault runs there, and the network in between",
+	}
 	operation, isOperation := errors.AsType[*net.OpError](err)
-	f.Unsent = isOperation && (operation.Op == "dial" || operation.Op == "proxyconnect")
 	if isOperation {
+		f.Unsent = unsent || operation.Op == "dial" || operation.Op == "proxyconnect"
 		f.Cause = operation
 	}
 	dns, isDNS := errors.AsType[*net.DNSError](err)
+	proxy, isProxy := errors.AsType[proxyRefused](err)
 	var detail string
 	switch {
+	case isProxy:
+		detail, f.Cause, f.Unsent = proxy.Error(), proxy, true
+		f.Do = "check VAULT_PROXY_ADDR or HTTPS_PROXY on the Patch server, the proxy's credentials in it, and whether the proxy lets the agent through"
+		if proxy < 500 {
+			f.Retry = fault.Never
+		}
 	case isDNS:
 		detail, f.Unsent = "no address for "+dns.Name+": "+fault.Words(dns.Err), true
 		f.Do = "check the name in the address, and the Patch server's DNS"
@@ -44,15 +61,24 @@ func (c *Client) Broken(err error, limit time.Duration) *fault.Error {
 		detail = "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
+		if unsent {
+			detail = "connection closed before the request was sent"
+		}
 	case isOperation:
 		detail = fault.Words(operation.Err.Error())
 	case strings.Contains(err.Error(), "server closed"):
 		detail, f.Cause = "connection closed", io.EOF
+	case unsent && c.config.Address.Scheme == "https":
+		return &fault.Error{
+			Kind: fault.TLS, What: "no TLS connection with vault comes about", Unsent: true,
+			Detail: fault.Words(err.Error()) + " at " + c.Address(), // crypto/tls's own text, for the server has seen nothing yet
+			Do:     "check that Vault speaks TLS 1.2 or later",
+		}
 	default:
 		return fault.New(fault.BadResponse, "the server at "+c.Address()+" does not speak HTTP/1.1 as Vault does", "check the address, and the proxy or balancer before Vault")
 	}
 	at := c.Address()
-	if isOperation && operation.Op == "proxyconnect" {
+	if isProxy || isOperation && operation.Op == "proxyconnect" {
 		at = "the proxy before " + at
 	}
 	f.Detail = detail + " at " + at
@@ -96,10 +122,10 @@ func (c *Client) untrusted(err error) *fault.Error {
 	}
 	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "remote error" {
 		f.Cause = operation
-		f.Unsent = false // in TLS 1.3 the server refuses after the request was sent
+		f.Unsent = false // in TLS 1.3 the server may refuse after the request was sent
 		f.What = "vault refused the TLS connection"
 		f.Detail = fault.Words(operation.Err.Error()) + " at " + c.Address()
-		f.Do = "name a client certificate that Vault accepts in VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server"
+		f.Do = "if it wants a client certificate, name one that it accepts in VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server; check that it speaks TLS 1.2 or later"
 		return f
 	}
 	return nil

@@ -14,7 +14,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -39,8 +41,6 @@ type Config struct {
 type Client struct {
 	config    Config
 	transport *http.Transport
-	closed    context.Context // ends dials that nobody waits for any more
-	close     context.CancelFunc
 	dials     atomic.Int64
 	requests  atomic.Int64
 }
@@ -48,7 +48,6 @@ type Client struct {
 // New makes a client. It does no I/O.
 func New(config Config) *Client {
 	c := &Client{config: config}
-	c.closed, c.close = context.WithCancel(context.Background())
 	// HTTP/1.1 only: HTTP/2 would tie a run to one node behind a balancer, and
 	// Go's own http2 debug output prints headers, the token among them.
 	http1 := new(http.Protocols)
@@ -63,15 +62,14 @@ func New(config Config) *Client {
 		IdleConnTimeout:        90 * time.Second,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
+		OnProxyConnectResponse: proxyAnswered,
 	}
 	return c
 }
 
-// Close ends every connection. The client is of no use afterwards.
-func (c *Client) Close() {
-	c.close()
-	c.transport.CloseIdleConnections()
-}
+// Close ends every connection that is not in use, those too that are still
+// being made for a request that has given up.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Address is where Vault is, as text for a message.
 func (c *Client) Address() string { return strings.TrimSuffix(c.config.Address.String(), "/") }
@@ -100,11 +98,20 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c.dials.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.closed, cancel)()
 	dialer := net.Dialer{Timeout: c.config.Timeout}
 	return dialer.DialContext(ctx, network, address)
+}
+
+// proxyRefused is a proxy's answer that it does not connect to Vault.
+type proxyRefused int
+
+func (status proxyRefused) Error() string { return "the proxy answers " + strconv.Itoa(int(status)) }
+
+func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode != http.StatusOK {
+		return proxyRefused(answer.StatusCode)
+	}
+	return nil
 }
 
 // Request is one request. Its header is only read, so that requests can share
@@ -146,14 +153,16 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	defer cancel()
 	c.requests.Add(1)
 
-	response, err := c.transport.RoundTrip(c.httpRequest(ctx, r))
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	response, err := c.transport.RoundTrip(c.httpRequest(httptrace.WithClientTrace(ctx, trace), r))
 	if err != nil {
-		return nil, c.retire(c.Broken(err, limit))
+		return nil, c.retire(c.broken(err, limit, !sent.Load()))
 	}
 	defer response.Body.Close()
 	body, err := readAll(response)
 	if err != nil {
-		return nil, c.retire(c.Broken(err, limit))
+		return nil, c.retire(c.broken(err, limit, false))
 	}
 	answer, f := c.understand(response, body, r.Secrets)
 	return answer, c.retire(f)
@@ -177,7 +186,7 @@ func (c *Client) httpRequest(ctx context.Context, r Request) *http.Request {
 	return request
 }
 
-// retire closes the connections that are idle where a retry may help, so that
+// retire closes the connections that are not in use where a retry may help, so that
 // it goes over a fresh one: behind a balancer, a kept connection leads to the
 // same node for ever.
 func (c *Client) retire(f *fault.Error) *fault.Error {

@@ -32,16 +32,20 @@ func newPace(perSecond float64, burst int) pace {
 	return pace{most: limit, limiter: rate.NewLimiter(limit, max(burst, 1))}
 }
 
-// reserve returns when one more request may be sent.
-func (p *pace) reserve() time.Time {
+// take lets one request go if it returns 0; else it says how long to wait
+// before the next try.
+func (p *pace) take(now time.Time) (wait time.Duration) {
 	if p.started.IsZero() {
-		p.started = time.Now()
+		p.started = now
 	}
-	if p.limiter == nil {
-		return time.Time{}
+	if now.Before(p.until) {
+		return p.until.Sub(now)
 	}
-	now := time.Now()
-	return now.Add(p.limiter.ReserveN(now, 1).DelayFrom(now))
+	if p.limiter == nil || p.limiter.AllowN(now, 1) {
+		return 0
+	}
+	missing := (1 - p.limiter.TokensAt(now)) / float64(p.limiter.Limit())
+	return time.Duration(missing*float64(time.Second)) + time.Microsecond // tokens are floats
 }
 
 // slow halves the rate after a refusal. answers is how many requests Vault has
@@ -54,26 +58,32 @@ func (p *pace) slow(now time.Time, retryAfter, rest time.Duration, answers int) 
 		return
 	}
 	if p.limiter == nil {
-		elapsed := max(now.Sub(p.started), time.Millisecond)
+		// A quota counts whole seconds: what it let through in a fraction of one
+		// says nothing about its rate.
+		elapsed := max(now.Sub(p.started), time.Second)
 		p.limiter = rate.NewLimiter(rate.Limit(float64(answers)/elapsed.Seconds()), 1)
 	}
-	p.ceiling = max(p.limiter.Limit(), slowest)
-	p.limiter.SetLimitAt(now, max(p.ceiling/2, slowest))
+	p.ceiling = max(p.limiter.Limit(), min(slowest, p.most))
+	p.limiter.SetLimitAt(now, min(max(p.ceiling/2, slowest), p.ceiling))
+	p.limiter.SetBurstAt(now, 1)
 	p.cut, p.raised = now, now
 }
 
 // quicken raises a reduced rate after an answer: quickly to nine tenths of
-// where Vault refused, then by two hundredths of it a second.
+// where Vault refused, slowly around there, and in proportion to itself beyond,
+// since Vault now allows more than it did.
 func (p *pace) quicken(now time.Time) {
 	if p.ceiling == 0 {
 		return
 	}
 	limit := p.limiter.Limit()
-	slope := p.ceiling / 50
-	if limit < p.ceiling*9/10 {
+	slope := limit / 5 // a second
+	switch {
+	case limit < p.ceiling*9/10:
 		slope = p.ceiling / 5
+	case limit < p.ceiling*11/10:
+		slope = p.ceiling / 50
 	}
-	limit = min(limit+slope*rate.Limit(now.Sub(p.raised).Seconds()), p.most)
-	p.limiter.SetLimitAt(now, limit)
+	p.limiter.SetLimitAt(now, min(limit+slope*rate.Limit(now.Sub(p.raised).Seconds()), p.most))
 	p.raised = now
 }

@@ -2,11 +2,25 @@
 // dead Vault costs one wait whatever the number of requests, and one poisoned
 // request costs only itself.
 //
-// Patience is time without any answer. A fault belongs to its request until a
-// second, different one fails alike with no answer in between; then it is an
-// outage, in which one request at a time goes out to probe and all others
-// wait. When patience ends, all of them fail at once with the last concrete
-// cause.
+//	p := patience.New(time.Minute, 0, 0)
+//	err := p.Do(ctx, func(ctx context.Context, limit time.Duration) *fault.Error {
+//		return … // send the request once, for no longer than limit
+//	})
+//
+// Patience is time without any answer, counted from when the first request
+// that failed was sent. Any answer refills it. When it ends, all requests fail
+// at once with the last concrete cause.
+//
+// Until then a fault has one of two owners. It belongs to its request, which is
+// tried three times while others are answered and then fails alone. Or, as soon
+// as a second, different request fails alike with no answer in between, it
+// belongs to Vault: that is an outage, in which one request at a time goes out
+// to probe while all others wait, and which the next answer ends. What fails in
+// an outage does not count against the request.
+//
+// A refusal with 429 is neither: Vault is well and asks for fewer requests.
+// They are held back by package patience's pace, and patience ends only if none
+// is answered at all.
 package patience
 
 import (
@@ -28,19 +42,18 @@ type Patience struct {
 
 	mu       sync.Mutex
 	pace     pace
-	answers  int           // how many came
-	answered time.Time     // when the last one came
-	failing  time.Time     // when the first request without an answer since then was sent; zero while all is well
-	last     *fault.Error  // the last concrete cause
-	suspect  *request      // failed since the last answer, not yet confirmed by another
-	outage   bool          // confirmed
-	waiting  []*request    // those that may not be sent yet
-	prober   *request      // the one request under way in an outage
-	probeAt  time.Time     // when the next may go
-	probes   int           // how many failed in this outage
-	changed  chan struct{} // closed and made anew when waiting requests must look again
-	expiry   *time.Timer   // ends patience
-	over     *fault.Error  // why; nil until then
+	answers  int                     // how many came
+	answered time.Time               // when the last one came
+	failing  time.Time               // when the first request without an answer since then was sent; zero while all is well
+	last     *fault.Error            // the last concrete cause since then
+	suspects map[fault.Kind]*request // which failed first since then, by what kind of fault
+	outage   bool                    // another failed alike
+	prober   *request                // the one request under way in an outage
+	probeAt  time.Time               // when the next may go
+	probes   int                     // how many failed in this outage
+	waiting  []*request              // those that may not be sent yet, the longest waiting first
+	changed  chan struct{}           // closed and made anew when they must look again
+	over     *fault.Error            // why patience ended; nil until then
 	retries  int
 	waited   time.Duration
 }
@@ -48,16 +61,23 @@ type Patience struct {
 // New makes a patience with the budget. It sends at most perSecond requests a
 // second, in bursts of burst; 0 means no limit but the one that Vault asks for.
 func New(budget time.Duration, perSecond float64, burst int) *Patience {
-	return &Patience{budget: budget, pace: newPace(perSecond, burst), changed: make(chan struct{})}
+	return &Patience{
+		budget:   budget,
+		pace:     newPace(perSecond, burst),
+		suspects: make(map[fault.Kind]*request),
+		changed:  make(chan struct{}),
+	}
 }
 
 // request is one call of Do.
 type request struct {
-	tries   int          // failures that count against the request itself
-	since   time.Time    // when it was first sent in vain
-	answers int          // Patience.answers then
-	fault   *fault.Error // the last one
-	next    time.Time    // not to be sent before
+	fault     *fault.Error // the last one; nil until it failed
+	since     time.Time    // when it was first sent in vain
+	answers   int          // Patience.answers when it failed first
+	overtaken bool         // others were answered for long while it was under way in vain
+	failures  int          // outside of outages
+	strikes   int          // of those, the ones that it may have caused itself
+	next      time.Time    // not to be sent before
 }
 
 // Do sends the request until it is answered, fails for good, or patience or
@@ -94,66 +114,91 @@ func (p *Patience) Over() *fault.Error {
 func (p *Patience) Stats() (retries int, waited time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.over == nil && !p.failing.IsZero() {
+		return p.retries, p.waited + time.Since(p.failing)
+	}
 	return p.retries, p.waited
 }
 
 // await returns when the request may be sent, and how long it may take.
 func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.fault != nil {
-		p.retries++
-	}
-	r.next = later(r.next, p.pace.reserve())
 	p.waiting = append(p.waiting, r)
-	defer func() { p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r }) }()
+	defer p.leave(r)
 	for {
-		if p.over != nil {
-			return 0, p.over
-		}
-		at, mine := p.turn(r)
-		wait := time.Until(at)
-		if mine && wait <= 0 {
-			break
-		}
-		var timer <-chan time.Time
-		if mine {
-			timer = time.After(wait)
-		}
-		changed := p.changed
-		p.mu.Unlock()
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		case <-timer:
-		}
-		p.mu.Lock()
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
+		now := time.Now()
+		p.expire(now)
+		if p.over != nil {
+			return 0, p.over
+		}
+		rest := p.rest(now)
+		wait := p.turn(r, now)
+		if wait <= 0 {
+			p.depart(r)
+			return rest, nil
+		}
+		p.sleep(ctx, min(wait, rest))
+	}
+}
+
+// turn returns how long the request has to wait at least; 0 means that it is
+// the one to be sent now.
+func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
+	at := r.next
+	if p.outage {
+		if p.prober != nil || p.nextProber() != r {
+			return p.budget
+		}
+		at = p.probeAt
+	}
+	if now.Before(at) {
+		return at.Sub(now)
+	}
+	return p.pace.take(now)
+}
+
+// nextProber picks a request not sent yet and a failed one in turn: the failed
+// one may be poisoned, and the other shows whether Vault is well.
+func (p *Patience) nextProber() *request {
+	fresh := p.probes%2 == 0
+	i := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault == nil) == fresh })
+	return p.waiting[max(i, 0)]
+}
+
+func (p *Patience) depart(r *request) {
+	if r.fault != nil {
+		p.retries++
 	}
 	if p.outage {
 		p.prober = r
 	}
-	return p.rest(time.Now()), nil
 }
 
-// turn says whether the request is the one to be sent next, and when.
-func (p *Patience) turn(r *request) (at time.Time, mine bool) {
-	if !p.outage {
-		return later(r.next, p.pace.until), true
+// leave takes the request off those that wait. If its turn in an outage had
+// come, another's has now.
+func (p *Patience) leave(r *request) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
+	if p.outage && p.prober == nil {
+		p.wake()
 	}
-	if p.prober != nil {
-		return time.Time{}, false
+}
+
+// sleep gives the lock away until something has changed, or for the duration.
+func (p *Patience) sleep(ctx context.Context, d time.Duration) {
+	changed := p.changed
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-timer.C:
 	}
-	// A failed request and one not sent yet take turns: the one may be
-	// poisoned, the other shows whether Vault is well again.
-	failed := p.probes%2 == 0
-	next := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault != nil) == failed })
-	return later(p.probeAt, p.pace.until), p.waiting[max(next, 0)] == r
 }
 
 // record takes down how a request ended, and says whether it is done.
@@ -161,8 +206,10 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if p.prober == r {
+	probed := p.prober == r
+	if probed {
 		p.prober = nil
+		defer p.wake()
 	}
 	switch {
 	case f == nil:
@@ -171,11 +218,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	case p.over != nil:
 		return true, p.over
 	case f.Retry == fault.Never:
-		if p.confirms(r, f) {
-			p.end(f)
-		}
-		p.wake()
-		return true, f
+		return true, p.refuse(r, now, f)
 	}
 	p.fail(r, sent, now, f)
 	switch {
@@ -183,20 +226,28 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 		return true, p.over
 	case f.Retry == fault.Paced:
 		p.pace.slow(now, f.RetryAfter, p.rest(now), p.answers)
-		p.recover()
+		p.resume(now)
 		return false, nil
-	case p.confirms(r, f) && !p.outage:
-		p.outage, p.probes = true, 0
-		p.probeAt = now
 	case p.outage:
-		p.probes++
-		p.probeAt = now.Add(p.backoff(p.probes + 1))
-	case p.isItsOwn(r, now, f):
-		return true, f.After(now.Sub(r.since))
-	default:
-		r.next = now.Add(p.backoff(r.tries))
+		if probed {
+			p.probes++
+			p.probeAt = now.Add(p.backoff(p.probes + 1))
+		}
+		return false, nil
 	}
-	p.wake()
+	r.failures++
+	if !f.Unsent {
+		r.strikes++
+	}
+	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
+	if p.isItsOwn(r, now, f) {
+		return true, f.After(now.Sub(r.since))
+	}
+	r.next = now.Add(p.backoff(r.failures))
+	if p.isConfirmed(r, f) {
+		p.outage, p.probes, p.probeAt = true, 0, now
+		p.wake()
+	}
 	return false, nil
 }
 
@@ -205,71 +256,82 @@ func (p *Patience) answer(now time.Time) {
 	p.answers++
 	p.answered = now
 	p.pace.quicken(now)
-	if p.failing.IsZero() && p.suspect == nil {
+	clear(p.suspects)
+	if p.failing.IsZero() || p.over != nil {
 		return
 	}
-	if !p.failing.IsZero() {
-		p.waited += now.Sub(p.failing)
-		p.expiry.Stop()
-	}
-	p.failing, p.suspect, p.last = time.Time{}, nil, nil
-	p.recover()
+	p.waited += now.Sub(p.failing)
+	p.failing, p.last = time.Time{}, nil
+	p.resume(now)
 }
 
-// recover ends an outage. What failed in it does not count against the
-// requests that it hit.
-func (p *Patience) recover() {
+// resume ends an outage.
+func (p *Patience) resume(now time.Time) {
 	if !p.outage {
 		return
 	}
 	p.outage = false
 	for _, w := range p.waiting {
-		w.tries, w.next = 0, time.Time{}
+		w.since, w.next = now, time.Time{}
 	}
 	p.wake()
+}
+
+// refuse is the end of a request that a repetition would not mend. TLS that
+// fails for two of them fails for all.
+func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
+	if r.fault != nil && r.fault.Kind == f.Kind {
+		f = f.After(now.Sub(r.since))
+	}
+	if f.Kind != fault.TLS {
+		return f
+	}
+	if r.fault == nil {
+		r.answers = p.answers
+	}
+	r.fault = f
+	if p.isConfirmed(r, f) {
+		p.end(now, f)
+	}
+	return f
 }
 
 // fail starts the clock, or ends patience if it has run down.
 func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	if p.failing.IsZero() {
 		p.failing = later(sent, p.answered)
-		p.expiry = time.AfterFunc(p.rest(now), p.expire)
+		p.wake()
 	}
 	if p.last == nil || p.rest(now) > 0 { // an attempt that patience itself cut short says nothing new
 		p.last = f
 	}
-	if r.fault == nil || r.tries == 0 {
+	if r.fault == nil {
 		r.since, r.answers = sent, p.answers
 	}
 	r.fault = f
-	if f.Retry == fault.Later {
-		r.tries++
-	}
-	if p.rest(now) <= 0 {
-		p.end(p.last.After(now.Sub(p.failing)))
-	}
+	p.expire(now)
 }
 
-// confirms reports whether two different requests have failed alike since the
-// last answer.
-func (p *Patience) confirms(r *request, f *fault.Error) bool {
-	first := p.suspect
-	if first == nil || first == r || !alike(first.fault, f) {
-		r.fault, p.suspect = f, r
+// isConfirmed reports whether two different requests have failed alike since
+// the last answer. Two that others have outdone before say nothing of Vault:
+// they are likely to be poisoned, both of them.
+func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
+	cause := f.Kind
+	switch cause {
+	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
+		cause = fault.Unreachable // a node that is away shows in all four ways
+	}
+	first := p.suspects[cause]
+	if first == nil || first == r {
+		p.suspects[cause] = r
 		return false
 	}
-	return true
+	return !p.isOutdone(first) || !p.isOutdone(r)
 }
 
-// alike reports whether two faults can have one cause. A node that is gone,
-// sealed or without a leader fails in all three ways.
-func alike(a, b *fault.Error) bool {
-	return a.Kind == b.Kind || isNodes(a.Kind) && isNodes(b.Kind)
-}
-
-func isNodes(k fault.Kind) bool {
-	return k == fault.Unreachable || k == fault.Sealed || k == fault.NoActiveNode
-}
+// isOutdone reports whether another request was answered after this one had
+// failed.
+func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
 
 // isItsOwn reports whether the request must fail alone: Vault answers others,
 // or answered this one that it cannot. A fault that came before Vault looked
@@ -279,8 +341,7 @@ func (p *Patience) isItsOwn(r *request, now time.Time, f *fault.Error) bool {
 	if now.Sub(r.since) >= p.budget {
 		return true
 	}
-	othersSucceed := p.answers > r.answers
-	return r.tries >= aloneTries && !f.Unsent && (othersSucceed || f.Kind == fault.ServerError)
+	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError)
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.
@@ -293,22 +354,17 @@ func (p *Patience) abandon(r *request) {
 	}
 }
 
-// expire runs when patience may have ended.
-func (p *Patience) expire() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now := time.Now(); !p.failing.IsZero() && p.rest(now) <= 0 {
-		p.end(p.last.After(now.Sub(p.failing)))
+// expire ends patience if it has run down.
+func (p *Patience) expire(now time.Time) {
+	if p.over == nil && p.rest(now) <= 0 {
+		p.end(now, p.last.After(now.Sub(p.failing)))
 	}
 }
 
-func (p *Patience) end(f *fault.Error) {
-	if p.over != nil {
-		return
-	}
-	if p.over = f; !p.failing.IsZero() {
-		p.waited += time.Since(p.failing)
-		p.expiry.Stop()
+func (p *Patience) end(now time.Time, f *fault.Error) {
+	p.over = f
+	if !p.failing.IsZero() {
+		p.waited += now.Sub(p.failing)
 	}
 	p.wake()
 }
@@ -328,16 +384,18 @@ func (p *Patience) rest(now time.Time) time.Duration {
 }
 
 // backoff is the wait after the given number of failures: none after the
-// first, since the next node behind a balancer may be well; then growing, in
-// proportion to patience: from half a second to ten at the default of 60 s,
-// which makes 11 attempts in all.
+// first, since the next node behind a balancer may be well; then growing from a
+// moment to a sixth of patience, which makes 11 attempts in all.
 func (p *Patience) backoff(failures int) time.Duration {
 	if failures <= 1 {
 		return 0
 	}
-	wait := min(p.budget/120<<min(failures-2, 10), p.budget/6)
+	wait := min(p.moment()<<min(failures-2, 10), p.budget/6)
 	return wait + rand.N(wait/4+1)
 }
+
+// moment is half a second at the default budget of 60 s.
+func (p *Patience) moment() time.Duration { return p.budget / 120 }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

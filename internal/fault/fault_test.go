@@ -1,0 +1,98 @@
+package fault_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+func TestError(t *testing.T) {
+	t.Parallel()
+	whole := fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Do: "check the network", Cause: io.EOF, Retry: fault.Later}
+	for _, f := range []struct {
+		name string
+		*fault.Error
+		want string
+	}{
+		{"what alone", &fault.Error{What: "no"}, "no"},
+		{"what to do", fault.New(fault.Denied, "no", "ask"), "no; ask"},
+		{"whole", &whole, "vault unreachable (connection refused); check the network"},
+		{"repeated", whole.After(time.Minute), "vault unreachable (connection refused, tried for 60s); check the network"},
+		{"repeated, without detail", (&fault.Error{What: "sealed"}).After(2500 * time.Millisecond), "sealed (tried for 2.5s)"},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			assert.EqualError(t, f.Error, f.want)
+		})
+	}
+	repeated := whole.After(time.Second)
+	assert.Equal(t, fault.Never, repeated.Retry)
+	assert.Equal(t, fault.Later, whole.Retry, "the fault it was made from is as it was")
+	assert.ErrorIs(t, repeated, fault.Unreachable)
+	assert.ErrorIs(t, repeated, io.EOF)
+	assert.NotErrorIs(t, repeated, fault.TLS)
+	kind, ok := errors.AsType[fault.Kind](repeated)
+	assert.True(t, ok)
+	code, err := json.Marshal(kind)
+	assert.NoError(t, err)
+	assert.Equal(t, `"unreachable"`, string(code))
+}
+
+// The UI is told a fix for every kind, and nothing of the fault itself.
+func TestUIFix(t *testing.T) {
+	t.Parallel()
+	unknown := fault.Kind("").Advice()
+	for _, kind := range []fault.Kind{
+		fault.NotConfigured, fault.Settings, fault.Environment, fault.Pinned, fault.Unreachable, fault.TLS, fault.Sealed,
+		fault.NoActiveNode, fault.ServerError, fault.RateLimited, fault.BadResponse, fault.Login, fault.Token, fault.Denied,
+		fault.NotFound, fault.Deleted, fault.NoVersion, fault.KVVersion, fault.NotKV, fault.NotForHost, fault.NoKey,
+		fault.BadValue, fault.BadReference,
+	} {
+		assert.NotEqual(t, unknown, kind.Advice(), kind)
+		f := &fault.Error{Kind: kind, What: "inside", Detail: "inside", Do: "inside", Cause: errors.New("inside")}
+		assert.Equal(t, kind.Advice(), f.UIFix())
+		f.Fix = "this"
+		assert.Equal(t, "this", f.UIFix())
+	}
+}
+
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0:                       "0s",
+		20 * time.Millisecond:   "20ms",
+		2549 * time.Millisecond: "2.5s",
+		3 * time.Second:         "3s",
+		61 * time.Second:        "61s",
+		time.Hour:               "3600s",
+	} {
+		assert.Equal(t, want, fault.Duration(d))
+	}
+}
+
+// Vault's own words become one short line that can do a terminal or a log no
+// harm.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                     "",
+		" \t\n":                "",
+		"permission denied":    "permission denied",
+		"1 error:\n\t* no\n\n": "1 error: * no",
+		"\x1b[31mred\x00\a":    "[31mred",
+		"a\u202eb\ufeffc":      "abc",
+		"a\xffb\u2028c":        "ab c",
+	} {
+		assert.Equal(t, want, fault.Words(text), "%q", text)
+	}
+	long := fault.Words(strings.Repeat("ä ", 10_000))
+	assert.Less(t, len(long), 250)
+	assert.True(t, strings.HasSuffix(long, "…"))
+}

@@ -1,0 +1,120 @@
+package patience_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// When ctx ends, every request ends at once with its error: under way, backing
+// off, waiting for a prober, and paced. Trap 29.
+func TestCancelEndsAll(t *testing.T) {
+	t.Parallel()
+	for _, vault := range []struct {
+		name string
+		script
+		perSecond float64
+	}{
+		{"under way", hangs, 0},
+		{"in an outage", always(refused), 0},
+		{"refused by Vault", always(busyFor(time.Hour)), 0},
+		{"held back by the operator's limit", healthy, 0.1},
+	} {
+		t.Run(vault.name, func(t *testing.T) {
+			t.Parallel()
+			for _, at := range []time.Duration{0, roundTrip, 333 * time.Millisecond, 9 * time.Second, 59 * time.Second} {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithTimeout(t.Context(), at)
+					defer cancel()
+					p := patience.New(budget, vault.perSecond, 1)
+					r := play(ctx, p, 1000, workers, vault.script)
+					assert.Equal(t, at, r.took)
+					for _, i := range r.failed() {
+						require.Equal(t, context.DeadlineExceeded, r.errs[i])
+					}
+					assert.GreaterOrEqual(t, len(r.failed()), 990)
+					assert.NoError(t, asError(p.Over()), "cancelling says nothing about Vault")
+				})
+			}
+		})
+	}
+}
+
+// A request that had the probe, or whose turn was next, hands it on when its
+// own ctx ends.
+func TestCancelHandsTheProbeOn(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			p := patience.New(budget, 0, 0)
+			began := time.Now()
+			var group sync.WaitGroup
+			for range workers - 1 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.Int64N(int64(8*time.Second))))
+				defer cancel()
+				group.Go(func() { play(ctx, p, 1, 1, script(hangs).between(0, blip, always(reset))) })
+			}
+			group.Go(func() {
+				// Its own attempts fail until 20 s, when all others have been cancelled.
+				r := play(t.Context(), p, 1, 1, script(healthy).between(0, 20*time.Second, always(reset)))
+				assert.Empty(t, r.failed())
+				assert.Less(t, time.Since(began), 35*time.Second)
+			})
+			group.Wait()
+		})
+	}
+}
+
+// An answer that came is taken, even if ctx has ended meanwhile.
+func TestAnswerBeatsCancel(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	err := patience.New(budget, 0, 0).Do(ctx, func(context.Context, time.Duration) *fault.Error {
+		cancel()
+		return nil
+	})
+	assert.NoError(t, err)
+}
+
+// Stats tell how long Vault answered nothing, also while that lasts.
+func TestStats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		r := play(ctx, p, 1, 1, always(refused))
+		retries, waited := p.Stats()
+		assert.Equal(t, len(r.sends)-1, retries, "a wait that led to no send is no retry")
+		assert.Equal(t, 20*time.Second, waited)
+
+		play(t.Context(), p, 1, 1, healthy)
+		time.Sleep(time.Hour)
+		_, waited = p.Stats()
+		assert.Equal(t, 20*time.Second+roundTrip, waited)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		var group sync.WaitGroup
+		// Answered after patience has ended: it stays so.
+		group.Go(func() {
+			err := p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error { time.Sleep(2 * budget); return nil })
+			assert.NoError(t, err)
+		})
+		play(t.Context(), p, 3, 3, always(reset))
+		group.Wait()
+		_, waited := p.Stats()
+		assert.Equal(t, budget, waited)
+		assert.ErrorIs(t, p.Over(), fault.Unreachable)
+	})
+}

@@ -1,0 +1,381 @@
+package patience_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// enough is when the last result of a Vault that stays dead must be out.
+const enough = budget + budget/10
+
+// A run begins with one request, its login or the look at its token. When that
+// ends patience, no other request is sent at all.
+func TestDeadFromTheStart(t *testing.T) {
+	t.Parallel()
+	for _, vault := range []struct {
+		name string
+		script
+		kind fault.Kind
+		text string
+	}{
+		{"refuses connections", always(refused), fault.Unreachable, "vault unreachable (connection refused, tried for "},
+		{"hangs", hangs, fault.Unreachable, "vault unreachable (no answer in time, tried for "},
+		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for "},
+		{"without a leader", always(standby), fault.NoActiveNode, "vault has no active node (tried for "},
+		{"behind a balancer that is well", always(gateway), fault.BadResponse, "the answer is not Vault's (status 502, tried for "},
+	} {
+		t.Run(vault.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := patience.New(budget, 0, 0)
+				login := play(t.Context(), p, 1, 1, vault.script)
+				login.requireEach(t, vault.kind, vault.text)
+				rest := play(t.Context(), p, 10_000, workers, vault.script)
+				rest.requireEach(t, vault.kind, vault.text)
+				assert.LessOrEqual(t, login.took+rest.took, enough)
+				assert.LessOrEqual(t, len(login.sends), 12)
+				assert.Empty(t, rest.sends)
+			})
+		})
+	}
+}
+
+func TestDeadMidway(t *testing.T) {
+	t.Parallel()
+	const dies = 100 * time.Millisecond
+	for _, vault := range []struct {
+		name string
+		dead script
+		kind fault.Kind
+		text string
+	}{
+		{"refuses connections", always(refused), fault.Unreachable, "vault unreachable (connection refused, tried for 60s)"},
+		{"resets connections", always(reset), fault.Unreachable, "vault unreachable (connection reset, tried for 60s)"},
+		{"hangs", hangs, fault.Unreachable, "vault unreachable (no answer in time, tried for 60s)"},
+		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for 60s)"},
+		{"internal error, as with a full audit device", always(broken), fault.ServerError, "vault answers 500 (tried for 60s)"},
+		{"behind a balancer that is well", always(gateway), fault.BadResponse, "(status 502, tried for 60s)"},
+		{"many faults of a node", func(_, try int, since time.Duration) (time.Duration, *fault.Error) {
+			return roundTrip, []*fault.Error{refused, reset, sealed, standby, gateway}[since.Microseconds()%5]
+		}, "", "tried for 60s"},
+		{"two faults in turn", func(request, _ int, since time.Duration) (time.Duration, *fault.Error) {
+			return roundTrip, []*fault.Error{refused, broken}[request%2]
+		}, "", "tried for 60s"},
+	} {
+		t.Run(vault.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := play(t.Context(), patience.New(budget, 0, 0), 10_000, workers, script(healthy).between(dies, forever, vault.dead))
+				failed := r.failed()
+				require.NotEmpty(t, failed)
+				for _, i := range failed {
+					if vault.kind != "" {
+						require.ErrorIs(t, r.errs[i], vault.kind)
+					}
+					require.Contains(t, r.errs[i].Error(), vault.text)
+				}
+				assert.LessOrEqual(t, r.took, dies+enough)
+				assert.GreaterOrEqual(t, r.took, dies+budget-2*roundTrip)
+				first := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= dies })
+				assert.LessOrEqual(t, len(r.sends)-first, 12+workers, "sends after it died")
+				for i, at := range r.sends {
+					if at > dies+2*timeout { // what was under way when it died has ended
+						assert.Zero(t, r.crowd[i], "under way with the probe at %s", at)
+					}
+				}
+
+				// All end at once.
+				out := r.ended[failed[0]]
+				for _, i := range failed {
+					assert.InDelta(t, out.Seconds(), r.ended[i].Seconds(), 0.1)
+				}
+			})
+		})
+	}
+}
+
+// One request at a time goes out in an outage: the first at once, the next after
+// growing waits.
+func TestOneProber(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := play(t.Context(), patience.New(budget, 0, 0), workers, workers, always(reset))
+		r.requireEach(t, fault.Unreachable, "connection reset, tried for 60s")
+
+		// All sixteen fail at the same moment, at which the first of them may go
+		// out again alone before the second has failed.
+		began := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at > roundTrip })
+		assert.LessOrEqual(t, began, workers+2)
+		assert.LessOrEqual(t, r.sends[began-1], roundTrip, "the first retry goes at once")
+		probes := r.sends[began:]
+		for i, others := range r.crowd[began:] {
+			assert.Zero(t, others, "under way with probe %d", i)
+		}
+		wait := time.Second
+		for i := 1; i < len(probes); i++ {
+			waited := probes[i] - probes[i-1] - roundTrip
+			assert.GreaterOrEqual(t, waited, wait, "before probe %d", i)
+			assert.LessOrEqual(t, waited, wait*5/4+time.Microsecond, "before probe %d", i)
+			wait = min(2*wait, 10*time.Second)
+		}
+	})
+}
+
+// A node that is away shows in several ways, which make one outage.
+func TestFaultsOfOneCause(t *testing.T) {
+	t.Parallel()
+	for _, other := range []*fault.Error{reset, late, sealed, standby, gateway} {
+		t.Run(other.Error(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := play(t.Context(), patience.New(budget, 0, 0), 2, 2, script(always(refused)).poisoned(always(other), 1))
+				assert.Len(t, r.failed(), 2)
+				assert.LessOrEqual(t, len(r.sends), 12+2)
+			})
+		})
+	}
+}
+
+// The prober is a request not sent yet and a failed one in turn.
+func TestProbersTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		var failed, fresh *run
+		var group sync.WaitGroup
+		group.Go(func() { failed = play(t.Context(), p, 2, 2, always(sealed)) })
+		time.Sleep(blip)
+		group.Go(func() { fresh = play(t.Context(), p, 10, 10, always(sealed)) })
+		group.Wait()
+
+		turns := make(map[time.Duration]string)
+		for _, at := range failed.sends {
+			turns[at] = "failed"
+		}
+		for i, at := range fresh.sends {
+			turns[at+blip] = "fresh"
+			if i >= 4 { // all others have been sent before
+				turns[at+blip] = "failed"
+			}
+		}
+		var last string
+		for _, at := range slices.Sorted(maps.Keys(turns)) {
+			if at > 10*time.Second { // one by one, and no request is left that was not sent
+				break
+			}
+			if at > time.Second {
+				assert.NotEqual(t, last, turns[at], "at %s", at)
+			}
+			last = turns[at]
+		}
+		assert.GreaterOrEqual(t, len(fresh.sends), 3)
+		assert.GreaterOrEqual(t, len(failed.sends), 6)
+	})
+}
+
+// What is shorter than patience costs no request, whatever shape it has: a
+// leader change, a restart, a balancer that loses its nodes for a while.
+func TestShorterThanPatienceCostsNothing(t *testing.T) {
+	t.Parallel()
+	const lasts = 45 * time.Second
+	from := 100 * time.Millisecond
+	for _, vault := range []struct {
+		name string
+		script
+	}{
+		{"refused", after(blip).between(from, lasts, always(refused))},
+		{"reset", after(blip).between(from, lasts, always(reset))},
+		{"hangs", after(blip).between(from, lasts, hangs)},
+		{"internal error", after(blip).between(from, lasts, always(broken))},
+		{"a balancer without nodes", after(blip).between(from, lasts, always(gateway))},
+		{"leader change", after(blip).
+			between(from, 600*time.Millisecond, hangs).
+			between(600*time.Millisecond, time.Second, always(standby)).
+			between(time.Second, 2600*time.Millisecond, always(refused))},
+		{"from the start", after(blip).between(0, lasts, always(sealed))},
+		{"a blip", after(blip).between(from, from+blip, always(reset))},
+		{"a blip after an outage", after(blip).
+			between(from, lasts, always(reset)).
+			between(lasts, lasts+10*time.Second, after(blip)).
+			between(lasts+10*time.Second, lasts+10*time.Second+blip, always(gateway))},
+		{"twice, longer than patience together", after(blip).
+			between(from, lasts, always(gateway)).
+			between(lasts+15*time.Second, 2*lasts+15*time.Second, always(broken))},
+		{"every second for half a second", func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
+			if since%time.Second < time.Second/2 {
+				return roundTrip, sealed
+			}
+			return blip, nil
+		}},
+	} {
+		t.Run(vault.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := patience.New(budget, 0, 0)
+				r := play(t.Context(), p, 20_000, workers, vault.script)
+				assert.Empty(t, r.failed())
+				assert.NoError(t, asError(p.Over()))
+			})
+		})
+	}
+}
+
+// Behind a balancer, two of three connections lead to a node that is sealed.
+func TestSealedNodeBehindBalancer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var connections atomic.Int64
+		vault := func(int, int, time.Duration) (time.Duration, *fault.Error) {
+			if connections.Add(1)%3 == 0 {
+				return roundTrip, nil
+			}
+			return roundTrip, sealed
+		}
+		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+		assert.Empty(t, r.failed())
+	})
+}
+
+// The clock starts when the first request that failed was sent, and a request
+// that others have been answered beside starts it with the last answer.
+func TestClockStartsWithTheSend(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		r := play(t.Context(), p, 1, 1, hangs)
+		assert.Equal(t, budget, r.took, "not %s later, when the first attempt had failed", timeout)
+		_, waited := p.Stats()
+		assert.Equal(t, budget, waited)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		var group sync.WaitGroup
+		began := time.Now()
+		group.Go(func() { play(t.Context(), p, 1, 1, hangs) })
+		time.Sleep(blip)
+		play(t.Context(), p, 1, 1, healthy)
+		group.Wait()
+		assert.Equal(t, blip+roundTrip+budget, time.Since(began))
+	})
+}
+
+// The limit of an attempt is what is left of patience.
+func TestLimitOfAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		began := time.Now()
+		var causes []*fault.Error
+		err := p.Do(t.Context(), func(_ context.Context, limit time.Duration) *fault.Error {
+			assert.Equal(t, budget-time.Since(began), limit)
+			took := min(limit, 25*time.Second)
+			time.Sleep(took)
+			f := *late
+			f.Detail = "no answer within " + fault.Duration(took)
+			causes = append(causes, &f)
+			return &f
+		})
+		require.Len(t, causes, 3)
+		// The last attempt was cut short by patience itself, and says nothing new.
+		assert.EqualError(t, err, "vault unreachable (no answer within 25s, tried for 60s)")
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// A request that pays no heed to its limit does not hold up the others.
+func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		var group sync.WaitGroup
+		for i := range workers {
+			group.Go(func() {
+				began, tries := time.Now(), 0
+				err := p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error {
+					if tries++; tries == 2 {
+						time.Sleep(2 * budget)
+					}
+					return refused
+				})
+				assert.ErrorIs(t, err, fault.Unreachable)
+				if tries == 1 {
+					assert.LessOrEqual(t, time.Since(began), enough, "request %d", i)
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+// What no repetition mends ends its request at once; TLS that fails for two
+// requests with no answer in between ends the run. Trap 13.
+func TestPermanentFaults(t *testing.T) {
+	t.Parallel()
+	for _, run := range []struct {
+		name   string
+		vault  script
+		failed int
+		sends  int
+	}{
+		{"one request is answered by something else", script(healthy).poisoned(always(foreign), 5), 1, 1000},
+		{"so are many", script(healthy).poisoned(always(foreign), 3, 4, 5, 6, 7), 5, 1000},
+		{"all are", always(foreign), 1000, 1000},
+		{"one TLS handshake fails", script(healthy).poisoned(always(untrusted), 5), 1, 1000},
+		{"two fail, with answers in between", script(healthy).poisoned(always(untrusted), 5, 500), 2, 1000},
+		{"all do", always(untrusted), 1000, workers + 1},
+	} {
+		t.Run(run.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, run.vault)
+				assert.Len(t, r.failed(), run.failed)
+				assert.LessOrEqual(t, len(r.sends), run.sends)
+				assert.Less(t, r.took, time.Second)
+			})
+		})
+	}
+	t.Run("TLS in the middle of an outage", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			vault := script(healthy).between(blip, 10*time.Second, always(refused)).between(10*time.Second, forever, always(untrusted))
+			p := patience.New(budget, 0, 0)
+			r := play(t.Context(), p, 1000, workers, vault)
+			require.NotEmpty(t, r.failed())
+			for _, i := range r.failed() {
+				assert.ErrorIs(t, r.errs[i], fault.TLS)
+			}
+			assert.ErrorIs(t, p.Over(), fault.TLS)
+			assert.Less(t, r.took, 30*time.Second)
+		})
+	})
+	t.Run("another server for a moment of an outage", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			var others atomic.Int64
+			vault := script(healthy).between(blip, forever, always(refused)).between(10*time.Second, forever,
+				func(int, int, time.Duration) (time.Duration, *fault.Error) {
+					if others.Add(1) <= 3 {
+						return roundTrip, foreign
+					}
+					return roundTrip, nil
+				})
+			r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+			assert.Len(t, r.failed(), 3)
+			for _, i := range r.failed() {
+				assert.ErrorIs(t, r.errs[i], fault.BadResponse)
+			}
+		})
+	})
+}

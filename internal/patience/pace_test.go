@@ -1,0 +1,209 @@
+package patience_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// quota refuses what is more than a number of requests in each interval, as
+// Vault's rate limit quota does, with the Retry-After that it may be set to
+// send.
+func quota(requests int, interval, retryAfter time.Duration) script {
+	var began time.Duration
+	var used int
+	return func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
+		if since-began >= interval {
+			began, used = since.Truncate(interval), 0
+		}
+		if used++; used > requests {
+			return roundTrip, busyFor(retryAfter)
+		}
+		return roundTrip, nil
+	}
+}
+
+func busyFor(retryAfter time.Duration) *fault.Error {
+	f := *busy
+	f.RetryAfter = retryAfter
+	return &f
+}
+
+// serially lets a script keep state.
+func serially(s script) script {
+	turn := make(chan struct{}, 1)
+	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+		turn <- struct{}{}
+		defer func() { <-turn }()
+		return s(request, try, since)
+	}
+}
+
+// Trap 12.
+func TestQuotaServesAll(t *testing.T) {
+	t.Parallel()
+	for _, vault := range []struct {
+		name     string
+		requests int
+		quota    script
+		atBest   time.Duration
+		within   time.Duration
+		refusals int
+	}{
+		{"100 a second", 10_000, quota(100, time.Second, 0), 99 * time.Second, 150 * time.Second, 300},
+		{"100 a second, retry after 1 s", 2_000, quota(100, time.Second, time.Second), 19 * time.Second, 40 * time.Second, 300},
+		{"1,000 in ten seconds", 4_000, quota(1000, 10*time.Second, 0), 30 * time.Second, 90 * time.Second, 2000},
+		{"10 a second", 500, quota(10, time.Second, 0), 49 * time.Second, 100 * time.Second, 300},
+		{"used up by somebody else at first", 2_000, script(healthy).between(0, 10*time.Second, always(busy)), 10 * time.Second, 60 * time.Second, 100},
+		{"blocked for 30 s at first", 2_000, script(healthy).between(0, 30*time.Second, always(busyFor(30*time.Second))), 30 * time.Second, 90 * time.Second, 100},
+	} {
+		t.Run(vault.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := patience.New(budget, 0, 0)
+				r := play(t.Context(), p, vault.requests, workers, serially(vault.quota))
+				assert.Empty(t, r.failed())
+				t.Logf("%s for %s at best, %d refused", r.took, vault.atBest, len(r.sends)-vault.requests)
+				assert.LessOrEqual(t, r.took, vault.within)
+				assert.LessOrEqual(t, len(r.sends)-vault.requests, vault.refusals)
+			})
+		})
+	}
+}
+
+func TestRefusedForEver(t *testing.T) {
+	t.Parallel()
+	for _, retryAfter := range []time.Duration{0, -time.Second, time.Nanosecond, 10 * time.Second, budget, 24 * time.Hour} {
+		t.Run(retryAfter.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				vault := script(healthy).between(blip, forever, always(busyFor(retryAfter)))
+				p := patience.New(budget, 0, 0)
+				r := play(t.Context(), p, 10_000, workers, vault)
+				for _, i := range r.failed() {
+					require.ErrorIs(t, r.errs[i], fault.RateLimited)
+					require.ErrorContains(t, r.errs[i], "vault allows no more requests for now (tried for 60s)")
+				}
+				require.NotEmpty(t, r.failed())
+				assert.LessOrEqual(t, r.took, blip+enough)
+				refused := slices.DeleteFunc(slices.Clone(r.sends), func(at time.Duration) bool { return at < blip })
+				// The rate halves once a second, from some hundreds down to one.
+				assert.LessOrEqual(t, len(refused), 1000)
+				for i := 1; i < len(refused); i++ {
+					if refused[i-1] > 15*time.Second {
+						assert.GreaterOrEqual(t, refused[i]-refused[i-1], 900*time.Millisecond)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Retry-After holds for all requests, within bounds.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for _, asked := range []struct{ retryAfter, waits time.Duration }{
+		{0, roundTrip},
+		{time.Nanosecond, 100 * time.Millisecond},
+		{7 * time.Second, 7 * time.Second},
+		{budget - time.Second, budget - time.Second},
+	} {
+		t.Run(asked.retryAfter.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				vault := script(healthy).between(blip, blip+roundTrip, always(busyFor(asked.retryAfter)))
+				r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+				assert.Empty(t, r.failed())
+				next := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= blip+roundTrip })
+				assert.InDelta(t, asked.waits.Seconds(), (r.sends[next] - blip).Seconds(), 0.01)
+			})
+		})
+	}
+}
+
+// While anything succeeds, patience is full.
+func TestRefusalsAmongAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// One answer in 50 s, for half an hour.
+		vault := script(always(busy))
+		for at := 50 * time.Second; at < 30*time.Minute; at += 50 * time.Second {
+			vault = vault.between(at, at+2*time.Second, serially(quota(1, forever, 0)))
+		}
+		p := patience.New(budget, 0, 0)
+		r := play(t.Context(), p, 100, workers, vault)
+		assert.NotEmpty(t, r.failed())
+		assert.Greater(t, r.took, 30*time.Minute)
+		assert.ErrorIs(t, p.Over(), fault.RateLimited)
+	})
+}
+
+func TestRefusedInAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vault := after(blip).
+			between(time.Second, 10*time.Second, always(standby)).
+			between(10*time.Second, 20*time.Second, always(busy)).
+			between(20*time.Second, 30*time.Second, always(refused))
+		r := play(t.Context(), patience.New(budget, 0, 0), 1500, workers, vault)
+		assert.Empty(t, r.failed())
+		assert.Greater(t, r.took, 30*time.Second)
+	})
+}
+
+// VAULT_RATE_LIMIT holds for every window of time, outages included.
+func TestOperatorsLimit(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []struct {
+		name      string
+		perSecond float64
+		burst     int
+		requests  int
+		vault     script
+		within    time.Duration
+	}{
+		{"healthy", 100, 10, 500, healthy, 6 * time.Second},
+		{"slow", 0.5, 1, 20, healthy, 41 * time.Second},
+		{"no burst", 50, 0, 250, healthy, 6 * time.Second},
+		{"through an outage", 100, 10, 500, script(healthy).between(time.Second, 10*time.Second, always(reset)), 50 * time.Second},
+		{"above Vault's quota", 200, 50, 1000, serially(quota(100, time.Second, 0)), 30 * time.Second},
+		{"below Vault's least", 0.25, 1, 5, script(healthy).between(0, 10*time.Second, always(busy)), 60 * time.Second},
+	} {
+		t.Run(limit.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := play(t.Context(), patience.New(budget, limit.perSecond, limit.burst), limit.requests, workers, limit.vault)
+				assert.Empty(t, r.failed())
+				assert.LessOrEqual(t, r.took, limit.within)
+				burst := max(limit.burst, 1)
+				for i := burst; i < len(r.sends); i++ {
+					least := time.Duration(float64(time.Second) / limit.perSecond)
+					for _, j := range []int{i - burst, max(i-5*burst, 0), 0} {
+						spared := time.Duration(i-j-burst+1) * least
+						require.GreaterOrEqual(t, r.sends[i]-r.sends[j], spared-time.Millisecond, "from send %d to %d", j, i)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestNoLimitTakesNoTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := patience.New(budget, 0, 0)
+		for range 1000 {
+			require.NoError(t, p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error { return nil }))
+		}
+		assert.Zero(t, time.Since(began))
+	})
+}

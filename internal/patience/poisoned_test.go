@@ -1,0 +1,152 @@
+package patience_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// A poisoned request is tried three times, fails alone, and neither delays nor
+// kills the others.
+func TestPoisonedFailsAlone(t *testing.T) {
+	t.Parallel()
+	for _, fleet := range []struct {
+		name     string
+		requests int
+		poisoned []int
+		poison   script
+		kind     fault.Kind
+		within   time.Duration // for the others; 0.63 s with nobody poisoned
+	}{
+		{"internal error", 10_000, []int{5_000}, always(broken), fault.ServerError, time.Second},
+		{"reset", 10_000, []int{5_000}, always(reset), fault.Unreachable, time.Second},
+		{"hangs", 10_000, []int{5}, hangs, fault.Unreachable, time.Second},
+		{"a balancer answers 502", 10_000, []int{5_000}, always(gateway), fault.BadResponse, time.Second},
+		{"the first", 10_000, []int{0}, always(reset), fault.Unreachable, time.Second},
+		{"the last", 10_000, []int{9_999}, always(broken), fault.ServerError, time.Second},
+		{"three next to each other", 10_000, []int{100, 101, 102}, always(broken), fault.ServerError, time.Second},
+		{"three next to each other, reset", 10_000, []int{100, 101, 102}, always(reset), fault.Unreachable, time.Second},
+		{"fifteen next to each other", 10_000, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, always(broken), fault.ServerError, 2 * time.Second},
+		{"every hundredth", 10_000, every(100, 10_000), always(gateway), fault.BadResponse, 5 * time.Second},
+		{"every tenth", 1_000, every(10, 1_000), always(broken), fault.ServerError, 5 * time.Second},
+	} {
+		t.Run(fleet.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := patience.New(budget, 0, 0)
+				r := play(t.Context(), p, fleet.requests, workers, script(healthy).poisoned(fleet.poison, fleet.poisoned...))
+				assert.Equal(t, fleet.poisoned, r.failed())
+				assert.NoError(t, asError(p.Over()))
+				for _, i := range r.failed() {
+					require.ErrorIs(t, r.errs[i], fleet.kind)
+					// Failures in what looked like an outage are not its own.
+					assert.GreaterOrEqual(t, r.tries[i], 3, "request %d", i)
+				}
+				if len(fleet.poisoned) == 1 {
+					assert.Equal(t, 3, r.tries[fleet.poisoned[0]])
+				}
+				retries, _ := p.Stats()
+				assert.Equal(t, len(r.sends)-fleet.requests, retries)
+
+				// The others are out when they would have been, but for the time that
+				// their workers gave to the poisoned.
+				var others time.Duration
+				for i, at := range r.ended {
+					if !slices.Contains(fleet.poisoned, i) {
+						others = max(others, at)
+					}
+				}
+				assert.Less(t, others, fleet.within)
+			})
+		})
+	}
+}
+
+// Few requests leave little to compare with.
+func TestPoisonedAmongFew(t *testing.T) {
+	t.Parallel()
+	for _, fleet := range []struct {
+		name     string
+		requests int
+		poisoned []int
+		vault    script
+		poison   script
+		within   time.Duration
+	}{
+		{"the only request, internal error", 1, []int{0}, healthy, always(broken), time.Second},
+		{"the only request, reset", 1, []int{0}, healthy, always(reset), enough}, // it cannot be told from a dead Vault
+		{"one of two", 2, []int{0}, after(blip), always(reset), time.Second},
+		{"two of three", 3, []int{0, 1}, after(blip), always(broken), 5 * time.Second},
+		{"two of three, reset", 3, []int{0, 2}, after(blip), always(reset), 5 * time.Second},
+		{"all of three", 3, []int{0, 1, 2}, healthy, always(broken), enough}, // an outage as far as anybody can tell
+	} {
+		t.Run(fleet.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := play(t.Context(), patience.New(budget, 0, 0), fleet.requests, workers, fleet.vault.poisoned(fleet.poison, fleet.poisoned...))
+				assert.Equal(t, fleet.poisoned, r.failed())
+				assert.LessOrEqual(t, r.took, fleet.within)
+				for _, i := range fleet.poisoned {
+					assert.GreaterOrEqual(t, r.tries[i], 3)
+					if fleet.within < budget {
+						assert.LessOrEqual(t, r.tries[i], 5)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A fault from before Vault looked at the request is not the request's own: it
+// is repeated for all of patience while others succeed.
+func TestUnsentIsNeverItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, f := range []*fault.Error{refused, sealed, standby} {
+		t.Run(string(f.Kind), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				unlucky := func(_, try int, _ time.Duration) (time.Duration, *fault.Error) {
+					if try <= 8 {
+						return roundTrip, f
+					}
+					return roundTrip, nil
+				}
+				r := play(t.Context(), patience.New(budget, 0, 0), 20_000, workers, after(blip).poisoned(unlucky, 7))
+				assert.Empty(t, r.failed())
+				assert.Equal(t, 9, r.tries[7])
+			})
+		})
+	}
+	t.Run("an outage is not counted", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			unlucky := script(healthy).between(0, 75*time.Second, always(sealed))
+			vault := after(blip).poisoned(unlucky, 7).between(time.Second, 50*time.Second, always(reset))
+			r := play(t.Context(), patience.New(budget, 0, 0), 40_000, workers, vault)
+			assert.Empty(t, r.failed())
+		})
+	})
+	t.Run("for all of patience", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r := play(t.Context(), patience.New(budget, 0, 0), workers*1000, workers, after(70*time.Millisecond).poisoned(always(sealed), 7))
+			assert.Equal(t, []int{7}, r.failed())
+			assert.ErrorContains(t, r.errs[7], "vault is sealed (tried for ")
+			assert.InDelta(t, budget.Seconds(), r.ended[7].Seconds(), 15)
+		})
+	})
+}
+
+func every(n, below int) (requests []int) {
+	for i := 0; i < below; i += n {
+		requests = append(requests, i)
+	}
+	return requests
+}

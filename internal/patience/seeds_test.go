@@ -1,0 +1,96 @@
+package patience_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// The model, held against Vaults made up at random: every request ends, with
+// the outcome that it must have, and no two probe at the same time.
+func TestRandomVaults(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(2000)
+	if testing.Short() {
+		seeds = 200
+	}
+	for seed := range seeds {
+		synctest.Test(t, func(t *testing.T) { randomVault(t, rand.New(rand.NewPCG(seed, 1))) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func randomVault(t *testing.T, random *rand.Rand) {
+	faults := []*fault.Error{refused, reset, late, sealed, standby, broken, gateway, busy}
+	some := func() *fault.Error { return faults[random.IntN(len(faults))] }
+	within := func(most time.Duration) time.Duration { return time.Duration(random.Int64N(int64(most))) }
+	requests, workers := 1+random.IntN(400), 1+random.IntN(20)
+	vault := after(within(blip))
+
+	// Outages, each shorter than patience and with a healthy time after it.
+	var last time.Duration
+	for range random.IntN(4) {
+		from := last + 5*time.Second + within(10*time.Second)
+		until := from + within(40*time.Second)
+		vault = vault.between(from, until, always(some()))
+		last = until
+	}
+	poisoned := make(map[int]bool)
+	for range random.IntN(4) * random.IntN(2) {
+		poisoned[random.IntN(requests)] = true
+	}
+	for i := range poisoned {
+		f := []*fault.Error{reset, broken, gateway, foreign}[random.IntN(4)]
+		vault = vault.poisoned(always(f), i)
+	}
+	dies := forever
+	if random.IntN(3) == 0 {
+		dies = within(last + time.Second)
+		vault = vault.between(dies, forever, always(faults[random.IntN(len(faults))]))
+	}
+
+	p := patience.New(budget, 0, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cancelled := forever
+	if random.IntN(4) == 0 {
+		cancelled = within(last + 30*time.Second)
+		time.AfterFunc(cancelled, cancel)
+	}
+	r := play(ctx, p, requests, workers, vault)
+
+	for i, err := range r.errs {
+		switch {
+		case err == nil:
+			assert.False(t, poisoned[i], "request %d", i)
+		case err == context.Canceled:
+			require.GreaterOrEqual(t, r.ended[i], cancelled)
+		default:
+			// Patience may end though Vault is well, with all of few requests
+			// poisoned. An internal error is a request's own where no other is
+			// under way to tell.
+			require.True(t, poisoned[i] || p.Over() != nil || errors.Is(err, fault.ServerError), "request %d: %v", i, err)
+			require.NotContains(t, err.Error(), "context")
+		}
+	}
+	if p.Over() != nil {
+		require.True(t, dies < forever || len(poisoned) > 0, "patience ended: %v", p.Over())
+	}
+	if r.took > cancelled {
+		assert.Fail(t, "ran on after it was cancelled", "%s, cancelled at %s", r.took, cancelled)
+	}
+	if len(poisoned) == 0 && dies < forever {
+		assert.LessOrEqual(t, r.took, max(dies, last)+enough+timeout)
+	}
+}

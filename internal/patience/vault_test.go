@@ -1,0 +1,177 @@
+package patience_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// What a Vault that is unwell, or something before it, answers with.
+var (
+	refused = &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Retry: fault.Later, Unsent: true, Cause: syscall.ECONNREFUSED}
+	reset   = &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection reset", Retry: fault.Later, Cause: syscall.ECONNRESET}
+	late    = &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "no answer in time", Retry: fault.Later, Cause: context.DeadlineExceeded}
+	sealed  = &fault.Error{Kind: fault.Sealed, What: "vault is sealed", Retry: fault.Later, Unsent: true}
+	standby = &fault.Error{Kind: fault.NoActiveNode, What: "vault has no active node", Retry: fault.Later, Unsent: true}
+	broken  = &fault.Error{Kind: fault.ServerError, What: "vault answers 500", Retry: fault.Later}
+	gateway = &fault.Error{Kind: fault.BadResponse, What: "the answer is not Vault's", Detail: "status 502", Retry: fault.Later}
+	busy    = &fault.Error{Kind: fault.RateLimited, What: "vault allows no more requests for now", Retry: fault.Paced, Unsent: true}
+
+	untrusted = fault.New(fault.TLS, "vault's certificate is not trusted", "")
+	foreign   = fault.New(fault.BadResponse, "the answer is not Vault's", "")
+)
+
+const (
+	budget  = 60 * time.Second
+	workers = 16
+
+	roundTrip = time.Millisecond // of an answer
+
+	forever = time.Hour             // longer than any attempt may last
+	timeout = 10 * time.Second      // of one attempt
+	blip    = 20 * time.Millisecond // shorter than any wait but the first
+)
+
+// script says how Vault deals with the send of a request: how long it takes,
+// and the fault; nil is an answer. since is the time since the run began, and
+// try counts the sends of the request from 1.
+type script func(request, try int, since time.Duration) (took time.Duration, f *fault.Error)
+
+func healthy(int, int, time.Duration) (time.Duration, *fault.Error) { return roundTrip, nil }
+
+// after answers everything after a while.
+func after(took time.Duration) script {
+	return func(int, int, time.Duration) (time.Duration, *fault.Error) { return took, nil }
+}
+
+// always gives the fault to every request.
+func always(f *fault.Error) script {
+	return func(int, int, time.Duration) (time.Duration, *fault.Error) { return roundTrip, f }
+}
+
+// hangs answers nothing.
+func hangs(int, int, time.Duration) (time.Duration, *fault.Error) { return forever, nil }
+
+// between has the other script hold for a time.
+func (s script) between(from, to time.Duration, other script) script {
+	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+		if from <= since && since < to {
+			return other(request, try, since)
+		}
+		return s(request, try, since)
+	}
+}
+
+// poisoned has the other script hold for some requests.
+func (s script) poisoned(other script, requests ...int) script {
+	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+		if slices.Contains(requests, request) {
+			return other(request, try, since)
+		}
+		return s(request, try, since)
+	}
+}
+
+// run is what became of the requests of a run against a scripted Vault. All
+// times are since its beginning.
+type run struct {
+	patience *patience.Patience
+	took     time.Duration
+	errs     []error
+	ended    []time.Duration
+	tries    []int
+	sends    []time.Duration
+	crowd    []int // with each send, how many were under way already
+}
+
+// play runs requests on workers against a scripted Vault, as a resolver would.
+func play(ctx context.Context, p *patience.Patience, requests, workers int, vault script) *run {
+	r := &run{patience: p, errs: make([]error, requests), ended: make([]time.Duration, requests), tries: make([]int, requests)}
+	began := time.Now()
+	var mu sync.Mutex
+	underWay := 0
+	send := func(request int) func(context.Context, time.Duration) *fault.Error {
+		return func(ctx context.Context, limit time.Duration) *fault.Error {
+			mu.Lock()
+			r.tries[request]++
+			r.sends = append(r.sends, time.Since(began))
+			r.crowd = append(r.crowd, underWay)
+			underWay++
+			try := r.tries[request]
+			mu.Unlock()
+			defer func() {
+				mu.Lock()
+				underWay--
+				mu.Unlock()
+			}()
+			took, f := vault(request, try, time.Since(began))
+			if limit = min(limit, timeout); took > limit {
+				took, f = limit, late
+			}
+			select {
+			case <-time.After(took):
+				return f
+			case <-ctx.Done():
+				return late
+			}
+		}
+	}
+	next := make(chan int)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for i := range next {
+				r.errs[i] = p.Do(ctx, send(i))
+				r.ended[i] = time.Since(began)
+			}
+		})
+	}
+	for i := range requests {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	r.took = time.Since(began)
+	return r
+}
+
+// failed are the requests that ended with an error.
+func (r *run) failed() (requests []int) {
+	for i, err := range r.errs {
+		if err != nil {
+			requests = append(requests, i)
+		}
+	}
+	return requests
+}
+
+// requireEach holds every error against the kind and, as it is to be the last
+// concrete cause, the beginning of its text.
+func (r *run) requireEach(t *testing.T, kind fault.Kind, text string) {
+	t.Helper()
+	for i, err := range r.errs {
+		require.ErrorIs(t, err, kind, "request %d", i)
+		require.Contains(t, err.Error(), text, "request %d", i)
+	}
+}
+
+func (r *run) String() string {
+	return fmt.Sprintf("%d sends in %s, failed %v", len(r.sends), r.took, r.failed())
+}
+
+// asError spares a nil *fault.Error from becoming an error that is not nil.
+func asError(f *fault.Error) error {
+	if f == nil {
+		return nil
+	}
+	return f
+}
