@@ -334,14 +334,14 @@ func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
 func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
 
 // isItsOwn reports whether the request must fail alone: Vault answers others,
-// or answered this one that it cannot. A fault that came before Vault looked
+// or has done so and answers this one that it cannot. A fault that came before Vault looked
 // at the request is never the request's own, unless all of patience is spent
 // on it.
 func (p *Patience) isItsOwn(r *request, now time.Time, f *fault.Error) bool {
 	if now.Sub(r.since) >= p.budget {
 		return true
 	}
-	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError)
+	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError && p.answers > 0)
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.

@@ -80,7 +80,7 @@ func TestPoisonedAmongFew(t *testing.T) {
 		poison   script
 		within   time.Duration
 	}{
-		{"the only request, internal error", 1, []int{0}, healthy, always(broken), time.Second},
+		{"the only request, internal error", 1, []int{0}, healthy, always(broken), enough}, // nothing was ever answered
 		{"the only request, reset", 1, []int{0}, healthy, always(reset), enough}, // it cannot be told from a dead Vault
 		{"one of two", 2, []int{0}, after(blip), always(reset), time.Second},
 		{"two of three", 3, []int{0, 1}, after(blip), always(broken), 5 * time.Second},
