@@ -801,7 +801,7 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 	}
 	assert.Equal(t, `vault at https://vault.example:8200: ok
 server: vault 1.21.1, active
-token: given, expires at 2026-11-29 08:00Z, in 5 days, 3 uses left where a run needs 4
+token: given, expires at 2026-11-29 08:00Z, in 5 days, uses left: 3 (a run needs 4)
 warning: one thing; mend it
 notice: another thing
 1. vault:kv/app#password (version 7, written 2026-11-20 08:00Z): ok
