@@ -196,11 +196,15 @@ func assertRoundTrip(t *testing.T, v resolver.Verdicts) {
 // steady puts fixed things in place of what changes from run to run.
 func steady(v resolver.Verdicts) resolver.Verdicts {
 	day := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
-	for i, s := range v.Connection.Settings.Settings {
-		if strings.Contains(s.Value, "//127.0.0.1:") || strings.Contains(s.Value, "//localhost:") {
-			v.Connection.Settings.Settings[i].Value = "https://vault.example:8200"
+	// Which settings take effect is package auth's; one of them stands for all.
+	address := []auth.Setting{}
+	for _, s := range v.Connection.Settings.Settings {
+		if s.Name == "address" && s.Source == "UI" {
+			s.Value = "https://vault.example:8200"
+			address = append(address, s)
 		}
 	}
+	v.Connection.Settings = auth.Effective{Settings: address}
 	if s := v.Connection.Server; s != nil {
 		s.Version, s.Ahead = "1.21.1", 0
 	}
