@@ -196,11 +196,15 @@ func assertRoundTrip(t *testing.T, v resolver.Verdicts) {
 // steady puts fixed things in place of what changes from run to run.
 func steady(v resolver.Verdicts) resolver.Verdicts {
 	day := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
-	for i, s := range v.Connection.Settings.Settings {
-		if strings.Contains(s.Value, "//127.0.0.1:") || strings.Contains(s.Value, "//localhost:") {
-			v.Connection.Settings.Settings[i].Value = "https://vault.example:8200"
+	// Which settings take effect is package auth's; one of them stands for all.
+	address := []auth.Setting{}
+	for _, s := range v.Connection.Settings.Settings {
+		if s.Name == "address" && s.Source == "UI" {
+			s.Value = "https://vault.example:8200"
+			address = append(address, s)
 		}
 	}
+	v.Connection.Settings = auth.Effective{Settings: address}
 	if s := v.Connection.Server; s != nil {
 		s.Version, s.Ahead = "1.21.1", 0
 	}
@@ -801,7 +805,7 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 	}
 	assert.Equal(t, `vault at https://vault.example:8200: ok
 server: vault 1.21.1, active
-token: given, expires at 2026-11-29 08:00Z, in 5 days, 3 uses left where a run needs 4
+token: given, expires at 2026-11-29 08:00Z, in 5 days, uses left: 3 (a run needs 4)
 warning: one thing; mend it
 notice: another thing
 1. vault:kv/app#password (version 7, written 2026-11-20 08:00Z): ok

@@ -41,7 +41,7 @@ func (c *check) findings(summary auth.Summary, code Kind) []auth.Finding {
 	}
 	findings = append(findings, summary.Findings...)
 	if t := c.tokenState(summary.Token); t != nil && t.UsesLeft != nil && *t.UsesLeft < t.UsesNeeded {
-		warn(ShortOfUses, fmt.Sprintf("the token has %d uses left and a run of these references needs %d; give it more, or token_num_uses=0", *t.UsesLeft, t.UsesNeeded))
+		warn(ShortOfUses, fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; give it more, or token_num_uses=0", *t.UsesLeft, t.UsesNeeded))
 	}
 	if c.mounts != nil {
 		for _, text := range c.mounts.warnings(c.plan.reads) {

@@ -180,7 +180,7 @@ func (t *TokenState) String() string {
 		words = append(words, "expires at "+stamp(t.Expires)+", in "+ttl)
 	}
 	if t.UsesLeft != nil {
-		words = append(words, fmt.Sprintf("%d uses left where a run needs %d", *t.UsesLeft, t.UsesNeeded))
+		words = append(words, fmt.Sprintf("uses left: %d (a run needs %d)", *t.UsesLeft, t.UsesNeeded))
 	}
 	return strings.Join(words, ", ")
 }

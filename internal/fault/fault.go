@@ -122,9 +122,9 @@ func Duration(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
 	case d >= 2*day:
-		return fmt.Sprintf("%d days", d/day)
+		return fmt.Sprintf("%d days", d.Round(day)/day)
 	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", d/time.Hour)
+		return fmt.Sprintf("%d hours", d.Round(time.Hour)/time.Hour)
 	case d >= 10*time.Second:
 		return fmt.Sprintf("%ds", int(d.Round(time.Second).Seconds()))
 	case d >= time.Second:

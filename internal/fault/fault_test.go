@@ -72,6 +72,11 @@ func TestDuration(t *testing.T) {
 		3 * time.Second:         "3s",
 		61 * time.Second:        "61s",
 		time.Hour:               "3600s",
+
+		3*time.Hour - time.Second:     "3 hours",
+		47 * time.Hour:                "47 hours",
+		48 * time.Hour:                "2 days",
+		30*24*time.Hour - time.Second: "30 days",
 	} {
 		assert.Equal(t, want, fault.Duration(d))
 	}
