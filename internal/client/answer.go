@@ -21,7 +21,8 @@ type Answer struct {
 	LeaseID   string
 	Data      json.RawMessage
 	Auth      *Auth
-	MountType string // empty before Vault 1.16 and on OpenBao
+	MountType string // of reads; empty before Vault 1.16 and on OpenBao
+	Modern    bool   // Vault 1.16 or newer, as far as the answer shows
 	Warnings  []string
 	Errors    []string
 	Index     string // X-Vault-Index, of performance standbys
@@ -58,7 +59,7 @@ type envelope struct {
 	Data      json.RawMessage `json:"data"`
 	Auth      *Auth           `json:"auth"`
 	WrapInfo  json.RawMessage `json:"wrap_info"`
-	MountType string          `json:"mount_type"`
+	MountType *string         `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
 	Warnings  []string        `json:"warnings"`
 	Errors    *[]string       `json:"errors"`
 
@@ -98,10 +99,13 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 		LeaseID:   e.LeaseID,
 		Data:      e.Data,
 		Auth:      e.Auth,
-		MountType: e.MountType,
+		Modern:    e.MountType != nil,
 		Warnings:  masked(e.Warnings, secrets),
 		Index:     response.Header.Get("X-Vault-Index"),
 		CacheHit:  response.Header.Get("X-Cache") == "HIT",
+	}
+	if e.MountType != nil {
+		answer.MountType = *e.MountType
 	}
 	if e.Errors != nil {
 		answer.Errors = masked(*e.Errors, secrets)
