@@ -108,24 +108,26 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 		answer.MountType = *e.MountType
 	}
 	if e.Errors != nil {
-		answer.Errors = masked(*e.Errors, secrets)
+		answer.Errors = *e.Errors
 	}
-	if f := c.unwell(response, answer); f != nil {
+	// Vault's words are read before a short secret can cut them to pieces.
+	f := c.unwell(response, answer)
+	answer.Errors = masked(answer.Errors, secrets)
+	if f != nil {
+		f.Detail = strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at ")
+		f.Cause = c.ResponseError(response.Request, answer)
 		return nil, f
 	}
 	return answer, nil
 }
 
-// unwell is the fault of a Vault that cannot answer now; nil if it did.
+// unwell is the fault of a Vault that cannot answer now, without its words; nil
+// if it did answer.
 func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
 	if answer.Ok() || answer.Status == http.StatusNotFound || answer.Status == http.StatusForbidden {
 		return nil
 	}
-	f := &fault.Error{
-		Detail: strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at "),
-		Cause:  c.ResponseError(response.Request, answer),
-		Retry:  fault.Later,
-	}
+	f := &fault.Error{Retry: fault.Later}
 	switch status := answer.Status; {
 	case status == http.StatusTooManyRequests:
 		f.Kind, f.What, f.Do = fault.RateLimited, "vault allows no more requests for now", "raise its rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"

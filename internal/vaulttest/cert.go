@@ -29,8 +29,25 @@ type Cert struct {
 // set already. The server must speak TLS.
 func (s *Server) Cert(t testing.TB, settings map[string]any) *Cert {
 	t.Helper()
-	c := &Cert{Mount: s.loginMount(t, "cert"), Role: "patch", key: newKey(t)}
-	c.authority = &x509.Certificate{
+	c := newAuthority(t)
+	c.Mount, c.Role = s.loginMount(t, "cert"), "patch"
+	role := map[string]any{"certificate": inPEM("CERTIFICATE", c.authority.Raw)}
+	maps.Copy(role, settings)
+	s.Must(t, "POST", "auth/"+c.Mount+"/certs/"+c.Role, role)
+	return c
+}
+
+// Pair makes a client certificate of an authority that nobody trusts, and its
+// key, in PEM form.
+func Pair(t testing.TB, commonName string) (certificate, key string) {
+	t.Helper()
+	return newAuthority(t).Issue(t, commonName)
+}
+
+func newAuthority(t testing.TB) *Cert {
+	t.Helper()
+	c := &Cert{key: newKey(t)}
+	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "vaulttest client authority " + Name()},
 		NotBefore:             time.Now().Add(-time.Hour),
@@ -39,11 +56,10 @@ func (s *Server) Cert(t testing.TB, settings map[string]any) *Cert {
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, c.authority, c.authority, &c.key.PublicKey, c.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &c.key.PublicKey, c.key)
 	require.NoError(t, err)
-	role := map[string]any{"certificate": inPEM("CERTIFICATE", der)}
-	maps.Copy(role, settings)
-	s.Must(t, "POST", "auth/"+c.Mount+"/certs/"+c.Role, role)
+	c.authority, err = x509.ParseCertificate(der)
+	require.NoError(t, err)
 	return c
 }
 
