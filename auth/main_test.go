@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -28,13 +29,17 @@ func (v variables) options() auth.Options {
 	return auth.Options{Getenv: func(name string) string { return v[name] }}
 }
 
+// and are these variables and those.
+func (v variables) and(others variables) variables {
+	all := maps.Clone(others)
+	maps.Copy(all, v)
+	return all
+}
+
 // at describes a server to the library, with its CA if it has one.
 func at(server *vaulttest.Server, method string, v variables) *auth.Vault {
-	with := variables{"VAULT_CACERT": server.CAFile}
-	for name, value := range v {
-		with[name] = value
-	}
-	return auth.New(auth.Settings{Address: server.Address, AuthMethod: method}, with.options())
+	v = v.and(variables{"VAULT_CACERT": server.CAFile})
+	return auth.New(auth.Settings{Address: server.Address, AuthMethod: method}, v.options())
 }
 
 // secret is a secret of a test's own, with the policy that grants it.

@@ -31,7 +31,7 @@ func (s *Server) Cert(t testing.TB, settings map[string]any) *Cert {
 	t.Helper()
 	c := newAuthority(t)
 	c.Mount, c.Role = s.loginMount(t, "cert"), "patch"
-	role := map[string]any{"certificate": inPEM("CERTIFICATE", c.authority.Raw)}
+	role := map[string]any{"certificate": c.Authority()}
 	maps.Copy(role, settings)
 	s.Must(t, "POST", "auth/"+c.Mount+"/certs/"+c.Role, role)
 	return c
@@ -62,6 +62,9 @@ func newAuthority(t testing.TB) *Cert {
 	require.NoError(t, err)
 	return c
 }
+
+// Authority is the authority's certificate, in PEM form.
+func (c *Cert) Authority() string { return inPEM("CERTIFICATE", c.authority.Raw) }
 
 // Issue makes a client certificate and its key, in PEM form.
 func (c *Cert) Issue(t testing.TB, commonName string) (certificate, key string) {
