@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -99,28 +98,29 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 		s.faults = []Fault{{"vault", "not an object", "send the settings as a JSON object"}}
 		return nil
 	}
-	for name, target := range map[string]struct {
-		value any
-		fix   string
-	}{
-		"enabled":     {&s.Enabled, "send true or false"},
-		"address":     {&s.Address, "send a string"},
-		"kv_version":  {&s.KVVersion, `send "v1" or "v2"`},
-		"auth_method": {&s.AuthMethod, "send a string"},
-		"namespace":   {&s.Namespace, "send a string"},
-		"mounts":      {&s.Mounts, "send a list of strings"},
-	} {
-		raw, ok := members[name]
-		if !ok || bytes.Equal(raw, []byte("null")) {
-			continue
-		}
-		if json.Unmarshal(raw, target.value) != nil {
-			s.faults = append(s.faults, Fault{name, "of the wrong type", target.fix})
-		}
-	}
+	member(s, members, "address", &s.Address, "send a string")
+	member(s, members, "auth_method", &s.AuthMethod, "send a string")
+	member(s, members, "enabled", &s.Enabled, "send true or false")
+	member(s, members, "kv_version", &s.KVVersion, `send "v1" or "v2"`)
+	member(s, members, "mounts", &s.Mounts, "send a list of strings")
+	member(s, members, "namespace", &s.Namespace, "send a string")
 	s.Address = withoutUser(s.Address)
-	slices.SortFunc(s.faults, func(a, b Fault) int { return strings.Compare(a.Setting, b.Setting) })
 	return nil
+}
+
+// member decodes one member. Of a wrong type, it is as if it were not there,
+// but for the fault.
+func member[T any](s *Settings, members map[string]json.RawMessage, name string, target *T, fix string) {
+	raw, ok := members[name]
+	if !ok {
+		return
+	}
+	var value T
+	if json.Unmarshal(raw, &value) != nil {
+		s.faults = append(s.faults, Fault{name, "of the wrong type", fix})
+		return
+	}
+	*target = value
 }
 
 // kvVersions are the versions by their names in the settings.
