@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -150,6 +151,7 @@ func newStandIn(t testing.TB, answer func(w http.ResponseWriter, r *http.Request
 	t.Helper()
 	s := &standIn{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // until then, nobody sees that the client has gone
 		s.mu.Lock()
 		s.seen = append(s.seen, r)
 		s.mu.Unlock()
