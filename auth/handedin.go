@@ -44,14 +44,15 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 		if answer != nil {
 			s.note(time.Since(began), answer)
 		}
-		if err == nil {
+		switch hasToken := err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != ""; {
+		case hasToken:
 			return s.accept(acquired(secret, answer))
-		}
-		switch {
-		case f != nil:
+		case f != nil: // vault/api takes a redirect for an empty success
 			return nil, s.unanswered(f)
 		case answer != nil && !answer.Ok():
 			return nil, s.refused(answer)
+		case err == nil:
+			return s.accept(acquired(secret, answer))
 		case answer != nil && answer.Auth != nil && answer.Auth.ClientToken != "":
 			// The method broke off after Vault had made a token.
 			if t, _ := s.accept(answer); t != nil {
