@@ -32,7 +32,8 @@ func (v variables) options() auth.Options {
 
 // and are these variables and those.
 func (v variables) and(others variables) variables {
-	all := maps.Clone(others)
+	all := make(variables)
+	maps.Copy(all, others)
 	maps.Copy(all, v)
 	return all
 }
