@@ -29,7 +29,7 @@ type Cert struct {
 // set already. The server must speak TLS.
 func (s *Server) Cert(t testing.TB, settings map[string]any) *Cert {
 	t.Helper()
-	c := newAuthority(t)
+	c := NewCert(t)
 	c.Mount, c.Role = s.loginMount(t, "cert"), "patch"
 	role := map[string]any{"certificate": c.Authority()}
 	maps.Copy(role, settings)
@@ -41,10 +41,11 @@ func (s *Server) Cert(t testing.TB, settings map[string]any) *Cert {
 // key, in PEM form.
 func Pair(t testing.TB, commonName string) (certificate, key string) {
 	t.Helper()
-	return newAuthority(t).Issue(t, commonName)
+	return NewCert(t).Issue(t, commonName)
 }
 
-func newAuthority(t testing.TB) *Cert {
+// NewCert makes the authority alone, for a test that mounts the method itself.
+func NewCert(t testing.TB) *Cert {
 	t.Helper()
 	c := &Cert{key: newKey(t)}
 	template := &x509.Certificate{

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"maps"
 	"testing"
 	"time"
@@ -31,16 +30,29 @@ const jwtAudience = "vault"
 // are those of auth/jwt/role/:name; which tokens it takes is set already.
 func (s *Server) JWT(t testing.TB, settings map[string]any) *JWT {
 	t.Helper()
-	j := &JWT{Mount: s.loginMount(t, "jwt"), Role: "patch", key: newKey(t)}
-	public, err := x509.MarshalPKIXPublicKey(&j.key.PublicKey)
-	require.NoError(t, err)
+	j := NewJWT(t)
+	j.Mount, j.Role = s.loginMount(t, "jwt"), "patch"
 	s.Must(t, "POST", "auth/"+j.Mount+"/config", map[string]any{
-		"jwt_validation_pubkeys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))},
+		"jwt_validation_pubkeys": []string{j.PublicKey(t)},
 	})
 	role := map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{jwtAudience}}
 	maps.Copy(role, settings)
 	s.Must(t, "POST", "auth/"+j.Mount+"/role/"+j.Role, role)
 	return j
+}
+
+// NewJWT makes the key alone, for a test that mounts the method itself.
+func NewJWT(t testing.TB) *JWT {
+	t.Helper()
+	return &JWT{key: newKey(t)}
+}
+
+// PublicKey is what the method is to trust, in PEM form.
+func (j *JWT) PublicKey(t testing.TB) string {
+	t.Helper()
+	public, err := x509.MarshalPKIXPublicKey(&j.key.PublicKey)
+	require.NoError(t, err)
+	return inPEM("PUBLIC KEY", public)
 }
 
 // Token makes a token that the role takes, good for five minutes. The claims are

@@ -18,6 +18,7 @@ import (
 type Kubernetes struct {
 	Mount string // without auth/ before it
 	Role  string
+	Host  string // of the stub, as a URL
 	// Refuse makes the API server say that it knows no such token.
 	Refuse atomic.Bool
 	// Reviews is how often Vault has asked.
@@ -27,8 +28,9 @@ type Kubernetes struct {
 }
 
 const (
-	serviceAccount      = "runner"
-	serviceAccountUID   = "0f6e8a5e-7d3f-4c5b-9a1e-2b8f0c6d4e11"
+	serviceAccount = "runner"
+	// ServiceAccountUID is what the stub says of every service account.
+	ServiceAccountUID   = "0f6e8a5e-7d3f-4c5b-9a1e-2b8f0c6d4e11"
 	kubernetesNamespace = "default"
 )
 
@@ -37,12 +39,10 @@ const (
 // takes is set already.
 func (s *Server) Kubernetes(t testing.TB, settings map[string]any) *Kubernetes {
 	t.Helper()
-	k := &Kubernetes{Role: "patch", key: newKey(t)}
-	api := httptest.NewServer(http.HandlerFunc(k.review))
-	t.Cleanup(api.Close)
-	k.Mount = s.loginMount(t, "kubernetes")
+	k := NewKubernetes(t)
+	k.Mount, k.Role = s.loginMount(t, "kubernetes"), "patch"
 	s.Must(t, "POST", "auth/"+k.Mount+"/config", map[string]any{
-		"kubernetes_host": api.URL, "disable_local_ca_jwt": true,
+		"kubernetes_host": k.Host, "disable_local_ca_jwt": true,
 	})
 	role := map[string]any{
 		"bound_service_account_names": serviceAccount, "bound_service_account_namespaces": kubernetesNamespace,
@@ -50,6 +50,16 @@ func (s *Server) Kubernetes(t testing.TB, settings map[string]any) *Kubernetes {
 	}
 	maps.Copy(role, settings)
 	s.Must(t, "POST", "auth/"+k.Mount+"/role/"+k.Role, role)
+	return k
+}
+
+// NewKubernetes makes the stub alone, for a test that mounts the method itself.
+func NewKubernetes(t testing.TB) *Kubernetes {
+	t.Helper()
+	k := &Kubernetes{key: newKey(t)}
+	api := httptest.NewServer(http.HandlerFunc(k.review))
+	t.Cleanup(api.Close)
+	k.Host = api.URL
 	return k
 }
 
@@ -64,7 +74,7 @@ func (k *Kubernetes) Token(t testing.TB, claims map[string]any) string {
 		"iat": now.Unix(), "nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(5 * time.Minute).Unix(),
 		"kubernetes.io": map[string]any{
 			"namespace":      kubernetesNamespace,
-			"serviceaccount": map[string]any{"name": serviceAccount, "uid": serviceAccountUID},
+			"serviceaccount": map[string]any{"name": serviceAccount, "uid": ServiceAccountUID},
 		},
 	}
 	maps.Copy(all, claims)
@@ -88,7 +98,7 @@ func (k *Kubernetes) review(w http.ResponseWriter, r *http.Request) {
 	if payload, err := base64.RawURLEncoding.DecodeString(parts[min(1, len(parts)-1)]); err == nil && json.Unmarshal(payload, &claims) == nil && !k.Refuse.Load() {
 		status = map[string]any{
 			"authenticated": true, "audiences": claims.Audience,
-			"user": map[string]any{"username": claims.Subject, "uid": serviceAccountUID},
+			"user": map[string]any{"username": claims.Subject, "uid": ServiceAccountUID},
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
