@@ -125,7 +125,7 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 			assert.Empty(t, r.summary.Warnings, test.mode)
 			continue
 		}
-		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of this machine may read " + link + "; chmod o-r it"}, r.summary.Warnings)
+		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server may read " + link + "; chmod o-r it"}, r.summary.Warnings)
 	}
 	// A private key is no different.
 	pair := newPair(t)

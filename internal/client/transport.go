@@ -44,7 +44,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer, f := t.understand(response, body, secrets)
 	t.note(answer, t.retire(f))
-	response.Body = io.NopCloser(bytes.NewReader(body[:min(len(body), maxAnswer)]))
+	response.Body = http.MaxBytesReader(nil, io.NopCloser(bytes.NewReader(body)), maxAnswer)
 	return response, nil
 }
 
