@@ -57,7 +57,11 @@ func (v *Vault) Effective() Effective {
 	fromUI("address", s.Address, "none")
 	fromUI("kv_version", s.KVVersion, "v2")
 	fromUI("auth_method", s.AuthMethod, tokenMethod)
-	fromUI("namespace", s.Namespace, "none, or the pinned one")
+	if pinned := e.text("VAULT_NAMESPACE"); s.Namespace == "" && pinned != "" {
+		add("namespace", pinned, "VAULT_NAMESPACE")
+	} else {
+		fromUI("namespace", s.Namespace, "none")
+	}
 	fromUI("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them")
 
 	chosen := methodNamed(s.AuthMethod)

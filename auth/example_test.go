@@ -58,7 +58,7 @@ func ExampleVault_Effective() {
 	// address = https://vault.example:8200 (UI)
 	// kv_version = v2 (default)
 	// auth_method = approle (UI)
-	// namespace = none, or the pinned one (default)
+	// namespace = team (VAULT_NAMESPACE)
 	// mounts = as Vault lists them (default)
 	// approle_mount = approle (default)
 	// role_id = set (VAULT_ROLE_ID)

@@ -178,7 +178,6 @@ type oldServer struct {
 	mu    sync.Mutex
 	n     int
 	alive map[string]bool
-	list  string // what a dead token is told by the list of mounts
 }
 
 const (

@@ -159,10 +159,14 @@ func isPort(text string) bool {
 // sameServer reports whether two addresses lead to the same Vault: by scheme,
 // host in lower case, effective port, and path without its trailing slash.
 func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.ToLower(a.Hostname()) == strings.ToLower(b.Hostname()) &&
+	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
 		effectivePort(a) == effectivePort(b) &&
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
+
+// lowerHost is the host to compare by. Folding letters would take some of other
+// alphabets for ASCII ones.
+func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func effectivePort(u *url.URL) string {
 	switch {
