@@ -2,7 +2,10 @@ package auth
 
 import (
 	"fmt"
+	"maps"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -10,7 +13,7 @@ import (
 type Setting struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`  // "set" in place of a secret
-	Source string `json:"source"` // "UI", "default", or the variable
+	Source string `json:"source"` // UI, default, or the variable
 	Note   string `json:"note,omitempty"`
 }
 
@@ -24,78 +27,117 @@ type Effective struct {
 
 // Effective reports the settings as they take effect, without reading a file.
 func (v *Vault) Effective() Effective {
+	s, e := v.settings, &environment{getenv: v.getenv}
 	var report Effective
-	fromUI := func(name, value, fallback string) {
-		source := "UI"
-		if value == "" {
-			value, source = fallback, "default"
-		}
+	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
 	}
-	e := &environment{getenv: v.options.Getenv}
-	fromVariable := func(variable string, secret bool) {
-		value := e.text(variable)
-		if value == "" {
-			return
+	fromUI := func(name, value, fallback string) {
+		switch {
+		case slices.ContainsFunc(s.Faults(v.methodNames...), func(f Fault) bool { return f.Setting == name }):
+			add(name, notValid, "UI")
+		case value == "":
+			add(name, fallback, "default")
+		default:
+			add(name, value, "UI")
 		}
-		if secret {
-			value = "set"
+	}
+	fromEnvironment := func(variable string) {
+		if e.isSet(variable) {
+			add(settingName(variable), e.shown(variable), variable)
 		}
-		report.Settings = append(report.Settings, Setting{Name: strings.ToLower(strings.TrimPrefix(variable, "VAULT_")), Value: value, Source: variable})
 	}
 
-	s := v.settings
-	fromUI("enabled", map[bool]string{true: "true", false: "false"}[s.Configured()], "")
-	fromUI("address", redactedAddress(s.Address), "none")
+	switch {
+	case s.Enabled != nil:
+		fromUI("enabled", strconv.FormatBool(*s.Enabled), "")
+	default:
+		fromUI("enabled", "", strconv.FormatBool(s.Configured()))
+	}
+	fromUI("address", s.Address, "none")
 	fromUI("kv_version", s.KVVersion, "v2")
 	fromUI("auth_method", s.AuthMethod, tokenMethod)
-	fromUI("namespace", s.Namespace, "none")
+	if pinned := e.text("VAULT_NAMESPACE"); s.Namespace == "" && pinned != "" {
+		add("namespace", pinned, "VAULT_NAMESPACE")
+	} else {
+		fromUI("namespace", s.Namespace, "none")
+	}
 	fromUI("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them")
 
 	chosen := methodNamed(s.AuthMethod)
-	if _, ok := v.options.Methods[s.AuthMethod]; ok {
+	if v.methods(s.AuthMethod) != nil {
 		chosen = nil
 	}
 	for i := range methods {
 		m := &methods[i]
-		own := m.variables
-		if m.mountVar != "" {
-			own = append([]string{m.mountVar}, own...)
-		}
-		for _, variable := range own {
-			switch {
+		for _, variable := range m.allVariables() {
+			fallback := m.defaults[variable]
+			switch isSet := e.isSet(variable); {
+			case m == chosen && !isSet && fallback != "":
+				add(settingName(variable), fallback, "default")
 			case m == chosen:
-				fromVariable(variable, slices.Contains(SecretVariables(), variable))
-			case e.isSet(variable):
+				fromEnvironment(variable)
+			case isSet:
 				report.Unused = append(report.Unused, Setting{Name: variable, Value: "set", Source: variable, Note: "of the login method " + m.name})
 			}
 		}
 	}
-	if chosen != nil && chosen.mountVar != "" && !e.isSet(chosen.mountVar) {
-		report.Settings = append(report.Settings, Setting{Name: "mount", Value: chosen.defaultMount, Source: "default"})
-	}
-	for _, variable := range []string{"VAULT_ADDR", "VAULT_NAMESPACE", "LUUMEN_VAULT_PATHS", "VAULT_CACERT", "VAULT_CAPATH",
-		"VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_TLS_SERVER_NAME", "VAULT_SKIP_VERIFY", "VAULT_RATE_LIMIT", "VAULT_CLIENT_TIMEOUT"} {
-		fromVariable(variable, false)
+	for _, variable := range []string{"VAULT_ADDR", "VAULT_NAMESPACE", "LUUMEN_VAULT_PATHS", "VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH",
+		"VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_TLS_SERVER_NAME", "VAULT_SKIP_VERIFY", "VAULT_RATE_LIMIT", "VAULT_CLIENT_TIMEOUT", "VAULT_PROXY_ADDR"} {
+		fromEnvironment(variable)
 	}
 	if !e.isSet("VAULT_CLIENT_TIMEOUT") {
-		report.Settings = append(report.Settings, Setting{Name: "client_timeout", Value: defaultTimeout.String(), Source: "default"})
+		add("client_timeout", defaultTimeout.String(), "default")
 	}
-	for _, variable := range []string{"VAULT_CACERT_BYTES", "VAULT_PROXY_ADDR", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
-		if e.isSet(variable) {
-			report.Settings = append(report.Settings, Setting{Name: strings.ToLower(strings.TrimPrefix(variable, "VAULT_")), Value: "set", Source: variable})
+	for _, variable := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
+		switch {
+		case !e.isSet(variable):
+		case e.isSet("VAULT_PROXY_ADDR"):
+			report.Unused = append(report.Unused, Setting{Name: variable, Value: "set", Source: variable, Note: "VAULT_PROXY_ADDR is set"})
+		default:
+			fromEnvironment(variable)
 		}
 	}
-	for _, variable := range sortedNames(notRead) {
-		if e.isSet(variable) {
-			note := "has no effect"
-			if instead := notRead[variable]; instead != "" {
-				note = "use " + instead
-			}
-			report.NotRead = append(report.NotRead, Setting{Name: variable, Value: "set", Source: variable, Note: note})
+	for _, variable := range slices.Sorted(maps.Keys(notRead)) {
+		if !e.isSet(variable) {
+			continue
 		}
+		note := "has no effect"
+		if instead := notRead[variable]; instead != "" {
+			note = "use " + instead
+		}
+		report.NotRead = append(report.NotRead, Setting{Name: variable, Value: "set", Source: variable, Note: note})
 	}
 	return report
+}
+
+// settingName is a variable's name as that of a setting.
+func settingName(variable string) string {
+	name := strings.ToLower(strings.TrimPrefix(variable, "VAULT_"))
+	if name == "addr" || name == "namespace" || variable == "LUUMEN_VAULT_PATHS" {
+		name = "pinned_" + strings.TrimPrefix(name, "luumen_vault_")
+	}
+	return name
+}
+
+// shown is a variable's value as far as it can be no secret.
+func (e *environment) shown(variable string) string {
+	value := e.text(variable)
+	switch {
+	case slices.Contains(SecretVariables(), variable), strings.HasSuffix(strings.ToUpper(variable), "_PROXY"), variable == "VAULT_CACERT_BYTES":
+		return "set"
+	case value == "":
+		return notValid
+	case variable == "VAULT_ADDR":
+		return shownAddress(value)
+	case isFileVariable(variable) && !filepath.IsAbs(value):
+		return "set"
+	}
+	return value
+}
+
+func isFileVariable(variable string) bool {
+	return strings.HasSuffix(variable, "_FILE") || slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"}, variable)
 }
 
 // String is one line for each setting.
@@ -105,7 +147,7 @@ func (e Effective) String() string {
 		fmt.Fprintf(&b, "%s = %s (%s)\n", s.Name, s.Value, s.Source)
 	}
 	for _, s := range e.Unused {
-		fmt.Fprintf(&b, "%s is not used: it is %s\n", s.Name, s.Note)
+		fmt.Fprintf(&b, "%s is not used: %s\n", s.Name, s.Note)
 	}
 	for _, s := range e.NotRead {
 		fmt.Fprintf(&b, "%s is not read: %s\n", s.Name, s.Note)

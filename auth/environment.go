@@ -22,7 +22,11 @@ type environment struct {
 	problems []string
 }
 
-func (e *environment) problem(text string) { e.problems = append(e.problems, text) }
+func (e *environment) problem(text string) {
+	if !slices.Contains(e.problems, text) {
+		e.problems = append(e.problems, text)
+	}
+}
 
 // text returns the variable without the white space and BOM that an editor
 // leaves around it. An empty variable is as good as unset.
@@ -43,7 +47,11 @@ func trimmed(text string) (string, bool) {
 	return text, !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-func (e *environment) isSet(name string) bool { return e.getenv(name) != "" }
+// isSet holds for a variable of more than white space, malformed or not.
+func (e *environment) isSet(name string) bool {
+	text, _ := trimmed(e.getenv(name))
+	return text != ""
+}
 
 // source is where one credential comes from: a variable's value, or the file
 // that another one names. The zero source is none.
@@ -199,38 +207,6 @@ func (e *environment) pins() pins {
 		}
 	}
 	return p
-}
-
-// SecretVariables names the variables whose values are secrets, or can hold
-// one, and which the agent should keep from the processes it starts.
-func SecretVariables() []string {
-	return []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_PROXY_ADDR"}
-}
-
-// notRead are variables of vault/api, of Vault's own programs and of similar
-// products that have no effect here, with what to use instead.
-var notRead = map[string]string{
-	"VAULT_AGENT_ADDR":        "the address in the UI's settings",
-	"VAULT_HEADERS":           "",
-	"VAULT_WRAP_TTL":          "",
-	"VAULT_MAX_RETRIES":       "the run's patience",
-	"VAULT_SRV_LOOKUP":        "the address in the UI's settings, with a port",
-	"VAULT_DISABLE_REDIRECTS": "nothing: redirects are never followed",
-	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
-	"VAULT_MFA":               "",
-	"VAULT_ROLE":              "VAULT_KUBERNETES_ROLE, VAULT_JWT_ROLE or VAULT_CERT_ROLE",
-	"VAULT_AUTH_METHOD":       "the login method in the UI's settings",
-	"VAULT_AUTH_ROLE":         "VAULT_KUBERNETES_ROLE or VAULT_JWT_ROLE",
-	"VAULT_AUTH_MOUNT":        "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT",
-	"VAULT_LOGIN_MOUNT_POINT": "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT",
-	"VAULT_APPROLE_ROLE_ID":   "VAULT_ROLE_ID",
-	"VAULT_APPROLE_SECRET_ID": "VAULT_SECRET_ID",
-	"VAULT_K8S_ROLE":          "VAULT_KUBERNETES_ROLE",
-	"VAULT_K8S_MOUNT":         "VAULT_KUBERNETES_MOUNT",
-	"VAULT_K8S_AUTH_MOUNT":    "VAULT_KUBERNETES_MOUNT",
-	"VAULT_K8S_JWT_FILE":      "VAULT_KUBERNETES_JWT_FILE",
-	"VAULT_K8S_TOKEN_PATH":    "VAULT_KUBERNETES_JWT_FILE",
-	"VAULT_JWT":               "VAULT_JWT_FILE",
 }
 
 // isLoopback reports whether traffic to the host stays on this machine.

@@ -3,8 +3,10 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -47,15 +49,21 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, badFile(variable, name, "does not exist", "create it, or set "+variable+" to the right one", nil)
 	case err != nil:
-		return nil, badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+		return nil, unreadable(variable, name, err)
 	case !info.Mode().IsRegular():
 		return nil, badFile(variable, name, "is not a regular file", "name one", nil)
-	case info.Size() > most:
-		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one", nil)
 	}
-	data, err := os.ReadFile(name)
+	file, err := os.Open(name)
 	if err != nil {
-		return nil, badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+		return nil, unreadable(variable, name, err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err != nil {
+		return nil, unreadable(variable, name, err)
+	}
+	if int64(len(data)) > most {
+		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one", nil)
 	}
 	return data, nil
 }
@@ -71,8 +79,24 @@ func (f *files) warnIfExposed(s source) {
 	}
 }
 
+func unreadable(variable, name string, err error) *fault.Error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err // without the name; see shownFile
+	}
+	return badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+}
+
 func badFile(variable, name, reason, do string, cause error) *fault.Error {
-	f := fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", variable, name, reason), do)
+	f := fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", variable, shownFile(name), reason), do)
 	f.Cause = cause
 	return f
+}
+
+// shownFile is a file's name for a message, if it surely is one: now and then a
+// credential itself is put into the variable that should name its file.
+func shownFile(name string) string {
+	if !filepath.IsAbs(name) {
+		return "the file"
+	}
+	return name
 }

@@ -26,7 +26,7 @@ const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&u
 
 // askHealth asks for Vault's health. Where there is none to be had, the
 // requests that follow tell why; a proxy may block this one alone.
-func (s *Session) askHealth(ctx context.Context) {
+func (s *session) askHealth(ctx context.Context) {
 	var sent, received time.Time
 	r := client.Request{Method: http.MethodGet, Path: "sys/health", Query: healthQuery, Header: s.client.Header("", "")}
 	var answer *Answer

@@ -3,14 +3,11 @@ package auth
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -19,7 +16,7 @@ import (
 // logIn logs in with the credentials as they are now. A login under way when
 // ctx ends is waited for, so that its token can be revoked: Vault may have made
 // one that would live for its 768 hours.
-func (s *Session) logIn(ctx context.Context, f *files) (*token, error) {
+func (s *session) logIn(ctx context.Context, f *files) (*token, error) {
 	attempt, err := s.attempt(f)
 	if err != nil {
 		return nil, err
@@ -32,7 +29,8 @@ func (s *Session) logIn(ctx context.Context, f *files) (*token, error) {
 	err = s.patience.Do(ctx, func(_ context.Context, limit time.Duration) *fault.Error {
 		var f *fault.Error
 		t, f = attempt(patient, limit)
-		if f == nil || f.Unsent || f.Retry != fault.Later {
+		cutOff := patient.Err() != nil
+		if f == nil || f.Unsent || f.Retry != fault.Later && !cutOff {
 			return f
 		}
 		// Vault may have acted on it. Once more is harmless; more could use up a
@@ -43,6 +41,10 @@ func (s *Session) logIn(ctx context.Context, f *files) (*token, error) {
 		unclear = true
 		return f
 	})
+	if unclear {
+		text := " was sent and not answered, so there may be a token that nobody revokes; give the role a short token_ttl"
+		s.warn(Finding{Code: TokenNotRevoked, Text: "the login" + text, log: s.where() + text})
+	}
 	if t != nil {
 		s.setToken(t)
 		if err == nil {
@@ -53,11 +55,11 @@ func (s *Session) logIn(ctx context.Context, f *files) (*token, error) {
 }
 
 // attempt returns the function that logs in once.
-func (s *Session) attempt(f *files) (func(ctx context.Context, limit time.Duration) (*token, *fault.Error), error) {
+func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Duration) (*token, *fault.Error), error) {
 	if s.plan.handedIn != nil {
 		return s.handedIn()
 	}
-	members, err := s.plan.body(f)
+	members, secrets, err := s.plan.body(f)
 	if err != nil {
 		return nil, err
 	}
@@ -66,19 +68,17 @@ func (s *Session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 		return nil, err
 	}
 	r := client.Request{
-		Method: http.MethodPost,
-		Path:   "auth/" + s.plan.mount + "/login",
-		Header: s.client.Header("", s.plan.loginNamespace),
-		Body:   body,
-	}
-	for _, value := range members {
-		r.Secrets = append(r.Secrets, value)
+		Method:  http.MethodPost,
+		Path:    "auth/" + s.plan.mount + "/login",
+		Header:  s.client.Header("", s.plan.loginNamespace),
+		Body:    body,
+		Secrets: secrets,
 	}
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
 		began := time.Now()
 		answer, f := s.client.Send(ctx, r, limit)
 		if f != nil {
-			return nil, f
+			return nil, s.unanswered(f)
 		}
 		s.note(time.Since(began), answer)
 		if !answer.Ok() {
@@ -89,7 +89,7 @@ func (s *Session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 }
 
 // accept takes the token out of a login's answer.
-func (s *Session) accept(answer *Answer) (*token, *fault.Error) {
+func (s *session) accept(answer *Answer) (*token, *fault.Error) {
 	a := answer.Auth
 	if a == nil || a.ClientToken == "" {
 		f := fault.New(fault.Login, s.where()+" gave no token", "check the method's mount")
@@ -114,7 +114,7 @@ func (s *Session) accept(answer *Answer) (*token, *fault.Error) {
 	return t, nil
 }
 
-func (s *Session) where() string {
+func (s *session) where() string {
 	if s.plan.handedIn != nil {
 		return "the login method " + s.plan.name
 	}
@@ -126,7 +126,7 @@ func (s *Session) where() string {
 }
 
 // refused is the fault of a login that Vault answered with no.
-func (s *Session) refused(answer *Answer) *fault.Error {
+func (s *session) refused(answer *Answer) *fault.Error {
 	f := &fault.Error{
 		Kind:   fault.Login,
 		What:   s.where() + " was refused",
@@ -134,81 +134,34 @@ func (s *Session) refused(answer *Answer) *fault.Error {
 		Do:     "see Vault's own log for the cause",
 		Cause:  s.client.ResponseError(nil, answer),
 	}
-	var hints []hint
-	if s.plan.method != nil {
-		hints = s.plan.method.hints
-	}
-	for _, h := range slices.Concat(hints, anyMethod) {
-		if strings.Contains(oneLine(answer.Errors), h.says) {
-			f.Do = h.do
-			break
-		}
+	if do := s.hint(oneLine(answer.Errors)); do != "" {
+		f.Do = do
 	}
 	return f
 }
 
-// handedIn logs in with a method of the caller's. Its requests go over the
-// run's own transport; nothing of vault/api's reading of the environment is
-// left in its client.
-func (s *Session) handedIn() (func(context.Context, time.Duration) (*token, *fault.Error), error) {
-	seen := &observed{RoundTripper: s.client.Transport()}
-	c, err := api.NewClient(&api.Config{
-		Address:          s.client.Address(),
-		HttpClient:       &http.Client{Transport: seen, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		Timeout:          s.plan.timeout,
-		DisableRedirects: true,
-		CheckRetry:       func(context.Context, *http.Response, error) (bool, error) { return false, nil },
-	})
-	if err != nil {
-		// The cause is left out: it can quote a variable's value.
-		return nil, fault.New(fault.Environment, "vault/api, which the login method "+s.plan.name+" uses, rejects a VAULT_ variable of the agent's environment", "unset VAULT_MAX_RETRIES, VAULT_SRV_LOOKUP, VAULT_DISABLE_REDIRECTS, VAULT_HTTP_PROXY and VAULT_HEADERS")
-	}
-	c.SetHeaders(s.client.Header("", s.plan.loginNamespace))
-	c.ClearToken()
-	c.SetWrappingLookupFunc(func(string, string) string { return "" })
-	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		secret, err := s.plan.handedIn.Login(ctx, c)
-		if err != nil {
-			return nil, s.handedInFailed(err, limit)
-		}
-		answer := &Answer{Status: http.StatusOK, Index: seen.index, CacheHit: seen.cacheHit}
-		if secret != nil && secret.Auth != nil {
-			answer.Auth = &client.Auth{
-				ClientToken:   secret.Auth.ClientToken,
-				Accessor:      secret.Auth.Accessor,
-				LeaseDuration: int64(secret.Auth.LeaseDuration),
-				Renewable:     secret.Auth.Renewable,
-				Policies:      secret.Auth.Policies,
-			}
-		}
-		return s.accept(answer)
-	}, nil
-}
-
-func (s *Session) handedInFailed(err error, limit time.Duration) *fault.Error {
-	if response, ok := errors.AsType[*api.ResponseError](err); ok && !response.RawError {
-		return s.refused(&Answer{Status: response.StatusCode, Errors: response.Errors})
-	}
-	if f := s.client.Broken(err, limit); f.Kind != fault.BadResponse {
+// unanswered names the login in a fault of Vault's own. Some of its methods
+// answer 500 to what no repeating mends.
+func (s *session) unanswered(f *fault.Error) *fault.Error {
+	if f.Kind != fault.ServerError {
 		return f
 	}
-	// What the method says is not repeated: it may quote its credentials.
-	return &fault.Error{Kind: fault.Login, What: s.where() + " failed before Vault answered", Do: "check what the method needs on the Patch server"}
-}
-
-// observed notes what a login's last answer says beside its JSON.
-type observed struct {
-	http.RoundTripper
-	index    string
-	cacheHit bool
-}
-
-func (o *observed) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := o.RoundTripper.RoundTrip(r)
-	if err == nil {
-		o.index, o.cacheHit = response.Header.Get("X-Vault-Index"), response.Header.Get("X-Cache") == "HIT"
+	f.What = s.where() + ": " + f.What
+	if do := s.hint(f.Detail); do != "" {
+		f.Kind, f.Do, f.Retry = fault.Login, do, fault.Never
 	}
-	return response, err
+	return f
+}
+
+func (s *session) hint(words string) (do string) {
+	hints := anyMethod
+	if s.plan.method != nil {
+		hints = slices.Concat(s.plan.method.hints, anyMethod)
+	}
+	for _, h := range hints {
+		if strings.Contains(words, h.says) {
+			return h.do
+		}
+	}
+	return ""
 }

@@ -20,14 +20,55 @@ import (
 type Answer = client.Answer
 
 // Session is a Vault that the run is logged in to. Its methods may be called
-// from any number of goroutines.
+// from any number of goroutines, until the function that it was given to
+// returns.
 type Session struct {
+	// A func, because a print through reflection would find the token in what
+	// is behind, down to the buffers of the connections.
+	reach func() *session
+}
+
+// KVVersion is the version that the settings give to mounts of which Vault
+// does not tell it: 1 or 2.
+func (s *Session) KVVersion() int { return s.reach().plan.kvVersion }
+
+// Mounts are the paths of mounts that the settings name.
+func (s *Session) Mounts() []string { return s.reach().plan.mounts }
+
+// Over returns the error that ended the session for every request, or nil: Vault
+// answered nothing for a whole patience, or no token works any more.
+func (s *Session) Over() error { return s.reach().isOver() }
+
+// Token is what is known of the run's token so far.
+func (s *Session) Token() Token { return s.reach().facts() }
+
+// Get reads a path of Vault's API, given as plain text below /v1/, with an
+// escaped query. It repeats what was not answered and logs in once more if the
+// token has died. A refusal by policy, and any other answer of status 400 to
+// 499, is an answer and not an error. The error is ctx's, or of a kind that
+// says why there is no answer.
+func (s *Session) Get(ctx context.Context, path, query string) (*Answer, error) {
+	return s.reach().request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
+}
+
+// Post sends body as JSON to a path of Vault's API; see Get.
+func (s *Session) Post(ctx context.Context, path string, body any) (*Answer, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return s.reach().request(ctx, client.Request{Method: http.MethodPost, Path: path, Body: data})
+}
+
+// session is what is behind a Session.
+type session struct {
 	plan     *plan
 	client   *client.Client
 	patience *patience.Patience
 
-	// Newer than Vault 1.15, as an answer has shown: its text tells a dead
-	// token from a policy.
+	// Vault 1.16 or newer, as an answer has shown. From 1.17 on a dead token is
+	// refused in words of its own; before, and on OpenBao, in those for a token
+	// that may not be used from here.
 	modern atomic.Bool
 
 	mu       sync.Mutex
@@ -39,49 +80,9 @@ type Session struct {
 	login sync.Mutex   // one login at a time; guards the rest
 	again bool         // the one further login of a run has been tried
 	fatal *fault.Error // why no token works any more
-	alive bool         // a look at the token has shown so, and nothing was read since
 }
 
-// KVVersion is the version that the settings give to mounts of which Vault
-// does not tell it: 1 or 2.
-func (s *Session) KVVersion() int { return s.plan.kvVersion }
-
-// Mounts are the paths of mounts that the settings name.
-func (s *Session) Mounts() []string { return s.plan.mounts }
-
-// Over returns the error that ended the session for every request, or nil: Vault
-// answered nothing for a whole patience, or no token works any more.
-func (s *Session) Over() error {
-	if f := s.patience.Over(); f != nil {
-		return f
-	}
-	s.login.Lock()
-	defer s.login.Unlock()
-	if s.fatal != nil {
-		return s.fatal
-	}
-	return nil
-}
-
-// Get reads a path of Vault's API, given as plain text below /v1/, with an
-// escaped query. It repeats what was not answered and logs in once more if the
-// token has died. A refusal by policy, and any other answer of status 400 to
-// 499, is an answer and not an error. The error is ctx's, or of a kind that
-// says why there is no answer.
-func (s *Session) Get(ctx context.Context, path, query string) (*Answer, error) {
-	return s.request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
-}
-
-// Post sends body as JSON to a path of Vault's API; see Get.
-func (s *Session) Post(ctx context.Context, path string, body any) (*Answer, error) {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	return s.request(ctx, client.Request{Method: http.MethodPost, Path: path, Body: data})
-}
-
-func (s *Session) request(ctx context.Context, r client.Request) (*Answer, error) {
+func (s *session) request(ctx context.Context, r client.Request) (*Answer, error) {
 	for {
 		t := s.current()
 		r.Header = t.header
@@ -101,7 +102,7 @@ func (s *Session) request(ctx context.Context, r client.Request) (*Answer, error
 }
 
 // send sends the request until it is answered.
-func (s *Session) send(ctx context.Context, r client.Request) (*Answer, error) {
+func (s *session) send(ctx context.Context, r client.Request) (*Answer, error) {
 	var answer *Answer
 	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) *fault.Error {
 		began := time.Now()
@@ -115,8 +116,8 @@ func (s *Session) send(ctx context.Context, r client.Request) (*Answer, error) {
 	return answer, err
 }
 
-func (s *Session) note(took time.Duration, a *Answer) {
-	if a.MountType != "" && !s.modern.Load() {
+func (s *session) note(took time.Duration, a *Answer) {
+	if a.Modern && !s.modern.Load() {
 		s.modern.Store(true)
 	}
 	s.mu.Lock()
@@ -124,13 +125,13 @@ func (s *Session) note(took time.Duration, a *Answer) {
 	s.mu.Unlock()
 }
 
-func (s *Session) current() *token {
+func (s *session) current() *token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.token
 }
 
-func (s *Session) warn(f Finding) {
+func (s *session) warn(f Finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Contains(s.findings, f) {
@@ -138,9 +139,21 @@ func (s *Session) warn(f Finding) {
 	}
 }
 
+func (s *session) isOver() error {
+	if f := s.patience.Over(); f != nil {
+		return f
+	}
+	s.login.Lock()
+	defer s.login.Unlock()
+	if s.fatal != nil {
+		return s.fatal
+	}
+	return nil
+}
+
 // afterRefusal makes sense of a 403. It reports whether there is a new token
 // to send the request with.
-func (s *Session) afterRefusal(ctx context.Context, used *token, answer *Answer) (replaced bool, err error) {
+func (s *session) afterRefusal(ctx context.Context, used *token, answer *Answer) (replaced bool, err error) {
 	refusal := answer.Refusal()
 	if refusal == client.NotRefused {
 		return false, nil
@@ -148,12 +161,14 @@ func (s *Session) afterRefusal(ctx context.Context, used *token, answer *Answer)
 	s.login.Lock()
 	defer s.login.Unlock()
 	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
 	case s.fatal != nil:
 		return false, s.fatal
 	case s.current() != used:
 		return true, nil // another request has replaced it already
-	case refusal == client.BySource:
-		s.fatal = s.sourceRefused(answer)
+	case refusal == client.BySource && s.modern.Load() && !used.isExpired(time.Now()):
+		s.fatal = s.tokenRefused(used, answer)
 		return false, s.fatal
 	case refusal == client.ByPolicy:
 		dead, err := s.isDead(ctx, used)
@@ -161,30 +176,30 @@ func (s *Session) afterRefusal(ctx context.Context, used *token, answer *Answer)
 			return false, err
 		}
 	}
-	return true, s.replace(ctx, used)
+	return true, s.replace(ctx, used, answer)
 }
 
-// isDead tells a dead token from a policy where Vault's text does not: before
-// 1.17, and on OpenBao.
-func (s *Session) isDead(ctx context.Context, t *token) (bool, error) {
-	if s.modern.Load() && !t.isSpent(time.Now()) || s.again || s.alive {
+// isDead looks once whether a token that was refused in the words for a policy
+// is a dead one: some requests to servers before Vault 1.17, and to OpenBao,
+// are answered so.
+func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
+	if s.modern.Load() || t.looked {
 		return false, nil
 	}
+	t.looked = true
 	answer, err := s.look(ctx, t)
 	if err != nil {
 		return false, err
 	}
-	s.alive = answer.Ok()
-	// A token that may not look at itself says nothing by that, unless it could
-	// before or a new one is to be had.
-	return !answer.Ok() && (t.seen || !t.given), nil
+	refusal := answer.Refusal()
+	return refusal == client.DeadToken || refusal == client.BySource, nil
 }
 
 // replace gets the one further token of a run: by a new login, or from the
 // token file, which may hold a new one by now.
-func (s *Session) replace(ctx context.Context, dead *token) error {
+func (s *session) replace(ctx context.Context, dead *token, answer *Answer) error {
 	if s.again {
-		s.fatal = s.tokenDied(dead, "a second time in this run")
+		s.fatal = s.tokenRefused(dead, answer)
 		return s.fatal
 	}
 	s.again = true
@@ -196,31 +211,41 @@ func (s *Session) replace(ctx context.Context, dead *token) error {
 		return err
 	}
 	if t.given && t.secret.Reveal() == dead.secret.Reveal() {
-		s.fatal = s.tokenDied(dead, "")
+		s.fatal = s.tokenRefused(dead, answer)
 		return s.fatal
 	}
 	return nil
 }
 
-func (s *Session) tokenDied(t *token, when string) *fault.Error {
-	f := &fault.Error{Kind: fault.Token, What: "the vault token is expired, revoked or used up", Detail: when}
+// tokenRefused is the fault of a token that is of no use, and cannot be
+// replaced once more.
+func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
+	f := &fault.Error{
+		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
+		Detail: answer.Words() + " at " + s.client.Address(),
+		Cause:  s.client.ResponseError(nil, answer),
+	}
+	if s.again && !t.given {
+		f.Detail += ", for a second time in this run"
+	}
 	switch {
 	case !t.given:
 		f.Do = "give the role a longer token_ttl and token_num_uses=0"
 	case s.plan.token.file != "":
-		f.Do = "have " + s.plan.token.file + " (VAULT_TOKEN_FILE) written with a new one"
+		f.Do = "have " + shownFile(s.plan.token.file) + " (VAULT_TOKEN_FILE) written with a new one"
 	default:
 		f.Do = "set VAULT_TOKEN to a new one on the Patch server, and start the agent again"
 	}
-	return f
-}
-
-func (s *Session) sourceRefused(answer *Answer) *fault.Error {
-	return &fault.Error{
-		Kind: fault.Token, What: "vault refuses the token itself", Detail: answer.Words() + " at " + s.client.Address(),
-		Do:    "check that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled",
-		Cause: s.client.ResponseError(nil, answer),
+	if answer.Refusal() == client.DeadToken {
+		return f
 	}
+	const source = "that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled"
+	if s.modern.Load() {
+		f.What, f.Do = "vault refuses the token itself", "check "+source
+	} else {
+		f.What, f.Do = "vault refuses the token itself", "check that it is not expired, revoked or used up, "+source
+	}
+	return f
 }
 
 // Summary is what a use of Vault took.
@@ -238,7 +263,7 @@ type Summary struct {
 	Findings    []Finding // the same, as the UI may show them
 }
 
-func (s *Session) summary() Summary {
+func (s *session) summary() Summary {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	retries, waited := s.patience.Stats()

@@ -1,10 +1,8 @@
 package auth
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -43,7 +41,10 @@ func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled
 	}
-	return s.Address != "" || len(s.faults) > 0
+	// Somebody meant to configure it who sent an address that is no string.
+	return s.Address != "" || slices.ContainsFunc(s.faults, func(f Fault) bool {
+		return f.Setting == "vault" || f.Setting == "enabled" || f.Setting == "address"
+	})
 }
 
 // Faults returns all that is wrong with the settings, without the network.
@@ -81,6 +82,14 @@ func (s Settings) Faults(methods ...string) []Fault {
 	return faults
 }
 
+// MarshalJSON returns what UnmarshalJSON reads. User info in the address comes
+// out as a mask, which is as much a fault as it was.
+func (s Settings) MarshalJSON() ([]byte, error) {
+	type plain Settings
+	s.Address = withoutUser(s.Address)
+	return json.Marshal(plain(s))
+}
+
 // UnmarshalJSON never returns an error: see Faults.
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
@@ -89,27 +98,29 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 		s.faults = []Fault{{"vault", "not an object", "send the settings as a JSON object"}}
 		return nil
 	}
-	for name, target := range map[string]struct {
-		value any
-		fix   string
-	}{
-		"enabled":     {&s.Enabled, "send true or false"},
-		"address":     {&s.Address, "send a string"},
-		"kv_version":  {&s.KVVersion, `send "v1" or "v2"`},
-		"auth_method": {&s.AuthMethod, "send a string"},
-		"namespace":   {&s.Namespace, "send a string"},
-		"mounts":      {&s.Mounts, "send a list of strings"},
-	} {
-		raw, ok := members[name]
-		if !ok || bytes.Equal(raw, []byte("null")) {
-			continue
-		}
-		if json.Unmarshal(raw, target.value) != nil {
-			s.faults = append(s.faults, Fault{name, "of the wrong type", target.fix})
-		}
-	}
-	slices.SortFunc(s.faults, func(a, b Fault) int { return strings.Compare(a.Setting, b.Setting) })
+	member(s, members, "address", &s.Address, "send a string")
+	member(s, members, "auth_method", &s.AuthMethod, "send a string")
+	member(s, members, "enabled", &s.Enabled, "send true or false")
+	member(s, members, "kv_version", &s.KVVersion, `send "v1" or "v2"`)
+	member(s, members, "mounts", &s.Mounts, "send a list of strings")
+	member(s, members, "namespace", &s.Namespace, "send a string")
+	s.Address = withoutUser(s.Address)
 	return nil
+}
+
+// member decodes one member. Of a wrong type, it is as if it were not there,
+// but for the fault.
+func member[T any](s *Settings, members map[string]json.RawMessage, name string, target *T, fix string) {
+	raw, ok := members[name]
+	if !ok {
+		return
+	}
+	var value T
+	if json.Unmarshal(raw, &value) != nil {
+		s.faults = append(s.faults, Fault{name, "of the wrong type", fix})
+		return
+	}
+	*target = value
 }
 
 // kvVersions are the versions by their names in the settings.
@@ -134,7 +145,7 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "not a port", example
 	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
 		return nil, "ends in /v1", "leave /v1 out: it is added to every request"
-	case strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
+	case u.RawPath != "" || strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return nil, "not a plain path after the host", example
 	}
 	return u, "", ""
@@ -148,10 +159,14 @@ func isPort(text string) bool {
 // sameServer reports whether two addresses lead to the same Vault: by scheme,
 // host in lower case, effective port, and path without its trailing slash.
 func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
+	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
 		effectivePort(a) == effectivePort(b) &&
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
+
+// lowerHost is the host to compare by. Folding letters would take some of other
+// alphabets for ASCII ones.
+func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func effectivePort(u *url.URL) string {
 	switch {
@@ -190,22 +205,40 @@ func contains(prefix, path string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// String prints the settings, none of which is a secret.
+// String prints the settings, without what is no address.
 func (s Settings) String() string {
 	enabled := "default"
 	if s.Enabled != nil {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
 	return fmt.Sprintf("enabled %s, address %q, kv_version %q, auth_method %q, namespace %q, mounts %q",
-		enabled, redactedAddress(s.Address), s.KVVersion, s.AuthMethod, s.Namespace, s.Mounts)
+		enabled, shownAddress(s.Address), s.KVVersion, s.AuthMethod, s.Namespace, s.Mounts)
 }
 
-// redactedAddress hides the user info that somebody may have put in.
-func redactedAddress(text string) string {
-	if strings.Contains(text, "@") {
-		return "[masked]"
+// Format prints what String returns, whatever the verb.
+func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+// notValid stands for a setting that is at fault, since anything can have been
+// pasted into it.
+const notValid = "not valid"
+
+func shownAddress(text string) string {
+	if _, reason, _ := parseAddress(text); text != "" && reason != "" {
+		return notValid
 	}
 	return text
 }
 
-func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+// withoutUser masks the user info that somebody may have put into an address.
+// What is left is no address either.
+func withoutUser(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 || shownAddress(address) != notValid {
+		return address
+	}
+	start := 0
+	if i := strings.Index(address[:at], "//"); i >= 0 {
+		start = i + len("//")
+	}
+	return address[:start] + "***" + address[at:]
+}

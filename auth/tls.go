@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
 )
@@ -21,7 +22,7 @@ type trust struct {
 func (e *environment) trust() trust {
 	t := trust{
 		caFile:     e.text("VAULT_CACERT"),
-		caBytes:    e.getenv("VAULT_CACERT_BYTES"), // PEM has line breaks
+		caBytes:    strings.TrimSpace(e.getenv("VAULT_CACERT_BYTES")), // PEM has line breaks inside
 		caPath:     e.text("VAULT_CAPATH"),
 		certFile:   e.text("VAULT_CLIENT_CERT"),
 		keyFile:    e.text("VAULT_CLIENT_KEY"),
@@ -37,10 +38,10 @@ func (e *environment) trust() trust {
 	if len(cas) > 1 {
 		e.problem(cas[0] + " and " + cas[1] + " are both set; unset one")
 	}
-	switch {
-	case t.certFile != "" && t.keyFile == "":
+	switch cert, key := e.isSet("VAULT_CLIENT_CERT"), e.isSet("VAULT_CLIENT_KEY"); {
+	case cert && !key:
 		e.problem("VAULT_CLIENT_CERT is set without VAULT_CLIENT_KEY; set both or neither")
-	case t.certFile == "" && t.keyFile != "":
+	case key && !cert:
 		e.problem("VAULT_CLIENT_KEY is set without VAULT_CLIENT_CERT; set both or neither")
 	}
 	return t
@@ -61,7 +62,9 @@ func (t trust) config(f *files) (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		config.Certificates = []tls.Certificate{certificate}
+		// Sent whatever CAs the server names: Vault's refusal says more than the
+		// silence of a certificate left out. A func, for no print finds its key.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 	}
 	return config, nil
 }

@@ -36,16 +36,16 @@ type token struct {
 	own    http.Header // of requests about the token itself, in its own namespace
 	given  bool
 	keep   bool // not to be revoked
-	seen   bool // has looked at itself
+	looked bool // at itself; guarded by session.login
 	facts  Token
 }
 
-func (t *token) isSpent(now time.Time) bool {
-	return !t.facts.Expires.IsZero() && now.After(t.facts.Expires) || t.facts.UsesLeft > 0
+func (t *token) isExpired(now time.Time) bool {
+	return !t.facts.Expires.IsZero() && now.After(t.facts.Expires)
 }
 
 // open gets the run's first token, and looks at it if it was given.
-func (s *Session) open(ctx context.Context) error {
+func (s *session) open(ctx context.Context) error {
 	t, err := s.obtain(ctx)
 	if err != nil || !t.given {
 		return err
@@ -54,7 +54,7 @@ func (s *Session) open(ctx context.Context) error {
 }
 
 // obtain gets a token and makes it the session's.
-func (s *Session) obtain(ctx context.Context) (*token, error) {
+func (s *session) obtain(ctx context.Context) (*token, error) {
 	var f files
 	defer func() {
 		for _, finding := range f.findings {
@@ -74,7 +74,7 @@ func (s *Session) obtain(ctx context.Context) (*token, error) {
 	return s.logIn(ctx, &f)
 }
 
-func (s *Session) newToken(secret, index string) *token {
+func (s *session) newToken(secret, index string) *token {
 	t := &token{
 		secret: ref.NewSecret(secret),
 		header: s.client.Header(secret, s.plan.namespace),
@@ -88,30 +88,31 @@ func (s *Session) newToken(secret, index string) *token {
 	return t
 }
 
-func (s *Session) setToken(t *token) {
+func (s *session) setToken(t *token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.token = t
 }
 
 // look asks Vault about the token.
-func (s *Session) look(ctx context.Context, t *token) (*Answer, error) {
+func (s *session) look(ctx context.Context, t *token) (*Answer, error) {
 	return s.send(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Secrets: []string{t.secret.Reveal()}})
 }
 
 // examine looks at a given token once, warns of its end, and renews it.
-func (s *Session) examine(ctx context.Context, t *token) error {
+func (s *session) examine(ctx context.Context, t *token) error {
 	answer, err := s.look(ctx, t)
 	if err != nil {
 		return err
 	}
-	switch answer.Refusal() {
-	case client.DeadToken:
+	if refusal := answer.Refusal(); refusal == client.DeadToken || refusal == client.BySource {
 		s.login.Lock()
-		defer s.login.Unlock()
-		return s.replace(ctx, t)
-	case client.BySource:
-		return s.sourceRefused(answer)
+		err := s.replace(ctx, t, answer)
+		s.login.Unlock()
+		if err != nil {
+			return err
+		}
+		return s.examine(ctx, s.current())
 	}
 	var data struct {
 		TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
@@ -127,14 +128,20 @@ func (s *Session) examine(ctx context.Context, t *token) error {
 		s.warn(Finding{Code: TokenUnknown, Text: "the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self"})
 		return nil
 	}
-	t.seen = true
+	if data.UsesLeft < 0 {
+		return fault.New(fault.Token, "the given token had one use left, which the look at it took", "have it replaced by one without a limit of uses")
+	}
 	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
 		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
 	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
 		facts.Expires = s.renew(ctx, t, facts.Expires)
 	}
 	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < soon {
-		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; have it replaced", stamp(facts.Expires), fault.Duration(left))})
+		do := "have it replaced"
+		if data.Period > 0 && data.Renewable {
+			do = "a run renews it, if there is one before then"
+		}
+		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", stamp(facts.Expires), fault.Duration(left), do)})
 	}
 	s.mu.Lock()
 	t.facts = facts
@@ -143,7 +150,7 @@ func (s *Session) examine(ctx context.Context, t *token) error {
 }
 
 // renew returns when the token expires now.
-func (s *Session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
+func (s *session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
 	answer, err := s.send(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}})
 	if err != nil || !answer.Ok() || answer.Auth == nil {
 		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires)})
@@ -154,7 +161,7 @@ func (s *Session) renew(ctx context.Context, t *token, expires time.Time) time.T
 
 // revoke ends the token that the run logged in, within a time of its own: the
 // caller may have cancelled long since.
-func (s *Session) revoke(ctx context.Context) {
+func (s *session) revoke(ctx context.Context) {
 	t := s.current()
 	if t == nil || t.keep {
 		return
@@ -190,8 +197,7 @@ func (s *Session) revoke(ctx context.Context) {
 	s.warn(Finding{Code: TokenNotRevoked, Text: fmt.Sprintf(text, "", until), log: fmt.Sprintf(text, " ("+reason+")", until)})
 }
 
-// Token is what is known of the run's token so far.
-func (s *Session) Token() Token {
+func (s *session) facts() Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.token == nil {

@@ -14,6 +14,7 @@ package auth
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -39,26 +40,36 @@ type Options struct {
 	Getenv func(name string) string
 
 	// Methods are further login methods by the name that the settings use, such
-	// as those of vault/api's packages for AWS or LDAP. Their requests go over
-	// the run's own connections, without redirects. They need an api.Client, so
-	// for them alone a malformed variable that vault/api reads is an error.
+	// as those of vault/api's packages for AWS or LDAP; one with the name of a
+	// built-in method takes its place. Their requests go over the run's own
+	// connections, without redirects, and the token that Vault answers to them
+	// is revoked after the run. They need an api.Client, so for them alone a
+	// malformed variable that vault/api reads is an error.
 	Methods map[string]api.AuthMethod
 }
 
 // Vault is one Vault server as the settings and the environment describe it.
 // It holds no connection and can serve several runs at once.
 type Vault struct {
-	settings Settings
-	options  Options
+	settings    Settings
+	getenv      func(string) string
+	methodNames []string                         // of those handed in, sorted
+	methods     func(name string) api.AuthMethod // a func, for they hold credentials that a print could find; nil if there is none
 }
 
 // New describes a Vault. It does no I/O and never fails: what is wrong shows
 // where Vault is needed.
 func New(settings Settings, options Options) *Vault {
-	if options.Getenv == nil {
-		options.Getenv = os.Getenv
+	settings.Address = withoutUser(settings.Address)
+	v := &Vault{settings: settings, getenv: options.Getenv}
+	if v.getenv == nil {
+		v.getenv = os.Getenv
 	}
-	return &Vault{settings, options}
+	methods := maps.Clone(options.Methods)
+	maps.DeleteFunc(methods, func(name string, m api.AuthMethod) bool { return name == "" || m == nil })
+	v.methodNames = slices.Sorted(maps.Keys(methods))
+	v.methods = func(name string) api.AuthMethod { return methods[name] }
+	return v
 }
 
 // Validate checks settings, environment and pins as far as that goes without
@@ -72,7 +83,7 @@ func (v *Vault) Validate() error {
 // PathPins returns the function that holds a path against the Patch server's
 // LUUMEN_VAULT_PATHS. Its error is of kind pinned.
 func (v *Vault) PathPins() (permits func(path string) error) {
-	e := environment{getenv: v.options.Getenv}
+	e := environment{getenv: v.getenv}
 	p := e.pins()
 	if len(e.problems) > 0 {
 		p.paths = nil // the environment is at fault, and nothing will be sent
@@ -107,12 +118,14 @@ func (o RunOptions) withDefaults() RunOptions {
 	if o.RunID == "" {
 		o.RunID = rand.Text()[:12]
 	}
+	// It becomes part of a header.
 	o.RunID = strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
-			return -1 // it becomes part of a header
+			return -1
 		}
 		return r
 	}, o.RunID)
+	o.RunID = o.RunID[:min(len(o.RunID), 128)]
 	return o
 }
 
@@ -138,7 +151,7 @@ func (v *Vault) Do(ctx context.Context, options RunOptions, use func(context.Con
 	if err := s.open(ctx); err != nil {
 		return summary, err
 	}
-	return summary, use(ctx, s)
+	return summary, use(ctx, &Session{func() *session { return s }})
 }
 
 // plan is what a run will do, before any file is read and any request sent.
@@ -170,7 +183,7 @@ func (v *Vault) plan() (*plan, error) {
 	if !s.Configured() {
 		return nil, fault.New(fault.NotConfigured, "vault is not configured", "set it up in the UI, or enter the credential itself")
 	}
-	if faults := s.Faults(sortedNames(v.options.Methods)...); len(faults) > 0 {
+	if faults := s.Faults(v.methodNames...); len(faults) > 0 {
 		texts := make([]string, len(faults))
 		for i, f := range faults {
 			texts[i] = f.Error()
@@ -179,7 +192,7 @@ func (v *Vault) plan() (*plan, error) {
 		f.Fix = strings.Join(texts, ". ")
 		return nil, f
 	}
-	e := &environment{getenv: v.options.Getenv}
+	e := &environment{getenv: v.getenv}
 	p := &plan{
 		namespace: strings.TrimSuffix(s.Namespace, "/"),
 		kvVersion: kvVersions[s.KVVersion],
@@ -193,7 +206,7 @@ func (v *Vault) plan() (*plan, error) {
 	for _, mount := range s.Mounts {
 		p.mounts = append(p.mounts, strings.TrimSuffix(mount, "/"))
 	}
-	p.chooseMethod(s.AuthMethod, v.options.Methods, e)
+	p.chooseMethod(s.AuthMethod, v.methods(s.AuthMethod), e)
 	if len(e.problems) > 0 {
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "")
 	}
@@ -209,14 +222,14 @@ func (v *Vault) plan() (*plan, error) {
 	return p, nil
 }
 
-func (p *plan) chooseMethod(name string, handedIn map[string]api.AuthMethod, e *environment) {
-	if m, ok := handedIn[name]; ok {
-		p.handedIn, p.name = m, name
+func (p *plan) chooseMethod(name string, handedIn api.AuthMethod, e *environment) {
+	if handedIn != nil {
+		p.handedIn, p.name = handedIn, name
 		return
 	}
 	p.method = methodNamed(name)
 	p.name = p.method.name
-	p.mount = e.mount(p.method.mountVar, p.method.defaultMount)
+	p.mount = e.mount(p.method.mountVar, p.method.defaults[p.method.mountVar])
 	if p.name == tokenMethod {
 		p.token = e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
 		return
@@ -254,14 +267,14 @@ func (p *plan) pin() error {
 }
 
 // session makes what the run works with. It reads the TLS files.
-func (p *plan) session(options RunOptions) (*Session, error) {
+func (p *plan) session(options RunOptions) (*session, error) {
 	var f files
 	tlsConfig, err := p.trust.config(&f)
 	p.findings = append(p.findings, f.findings...)
 	if err != nil {
 		return nil, err
 	}
-	return &Session{
+	return &session{
 		plan: p,
 		client: client.New(client.Config{
 			Address:     p.address,

@@ -21,7 +21,8 @@ type Answer struct {
 	LeaseID   string
 	Data      json.RawMessage
 	Auth      *Auth
-	MountType string // empty before Vault 1.16 and on OpenBao
+	MountType string // of reads; empty before Vault 1.16 and on OpenBao
+	Modern    bool   // Vault 1.16 or newer, as far as the answer shows
 	Warnings  []string
 	Errors    []string
 	Index     string // X-Vault-Index, of performance standbys
@@ -58,7 +59,7 @@ type envelope struct {
 	Data      json.RawMessage `json:"data"`
 	Auth      *Auth           `json:"auth"`
 	WrapInfo  json.RawMessage `json:"wrap_info"`
-	MountType string          `json:"mount_type"`
+	MountType *string         `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
 	Warnings  []string        `json:"warnings"`
 	Errors    *[]string       `json:"errors"`
 
@@ -98,30 +99,35 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 		LeaseID:   e.LeaseID,
 		Data:      e.Data,
 		Auth:      e.Auth,
-		MountType: e.MountType,
+		Modern:    e.MountType != nil,
 		Warnings:  masked(e.Warnings, secrets),
 		Index:     response.Header.Get("X-Vault-Index"),
 		CacheHit:  response.Header.Get("X-Cache") == "HIT",
 	}
-	if e.Errors != nil {
-		answer.Errors = masked(*e.Errors, secrets)
+	if e.MountType != nil {
+		answer.MountType = *e.MountType
 	}
-	if f := c.unwell(response, answer); f != nil {
+	if e.Errors != nil {
+		answer.Errors = *e.Errors
+	}
+	// Vault's words are read before a short secret can cut them to pieces.
+	f := c.unwell(response, answer)
+	answer.Errors = masked(answer.Errors, secrets)
+	if f != nil {
+		f.Detail = strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at ")
+		f.Cause = c.ResponseError(response.Request, answer)
 		return nil, f
 	}
 	return answer, nil
 }
 
-// unwell is the fault of a Vault that cannot answer now; nil if it did.
+// unwell is the fault of a Vault that cannot answer now, without its words; nil
+// if it did answer.
 func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
 	if answer.Ok() || answer.Status == http.StatusNotFound || answer.Status == http.StatusForbidden {
 		return nil
 	}
-	f := &fault.Error{
-		Detail: strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at "),
-		Cause:  c.ResponseError(response.Request, answer),
-		Retry:  fault.Later,
-	}
+	f := &fault.Error{Retry: fault.Later}
 	switch status := answer.Status; {
 	case status == http.StatusTooManyRequests:
 		f.Kind, f.What, f.Do = fault.RateLimited, "vault allows no more requests for now", "raise its rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"

@@ -80,22 +80,6 @@ func (c *Client) Dials() int { return int(c.dials.Load()) }
 // Requests is the number of requests sent or tried so far.
 func (c *Client) Requests() int { return int(c.requests.Load()) }
 
-// Transport is a RoundTripper for code that brings its own HTTP client, such
-// as a login method of vault/api.
-func (c *Client) Transport() http.RoundTripper { return (*counted)(c) }
-
-type counted Client
-
-func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.requests.Add(1)
-	response, err := c.transport.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	response.Body = http.MaxBytesReader(nil, response.Body, maxAnswer)
-	return response, nil
-}
-
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c.dials.Add(1)
 	dialer := net.Dialer{Timeout: c.config.Timeout}

@@ -227,11 +227,14 @@ func TestTransportBoundsAnswers(t *testing.T) {
 	t.Parallel()
 	s := serveRaw(t, says("HTTP/1.1 200 OK", "Content-Type: application/json", "", string(make([]byte, 4<<20+1))))
 	c := newClient(t, client.Config{Address: s.address})
-	response, err := (&http.Client{Transport: c.Transport()}).Get(s.address.String())
+	var noted *fault.Error
+	transport := c.Transport(func(_ *client.Answer, f *fault.Error) { noted = f })
+	response, err := (&http.Client{Transport: transport}).Get(s.address.String())
 	require.NoError(t, err)
 	defer response.Body.Close()
 	_, err = io.Copy(io.Discard, response.Body)
 	var tooLarge *http.MaxBytesError
 	assert.ErrorAs(t, err, &tooLarge)
+	assert.ErrorIs(t, noted, fault.BadResponse)
 	assert.Equal(t, 1, c.Requests())
 }

@@ -138,7 +138,7 @@ func TestAnswers(t *testing.T) {
 		refusal client.Refusal
 	}{
 		{"a secret", vault(200, `{"request_id":"1","lease_id":"l","data":{"a":1},"mount_type":"kv","warnings":["w"]}`, "X-Vault-Index: i", "X-Cache: HIT"),
-			client.Answer{Status: 200, RequestID: "1", LeaseID: "l", Data: []byte(`{"a":1}`), MountType: "kv", Warnings: []string{"w"}, Index: "i", CacheHit: true}, client.NotRefused},
+			client.Answer{Status: 200, RequestID: "1", LeaseID: "l", Data: []byte(`{"a":1}`), MountType: "kv", Modern: true, Warnings: []string{"w"}, Index: "i", CacheHit: true}, client.NotRefused},
 		{"wrap_info is null", vault(200, `{"request_id":"1","wrap_info":null}`), client.Answer{Status: 200, RequestID: "1"}, client.NotRefused},
 		{"204", says("HTTP/1.1 204 No Content", "", ""), client.Answer{Status: 204}, client.NotRefused},
 		{"in chunks", says("HTTP/1.1 200 OK", "Content-Type: application/json; charset=utf-8", "Transfer-Encoding: chunked", "", "12", `{"request_id":"1"}`, "0", "", ""),

@@ -1,0 +1,138 @@
+package auth_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+
+// blocks are the fenced blocks of a language in what the README says to the
+// administrator of Vault.
+func blocks(t *testing.T, language string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut("\n"+string(text), "\n## For the Vault administrator\n")
+	require.True(t, ok, "the section is missing")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, match := range fenced.FindAllStringSubmatch(section, -1) {
+		if match[1] == language {
+			blocks = append(blocks, match[2])
+		}
+	}
+	require.NotEmpty(t, blocks, language)
+	return blocks
+}
+
+// Every command is typed as it stands, with Vault's own command line, and the
+// library then works with what the commands made.
+func TestREADMEForTheAdministrator(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{TLS: true})
+	server.Put(t, "secret", "luumen/windev", map[string]any{"password": "of no matter"})
+	kubernetes, jwt, cert := vaulttest.NewKubernetes(t), vaulttest.NewJWT(t), vaulttest.NewCert(t)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "issuer.pem"), jwt.PublicKey(t))
+	write(t, filepath.Join(dir, "authority.pem"), cert.Authority())
+
+	program, err := vaulttest.Find()
+	require.NoError(t, err)
+	bin := t.TempDir()
+	require.NoError(t, os.Symlink(program, filepath.Join(bin, "vault")))
+	shells := blocks(t, "sh")
+	require.Len(t, shells, 6, "a policy and five ways to log in")
+	for _, block := range shells {
+		shell := exec.CommandContext(t.Context(), "sh", "-eu", "-c", block)
+		shell.Dir = dir
+		shell.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir,
+			"VAULT_ADDR=" + server.Address, "VAULT_TOKEN=" + server.Token, "VAULT_CACERT=" + server.CAFile, "KUBERNETES_API=" + kubernetes.Host}
+		output, err := shell.CombinedOutput()
+		require.NoError(t, err, "%s\n%s", block, output)
+	}
+
+	certificate, key := cert.Issue(t, "luumen-patch")
+	pod := kubernetes.Token(t, map[string]any{
+		"sub": "system:serviceaccount:luumen:luumen-patch",
+		"kubernetes.io": map[string]any{"namespace": "luumen",
+			"serviceaccount": map[string]any{"name": "luumen-patch", "uid": vaulttest.ServiceAccountUID}},
+	})
+	for method, v := range map[string]variables{
+		"approle":    {"VAULT_ROLE_ID_FILE": filepath.Join(dir, "role_id"), "VAULT_SECRET_ID_FILE": filepath.Join(dir, "secret_id")},
+		"kubernetes": {"VAULT_KUBERNETES_ROLE": "luumen-patch", "VAULT_KUBERNETES_JWT_FILE": inFile(t, pod)},
+		"jwt":        {"VAULT_JWT_ROLE": "luumen-patch", "VAULT_JWT_FILE": inFile(t, jwt.Token(t, map[string]any{"sub": "luumen-patch"}))},
+		"cert":       {"VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)},
+		"token":      {"VAULT_TOKEN_FILE": filepath.Join(dir, "token")},
+	} {
+		before := server.Accessors(t)
+		for range 3 {
+			r := readOnce(t.Context(), at(server, method, v), "secret/data/luumen/windev", "secret/data/other")
+			require.NoError(t, r.err, method)
+			assert.Equal(t, []int{200, 403}, r.status, method)
+			assert.Empty(t, r.summary.Warnings, method)
+		}
+		assert.Equal(t, before, server.Accessors(t), method)
+	}
+}
+
+// The unit's settings are ones that systemd knows, and the variables ones that
+// the library reads.
+func TestREADMEForTheService(t *testing.T) {
+	t.Parallel()
+	units := blocks(t, "ini")
+	require.Len(t, units, 1)
+	unit := units[0]
+	for line := range strings.Lines(unit) {
+		line = strings.TrimSpace(line)
+		assert.Regexp(t, `^(\[Service\]|LoadCredential=[a-z-]+:/\S+|Environment=[A-Z_]+=\S+( [A-Z_]+=\S+)*)$`, line)
+	}
+	assert.NotRegexp(t, `VAULT_(TOKEN|SECRET_ID)=`, unit, "a secret in Environment=")
+
+	// As systemd would set them.
+	credentials := "/run/credentials/luumen-patch.service"
+	v := make(variables)
+	for _, match := range regexp.MustCompile(`([A-Z_]+)=(\S+)`).FindAllStringSubmatch(strings.ReplaceAll(unit, "Environment=", ""), -1) {
+		v[match[1]] = strings.ReplaceAll(match[2], "%d", credentials)
+	}
+	vault := auth.New(auth.Settings{Address: "https://vault.example:8200"}, v.options())
+	assert.NoError(t, vault.Validate())
+	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "token_file", Value: credentials + "/vault-token", Source: "VAULT_TOKEN_FILE"})
+	assert.NoError(t, vault.PathPins()("secret/luumen/windev"))
+	assert.Error(t, vault.PathPins()("secret/other"))
+
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("systemd-analyze is not here; the keys were compared by themselves")
+		return
+	}
+	dir := t.TempDir()
+	dropIn := filepath.Join(dir, "luumen-patch.service.d", "vault.conf")
+	require.NoError(t, os.Mkdir(filepath.Dir(dropIn), 0o700))
+	write(t, filepath.Join(dir, "luumen-patch.service"), "[Service]\nExecStart=/bin/true\n")
+	verify := func(unit string) string {
+		write(t, dropIn, unit)
+		output, err := exec.CommandContext(t.Context(), program, "verify", filepath.Join(dir, "luumen-patch.service")).CombinedOutput()
+		require.NoError(t, err, "%s", output)
+		// It also complains of other units of this machine.
+		var about []byte
+		for line := range bytes.Lines(output) {
+			if bytes.Contains(line, []byte("luumen-patch.service")) {
+				about = append(about, line...)
+			}
+		}
+		return string(about)
+	}
+	assert.Empty(t, verify(unit))
+	assert.Contains(t, verify(strings.ReplaceAll(unit, "LoadCredential", "LoadCredentials")), "Unknown key", "systemd-analyze sees nothing")
+}

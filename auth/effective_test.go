@@ -1,0 +1,106 @@
+package auth_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+)
+
+// Each setting stands with its value, or set, and where it came from; each
+// variable of the methods not chosen as unused; each that is not read with the
+// name to use instead.
+func TestEffective(t *testing.T) {
+	t.Parallel()
+	v := variables{
+		"VAULT_KUBERNETES_ROLE": "patch", "VAULT_KUBERNETES_MOUNT": "team/kubernetes",
+		"VAULT_TOKEN": "x", "VAULT_SECRET_ID_FILE": "/f", "VAULT_JWT_MOUNT": "jwt", "VAULT_CERT_ROLE": "r",
+		"LUUMEN_VAULT_PATHS": "secret/luumen", "VAULT_CACERT_BYTES": "PEM", "VAULT_SKIP_VERIFY": "true", "VAULT_RATE_LIMIT": "100:20", "VAULT_CLIENT_TIMEOUT": "5s",
+		"VAULT_PROXY_ADDR": "http://user:password@proxy", "HTTPS_PROXY": "http://user:password@proxy",
+		"VAULT_AGENT_ADDR": "x", "VAULT_HEADERS": "x", "VAULT_ROLE": "x", "VAULT_MFA": " ",
+	}
+	settings := auth.Settings{Enabled: new(true), Address: "https://vault.example", KVVersion: "v1", AuthMethod: "kubernetes", Namespace: "team", Mounts: []string{"team/kv", "kv"}}
+	report := auth.New(settings, v.options()).Effective()
+	assert.Equal(t, []auth.Setting{
+		{Name: "enabled", Value: "true", Source: "UI"},
+		{Name: "address", Value: "https://vault.example", Source: "UI"},
+		{Name: "kv_version", Value: "v1", Source: "UI"},
+		{Name: "auth_method", Value: "kubernetes", Source: "UI"},
+		{Name: "namespace", Value: "team", Source: "UI"},
+		{Name: "mounts", Value: "team/kv, kv", Source: "UI"},
+		{Name: "kubernetes_mount", Value: "team/kubernetes", Source: "VAULT_KUBERNETES_MOUNT"},
+		{Name: "kubernetes_role", Value: "patch", Source: "VAULT_KUBERNETES_ROLE"},
+		{Name: "kubernetes_jwt_file", Value: "/var/run/secrets/kubernetes.io/serviceaccount/token", Source: "default"},
+		{Name: "pinned_paths", Value: "secret/luumen", Source: "LUUMEN_VAULT_PATHS"},
+		{Name: "cacert_bytes", Value: "set", Source: "VAULT_CACERT_BYTES"},
+		{Name: "skip_verify", Value: "true", Source: "VAULT_SKIP_VERIFY"},
+		{Name: "rate_limit", Value: "100:20", Source: "VAULT_RATE_LIMIT"},
+		{Name: "client_timeout", Value: "5s", Source: "VAULT_CLIENT_TIMEOUT"},
+		{Name: "proxy_addr", Value: "set", Source: "VAULT_PROXY_ADDR"},
+	}, report.Settings)
+	var unused []string
+	for _, s := range report.Unused {
+		unused = append(unused, s.Source)
+		assert.Equal(t, "set", s.Value)
+	}
+	assert.ElementsMatch(t, []string{"VAULT_TOKEN", "VAULT_SECRET_ID_FILE", "VAULT_JWT_MOUNT", "VAULT_CERT_ROLE", "HTTPS_PROXY"}, unused)
+	assert.Equal(t, []auth.Setting{
+		{Name: "VAULT_AGENT_ADDR", Value: "set", Source: "VAULT_AGENT_ADDR", Note: "use the UI's settings: address"},
+		{Name: "VAULT_HEADERS", Value: "set", Source: "VAULT_HEADERS", Note: "has no effect"},
+		{Name: "VAULT_ROLE", Value: "set", Source: "VAULT_ROLE", Note: "use VAULT_KUBERNETES_ROLE, VAULT_JWT_ROLE or VAULT_CERT_ROLE"},
+	}, report.NotRead)
+
+	text, err := json.Marshal(report)
+	require.NoError(t, err)
+	var again auth.Effective
+	require.NoError(t, json.Unmarshal(text, &again))
+	assert.Equal(t, report, again)
+	assert.Equal(t, len(report.Settings)+len(report.Unused)+len(report.NotRead), strings.Count(report.String(), "\n"))
+}
+
+// A method that is handed in leaves the variables of all others unused.
+func TestEffectiveWithMethodHandedIn(t *testing.T) {
+	t.Parallel()
+	report := withMethod("https://vault.example", userpass{}, variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}).Effective()
+	assert.Len(t, report.Unused, 2)
+	assert.Contains(t, report.Settings, auth.Setting{Name: "auth_method", Value: "userpass", Source: "UI"})
+}
+
+func TestEffectiveWithoutVault(t *testing.T) {
+	t.Parallel()
+	report := auth.New(auth.Settings{}, variables{}.options()).Effective()
+	assert.Contains(t, report.Settings, auth.Setting{Name: "enabled", Value: "false", Source: "default"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "address", Value: "none", Source: "default"})
+}
+
+// Every variable that vault/api reads is either honoured or listed as not read,
+// and so are the names that similar products use.
+func TestNoVariableIsPassedOver(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		api.EnvVaultAddress, api.EnvVaultAgentAddr, api.EnvVaultCACert, api.EnvVaultCACertBytes, api.EnvVaultCAPath, api.EnvVaultClientCert, api.EnvVaultClientKey,
+		api.EnvVaultClientTimeout, api.EnvVaultHeaders, api.EnvVaultSRVLookup, api.EnvVaultSkipVerify, api.EnvVaultNamespace, api.EnvVaultTLSServerName,
+		api.EnvVaultWrapTTL, api.EnvVaultMaxRetries, api.EnvVaultToken, api.EnvVaultMFA, api.EnvRateLimit, api.EnvHTTPProxy, api.EnvVaultProxyAddr, api.EnvVaultDisableRedirects,
+		"VAULT_ADDRESS", "VAULT_ROLE", "VAULT_AUTH_METHOD", "VAULT_LOGIN_MOUNT_POINT", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID",
+		"VAULT_K8S_ROLE", "VAULT_K8S_MOUNT", "VAULT_K8S_AUTH_ROLE_NAME", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN_PATH", "VAULT_K8S_SERVICE_MOUNT_PATH", "VAULT_TOKEN_PATH", "VAULT_JWT",
+	} {
+		report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{name: "1"}.options()).Effective()
+		isListed := slices.ContainsFunc(slices.Concat(report.Settings, report.Unused, report.NotRead), func(s auth.Setting) bool { return s.Source == name })
+		assert.True(t, isListed, name)
+	}
+}
+
+func TestSecretVariables(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_PROXY_ADDR"} {
+		assert.Contains(t, auth.SecretVariables(), name)
+	}
+	auth.SecretVariables()[0] = "changed"
+	assert.Equal(t, "VAULT_TOKEN", auth.SecretVariables()[0])
+}

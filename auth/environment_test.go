@@ -1,0 +1,195 @@
+package auth_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Whatever is wrong is said at once, by the names of the variables and without
+// their values. An empty variable is as good as unset.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	const canary = "Kq7canaryZ9"
+	for _, test := range []struct {
+		name     string
+		method   string
+		v        variables
+		problems []string // none means that all is well
+	}{
+		{"token", "", variables{"VAULT_TOKEN": "t"}, nil},
+		{"token file", "token", variables{"VAULT_TOKEN_FILE": "/f"}, nil},
+		{"neither", "token", nil, []string{"neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set"}},
+		{"both empty", "token", variables{"VAULT_TOKEN": "", "VAULT_TOKEN_FILE": ""}, []string{"neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set"}},
+		{"white space alone", "token", variables{"VAULT_TOKEN": " \r\n\ufeff"}, []string{"neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set"}},
+		{"both", "token", variables{"VAULT_TOKEN": canary, "VAULT_TOKEN_FILE": canary}, []string{"VAULT_TOKEN and VAULT_TOKEN_FILE are both set"}},
+		{"one empty", "token", variables{"VAULT_TOKEN": "t", "VAULT_TOKEN_FILE": " "}, nil},
+		{"control character", "token", variables{"VAULT_TOKEN": canary + "\n" + canary}, []string{"VAULT_TOKEN holds a control character"}},
+		{"AppRole", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}, nil},
+		{"AppRole without secret id", "approle", variables{"VAULT_ROLE_ID": "r"}, nil},
+		{"AppRole without role id", "approle", variables{"VAULT_SECRET_ID": canary}, []string{"neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set"}},
+		{"AppRole with two secret ids", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": canary, "VAULT_SECRET_ID_FILE": "/f"}, []string{"VAULT_SECRET_ID and VAULT_SECRET_ID_FILE are both set"}},
+		{"AppRole, a token in addition is another method's", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_TOKEN": "t\nt", "VAULT_TOKEN_FILE": "/f", "VAULT_JWT_MOUNT": "//"}, nil},
+		{"nothing falls through to the token", "approle", variables{"VAULT_TOKEN": "t"}, []string{"neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set"}},
+		{"Kubernetes", "kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r"}, nil},
+		{"Kubernetes without role", "kubernetes", nil, []string{"VAULT_KUBERNETES_ROLE is not set"}},
+		{"JWT", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": "/f"}, nil},
+		{"JWT without anything", "jwt", nil, []string{"VAULT_JWT_ROLE is not set", "VAULT_JWT_FILE is not set"}},
+		{"certificate", "cert", variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}, nil},
+		{"certificate without anything", "cert", nil, []string{"neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set"}},
+		{"certificate without key", "cert", variables{"VAULT_CLIENT_CERT": "/c"}, []string{"VAULT_CLIENT_CERT is set without VAULT_CLIENT_KEY"}},
+		{"key without certificate, with another method", "token", variables{"VAULT_TOKEN": "t", "VAULT_CLIENT_KEY": "/k"}, []string{"VAULT_CLIENT_KEY is set without VAULT_CLIENT_CERT"}},
+		{"two sources of CAs", "token", variables{"VAULT_TOKEN": "t", "VAULT_CACERT": "/c", "VAULT_CAPATH": "/d"}, []string{"VAULT_CACERT and VAULT_CAPATH are both set"}},
+		{"mount with auth/", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "auth/approle"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount"}},
+		{"mount with a slash before it", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "/approle"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount"}},
+		{"mount that leads upwards", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": "/f", "VAULT_JWT_MOUNT": "a/../sys"}, []string{"VAULT_JWT_MOUNT is not the path of a login mount"}},
+		{"nested mount", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/approle/"}, nil},
+		{"skip-verify", "", variables{"VAULT_TOKEN": "t", "VAULT_SKIP_VERIFY": "yes"}, []string{"VAULT_SKIP_VERIFY is not a boolean"}},
+		{"skip-verify as vault/api reads it", "", variables{"VAULT_TOKEN": "t", "VAULT_SKIP_VERIFY": "F"}, nil},
+		{"pinned address", "", variables{"VAULT_TOKEN": "t", "VAULT_ADDR": "vault.example"}, []string{"VAULT_ADDR: neither https:// nor http://"}},
+		{"pinned namespace", "", variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": "/team"}, []string{"VAULT_NAMESPACE is not a namespace"}},
+		{"pinned paths", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/a,,b"}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
+		{"pinned paths of nothing", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": ","}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
+		{"proxy", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "proxy.example:3128"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy"}},
+		{"proxy with credentials", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "ftp://u:" + canary + "@proxy.example"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy"}},
+		{"SOCKS proxy", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "socks5://proxy.example:1080"}, nil},
+		{"all at once", "approle", variables{"VAULT_SKIP_VERIFY": "maybe", "VAULT_CLIENT_TIMEOUT": "soon", "VAULT_RATE_LIMIT": "many", "VAULT_ADDR": "?", "VAULT_CLIENT_CERT": "/c"}, []string{
+			"VAULT_SKIP_VERIFY", "VAULT_CLIENT_TIMEOUT", "VAULT_RATE_LIMIT", "VAULT_ADDR", "VAULT_CLIENT_CERT", "neither VAULT_ROLE_ID nor"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: test.method}, test.v.options()).Validate()
+			if test.problems == nil {
+				assert.NoError(t, err)
+				return
+			}
+			assertKind(t, err, fault.Environment, test.problems...)
+			assert.NotContains(t, err.Error(), canary)
+			for _, problem := range test.problems {
+				assert.Equal(t, 1, strings.Count(err.Error(), problem), problem)
+			}
+		})
+	}
+}
+
+func TestTimeoutAndRateForms(t *testing.T) {
+	t.Parallel()
+	validate := func(name, value string) error {
+		return auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", name: value}.options()).Validate()
+	}
+	for _, value := range []string{"10", "10s", "1m30s", "500ms", " 10 ", "99999999999"} {
+		assert.NoError(t, validate("VAULT_CLIENT_TIMEOUT", value), value)
+	}
+	for _, value := range []string{"0", "0s", "-1", "-5s", "ten", "1.5", "10 s", "1e3"} {
+		assertKind(t, validate("VAULT_CLIENT_TIMEOUT", value), fault.Environment, "VAULT_CLIENT_TIMEOUT is not a positive duration")
+	}
+	for _, value := range []string{"100", "0.5", "100:20", "1e3", "100.5:1"} {
+		assert.NoError(t, validate("VAULT_RATE_LIMIT", value), value)
+	}
+	for _, value := range []string{"0", "-1", "many", "100:", "100:0", "100:-1", "100:1.5", ":5", "NaN", "Inf", "100:1:1"} {
+		assertKind(t, validate("VAULT_RATE_LIMIT", value), fault.Environment, "VAULT_RATE_LIMIT is not a positive rate")
+	}
+}
+
+// An attempt ends with VAULT_CLIENT_TIMEOUT, its body included.
+//
+// Trap 29.
+func TestClientTimeout(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte(`{"request_id":`))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "50ms"}.options())
+	r := readOnce(t.Context(), vault)
+	assertKind(t, r.err, fault.Unreachable, "no answer within 50ms")
+	assert.Len(t, server.requests(), 2)
+}
+
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t", "VAULT_RATE_LIMIT": "50:1"}.options())
+	began := time.Now()
+	require.NoError(t, readOnce(t.Context(), vault, "a/1", "a/2", "a/3", "a/4", "a/5").err)
+	assert.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond, "6 requests at 50 a second")
+}
+
+// VAULT_PROXY_ADDR serves every address, loopback too; the standard variables
+// exempt loopback and what NO_PROXY names. The upper case comes first.
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	var proxied atomic.Int32
+	var authorization atomic.Value
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxied.Add(1)
+		authorization.Store(r.Header.Get("Proxy-Authorization"))
+		say(w, 200, `{"request_id":"1","data":{}}`)
+	}))
+	t.Cleanup(proxy.Close)
+	loopback := newStandIn(t, nil)
+	withUser, err := url.Parse(proxy.URL)
+	require.NoError(t, err)
+	withUser.User = url.UserPassword("user", "Kq7canaryZ9")
+	const dead = "http://127.0.0.1:1"
+	for _, test := range []struct {
+		name    string
+		address string
+		v       variables
+		proxied bool
+	}{
+		{"VAULT_PROXY_ADDR", "http://vault.invalid", variables{"VAULT_PROXY_ADDR": withUser.String()}, true},
+		{"VAULT_PROXY_ADDR before HTTP_PROXY", "http://vault.invalid", variables{"VAULT_PROXY_ADDR": proxy.URL, "HTTP_PROXY": dead}, true},
+		{"VAULT_PROXY_ADDR at loopback", loopback.address, variables{"VAULT_PROXY_ADDR": proxy.URL, "NO_PROXY": "*"}, true},
+		{"HTTP_PROXY", "http://vault.invalid", variables{"HTTP_PROXY": proxy.URL}, true},
+		{"http_proxy", "http://vault.invalid", variables{"http_proxy": proxy.URL}, true},
+		{"upper case first", "http://vault.invalid", variables{"HTTP_PROXY": proxy.URL, "http_proxy": dead}, true},
+		{"HTTP_PROXY at loopback", loopback.address, variables{"HTTP_PROXY": proxy.URL}, false},
+		{"VAULT_HTTP_PROXY is not read", loopback.address, variables{"VAULT_HTTP_PROXY": proxy.URL}, false},
+	} {
+		before, direct := proxied.Load(), len(loopback.requests())
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t"}).options()), "secret/app")
+		assert.NoError(t, r.err, test.name)
+		assert.Equal(t, test.proxied, proxied.Load() > before, test.name)
+		assert.Equal(t, !test.proxied, len(loopback.requests()) > direct, test.name)
+		if test.name == "VAULT_PROXY_ADDR" {
+			assert.NotEmpty(t, authorization.Load())
+		}
+	}
+
+	// What a dead proxy says about itself is without its password.
+	withUser.Host = "127.0.0.1:1"
+	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
+	summary, err := vault.Do(t.Context(), auth.RunOptions{Patience: 50 * time.Millisecond}, nil)
+	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy before http://vault.invalid")
+	assert.NotContains(t, err.Error(), "canary")
+	assert.NotEmpty(t, summary.Warnings) // http beyond loopback
+}
+
+func TestPlainHTTPIsAWarning(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()))
+	require.NoError(t, r.err)
+	assert.Empty(t, r.summary.Warnings)
+	for _, host := range []string{"vault.invalid", "192.0.2.1", "127.0.0.1.vault.invalid", "[2001:db8::1]"} {
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: "http://" + host}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": server.address}.options()))
+		require.NoError(t, r.err)
+		if assert.Len(t, r.summary.Warnings, 1, host) {
+			assert.Contains(t, r.summary.Warnings[0], "use https")
+		}
+	}
+}

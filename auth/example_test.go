@@ -1,0 +1,71 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/luumen/patch-vault/auth"
+)
+
+// What the UI sends and what the agent's environment holds describe a Vault.
+// Whatever is wrong shows where it is needed, or with Validate.
+func ExampleNew() {
+	var config struct{ Vault auth.Settings }
+	json.Unmarshal([]byte(`{"Vault": {"address": "https://vault.example:8200", "auth_method": "approle"}}`), &config)
+
+	vault := auth.New(config.Vault, auth.Options{
+		// Left out, the process's own environment is read.
+		Getenv: func(name string) string { return map[string]string{"VAULT_SECRET_ID": "…"}[name] },
+	})
+	fmt.Println(vault.Validate())
+
+	_, err := vault.Do(context.Background(), auth.RunOptions{}, nil) // package resolver calls it
+	fmt.Println(err != nil)
+	// Output:
+	// the environment of the agent is wrong: neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set; set one on the Patch server
+	// true
+}
+
+// All that is wrong with the settings, for the UI to show before they are saved.
+func ExampleSettings_Faults() {
+	var settings auth.Settings
+	json.Unmarshal([]byte(`{"address": "vault.example", "kv_version": 2, "auth_method": "ldap"}`), &settings)
+	for _, fault := range settings.Faults() {
+		fmt.Println(fault)
+	}
+	// Output:
+	// kv_version: of the wrong type; send "v1" or "v2"
+	// address: neither https:// nor http://; write it like https://vault.example:8200
+	// auth_method: unknown; choose one of approle, cert, jwt, kubernetes, token
+}
+
+// Where each setting comes from, and what has no part in it.
+func ExampleVault_Effective() {
+	environment := map[string]string{
+		"VAULT_ADDR":      "https://vault.example:8200",
+		"VAULT_ROLE_ID":   "…",
+		"VAULT_TOKEN":     "…",
+		"VAULT_K8S_ROLE":  "patch",
+		"VAULT_CACERT":    "/etc/luumen/vault-ca.pem",
+		"VAULT_NAMESPACE": "team",
+	}
+	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"},
+		auth.Options{Getenv: func(name string) string { return environment[name] }})
+	fmt.Print(vault.Effective())
+	// Output:
+	// enabled = true (default)
+	// address = https://vault.example:8200 (UI)
+	// kv_version = v2 (default)
+	// auth_method = approle (UI)
+	// namespace = team (VAULT_NAMESPACE)
+	// mounts = as Vault lists them (default)
+	// approle_mount = approle (default)
+	// role_id = set (VAULT_ROLE_ID)
+	// pinned_addr = https://vault.example:8200 (VAULT_ADDR)
+	// pinned_namespace = team (VAULT_NAMESPACE)
+	// cacert = /etc/luumen/vault-ca.pem (VAULT_CACERT)
+	// client_timeout = 10s (default)
+	// VAULT_TOKEN is not used: of the login method token
+	// VAULT_K8S_ROLE is not read: use VAULT_KUBERNETES_ROLE
+}

@@ -1,0 +1,177 @@
+//go:build unix
+
+package auth_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// A file that is none stops the run at once, by name, and nothing of what it
+// holds is shown. No FIFO blocks it.
+func TestBadFiles(t *testing.T) {
+	t.Parallel()
+	const content = "Kq7canaryZ9"
+	pair := newPair(t)
+	type make func(t *testing.T, name string)
+	holding := func(text string) make {
+		return func(t *testing.T, name string) { write(t, name, text) }
+	}
+	empty, blank := holding(""), holding(" \r\n\ufeff")
+	missing := func(*testing.T, string) {}
+	folder := func(t *testing.T, name string) { require.NoError(t, os.Mkdir(name, 0o700)) }
+	fifo := func(t *testing.T, name string) { require.NoError(t, syscall.Mkfifo(name, 0o600)) }
+	linkToFIFO := func(t *testing.T, name string) {
+		fifo(t, name+".fifo")
+		require.NoError(t, os.Symlink(name+".fifo", name))
+	}
+	unreadable := func(t *testing.T, name string) {
+		if os.Getuid() == 0 {
+			t.Skip("root can read everything")
+		}
+		write(t, name, content)
+		require.NoError(t, os.Chmod(name, 0))
+	}
+	device := func(t *testing.T, name string) { require.NoError(t, os.Symlink("/dev/zero", name)) }
+	endless := holding(content + strings.Repeat(" ", 64<<10))
+	for _, method := range []struct {
+		method, variable string
+		with             variables
+	}{
+		{"token", "VAULT_TOKEN_FILE", nil},
+		{"approle", "VAULT_ROLE_ID_FILE", nil},
+		{"approle", "VAULT_SECRET_ID_FILE", variables{"VAULT_ROLE_ID": "r"}},
+		{"kubernetes", "VAULT_KUBERNETES_JWT_FILE", variables{"VAULT_KUBERNETES_ROLE": "r"}},
+		{"jwt", "VAULT_JWT_FILE", variables{"VAULT_JWT_ROLE": "r"}},
+		{"cert", "VAULT_CLIENT_CERT", variables{"VAULT_CLIENT_KEY": pair["VAULT_CLIENT_KEY"]}},
+		{"cert", "VAULT_CLIENT_KEY", variables{"VAULT_CLIENT_CERT": pair["VAULT_CLIENT_CERT"]}},
+		{"token", "VAULT_CACERT", variables{"VAULT_TOKEN": "t"}},
+	} {
+		isPEM := method.method == "cert" || method.variable == "VAULT_CACERT"
+		noPair := "not a certificate and its key"
+		if method.variable == "VAULT_CACERT" {
+			noPair = "holds no certificate"
+		}
+		for _, test := range []struct {
+			name string
+			make make
+			says string
+			pem  string // instead, of a file in PEM form
+		}{
+			{"missing", missing, "does not exist", ""},
+			{"empty", empty, "is empty", noPair},
+			{"blank", blank, "is empty", noPair},
+			{"a folder", folder, "is not a regular file", ""},
+			{"a FIFO", fifo, "is not a regular file", ""},
+			{"a link to a FIFO", linkToFIFO, "is not a regular file", ""},
+			{"a device", device, "is not a regular file", ""},
+			{"unreadable", unreadable, "cannot be read", ""},
+			{"too large", endless, "is larger than 64 KiB", ""},
+			{"two lines", holding(content + "\n" + content), "holds a control character", noPair},
+			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "holds a control character", noPair},
+		} {
+			if method.variable == "VAULT_CACERT" && test.name == "too large" {
+				test.make, test.says = holding(strings.Repeat(" ", 4<<20+1)), "is larger than 4096 KiB"
+			}
+			t.Run(method.variable+" "+test.name, func(t *testing.T) {
+				t.Parallel()
+				name := filepath.Join(t.TempDir(), "file")
+				test.make(t, name)
+				server := newStandIn(t, nil)
+				vault := auth.New(auth.Settings{Address: server.address, AuthMethod: method.method}, method.with.and(variables{method.variable: name}).options())
+				began := time.Now()
+				r := readOnce(t.Context(), vault)
+				says := test.says
+				if isPEM && test.pem != "" {
+					says = test.pem
+				} else {
+					assert.ErrorContains(t, r.err, name)
+				}
+				assertKind(t, r.err, fault.Environment, method.variable, says)
+				assert.False(t, strings.Contains(r.err.Error(), content), "the error shows the content")
+				assert.Empty(t, server.requests())
+				assert.Less(t, time.Since(began), 10*time.Second)
+			})
+		}
+	}
+}
+
+func TestFilesThatOthersMayRead(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	for _, test := range []struct {
+		mode  os.FileMode
+		warns bool
+	}{
+		{0o400, false}, {0o600, false}, {0o640, false}, {0o644, true}, {0o604, true},
+	} {
+		name := inFile(t, "token")
+		require.NoError(t, os.Chmod(name, test.mode))
+		link := filepath.Join(t.TempDir(), "link")
+		require.NoError(t, os.Symlink(name, link))
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN_FILE": link}.options()))
+		require.NoError(t, r.err)
+		if !test.warns {
+			assert.Empty(t, r.summary.Warnings, test.mode)
+			continue
+		}
+		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server may read " + link + "; chmod o-r it"}, r.summary.Warnings)
+	}
+	// A private key is no different.
+	pair := newPair(t)
+	require.NoError(t, os.Chmod(pair["VAULT_CLIENT_KEY"], 0o644))
+	require.NoError(t, os.Chmod(pair["VAULT_CLIENT_CERT"], 0o644))
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, pair.and(variables{"VAULT_TOKEN": "t"}).options()))
+	require.NoError(t, r.err)
+	if assert.Len(t, r.summary.Warnings, 1) {
+		assert.Contains(t, r.summary.Warnings[0], "VAULT_CLIENT_KEY")
+	}
+}
+
+// Now and then somebody puts the credential itself into the variable for its
+// file.
+func TestCredentialInPlaceOfItsFile(t *testing.T) {
+	t.Parallel()
+	const canary = "hvs.Kq7canaryZ9"
+	v := variables{"VAULT_TOKEN_FILE": canary}
+	vault := auth.New(auth.Settings{Address: "https://vault.example"}, v.options())
+	r := readOnce(t.Context(), vault)
+	assertKind(t, r.err, fault.Environment, "VAULT_TOKEN_FILE: the file does not exist")
+	assert.False(t, strings.Contains(r.err.Error()+vault.Effective().String(), canary))
+}
+
+// White space, line ends and a BOM around a credential are an editor's.
+//
+// Trap 19.
+func TestTrimming(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"tok", "tok\n", "tok\r\n", "\ufefftok\n", " tok\t", "\n\ntok", "tok\u00a0"} {
+		server := newStandIn(t, nil)
+		for _, v := range []variables{{"VAULT_TOKEN": text}, {"VAULT_TOKEN_FILE": inFile(t, text)}} {
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, v.options()), "secret/app")
+			require.NoError(t, r.err)
+			for _, request := range server.all() {
+				assert.Equal(t, "tok", request.Header.Get("X-Vault-Token"))
+			}
+		}
+	}
+	for _, text := range []string{"t\nok", "t\rok", "t\x00ok", "t\tok", "t\x7fok", "t\u0085ok"} {
+		server := newStandIn(t, nil)
+		for _, v := range []variables{{"VAULT_TOKEN": text}, {"VAULT_TOKEN_FILE": inFile(t, text)}} {
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, v.options()), "secret/app")
+			assertKind(t, r.err, fault.Environment, "holds a control character")
+			assert.NotContains(t, r.err.Error(), "ok")
+			assert.Empty(t, server.requests())
+		}
+	}
+}

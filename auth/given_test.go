@@ -1,0 +1,171 @@
+package auth_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// A given token is looked at once, warned about where its end is near, and
+// renewed in the second half of its life.
+func TestGivenToken(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	for _, test := range []struct {
+		name     string
+		settings map[string]any
+		requests []string // before the read
+		warnings []string
+		expires  time.Duration // 0 means never
+		uses     int
+	}{
+		{"long-lived", map[string]any{"ttl": "400h"}, []string{"lookup-self"}, nil, 400 * time.Hour, 0},
+		{"short-lived", map[string]any{"ttl": "100h"}, []string{"lookup-self"}, []string{"the given token expires at", "have it replaced"}, 100 * time.Hour, 0},
+		{"not renewable", map[string]any{"ttl": "100h", "renewable": false}, []string{"lookup-self"}, []string{"have it replaced"}, 100 * time.Hour, 0},
+		{"periodic", map[string]any{"period": "24h"}, []string{"lookup-self"}, []string{"a run renews it, if there is one before then"}, 24 * time.Hour, 0},
+		{"periodic and long", map[string]any{"period": "400h"}, []string{"lookup-self"}, nil, 400 * time.Hour, 0},
+		{"few uses", map[string]any{"ttl": "400h", "num_uses": 9}, []string{"lookup-self"}, nil, 400 * time.Hour, 8},
+		{"batch", map[string]any{"ttl": "400h", "type": "batch"}, []string{"lookup-self"}, nil, 400 * time.Hour, 0},
+		{"may not look at itself", map[string]any{"ttl": "1h", "no_default_policy": true}, []string{"lookup-self"}, []string{"may not look at itself", "grant read on auth/token/lookup-self"}, 0, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.settings["policies"] = []string{secret.policy}
+			r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": server.NewToken(t, test.settings)}), secret.path)
+			require.NoError(t, r.err)
+			assert.Equal(t, []int{200}, r.status)
+			var want []string
+			for _, request := range test.requests {
+				want = append(want, "auth/token/"+request)
+			}
+			assert.Equal(t, append(want, secret.path), r.requests(t, server))
+			if test.warnings == nil {
+				assert.Empty(t, r.summary.Warnings)
+			} else if assert.Len(t, r.summary.Warnings, 1) {
+				for _, part := range test.warnings {
+					assert.Contains(t, r.summary.Warnings[0], part)
+				}
+			}
+			token := r.summary.Token
+			assert.True(t, token.Given)
+			assert.Equal(t, !strings.Contains(test.name, "may not"), token.Known)
+			assert.Equal(t, test.name == "batch", token.Batch)
+			assert.Equal(t, test.uses, token.UsesLeft)
+			if test.expires == 0 {
+				assert.Zero(t, token.Expires)
+			} else {
+				assert.WithinDuration(t, time.Now().Add(test.expires), token.Expires, time.Minute)
+			}
+		})
+	}
+	t.Run("root", func(t *testing.T) {
+		t.Parallel()
+		r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": server.Token}), secret.path)
+		require.NoError(t, r.err)
+		assert.Empty(t, r.summary.Warnings)
+		assert.Zero(t, r.summary.Token.Expires)
+		assert.Equal(t, []string{"root"}, r.summary.Token.Policies)
+	})
+}
+
+// Of a token's life, Vault tells in seconds; so this one is four of them long.
+func TestGivenTokenIsRenewed(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	for _, test := range []struct {
+		name    string
+		renewal string // the policy on it
+		renewed bool
+		warning string
+	}{
+		{"renewed", "", true, "expires at"},
+		{"refused", `path "auth/token/renew-self" { capabilities = ["deny"] }`, false, "could not be renewed; grant update on auth/token/renew-self"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			token := server.NewToken(t, map[string]any{"policies": []string{secret.policy, server.Policy(t, test.renewal+` path "auth/token/none" { capabilities = ["read"] }`)}, "ttl": "4s", "explicit_max_ttl": "60s"})
+			vault := at(server, "", variables{"VAULT_TOKEN": token})
+			assert.Eventually(t, func() bool {
+				_, answer, err := server.DoAs(token, "GET", "auth/token/lookup-self", nil)
+				data, _ := answer["data"].(map[string]any)
+				ttl, _ := data["ttl"].(float64)
+				return err == nil && ttl < 2
+			}, 10*time.Second, 50*time.Millisecond)
+			r := readOnce(t.Context(), vault, secret.path)
+			require.NoError(t, r.err)
+			assert.Equal(t, []string{"auth/token/lookup-self", "auth/token/renew-self", secret.path}, r.requests(t, server))
+			assert.Contains(t, strings.Join(r.summary.Warnings, "|"), test.warning)
+			assert.Equal(t, test.renewed, time.Until(r.summary.Token.Expires) > 2*time.Second, "expires in %s", time.Until(r.summary.Token.Expires))
+		})
+	}
+}
+
+// A token that is of no use from the start is a fault of kind token that says
+// what to do; it is asked for once.
+func TestDeadGivenToken(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	create := func(settings map[string]any) string {
+		settings["policies"] = []string{secret.policy}
+		return server.NewToken(t, settings)
+	}
+	revoked := create(map[string]any{"ttl": "1h"})
+	server.Must(t, "POST", "auth/token/revoke", map[string]any{"token": revoked})
+	elsewhere := server.AppRole(t, map[string]any{"token_policies": secret.policy, "token_bound_cidrs": "192.0.2.0/24"})
+	bound := vaulttest.Text(server.Must(t, "POST", "auth/"+elsewhere.Mount+"/login", map[string]any{"role_id": elsewhere.RoleID, "secret_id": elsewhere.SecretID(t, nil)}), "auth", "client_token")
+	file := inFile(t, revoked)
+	for _, test := range []struct {
+		name string
+		v    variables
+		says []string
+	}{
+		{"revoked", variables{"VAULT_TOKEN": revoked}, []string{"expired, revoked or used up", "set VAULT_TOKEN to a new one", "start the agent again"}},
+		{"revoked, in a file", variables{"VAULT_TOKEN_FILE": file}, []string{"expired, revoked or used up", "have " + file + " (VAULT_TOKEN_FILE) written with a new one"}},
+		{"never one", variables{"VAULT_TOKEN": "hvs.nonsense"}, []string{"expired, revoked or used up"}},
+		{"of another place", variables{"VAULT_TOKEN": bound}, []string{"vault refuses the token itself", "token_bound_cidrs", "entity is not disabled"}},
+		{"with one use left", variables{"VAULT_TOKEN": create(map[string]any{"ttl": "1h", "num_uses": 1})}, []string{"had one use left"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := readOnce(t.Context(), at(server, "", test.v), secret.path)
+			assertKind(t, r.err, fault.Token, test.says...)
+			assert.Equal(t, []string{"auth/token/lookup-self"}, r.requests(t, server))
+			assert.False(t, strings.Contains(r.err.Error(), test.v["VAULT_TOKEN"]) && test.v["VAULT_TOKEN"] != "", "the error shows the token")
+		})
+	}
+}
+
+// A token file may hold a new token by the time that the old one turns out dead:
+// it is read once more, and what is in it is looked at.
+func TestTokenFileIsReadOnceMore(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	fresh := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "400h"})
+	file := inFile(t, "hvs.dead")
+	// The file is written anew between the first look and the second reading.
+	between := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("X-Vault-Token") == "hvs.dead" {
+			write(t, file, fresh)
+			say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
+			return true
+		}
+		return false
+	})
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: between.address}, variables{"VAULT_TOKEN_FILE": file}.options()), "secret/app")
+	require.NoError(t, r.err)
+	assert.Equal(t, []string{"GET auth/token/lookup-self", "GET auth/token/lookup-self", "GET secret/app"}, between.requests())
+	assert.True(t, between.all()[2].Header.Get("X-Vault-Token") == fresh)
+	assert.True(t, r.summary.Token.Known)
+}

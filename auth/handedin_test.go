@@ -1,0 +1,198 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// userpass logs in as vault/api's own packages do.
+type userpass struct{ mount, user, password string }
+
+func (u userpass) Login(ctx context.Context, c *api.Client) (*api.Secret, error) {
+	secret, err := c.Logical().WriteWithContext(ctx, "auth/"+u.mount+"/login/"+u.user, map[string]any{"password": u.password})
+	if err != nil {
+		return nil, errors.New("userpass with " + u.password + ": " + err.Error()) // some do quote what they sent
+	}
+	return secret, nil
+}
+
+func withMethod(address string, method api.AuthMethod, v variables) *auth.Vault {
+	options := v.options()
+	options.Methods = map[string]api.AuthMethod{"userpass": method}
+	return auth.New(auth.Settings{Address: address, AuthMethod: "userpass"}, options)
+}
+
+const password = "Kq7canaryZ9"
+
+// A method of the caller's logs in, reads and is revoked like any other.
+func TestHandedInMethod(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	secret := newSecret(t, server)
+	mount := "userpass-" + vaulttest.Name()
+	server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "userpass"})
+	server.Must(t, "POST", "auth/"+mount+"/users/agent", map[string]any{"password": password, "token_policies": secret.policy, "token_ttl": "1h", "token_num_uses": 50})
+	good := userpass{mount, "agent", password}
+
+	for range 2 {
+		r := readOnce(t.Context(), withMethod(server.Address, good, variables{"VAULT_CACERT": server.CAFile}), secret.path)
+		require.NoError(t, r.err)
+		assert.Equal(t, []int{200}, r.status)
+		assert.Equal(t, []string{"auth/" + mount + "/login/agent", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
+		assert.Equal(t, 50, r.summary.Token.UsesLeft)
+		assert.Equal(t, 3, r.summary.Requests)
+		assert.Empty(t, r.summary.Warnings)
+		assert.False(t, isAlive(t, server, r.accessor(t, server)))
+	}
+
+	for _, test := range []struct {
+		name   string
+		method api.AuthMethod
+		says   string
+	}{
+		{"wrong password", userpass{mount, "agent", password + "wrong"}, "400 invalid username or password"},
+		{"wrong mount", userpass{"nowhere", "agent", password}, "403 permission denied"},
+	} {
+		r := readOnce(t.Context(), withMethod(server.Address, test.method, variables{"VAULT_CACERT": server.CAFile}))
+		assertKind(t, r.err, fault.Login, "the login method userpass was refused", test.says)
+		assert.NotContains(t, r.err.Error(), password)
+		assert.Len(t, r.requests(t, server), 1)
+	}
+	stranger := userpass{mount, "agent", password}
+	r := readOnce(t.Context(), withMethod(server.Address, stranger, variables{}))
+	assertKind(t, r.err, fault.TLS, "VAULT_CACERT")
+}
+
+// What Vault answers to a method means what it means to any login, whatever
+// the method makes of it; and nothing of the method's own goes anywhere else.
+//
+// Trap 34.
+func TestHandedInMethodAgainstWrongServers(t *testing.T) {
+	t.Parallel()
+	elsewhere := newStandIn(t, nil)
+	redirect := func(status int) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Location", elsewhere.address+"/v1/auth/userpass/login/agent")
+			w.WriteHeader(status)
+		}
+	}
+	answer := func(status int, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { say(w, status, body) }
+	}
+	for _, test := range []struct {
+		name   string
+		failed func(http.ResponseWriter)
+		times  int
+		logins int
+		kind   error
+	}{
+		{"standby", redirect(307), 2, 3, nil},
+		{"moved", redirect(301), 9, 1, fault.BadResponse},
+		{"moved for good", redirect(308), 9, 1, fault.BadResponse},
+		{"see other", redirect(303), 9, 1, fault.BadResponse},
+		{"sealed", answer(503, `{"errors":["Vault is sealed"]}`), 2, 3, nil},
+		{"too many", answer(429, `{"errors":["rate limit quota exceeded"]}`), 1, 2, nil},
+		{"internal error", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.ServerError},
+		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>" + password)) }, 9, 1, fault.BadResponse},
+		{"echoes what it was sent", answer(400, `{"errors":["no such user with `+password+`"]}`), 9, 1, fault.Login},
+		{"no token", answer(200, `{"request_id":"1","data":{}}`), 9, 1, fault.Login},
+		{"second factor", answer(200, `{"request_id":"1","auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"x"}}}`), 9, 1, fault.Login},
+		{"wrapped", answer(200, `{"request_id":"","wrap_info":{"token":"hvs.wrapped"}}`), 9, 1, fault.BadResponse},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			failures := 0
+			var server *standIn
+			server = newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				server.mu.Lock()
+				defer server.mu.Unlock()
+				if failures++; failures > test.times || strings.HasSuffix(r.URL.Path, "-self") {
+					return false
+				}
+				test.failed(w)
+				return true
+			})
+			r := readOnce(t.Context(), withMethod(server.address, userpass{"userpass", "agent", password}, nil))
+			if test.kind == nil {
+				assert.NoError(t, r.err)
+			} else if assert.ErrorIs(t, r.err, test.kind) {
+				assert.NotContains(t, r.err.Error(), password)
+				assert.NotContains(t, r.err.Error(), "hvs.")
+			}
+			assert.Equal(t, test.logins, count(server.requests(), "/login/agent"))
+		})
+	}
+	assert.Empty(t, elsewhere.requests(), "a redirect was followed")
+}
+
+type methodFunc func(ctx context.Context, c *api.Client) (*api.Secret, error)
+
+func (f methodFunc) Login(ctx context.Context, c *api.Client) (*api.Secret, error) { return f(ctx, c) }
+
+func TestHandedInMethodByItself(t *testing.T) {
+	t.Parallel()
+	login := userpass{"userpass", "agent", password}
+	for _, test := range []struct {
+		name     string
+		method   methodFunc
+		kind     error
+		requests []string
+	}{
+		{"fails before it asks", func(context.Context, *api.Client) (*api.Secret, error) {
+			return nil, errors.New("no credentials in " + password)
+		}, fault.Login, nil},
+		{"returns nothing", func(context.Context, *api.Client) (*api.Secret, error) { return nil, nil }, fault.Login, nil},
+		// Its token would be stranded.
+		{"fails after Vault made a token", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+			login.Login(ctx, c)
+			return nil, errors.New("second thoughts about " + password)
+		}, fault.Login, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
+		// It belongs to somebody else.
+		{"returns a token that it had", func(context.Context, *api.Client) (*api.Secret, error) {
+			return &api.Secret{Auth: &api.SecretAuth{ClientToken: "hvs.kept", Accessor: "a"}}, nil
+		}, nil, nil},
+		{"sets the client's own token", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+			c.SetToken("hvs.other")
+			return login.Login(ctx, c)
+		}, nil, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := newStandIn(t, nil)
+			r := readOnce(t.Context(), withMethod(server.address, test.method, nil))
+			if test.kind == nil {
+				assert.NoError(t, r.err)
+			} else {
+				assertKind(t, r.err, test.kind, "the login method userpass")
+				assert.NotContains(t, r.err.Error(), password)
+			}
+			assert.Equal(t, test.requests, server.requests())
+		})
+	}
+}
+
+func TestMethodNames(t *testing.T) {
+	t.Parallel()
+	method := userpass{}
+	options := variables{"VAULT_TOKEN": "t"}.options()
+	options.Methods = map[string]api.AuthMethod{"ldap": method, "": method, "nil": nil}
+	validate := func(name string) error {
+		return auth.New(auth.Settings{Address: "https://h", AuthMethod: name}, options).Validate()
+	}
+	assert.NoError(t, validate("ldap"))
+	assert.NoError(t, validate(""), "the token")
+	assertKind(t, validate("nil"), fault.Settings, "choose one of approle, cert, jwt, kubernetes, ldap, token")
+	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "ldap"}.Faults(), 1)
+	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "ldap"}.Faults("ldap"))
+}

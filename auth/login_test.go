@@ -1,0 +1,364 @@
+package auth_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// Every method logs in at a mount of its own, reads, and revokes; nothing else
+// is asked.
+//
+// Trap 10.
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	for _, test := range []struct {
+		name   string
+		method string
+		setUp  func(t *testing.T, role map[string]any) (mount string, v variables)
+	}{
+		{"AppRole from variables", "approle", func(t *testing.T, role map[string]any) (string, variables) {
+			a := server.AppRole(t, role)
+			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)}
+		}},
+		{"AppRole from files", "approle", func(t *testing.T, role map[string]any) (string, variables) {
+			a := server.AppRole(t, role)
+			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount + "/", "VAULT_ROLE_ID_FILE": inFile(t, a.RoleID+"\n"), "VAULT_SECRET_ID_FILE": inFile(t, a.SecretID(t, nil)+"\r\n")}
+		}},
+		{"AppRole without secret id", "approle", func(t *testing.T, role map[string]any) (string, variables) {
+			role["bind_secret_id"], role["token_bound_cidrs"], role["secret_id_bound_cidrs"] = false, "127.0.0.0/8", "127.0.0.0/8"
+			a := server.AppRole(t, role)
+			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID}
+		}},
+		{"Kubernetes", "kubernetes", func(t *testing.T, role map[string]any) (string, variables) {
+			k := server.Kubernetes(t, role)
+			return k.Mount, variables{"VAULT_KUBERNETES_MOUNT": k.Mount, "VAULT_KUBERNETES_ROLE": k.Role, "VAULT_KUBERNETES_JWT_FILE": inFile(t, k.Token(t, nil))}
+		}},
+		{"JWT", "jwt", func(t *testing.T, role map[string]any) (string, variables) {
+			j := server.JWT(t, role)
+			return j.Mount, variables{"VAULT_JWT_MOUNT": j.Mount, "VAULT_JWT_ROLE": j.Role, "VAULT_JWT_FILE": inFile(t, j.Token(t, nil)+"\n")}
+		}},
+		{"TLS certificate", "cert", func(t *testing.T, role map[string]any) (string, variables) {
+			c := server.Cert(t, role)
+			certificate, key := c.Issue(t, "agent")
+			return c.Mount, variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
+		}},
+		{"TLS certificate with a role", "cert", func(t *testing.T, role map[string]any) (string, variables) {
+			c := server.Cert(t, role)
+			certificate, key := c.Issue(t, "agent")
+			return c.Mount, variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": c.Role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			secret := newSecret(t, server)
+			mount, v := test.setUp(t, map[string]any{"token_policies": secret.policy, "token_ttl": "1h"})
+			vault := at(server, test.method, v)
+			require.NoError(t, vault.Validate())
+
+			for range 3 {
+				r := readOnce(t.Context(), vault, secret.path)
+				require.NoError(t, r.err)
+				assert.Equal(t, []int{200}, r.status)
+				assert.Equal(t, []string{"auth/" + mount + "/login", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
+				assert.Empty(t, r.summary.Warnings)
+				assert.Equal(t, 3, r.summary.Requests)
+				assert.False(t, r.summary.Token.Given)
+				assert.True(t, r.summary.Token.Known)
+				assert.WithinDuration(t, time.Now().Add(time.Hour), r.summary.Token.Expires, time.Minute)
+				assert.False(t, isAlive(t, server, r.accessor(t, server)), "the token is still alive")
+			}
+			assert.Zero(t, tokensOf(t, server, mount))
+		})
+	}
+}
+
+// Trap 9: a token of the run before would keep that run's policies.
+func TestEachRunLogsInAnew(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	a := server.AppRole(t, map[string]any{"token_policies": "default"})
+	vault := at(server, "approle", variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)})
+
+	r := readOnce(t.Context(), vault, secret.path)
+	require.NoError(t, r.err)
+	assert.Equal(t, []int{403}, r.status)
+
+	server.Must(t, "POST", "auth/"+a.Mount+"/role/"+a.Role, map[string]any{"token_policies": secret.policy})
+	r = readOnce(t.Context(), vault, secret.path)
+	require.NoError(t, r.err)
+	assert.Equal(t, []int{200}, r.status)
+}
+
+// What Vault refuses is a fault of kind login that names method, mount and what
+// to do, asked for once. What is missing here is one of kind environment, for
+// which Vault is not asked at all.
+func TestLoginErrors(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	a := server.AppRole(t, map[string]any{"token_policies": "default"})
+	other := server.AppRole(t, map[string]any{"token_policies": "default"})
+	k := server.Kubernetes(t, map[string]any{"token_policies": "default"})
+	j := server.JWT(t, map[string]any{"token_policies": "default"})
+	c := server.Cert(t, map[string]any{"token_policies": "default"})
+	stranger := server.Cert(t, nil)
+	elsewhere := map[string]any{"token_policies": "default", "secret_id_bound_cidrs": "192.0.2.0/24"}
+	bound := server.AppRole(t, elsewhere)
+	refusing := server.Kubernetes(t, map[string]any{"token_policies": "default"})
+	refusing.Refuse.Store(true)
+	used := a.SecretID(t, map[string]any{"num_uses": 1})
+	require.NoError(t, readOnce(t.Context(), at(server, "approle", variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": used})).err)
+
+	approle := func(mount, role, secret string) variables {
+		return variables{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": role, "VAULT_SECRET_ID": secret}
+	}
+	kubernetes := func(k *vaulttest.Kubernetes, role, token string) variables {
+		return variables{"VAULT_KUBERNETES_MOUNT": k.Mount, "VAULT_KUBERNETES_ROLE": role, "VAULT_KUBERNETES_JWT_FILE": inFile(t, token)}
+	}
+	jwt := func(role, token string) variables {
+		return variables{"VAULT_JWT_MOUNT": j.Mount, "VAULT_JWT_ROLE": role, "VAULT_JWT_FILE": inFile(t, token)}
+	}
+	cert := func(c *vaulttest.Cert, by *vaulttest.Cert, role string) variables {
+		certificate, key := by.Issue(t, "agent")
+		return variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
+	}
+	hour := time.Now().Add(-time.Hour).Unix()
+	for _, test := range []struct {
+		name   string
+		method string
+		v      variables
+		says   string // of Vault's own
+		do     string
+	}{
+		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "check the role id"},
+		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "check the role id"},
+		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "the role needs secret_id_num_uses=0"},
+		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "neither expired nor used up"},
+		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
+		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
+		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "check that the mount exists"},
+		{"Kubernetes, wrong role", "kubernetes", kubernetes(k, "nobody", k.Token(t, nil)), "400 invalid role name", "check VAULT_KUBERNETES_ROLE"},
+		{"Kubernetes, refused review", "kubernetes", kubernetes(refusing, "patch", refusing.Token(t, nil)), "403 permission denied", "token reviewer"},
+		{"Kubernetes, expired token", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"exp": hour})), "token is expired", "the token file is not renewed"},
+		{"Kubernetes, other audience", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"aud": []string{"other"}})), "invalid audience", "the audience of the pod's token"},
+		{"Kubernetes, other namespace", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"kubernetes.io": map[string]any{
+			"namespace": "other", "serviceaccount": map[string]any{"name": "runner", "uid": "1"}}})), "namespace not authorized", "add the pod's service account and namespace"},
+		{"JWT, wrong role", "jwt", jwt("nobody", j.Token(t, nil)), `role "nobody" could not be found`, "check VAULT_JWT_ROLE"},
+		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "the token file is not renewed"},
+		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
+		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "trust the keys"},
+		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "configured as a role of this mount"},
+		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := readOnce(t.Context(), at(server, test.method, test.v), "secret/nothing")
+			mount := test.v["VAULT_"+strings.ToUpper(test.method)+"_MOUNT"]
+			assertKind(t, r.err, fault.Login, "the login "+test.method+" at auth/"+mount, test.says, test.do)
+			assert.Equal(t, []string{"auth/" + mount + "/login"}, r.requests(t, server))
+			for name, value := range test.v {
+				if name == "VAULT_SECRET_ID" && value != "" {
+					assert.False(t, strings.Contains(r.err.Error(), value), "the error shows %s", name)
+				}
+			}
+		})
+	}
+}
+
+// Kubernetes without its configuration is 500 in Vault, which no repeating mends.
+func TestLoginThatFailsInVault(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := "kubernetes-" + vaulttest.Name()
+	server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "kubernetes"})
+	server.Must(t, "POST", "auth/"+mount+"/role/patch", map[string]any{"bound_service_account_names": "runner", "bound_service_account_namespaces": "default"})
+	vault := at(server, "kubernetes", variables{"VAULT_KUBERNETES_MOUNT": mount, "VAULT_KUBERNETES_ROLE": "patch", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "a.b.c")})
+	r := readOnce(t.Context(), vault)
+	assertKind(t, r.err, fault.Login, "the login kubernetes at auth/"+mount, "vault write auth/kubernetes/config")
+	assert.Len(t, r.requests(t, server), 1)
+}
+
+func TestDefaultMounts(t *testing.T) {
+	t.Parallel()
+	pair := newPair(t)
+	for method, v := range map[string]variables{
+		"approle":    {"VAULT_ROLE_ID": "r"},
+		"kubernetes": {"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "j")},
+		"jwt":        {"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")},
+		"cert":       pair,
+	} {
+		server := newStandIn(t, nil)
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, v.options()))
+		require.NoError(t, r.err, method)
+		assert.Equal(t, []string{"POST auth/" + method + "/login", "POST auth/token/revoke-self"}, server.requests())
+	}
+}
+
+// Login and what concerns the token itself happen in the pinned namespace,
+// reads in the UI's: one header each, never in the path.
+//
+// Trap 28.
+func TestNamespaces(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, pinned, ui string
+		login, read      string
+	}{
+		{"none", "", "", "", ""},
+		{"the UI's", "", "team/patch", "team/patch", "team/patch"},
+		{"the pinned one", "team", "", "team", "team"},
+		{"both the same", "team/", "team", "team", "team"},
+		{"one below the pinned one", "team", "team/patch/", "team", "team/patch"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := newStandIn(t, nil)
+			settings := auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: test.ui}
+			r := readOnce(t.Context(), auth.New(settings, variables{"VAULT_NAMESPACE": test.pinned, "VAULT_ROLE_ID": "r"}.options()), "secret/app")
+			require.NoError(t, r.err)
+			want := map[string]string{"auth/approle/login": test.login, "secret/app": test.read, "auth/token/revoke-self": test.login}
+			require.Len(t, server.all(), len(want))
+			for _, request := range server.all() {
+				path := strings.TrimPrefix(request.URL.Path, "/v1/")
+				namespace, ok := want[path]
+				require.True(t, ok, path)
+				var header []string
+				if namespace != "" {
+					header = []string{namespace}
+				}
+				assert.Equal(t, header, request.Header["X-Vault-Namespace"], path)
+			}
+		})
+	}
+}
+
+// A path in the address stands before everything.
+//
+// Trap 27.
+func TestAddressWithAPath(t *testing.T) {
+	t.Parallel()
+	for _, slash := range []string{"", "/"} {
+		server := newStandIn(t, nil)
+		vault := auth.New(auth.Settings{Address: server.address + "/team/vault" + slash, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+		require.NoError(t, readOnce(t.Context(), vault, "secret/app").err)
+		for _, request := range server.all() {
+			assert.True(t, strings.HasPrefix(request.URL.Path, "/team/vault/v1/"), request.URL.Path)
+		}
+		assert.Len(t, server.all(), 3)
+	}
+}
+
+// A login is sent again where Vault surely did not act on it, and once more
+// where that is unclear.
+func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
+	t.Parallel()
+	answer := func(status int, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { say(w, status, body) }
+	}
+	broken := func(w http.ResponseWriter) {
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			conn.Close()
+		}
+	}
+	redirect := func(w http.ResponseWriter) {
+		w.Header().Set("Location", "http://127.0.0.1:1/v1/auth/approle/login")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+	for _, test := range []struct {
+		name   string
+		failed func(http.ResponseWriter)
+		times  int // that it fails
+		logins int // that are sent
+		kind   error
+		warns  bool
+	}{
+		{"standby, twice", redirect, 2, 3, nil, false},
+		{"not yet there", answer(412, `{"errors":["required index state not present"]}`), 2, 3, nil, false},
+		{"too many", answer(429, `{"errors":["rate limit quota exceeded"]}`), 2, 3, nil, false},
+		{"sealed", answer(503, `{"errors":["Vault is sealed"]}`), 2, 3, nil, false},
+		{"no leader", answer(500, `{"errors":["local node not active but active cluster node not found"]}`), 2, 3, nil, false},
+		{"broken off once", broken, 1, 2, nil, true},
+		{"broken off for ever", broken, 9, 2, fault.Unreachable, true},
+		{"internal error once", answer(500, `{"errors":["internal error"]}`), 1, 2, nil, true},
+		{"internal error for ever", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.ServerError, true},
+		{"refused", answer(400, `{"errors":["invalid role or secret ID"]}`), 9, 1, fault.Login, false},
+		{"denied", answer(403, `{"errors":["permission denied"]}`), 9, 1, fault.Login, false},
+		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>")) }, 9, 1, fault.BadResponse, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			failures := 0
+			var server *standIn
+			server = newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "/login") {
+					return false
+				}
+				server.mu.Lock()
+				defer server.mu.Unlock()
+				if failures++; failures > test.times {
+					return false
+				}
+				test.failed(w)
+				return true
+			})
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			r := readOnce(t.Context(), vault)
+			if test.kind == nil {
+				assert.NoError(t, r.err)
+			} else {
+				assert.ErrorIs(t, r.err, test.kind)
+			}
+			logins := 0
+			for _, request := range server.requests() {
+				if strings.HasSuffix(request, "/login") {
+					logins++
+				}
+			}
+			assert.Equal(t, test.logins, logins)
+			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.summary.Warnings, "|"), "there may be a token that nobody revokes"), "%q", r.summary.Warnings)
+			if test.kind == fault.ServerError {
+				assert.ErrorContains(t, r.err, "the login approle at auth/approle")
+			}
+		})
+	}
+}
+
+// The index of a login goes with the reads: a performance standby must have
+// heard of the token.
+//
+// Trap 14.
+func TestReadsCarryTheLoginsIndex(t *testing.T) {
+	t.Parallel()
+	const index = "eyJpbmRleCI6MX0="
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/login") {
+			w.Header().Set("X-Vault-Index", index)
+		}
+		return false
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+	require.NoError(t, readOnce(t.Context(), vault, "secret/app").err)
+	for i, request := range server.all() {
+		want := index
+		if i == 0 {
+			want = ""
+		}
+		assert.Equal(t, want, request.Header.Get("X-Vault-Index"), request.URL.Path)
+	}
+}
+
+func newPair(t testing.TB) variables {
+	t.Helper()
+	certificate, key := vaulttest.Pair(t, "agent")
+	return variables{"VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
+}

@@ -1,0 +1,129 @@
+package auth_test
+
+import (
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Whoever can edit the UI sends the agent's credentials nowhere but where the
+// Patch server allows: not even a connection is made.
+//
+// Trap 26.
+func TestHostileUI(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var connections atomic.Int32
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() { listener.Close() })
+	hostile := "http://" + listener.Addr().String()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+
+	for _, test := range []struct {
+		name      string
+		address   string
+		namespace string
+		pins      variables
+	}{
+		{"another host", hostile, "", variables{"VAULT_ADDR": "http://vault.example:" + port}},
+		{"another port", hostile, "", variables{"VAULT_ADDR": "http://127.0.0.1"}},
+		{"another scheme", hostile, "", variables{"VAULT_ADDR": "https://127.0.0.1:" + port}},
+		{"another path", hostile + "/evil", "", variables{"VAULT_ADDR": hostile}},
+		{"no path", hostile, "", variables{"VAULT_ADDR": hostile + "/vault"}},
+		{"the pin as a prefix", hostile + "/vault.evil", "", variables{"VAULT_ADDR": hostile + "/vault"}},
+		{"another name of the same", "http://localhost:" + port, "", variables{"VAULT_ADDR": hostile}},
+		{"another letter of the alphabet", "http://vau\u017ft.example:" + port, "", variables{"VAULT_ADDR": "http://vaust.example:" + port}},
+		{"another namespace", hostile, "evil", variables{"VAULT_NAMESPACE": "team"}},
+		{"the pinned namespace as a prefix", hostile, "team-evil", variables{"VAULT_NAMESPACE": "team"}},
+		{"the namespace above", hostile, "team", variables{"VAULT_NAMESPACE": "team/patch"}},
+		{"another case of the namespace", hostile, "Team", variables{"VAULT_NAMESPACE": "team"}},
+		{"both", hostile, "evil", variables{"VAULT_ADDR": "https://vault.example", "VAULT_NAMESPACE": "team"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for method, v := range map[string]variables{
+				"token": {"VAULT_TOKEN": "hvs.canary"}, "approle": {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "canary"},
+			} {
+				vault := auth.New(auth.Settings{Address: test.address, Namespace: test.namespace, AuthMethod: method}, v.and(test.pins).options())
+				assertKind(t, vault.Validate(), fault.Pinned, "nothing was sent")
+				r := readOnce(t.Context(), vault, "secret/app")
+				assertKind(t, r.err, fault.Pinned)
+				assert.NotContains(t, r.err.Error(), "canary")
+				assert.Zero(t, r.summary.Requests)
+			}
+		})
+	}
+	assert.Zero(t, connections.Load())
+
+	// The listener does count: without a pin, the same address is asked.
+	readOnce(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+	assert.NotZero(t, connections.Load())
+}
+
+// An address is compared by what it means, not by how it is written.
+func TestAddressesWithinThePin(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		address, pin string
+		same         bool
+	}{
+		{"https://vault.example", "https://vault.example", true},
+		{"https://VAULT.Example", "https://vault.example/", true},
+		{"HTTPS://vault.example/", "https://vault.example:443", true},
+		{"http://vault.example:80", "http://vault.example", true},
+		{"https://vault.example:8200/a/", "https://vault.example:8200/a", true},
+		{"https://[2001:DB8::1]:8200", "https://[2001:db8::1]:8200", true},
+		{"https://vault.example", " https://vault.example\n", true},
+		{"https://vault.example:80", "http://vault.example:80", false},
+		{"https://vault.example:8200", "https://vault.example", false},
+		{"https://vault.example/A", "https://vault.example/a", false},
+		{"https://vault.example.evil", "https://vault.example", false},
+	} {
+		err := auth.New(auth.Settings{Address: test.address}, variables{"VAULT_TOKEN": "t", "VAULT_ADDR": test.pin}.options()).Validate()
+		if test.same {
+			assert.NoError(t, err, "%s against %s", test.address, test.pin)
+		} else {
+			assert.ErrorIs(t, err, fault.Pinned, "%s against %s", test.address, test.pin)
+		}
+	}
+}
+
+func TestPathPins(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		pins    string
+		permits []string
+		refuses []string
+	}{
+		{"", []string{"a/b", "secret/luumen/windev"}, nil},
+		{"secret/luumen", []string{"secret/luumen", "secret/luumen/windev"}, []string{"secret", "secret/luumen2", "secret/Luumen/x", "secret/other", "team/secret/luumen"}},
+		{" secret/a/ , team/kv ", []string{"secret/a/x", "team/kv/y"}, []string{"secret/ab", "team/kv2"}},
+		{"kv", []string{"kv/a"}, []string{"kv2/a"}},
+		{"kv/" + strings.Repeat("a", 500), nil, []string{"kv/a"}},
+	} {
+		permits := auth.New(auth.Settings{}, variables{"LUUMEN_VAULT_PATHS": test.pins}.options()).PathPins()
+		for _, path := range test.permits {
+			assert.NoError(t, permits(path), "%s in %s", path, test.pins)
+		}
+		for _, path := range test.refuses {
+			assertKind(t, permits(path), fault.Pinned, "nothing was sent")
+		}
+	}
+}

@@ -1,0 +1,334 @@
+package auth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// readTwice reads with many workers, has the token die, and reads again.
+func readTwice(t *testing.T, vault *auth.Vault, path string, die func()) (r *run, statuses []int, errs []error) {
+	t.Helper()
+	const workers = 16
+	r = &run{id: vaulttest.Name()}
+	var mu sync.Mutex
+	r.summary, r.err = vault.Do(t.Context(), auth.RunOptions{RunID: r.id}, func(ctx context.Context, session *auth.Session) error {
+		for round := range 2 {
+			var group sync.WaitGroup
+			for range workers {
+				group.Go(func() {
+					answer, err := session.Get(ctx, path, "")
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						errs = append(errs, err)
+					} else {
+						statuses = append(statuses, answer.Status)
+					}
+				})
+			}
+			group.Wait()
+			if round == 0 {
+				die()
+			}
+		}
+		return nil
+	})
+	return r, statuses, errs
+}
+
+func count(requests []string, suffix string) int {
+	n := 0
+	for _, request := range requests {
+		if strings.HasSuffix(request, suffix) {
+			n++
+		}
+	}
+	return n
+}
+
+// When the token dies midway, all workers get one new one.
+//
+// Trap 8.
+func TestTokenDiesMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy})
+	r, statuses, errs := readTwice(t, vault, secret.path, func() {
+		server.Must(t, "POST", "sys/leases/revoke-prefix/auth/"+a.Mount+"/login", map[string]any{"sync": true})
+	})
+	require.NoError(t, r.err)
+	assert.Empty(t, errs)
+	assert.Len(t, statuses, 32)
+	assert.NotContains(t, statuses, 403)
+	requests := r.requests(t, server)
+	assert.Equal(t, 2, count(requests, "/login"))
+	assert.Equal(t, 1, count(requests, "/revoke-self"))
+	assert.Zero(t, count(requests, "/lookup-self"))
+	assert.Zero(t, tokensOf(t, server, a.Mount))
+}
+
+// A second death in one run is the run's end.
+func TestTokenDiesAgain(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy, "token_num_uses": 5})
+	r, statuses, errs := readTwice(t, vault, secret.path, func() {})
+	require.NoError(t, r.err)
+	assert.Len(t, statuses, 10, "two tokens of five uses")
+	for _, err := range errs {
+		assertKind(t, err, fault.Token, "for a second time in this run", "token_num_uses=0")
+	}
+	assert.Equal(t, 2, count(r.requests(t, server), "/login"))
+	assert.Zero(t, tokensOf(t, server, a.Mount))
+	assert.Empty(t, r.summary.Warnings)
+}
+
+// A given token that dies midway cannot be replaced: every worker is told, and
+// nobody asks again.
+func TestGivenTokenDiesMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	token := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "400h"})
+	r, statuses, errs := readTwice(t, at(server, "", variables{"VAULT_TOKEN": token}), secret.path, func() {
+		server.Must(t, "POST", "auth/token/revoke", map[string]any{"token": token})
+	})
+	require.NoError(t, r.err)
+	assert.Len(t, statuses, 16)
+	assert.Len(t, errs, 16)
+	for _, err := range errs {
+		assertKind(t, err, fault.Token, "set VAULT_TOKEN to a new one")
+	}
+	assert.Equal(t, 1, count(r.requests(t, server), "/lookup-self"))
+}
+
+// A new token in the file serves the rest of the run.
+func TestGivenTokenFileIsRotatedMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	create := func() string {
+		return server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "400h"})
+	}
+	old := create()
+	file := inFile(t, old)
+	r, statuses, errs := readTwice(t, at(server, "", variables{"VAULT_TOKEN_FILE": file}), secret.path, func() {
+		write(t, file, create())
+		server.Must(t, "POST", "auth/token/revoke", map[string]any{"token": old})
+	})
+	require.NoError(t, r.err)
+	assert.Empty(t, errs)
+	assert.Len(t, statuses, 32)
+	assert.True(t, isAlive(t, server, r.accessor(t, server)))
+}
+
+// A policy's no is an answer. It costs no login and no look at the token,
+// whatever the number of workers.
+//
+// Trap 7.
+func TestDenialIsNoReasonToLogIn(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	_, vault := approle(t, server, map[string]any{"token_policies": "default"})
+	r, statuses, errs := readTwice(t, vault, "secret/data/forbidden", func() {})
+	require.NoError(t, r.err)
+	assert.Empty(t, errs)
+	assert.Len(t, statuses, 32)
+	for _, status := range statuses {
+		assert.Equal(t, 403, status)
+	}
+	assert.Len(t, r.requests(t, server), 34)
+}
+
+// A token that may not be used from here is of no use, and a new one would be
+// none either.
+func TestSourceAddress(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	a, vault := approle(t, server, map[string]any{"token_policies": "default", "token_bound_cidrs": "192.0.2.0/24", "token_ttl": "1m"})
+	r, _, errs := readTwice(t, vault, "secret/data/any", func() {})
+	require.NoError(t, r.err)
+	for _, err := range errs {
+		assertKind(t, err, fault.Token, "vault refuses the token itself", "token_bound_cidrs")
+		assert.NotContains(t, err.Error(), "expired")
+	}
+	assert.Len(t, errs, 32)
+	assert.Equal(t, 1, count(r.requests(t, server), "/login"))
+	assert.Len(t, r.summary.Warnings, 1, "the token cannot be revoked from here either")
+	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
+}
+
+// oldServer answers as Vault before 1.16 does, and OpenBao: no mount_type, and
+// a dead token is refused as one that may not be used from here.
+type oldServer struct {
+	mu    sync.Mutex
+	n     int
+	alive map[string]bool
+}
+
+const (
+	bare     = `{"errors":["permission denied"]}`
+	byPolicy = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
+)
+
+func (o *oldServer) answer(w http.ResponseWriter, r *http.Request) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	path := strings.TrimPrefix(r.URL.Path, "/v1/")
+	alive := o.alive[r.Header.Get("X-Vault-Token")]
+	switch {
+	case strings.HasSuffix(path, "/login"):
+		o.n++
+		token := fmt.Sprintf("s.%d", o.n)
+		o.alive[token] = true
+		say(w, 200, `{"request_id":"1","auth":{"client_token":"`+token+`","accessor":"a","token_type":"service","lease_duration":3600}}`)
+	case path == "sys/internal/ui/mounts" && !alive:
+		say(w, 403, byPolicy)
+	case !alive:
+		say(w, 403, bare)
+	case path == "secret/forbidden":
+		say(w, 403, byPolicy)
+	case path == "auth/token/lookup-self":
+		say(w, 200, `{"request_id":"1","data":{"ttl":0,"type":"service"}}`)
+	case path == "auth/token/revoke-self":
+		delete(o.alive, r.Header.Get("X-Vault-Token"))
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		say(w, 200, `{"request_id":"1","data":{"password":"x"}}`)
+	}
+	return true
+}
+
+func (o *oldServer) kill() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.alive)
+}
+
+func TestOldServers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		path     string
+		status   int
+		requests map[string]int // of the whole run
+	}{
+		{"a read tells of a dead token", "secret/app", 200, map[string]int{"/login": 2, "/lookup-self": 0, "/revoke-self": 1}},
+		{"the list of mounts leaves it unclear", "sys/internal/ui/mounts", 200, map[string]int{"/login": 2, "/lookup-self": 1, "/revoke-self": 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			old := &oldServer{alive: make(map[string]bool)}
+			server := newStandIn(t, old.answer)
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			r, statuses, errs := readTwice(t, vault, test.path, old.kill)
+			require.NoError(t, r.err)
+			assert.Empty(t, errs)
+			assert.Len(t, statuses, 32)
+			for _, status := range statuses {
+				assert.Equal(t, test.status, status)
+			}
+			for suffix, n := range test.requests {
+				assert.Equal(t, n, count(server.requests(), suffix), suffix)
+			}
+			assert.Empty(t, old.alive)
+		})
+	}
+	t.Run("a policy costs one look", func(t *testing.T) {
+		t.Parallel()
+		old := &oldServer{alive: make(map[string]bool)}
+		server := newStandIn(t, old.answer)
+		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+		r, statuses, errs := readTwice(t, vault, "secret/forbidden", func() {})
+		require.NoError(t, r.err)
+		assert.Empty(t, errs)
+		assert.Len(t, statuses, 32)
+		assert.Equal(t, 1, count(server.requests(), "/login"))
+		assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
+	})
+	t.Run("a token of no use from here", func(t *testing.T) {
+		t.Parallel()
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "/login") {
+				say(w, 200, `{"request_id":"1","auth":{"client_token":"s.1","accessor":"a","token_type":"service","lease_duration":3600}}`)
+			} else {
+				say(w, 403, bare)
+			}
+			return true
+		})
+		r, _, errs := readTwice(t, auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), "secret/app", func() {})
+		require.NoError(t, r.err)
+		assert.Len(t, errs, 32)
+		for _, err := range errs {
+			assertKind(t, err, fault.Token, "not expired, revoked or used up", "token_bound_cidrs")
+		}
+		assert.Equal(t, 2, count(server.requests(), "/login"))
+	})
+	t.Run("a given token", func(t *testing.T) {
+		t.Parallel()
+		old := &oldServer{alive: map[string]bool{"s.given": true}}
+		server := newStandIn(t, old.answer)
+		r, statuses, errs := readTwice(t, auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "s.given"}.options()), "secret/app", old.kill)
+		require.NoError(t, r.err)
+		assert.Len(t, statuses, 16)
+		assert.Len(t, errs, 16)
+		for _, err := range errs {
+			assertKind(t, err, fault.Token, "not expired, revoked or used up")
+		}
+	})
+}
+
+// A new login that is cancelled is the caller's own error, not the token's.
+func TestCancelledWhileLoggingInAgain(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	logins := 0
+	var server *standIn
+	server = newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/login"):
+			server.mu.Lock()
+			logins++
+			again := logins == 2
+			server.mu.Unlock()
+			if again {
+				cancel()
+				time.Sleep(50 * time.Millisecond) // the login is under way
+			}
+			return false
+		case strings.HasSuffix(r.URL.Path, "/app"):
+			say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
+			return true
+		}
+		return false
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+	_, err := vault.Do(ctx, auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				_, err := session.Get(ctx, "secret/app", "")
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.NotErrorIs(t, err, fault.Token)
+			})
+		}
+		group.Wait()
+		return ctx.Err()
+	})
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, count(server.requests(), "/revoke-self"))
+}

@@ -1,0 +1,243 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// approle is an AppRole login whose role is the test's own, so that its tokens
+// can be counted.
+func approle(t testing.TB, server *vaulttest.Server, role map[string]any) (*vaulttest.AppRole, *auth.Vault) {
+	t.Helper()
+	a := server.AppRole(t, role)
+	return a, at(server, "approle", variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)})
+}
+
+// On every way out of a run its token is revoked, before the run is over.
+//
+// Trap 10.
+func TestRevocationOnEveryWayOut(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	a, vault := approle(t, server, map[string]any{"token_policies": "default"})
+	failed := errors.New("of the caller")
+	for _, test := range []struct {
+		name string
+		use  func(cancel func()) error
+		err  error
+	}{
+		{"done", func(func()) error { return nil }, nil},
+		{"broken off with an error", func(func()) error { return failed }, failed},
+		{"cancelled", func(cancel func()) error { cancel(); return context.Canceled }, context.Canceled},
+		{"panic", func(func()) error { panic("of the caller") }, nil},
+		{"Goexit", func(func()) error { runtime.Goexit(); return nil }, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			id := vaulttest.Name()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			alive := 0
+			var err error
+			var group sync.WaitGroup
+			group.Go(func() {
+				defer func() { recover() }()
+				_, err = vault.Do(ctx, auth.RunOptions{RunID: id}, func(context.Context, *auth.Session) error {
+					alive = tokensOf(t, server, a.Mount)
+					return test.use(cancel)
+				})
+			})
+			group.Wait()
+			assert.ErrorIs(t, err, test.err)
+			assert.Equal(t, 1, alive, "tokens during the run")
+			assert.Zero(t, tokensOf(t, server, a.Mount), "tokens after the run")
+			assert.Len(t, server.RequestsBy(t, "run/"+id), 2)
+		})
+	}
+}
+
+// Runs that are cancelled at random moments leave no token behind, a login
+// under way included, for its caller is the only one who could ever revoke it.
+func TestCancelledRunsLeaveNoToken(t *testing.T) {
+	t.Parallel()
+	const runs = 300
+	server := vaulttest.New(t, vaulttest.Config{})
+	secret := newSecret(t, server)
+	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy})
+	before := server.Accessors(t)
+	logins := 0
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for range runs {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(context.Background(), rand.N(6*time.Millisecond))
+			defer cancel()
+			r := readOnce(ctx, vault, secret.path, secret.path)
+			for _, warning := range r.summary.Warnings {
+				t.Error(warning)
+			}
+			if r.err != nil {
+				assert.ErrorIs(t, r.err, context.DeadlineExceeded)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			logins += min(r.summary.Requests, 1)
+		})
+	}
+	group.Wait()
+	assert.Equal(t, before, server.Accessors(t), "tokens left by %d runs", runs)
+	assert.Zero(t, tokensOf(t, server, a.Mount))
+	assert.Greater(t, logins, runs/10, "the runs ended before they began")
+	t.Logf("%d of %d runs sent a login", logins, runs)
+}
+
+// A login that is answered only after the caller has gone is waited for.
+func TestLateLoginIsRevoked(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/login") {
+			cancel()
+			time.Sleep(100 * time.Millisecond) // as long as a busy Vault may take
+		}
+		return false
+	})
+	r := readOnce(ctx, auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), "secret/app")
+	assert.ErrorIs(t, r.err, context.Canceled)
+	assert.Equal(t, []string{"POST auth/approle/login", "POST auth/token/revoke-self"}, server.requests())
+	assert.Equal(t, standInToken, server.all()[1].Header.Get("X-Vault-Token"))
+	assert.Empty(t, r.summary.Warnings)
+}
+
+// A login that is not answered within two seconds more is given up, and said.
+func TestLoginThatIsNeverAnswered(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		cancel()
+		<-r.Context().Done()
+		return true
+	})
+	began := time.Now()
+	r := readOnce(ctx, auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+	assert.ErrorIs(t, r.err, context.Canceled)
+	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
+	assert.Len(t, server.requests(), 1)
+	if assert.Len(t, r.summary.Warnings, 1) {
+		assert.Contains(t, r.summary.Warnings[0], "the login approle at auth/approle was sent and not answered")
+	}
+}
+
+// What is not the run's own is not revoked.
+func TestNeverRevoked(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+
+	t.Run("a given token", func(t *testing.T) {
+		t.Parallel()
+		token := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "999h"})
+		for _, v := range []variables{{"VAULT_TOKEN": token}, {"VAULT_TOKEN_FILE": inFile(t, token)}} {
+			for range 2 {
+				r := readOnce(t.Context(), at(server, "", v), secret.path)
+				require.NoError(t, r.err)
+				assert.Equal(t, []string{"auth/token/lookup-self", secret.path}, r.requests(t, server))
+				assert.True(t, r.summary.Token.Given)
+				assert.True(t, isAlive(t, server, r.accessor(t, server)))
+			}
+		}
+	})
+	t.Run("a batch token", func(t *testing.T) {
+		t.Parallel()
+		a, vault := approle(t, server, map[string]any{"token_policies": secret.policy, "token_type": "batch", "token_ttl": "10m"})
+		r := readOnce(t.Context(), vault, secret.path)
+		require.NoError(t, r.err)
+		assert.Equal(t, []string{"auth/" + a.Mount + "/login", secret.path}, r.requests(t, server))
+		assert.True(t, r.summary.Token.Batch)
+		assert.Empty(t, r.summary.Warnings)
+	})
+	t.Run("a token out of a proxy's cache", func(t *testing.T) {
+		t.Parallel()
+		for _, cache := range []string{"HIT", "MISS"} {
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				w.Header().Set("X-Cache", cache)
+				return false
+			})
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), "secret/app")
+			require.NoError(t, r.err)
+			want := []string{"POST auth/approle/login", "GET secret/app"}
+			if cache == "MISS" {
+				want = append(want, "POST auth/token/revoke-self")
+			}
+			assert.Equal(t, want, server.requests())
+		}
+	})
+}
+
+// A revocation that is refused is a warning that says until when the token
+// lives; the run is none the worse.
+func TestRefusedRevocation(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy, "token_no_default_policy": true, "token_ttl": "1h"})
+	r := readOnce(t.Context(), vault, secret.path)
+	require.NoError(t, r.err)
+	assert.Equal(t, []int{200}, r.status)
+	if assert.Len(t, r.summary.Warnings, 1) {
+		assert.Contains(t, r.summary.Warnings[0], "could not be revoked (vault answered: 1 error occurred: * permission denied) and lives until "+r.summary.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
+		assert.Contains(t, r.summary.Warnings[0], "auth/token/revoke-self")
+	}
+	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
+}
+
+// Where Vault does not answer a revocation, the run is over two seconds later.
+func TestUnansweredRevocation(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/revoke-self") {
+			<-r.Context().Done()
+		}
+		return false
+	})
+	began := time.Now()
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+	require.NoError(t, r.err)
+	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
+	if assert.Len(t, r.summary.Warnings, 1) {
+		assert.Contains(t, r.summary.Warnings[0], "could not be revoked (vault did not answer)")
+	}
+}
+
+// A revocation is sent again where Vault was away for a moment.
+func TestRevocationIsRepeated(t *testing.T) {
+	t.Parallel()
+	failed := false
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/revoke-self") || failed {
+			return false
+		}
+		failed = true
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return true
+	})
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+	require.NoError(t, r.err)
+	assert.Empty(t, r.summary.Warnings)
+	assert.Equal(t, []string{"POST auth/approle/login", "POST auth/token/revoke-self", "POST auth/token/revoke-self"}, server.requests())
+}

@@ -1,0 +1,243 @@
+package auth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+func decode(t testing.TB, text string) auth.Settings {
+	t.Helper()
+	var settings auth.Settings
+	require.NoError(t, json.Unmarshal([]byte(text), &settings))
+	return settings
+}
+
+// All faults at once, each with setting, reason and fix, and never what was
+// entered.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		settings string
+		faults   []string // setting: reason
+	}{
+		{"nothing", `{}`, nil},
+		{"null", `null`, nil},
+		{"all members null", `{"enabled":null,"address":null,"kv_version":null,"auth_method":null,"namespace":null,"mounts":null}`, nil},
+		{"all in order", `{"enabled":true,"address":"https://vault.example:8200/","kv_version":"v1","auth_method":"approle","namespace":"team/patch/","mounts":["team/kv/","kv"]}`, nil},
+		{"disabled, without an address", `{"enabled":false}`, nil},
+		{"a newer UI", `{"address":"https://v","color":{"theme":[1]},"Address":5}`, nil},
+		{"enabled, without an address", `{"enabled":true}`, []string{"address: missing, while Vault is enabled"}},
+		{"each wrong", `{"address":"Kq7canaryZ9","kv_version":"Kq7canaryZ9","auth_method":"Kq7canaryZ9","namespace":"/Kq7canaryZ9","mounts":["kv","/Kq7canaryZ9"]}`, []string{
+			"address: neither https:// nor http://", "kv_version: unknown", "auth_method: unknown", "namespace: not a namespace", "mounts: entry 2 is not the path of a KV mount"}},
+		{"each of the wrong type", `{"enabled":"Kq7canaryZ9","address":["Kq7canaryZ9"],"kv_version":2,"auth_method":{"Kq7canaryZ9":1},"namespace":1.5,"mounts":"Kq7canaryZ9"}`, []string{
+			"address: of the wrong type", "auth_method: of the wrong type", "enabled: of the wrong type", "kv_version: of the wrong type", "mounts: of the wrong type", "namespace: of the wrong type"}},
+		{"a list in place of an object", `["Kq7canaryZ9"]`, []string{"vault: not an object"}},
+		{"a string in place of an object", `"Kq7canaryZ9"`, []string{"vault: not an object"}},
+		{"other letter case", `{"address":"https://v","kv_version":"V2","auth_method":"AppRole"}`, []string{"kv_version: unknown", "auth_method: unknown"}},
+		{"mounts that hand out tokens", `{"address":"https://v","mounts":["auth/token"]}`, []string{"mounts: entry 1 is not the path of a KV mount"}},
+		{"a mount of the wrong type", `{"address":"https://v","mounts":["kv",5]}`, []string{"mounts: of the wrong type"}},
+		{"namespaces that are none", `{"address":"https://v","namespace":"a//b"}`, []string{"namespace: not a namespace"}},
+		{"a namespace with a line break", `{"address":"https://v","namespace":"a\r\nX-Vault-Token: b"}`, []string{"namespace: not a namespace"}},
+		{"a namespace that leads upwards", `{"address":"https://v","namespace":"team/../other"}`, []string{"namespace: not a namespace"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			settings := decode(t, test.settings)
+			var faults []string
+			for _, f := range settings.Faults() {
+				faults = append(faults, f.Setting+": "+f.Reason)
+				assert.NotEmpty(t, f.Fix)
+				assert.Equal(t, f.Setting+": "+f.Reason+"; "+f.Fix, f.Error())
+				text, err := json.Marshal(f)
+				require.NoError(t, err)
+				assert.NotContains(t, string(text), "canary")
+			}
+			assert.Equal(t, test.faults, faults)
+			if len(faults) > 0 && settings.Configured() {
+				err := auth.New(settings, variables{"VAULT_TOKEN": "t"}.options()).Validate()
+				assertKind(t, err, fault.Settings, faults...)
+				assert.NotContains(t, err.Error(), "canary")
+			}
+		})
+	}
+}
+
+// Trap 26 and 27: what stands in the box is the address, or it is at fault.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{
+		"https://vault.example", "https://vault.example/", "https://vault.example:8200", "http://127.0.0.1:8200", "HTTPS://VAULT.example",
+		"https://[::1]:8200", "https://[fe80::1%25eth0]:8200", "https://vault.example/team/vault/", "https://vault.example/v1x", "https://vault.example/a@b",
+	} {
+		assert.Empty(t, auth.Settings{Address: address}.Faults(), address)
+	}
+	for address, reason := range map[string]string{
+		"vault.example":                      "neither https:// nor http://",
+		"vault.example:8200":                 "neither https:// nor http://",
+		"127.0.0.1:8200":                     "not a URL",
+		"unix:///run/vault.sock":             "neither https:// nor http://",
+		"https://":                           "no host name",
+		"https:vault.example":                "no host name",
+		"https:///v":                         "no host name",
+		"https://:8200":                      "no host name",
+		" https://vault.example":             "not a URL",
+		"https://vault.example ":             "not a URL",
+		"https://vault.example\n":            "not a URL",
+		"https://vault example":              "not a URL",
+		"https://vault.example\u200b":        "not a URL",
+		"https://::1:8200":                   "not a URL",
+		"https://[::1":                       "not a URL",
+		"https://vault.example:":             "not a port",
+		"https://vault.example:0":            "not a port",
+		"https://vault.example:65536":        "not a port",
+		"https://vault.example:82x":          "not a URL",
+		"https://vault.example/v1":           "ends in /v1",
+		"https://vault.example/a/v1/":        "ends in /v1",
+		"https://vault.example?a=b":          "holds a ? or a #",
+		"https://vault.example?":             "holds a ? or a #",
+		"https://vault.example#":             "holds a ? or a #",
+		"https://vault.example//a":           "not a plain path after the host",
+		"https://vault.example/a/../b":       "not a plain path after the host",
+		"https://vault.example/%2e%2e/b":     "not a plain path after the host",
+		"https://vault.example/a%2fb":        "not a plain path after the host",
+		"https://user:secret@vault.example":  "holds a user or a password",
+		"https://user@vault.example":         "holds a user or a password",
+		"https://vault.example:80:80":        "not a URL",
+		"https://vault.example/%zz":          "not a URL",
+		"https://vault.example\\@evil.local": "not a URL",
+	} {
+		faults := auth.Settings{Address: address}.Faults()
+		if assert.Len(t, faults, 1, address) {
+			assert.Equal(t, "address", faults[0].Setting)
+			assert.Equal(t, reason, faults[0].Reason, address)
+		}
+	}
+}
+
+func TestConfigured(t *testing.T) {
+	t.Parallel()
+	for text, configured := range map[string]bool{
+		`{}`:                                     false,
+		`null`:                                   false,
+		`{"address":""}`:                         false,
+		`{"kv_version":"v1"}`:                    false,
+		`{"kv_version":1}`:                       false,
+		`{"enabled":false}`:                      false,
+		`{"enabled":false,"address":"http://h"}`: false,
+		`{"enabled":false,"address":5}`:          false,
+		`{"enabled":true}`:                       true,
+		`{"enabled":"yes"}`:                      true,
+		`{"address":"http://h"}`:                 true,
+		`{"address":"nonsense"}`:                 true,
+		`{"address":5}`:                          true,
+		`[]`:                                     true,
+	} {
+		settings := decode(t, text)
+		assert.Equal(t, configured, settings.Configured(), text)
+		err := auth.New(settings, variables{"VAULT_TOKEN": "t"}.options()).Validate()
+		if !configured {
+			assertKind(t, err, fault.NotConfigured, "set it up in the UI")
+		} else {
+			assert.NotErrorIs(t, err, fault.NotConfigured, text)
+		}
+	}
+}
+
+// One mistyped setting does not take the configuration around it along.
+func TestSettingsDecodeByThemselves(t *testing.T) {
+	t.Parallel()
+	for _, vault := range []string{`{"address":5}`, `[1]`, `"x"`, `7`, `true`, `null`, `{"mounts":{"a":1},"enabled":[]}`} {
+		var config struct {
+			Before string
+			Vault  auth.Settings
+			Later  []auth.Settings
+			After  string
+		}
+		text := fmt.Sprintf(`{"Before":"b","Vault":%s,"Later":[%[1]s,{"address":"https://h"}],"After":"a"}`, vault)
+		require.NoError(t, json.Unmarshal([]byte(text), &config), text)
+		assert.Equal(t, "b", config.Before)
+		assert.Equal(t, "a", config.After)
+		assert.Equal(t, "https://h", config.Later[1].Address)
+	}
+	// What was there before does not shine through.
+	settings := auth.Settings{Address: "https://before", Enabled: new(true)}
+	require.NoError(t, json.Unmarshal([]byte(`{"kv_version":"v1"}`), &settings))
+	assert.Equal(t, auth.Settings{KVVersion: "v1"}, settings)
+}
+
+func TestSettingsAsJSON(t *testing.T) {
+	t.Parallel()
+	const text = `{"enabled":true,"address":"https://vault.example","kv_version":"v1","auth_method":"jwt","namespace":"a/b","mounts":["team/kv"]}`
+	again, err := json.Marshal(decode(t, text))
+	require.NoError(t, err)
+	assert.JSONEq(t, text, string(again))
+	again, err = json.Marshal(auth.Settings{})
+	require.NoError(t, err)
+	assert.Equal(t, `{}`, string(again))
+	// A masked address stays a fault.
+	again, err = json.Marshal(auth.Settings{Address: "https://user:secret@vault.example"})
+	require.NoError(t, err)
+	assert.Equal(t, `{"address":"https://***@vault.example"}`, string(again))
+	assert.Equal(t, "holds a user or a password", decode(t, string(again)).Faults()[0].Reason)
+}
+
+func FuzzSettings(f *testing.F) {
+	for _, seed := range []string{`{}`, `null`, `{"address":"https://h:1/p","mounts":["a/b"]}`, `{"enabled":"x","mounts":[null]}`, `[]`, `{"address":"http://a@b"}`, `{"address":"\ud800"}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte(text)) {
+			return
+		}
+		var around struct {
+			Vault auth.Settings
+			After string
+		}
+		if err := json.Unmarshal([]byte(`{"Vault":`+text+`,"After":"a"}`), &around); err != nil || around.After != "a" {
+			t.Fatalf("%q spoils what is around it: %v", text, err)
+		}
+		vault := auth.New(around.Vault, variables{"VAULT_TOKEN": "t"}.options())
+		if err := vault.Validate(); err != nil && strings.Contains(err.Error(), "\n") {
+			t.Fatalf("%q: more than one line: %q", text, err)
+		}
+		vault.Effective()
+		// As JSON it is as good, or as bad, as before.
+		again, err := json.Marshal(around.Vault)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var second auth.Settings
+		if err := json.Unmarshal(again, &second); err != nil || len(around.Vault.Faults()) == 0 && len(second.Faults()) != 0 {
+			t.Fatalf("%q became %q: %v, %v", text, again, err, second.Faults())
+		}
+	})
+}
+
+func FuzzAddress(f *testing.F) {
+	for _, seed := range []string{"https://vault.example:8200/a", "http://[::1]:80", "https://a:b@c", "https://a/%2e%2e", "//", "https://a\x00"} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, address, pin string) {
+		settings := auth.Settings{Address: address}
+		wrong := len(settings.Faults()) > 0
+		err := auth.New(settings, variables{"VAULT_TOKEN": "t"}.options()).Validate()
+		if settings.Configured() && wrong != (err != nil) {
+			t.Fatalf("%q: faults %v, error %v", address, settings.Faults(), err)
+		}
+		// An address is its own pin, and no other's that has another host.
+		vault := auth.New(settings, variables{"VAULT_TOKEN": "t", "VAULT_ADDR": pin}.options())
+		err = vault.Validate()
+		if address != "" && address == pin && !wrong && err != nil {
+			t.Fatalf("%q is not its own pin: %v", address, err)
+		}
+	})
+}

@@ -1,0 +1,145 @@
+package auth_test
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// ofVaultAPI are the variables that vault/api reads and this library does not,
+// well-formed and malformed. Where a value is an address, it is that of a
+// server that must not be asked.
+func ofVaultAPI(decoy string) (good, malformed variables) {
+	return variables{
+			api.EnvVaultAgentAddr:        decoy,
+			api.EnvVaultMaxRetries:       "7",
+			api.EnvVaultSRVLookup:        "true",
+			api.EnvVaultDisableRedirects: "false",
+			api.EnvHTTPProxy:             decoy,
+			api.EnvVaultHeaders:          `{"x-vault-wrap-ttl":"60s","Authorization":"Bearer Kq7canaryZ9","X-Other":"Kq7canaryZ9"}`,
+			api.EnvVaultWrapTTL:          "60s",
+			api.EnvVaultMFA:              "Kq7canaryZ9",
+		}, variables{
+			api.EnvVaultAgentAddr:        "://Kq7canaryZ9",
+			api.EnvVaultMaxRetries:       "Kq7canaryZ9",
+			api.EnvVaultSRVLookup:        "Kq7canaryZ9",
+			api.EnvVaultDisableRedirects: "Kq7canaryZ9",
+			api.EnvHTTPProxy:             "://Kq7canaryZ9",
+			api.EnvVaultHeaders:          `{"Kq7canaryZ9"`,
+			api.EnvVaultWrapTTL:          "Kq7canaryZ9",
+			api.EnvVaultMFA:              "Kq7canaryZ9",
+		}
+}
+
+// Whatever vault/api would make of the environment, what reaches the wire is
+// what the library sends by itself.
+//
+// Trap 26.
+func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
+	decoy := newStandIn(t, nil)
+	good, malformed := ofVaultAPI(decoy.address)
+	credentials := map[string]variables{
+		"token":    {"VAULT_TOKEN": "hvs.given"},
+		"approle":  {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_TOKEN": "hvs.of-another-method"},
+		"userpass": {"VAULT_TOKEN": "hvs.of-another-method"},
+	}
+	for _, test := range []struct {
+		name string
+		v    variables
+		fail bool // a method that is handed in cannot be served
+	}{
+		{"unset", nil, false},
+		{"well-formed", good, false},
+		{"malformed", malformed, true},
+	} {
+		for method, own := range credentials {
+			for _, where := range []string{"process", "Getenv"} {
+				t.Run(test.name+" "+method+" "+where, func(t *testing.T) {
+					server := newStandIn(t, nil)
+					v := own.and(test.v).and(variables{"VAULT_ADDR": server.address})
+					options := v.options()
+					if where == "process" {
+						for name, value := range v {
+							t.Setenv(name, value)
+						}
+						options = auth.Options{}
+					}
+					options.Methods = map[string]api.AuthMethod{"userpass": userpass{"userpass", "agent", password}}
+					r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, options), "secret/app")
+					if test.fail && method == "userpass" && where == "process" {
+						assertKind(t, r.err, fault.Environment, "the login method userpass", "VAULT_MAX_RETRIES")
+						assert.NotContains(t, r.err.Error(), "canary")
+						assert.Empty(t, server.requests())
+						return
+					}
+					require.NoError(t, r.err)
+					token := map[string]string{"token": "hvs.given"}[method]
+					want := []string{"GET auth/token/lookup-self", "GET secret/app"}
+					switch method {
+					case "approle":
+						want = []string{"POST auth/approle/login", "GET secret/app", "POST auth/token/revoke-self"}
+					case "userpass":
+						want = []string{"PUT auth/userpass/login/agent", "GET secret/app", "POST auth/token/revoke-self"}
+					}
+					assert.Equal(t, want, server.requests())
+					for i, request := range server.all() {
+						headers := http.Header{"User-Agent": {"luumen-patch-vault/1.0.0 run/" + r.id}, "X-Vault-Request": {"true"}}
+						switch {
+						case token != "":
+							headers.Set("X-Vault-Token", token)
+						case i > 0:
+							headers.Set("X-Vault-Token", standInToken)
+						}
+						seen := request.Header.Clone()
+						for _, transport := range []string{"Content-Length", "Accept-Encoding"} {
+							seen.Del(transport)
+						}
+						assert.Equal(t, headers, seen, "%s %s: headers %v", request.Method, request.URL.Path, slices.Sorted(maps.Keys(seen)))
+						assert.Empty(t, request.URL.RawQuery)
+					}
+				})
+			}
+		}
+	}
+	assert.Empty(t, decoy.requests())
+}
+
+// The variables that are honoured are read by this library, and where they are
+// malformed its own words say so.
+func TestHonouredVariablesAreReadHereAlone(t *testing.T) {
+	server := newStandIn(t, nil)
+	for name, value := range map[string]string{
+		api.EnvVaultAddress:       "://Kq7canaryZ9",
+		api.EnvVaultCACert:        "/nowhere/at/all",
+		api.EnvVaultCACertBytes:   "Kq7canaryZ9",
+		api.EnvVaultCAPath:        "/nowhere/at/all",
+		api.EnvVaultClientCert:    "/nowhere/at/all",
+		api.EnvVaultClientKey:     "/nowhere/at/all",
+		api.EnvVaultClientTimeout: "Kq7canaryZ9",
+		api.EnvVaultSkipVerify:    "Kq7canaryZ9",
+		api.EnvVaultNamespace:     "/Kq7canaryZ9",
+		api.EnvRateLimit:          "Kq7canaryZ9",
+		api.EnvVaultProxyAddr:     "Kq7canaryZ9",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, value)
+			// Not through Getenv: no effect.
+			require.NoError(t, readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options())).err)
+			asked := len(server.requests())
+			// In the environment that counts: said, and nothing is sent.
+			t.Setenv("VAULT_TOKEN", "t")
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, auth.Options{}))
+			assertKind(t, r.err, fault.Environment, name)
+			assert.NotContains(t, r.err.Error(), "canary")
+			assert.Len(t, server.requests(), asked)
+		})
+	}
+}
