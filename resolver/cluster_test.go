@@ -2,7 +2,6 @@ package resolver_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -22,7 +21,6 @@ type movingFleet struct {
 	cluster *vaulttest.Cluster
 	token   string
 	hosts   []resolver.Host
-	secrets []string // of the hosts, in turn
 }
 
 // A cluster takes ten seconds to form, so these tests share one. Each leaves it
@@ -149,20 +147,7 @@ func newMovingFleet(t *testing.T, size int) *movingFleet {
 	require.NotNil(t, leader)
 	kv := leader.KV(t, 2)
 	f.token = leader.ReaderToken(t, kv+"/data/*")
-	for i := range size {
-		f.secrets = append(f.secrets, fmt.Sprintf("password of host %d", i))
-		f.hosts = append(f.hosts, host(fmt.Sprintf("host%d", i), "user", "root", "password", fmt.Sprintf("vault:%s/host%d#password", kv, i)))
-	}
-	var writers sync.WaitGroup
-	const writerCount = 32
-	for first := range writerCount {
-		writers.Go(func() {
-			for i := first; i < size; i += writerCount {
-				leader.Put(t, kv, fmt.Sprintf("host%d", i), map[string]any{"password": f.secrets[i]})
-			}
-		})
-	}
-	writers.Wait()
+	f.hosts = writtenFleet(t, leader, kv, size)
 	return f
 }
 
@@ -181,7 +166,7 @@ func (f *movingFleet) run(t *testing.T, address string, options resolver.Options
 func (f *movingFleet) assertServed(t *testing.T, i int, result resolver.Result) {
 	password, err := result.Credential("password")
 	if assert.NoError(t, err) {
-		assert.True(t, password.Reveal() == f.secrets[i], "host %d got another's password", i)
+		assert.True(t, password.Reveal() == passwordOf(i), "host %d got another's password", i)
 	}
 }
 

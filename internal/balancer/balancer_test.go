@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,12 +32,12 @@ func TestConnectionsGoRoundTheServers(t *testing.T) {
 	require.NoError(t, err)
 	defer b.Stop()
 
-	var answers string
+	var answers strings.Builder
 	kept := &http.Transport{DisableKeepAlives: true}
 	for range 6 {
-		answers += ask(kept, b.Address)
+		answers.WriteString(ask(kept, b.Address))
 	}
-	assert.Equal(t, "ab-ab-", answers, "a server that is gone takes its turn, too")
+	assert.Equal(t, "ab-ab-", answers.String(), "a server that is gone takes its turn, too")
 	assert.Equal(t, 6, b.Accepted())
 
 	kept.DisableKeepAlives = false
