@@ -2,7 +2,6 @@ package resolver_test
 
 import (
 	"context"
-	"strconv"
 	"testing"
 	"time"
 
@@ -29,7 +28,8 @@ func TestContextEnds(t *testing.T) {
 	server := vaulttest.New(t, vaulttest.Config{})
 	kv := server.KV(t, 2)
 	hosts := append(writtenFleet(t, server, kv, size), host("literals alone", "password", "as it stands"))
-	credentials := appRole(t, server, server.Policy(t, `path "`+kv+`/data/*" { capabilities = ["read"] }`))
+	login, roleID := appRole(t, server, map[string]any{"token_policies": []string{readerPolicy(t, server, kv+"/data/*")}, "token_ttl": "1h"})
+	credentials := map[string]string{"VAULT_APPROLE_MOUNT": login, "VAULT_ROLE_ID": roleID}
 	tokens := server.Accessors(t)
 	sealed := vaulttest.New(t, vaulttest.Config{NoAudit: true})
 	require.NoError(t, sealed.Seal())
@@ -133,20 +133,5 @@ func (e *endable) Err() error {
 		return e.err
 	default:
 		return nil
-	}
-}
-
-// appRole makes a role with the policy and returns the variables with which the
-// agent logs in.
-func appRole(t *testing.T, server *vaulttest.Server, policy string) map[string]string {
-	t.Helper()
-	mount := "approle-" + vaulttest.Name()
-	server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "approle"})
-	role := "auth/" + mount + "/role/agent"
-	server.Must(t, "POST", role, map[string]any{"token_policies": []string{policy}, "token_ttl": strconv.Itoa(3600)})
-	return map[string]string{
-		"VAULT_ROLE_ID":       vaulttest.Text(server.Must(t, "GET", role+"/role-id", nil), "data", "role_id"),
-		"VAULT_SECRET_ID":     vaulttest.Text(server.Must(t, "POST", role+"/secret-id", nil), "data", "secret_id"),
-		"VAULT_APPROLE_MOUNT": mount,
 	}
 }
