@@ -18,7 +18,7 @@ func (f *movingFleet) behindBalancer(t *testing.T) {
 	unwell.Kill()
 	defer f.revive(t)
 	served := func(t *testing.T) {
-		run := f.run(t, address, resolver.Options{})
+		run := resolver.Resolve(t.Context(), f.connect(address), f.hosts, resolver.Options{})
 		for i, result := range run.Results() {
 			f.assertServed(t, i, result)
 		}

@@ -54,41 +54,46 @@ func TestCluster(t *testing.T) {
 	t.Run("it loses its quorum for good", f.losesQuorum)
 }
 
-// outlives runs the fleet over and over until the event is over, at one standby
-// and through a balancer before all nodes. The event begins in the midst of the
-// first runs. It may cost no host.
+// outlives has runs follow each other until the event is over: of the fleet and
+// of a single host, at one standby and through a balancer before all nodes. The
+// event begins in the midst of the fleet's first runs. It may cost no host.
 func (f *movingFleet) outlives(t *testing.T, event func()) {
-	addresses := map[string]string{
-		"at a standby":       f.standbys(t)[0].Address,
-		"through a balancer": f.balancer(t).Address,
-	}
 	var loops, underWay sync.WaitGroup
 	defer loops.Wait()
 	over, end := context.WithCancel(t.Context())
 	defer end()
-	underWay.Add(len(addresses))
-	for name, address := range addresses {
-		loops.Go(func() {
-			begun := sync.OnceFunc(underWay.Done)
-			defer begun()
-			retries := 0
-			for first := true; first || over.Err() == nil; first = false {
-				run := f.run(t, address, resolver.Options{}, "VAULT_RATE_LIMIT", "1000:1")
-				taken := 0
-				for i, result := range run.Results() {
-					f.assertServed(t, i, result)
-					if taken++; taken == 100 {
-						begun()
+	for name, address := range map[string]string{
+		"at a standby":       f.standbys(t)[0].Address,
+		"through a balancer": f.balancer(t).Address,
+	} {
+		for _, pace := range []struct {
+			hosts     int
+			perSecond string
+		}{{len(f.hosts), "1000:1"}, {1, "20:1"}} {
+			hosts := f.hosts[:pace.hosts]
+			underWay.Add(1)
+			loops.Go(func() {
+				begun := sync.OnceFunc(underWay.Done)
+				defer begun()
+				retries := 0
+				for first := true; first || over.Err() == nil; first = false {
+					run := resolver.Resolve(t.Context(), f.connect(address, "VAULT_RATE_LIMIT", pace.perSecond), hosts, resolver.Options{})
+					taken := 0
+					for i, result := range run.Results() {
+						f.assertServed(t, i, result)
+						if taken++; taken == min(100, len(hosts)) {
+							begun()
+						}
 					}
+					report := run.Report()
+					if !assert.Equal(t, len(hosts), report.Ready, "%s: %s", name, report) {
+						return
+					}
+					retries += report.Vault.Retries
 				}
-				report := run.Report()
-				if !assert.Equal(t, len(f.hosts), report.Ready, "%s: %s", name, report) {
-					return
-				}
-				retries += report.Vault.Retries
-			}
-			assert.NotZero(t, retries, "%s: no run met the event", name)
-		})
+				assert.NotZero(t, retries, "%s: no run of %d hosts met the event", name, len(hosts))
+			})
+		}
 	}
 	underWay.Wait()
 	event()
@@ -157,10 +162,6 @@ func (f *movingFleet) connect(address string, variables ...string) *auth.Vault {
 		all[variables[i]] = variables[i+1]
 	}
 	return auth.New(auth.Settings{Address: address}, environment(all))
-}
-
-func (f *movingFleet) run(t *testing.T, address string, options resolver.Options, variables ...string) *resolver.Run {
-	return resolver.Resolve(t.Context(), f.connect(address, variables...), f.hosts, options)
 }
 
 func (f *movingFleet) assertServed(t *testing.T, i int, result resolver.Result) {

@@ -58,6 +58,14 @@ func TestUnwell(t *testing.T) {
 			text: "vault is sealed or not initialised (Vault is sealed at http://127.0.0.1:",
 		},
 		{
+			name: "not initialised",
+			vault: func(t *testing.T) *scene {
+				return &scene{Server: vaulttest.NewUninitialised(t), kv: "kv", token: "s.uninitialised"}
+			},
+			kind: resolver.Sealed, causes: 1, most: 12,
+			text: "vault is sealed or not initialised (Vault is sealed at http://127.0.0.1:",
+		},
+		{
 			name: "no audit device takes entries",
 			vault: func(t *testing.T) *scene {
 				s := newScene(t, vaulttest.New(t, vaulttest.Config{NoAudit: true}))
