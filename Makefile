@@ -1,7 +1,7 @@
 # One way in for people and CI. make alone lists the targets.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .DEFAULT_GOAL := help
-.PHONY: help demo test check vault
+.PHONY: help demo test check vault soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ vault: ## build the Vault server that tests and demo run on, once for all checko
 
 test: vault ## every test, with the race detector
 	go test -race ./...
+
+SOAK = 2m
+soak: vault ## SOAK=2m of runs against a cluster whose nodes, tokens and secrets change
+	go run -race ./internal/soak -for $(SOAK)
 
 check: ## formatting, vet on every platform, staticcheck, modernisations
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -1,0 +1,25 @@
+package vaulttest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// NewUninitialised starts a server that was never initialised, for one test. It
+// has no token and no key.
+func NewUninitialised(t testing.TB) *Server {
+	t.Helper()
+	skipIfShort(t)
+	program, err := Find()
+	require.NoError(t, err)
+	dir, err := os.MkdirTemp("", "vaulttest-")
+	require.NoError(t, err)
+	c := &Cluster{dir: dir}
+	t.Cleanup(c.Stop)
+	node, err := c.newNode("n1", program, Config{NoAudit: true})
+	require.NoError(t, err)
+	c.Nodes = []*Server{node}
+	return node
+}

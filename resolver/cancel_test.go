@@ -1,0 +1,137 @@
+package resolver_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/balancer"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// Trap 29. When the caller's context ends, all results are out at once, whatever
+// state Vault is in: those that were complete, and the others with the
+// context's error. No connection and no token is left; that no goroutine is,
+// TestMain sees.
+func TestContextEnds(t *testing.T) {
+	t.Parallel()
+	const size = 2000
+	// A machine that runs other tests at the same time takes longer than the
+	// 100 ms of the promise.
+	const atOnce = time.Second
+
+	server := vaulttest.New(t, vaulttest.Config{})
+	kv := server.KV(t, 2)
+	hosts := append(writtenFleet(t, server, kv, size), host("literals alone", "password", "as it stands"))
+	login, roleID := appRole(t, server, map[string]any{"token_policies": []string{readerPolicy(t, server, kv+"/data/*")}, "token_ttl": "1h"})
+	credentials := map[string]string{"VAULT_APPROLE_MOUNT": login, "VAULT_ROLE_ID": roleID}
+	tokens := server.Accessors(t)
+	sealed := vaulttest.New(t, vaulttest.Config{NoAudit: true})
+	require.NoError(t, sealed.Seal())
+
+	for _, c := range []struct {
+		name    string
+		address string
+		direct  bool                                              // no balancer can stand before it that counts connections
+		ripe    func(front *balancer.Balancer, runID string) bool // when the context may end; nil means at once
+		ready   int                                               // hosts at least
+	}{
+		{
+			name:    "reading",
+			address: server.Address,
+			ripe: func(_ *balancer.Balancer, runID string) bool {
+				requests, err := server.Requests("run/" + runID)
+				return err == nil && len(requests) > 200
+			},
+			ready: 150, // of 200 that were asked for, some were under way
+		},
+		{
+			name:    "waiting for a sealed Vault",
+			address: sealed.Address,
+			ripe:    func(front *balancer.Balancer, _ string) bool { return front.Accepted() > 2 },
+			ready:   1,
+		},
+		{
+			name:    "waiting for an answer",
+			address: mute(t),
+			ripe:    func(front *balancer.Balancer, _ string) bool { return front.Open() > 0 },
+			ready:   1,
+		},
+		{
+			name:    "waiting for a Vault that refuses connections",
+			address: "http://" + closedPort(t),
+			direct:  true,
+			ready:   1,
+		},
+		{
+			name:    "waiting for a connection",
+			address: blackHole(t),
+			direct:  true,
+			ready:   1,
+		},
+	} {
+		for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+			t.Run(c.name+", "+end.Error(), func(t *testing.T) {
+				front := counted(t, c.address)
+				address := front.Address
+				if c.direct {
+					address = c.address
+				}
+				vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(credentials))
+				ctx := &endable{Context: t.Context(), done: make(chan struct{}), err: end}
+				id := vaulttest.Name()
+				run := resolver.Resolve(ctx, vault, hosts, resolver.Options{RunID: id})
+				var ended, last time.Time
+				ready, taken := 0, 0
+				for i, result := range run.Results() {
+					if taken++; taken == 1 {
+						if c.ripe != nil {
+							require.Eventually(t, func() bool { return c.ripe(front, id) }, time.Minute, time.Millisecond)
+						}
+						ctx.end()
+						ended = time.Now()
+					}
+					if err := result.Err(); err != nil {
+						assert.ErrorIs(t, err, end)
+					} else if ready++; i < size {
+						password, err := result.Credential("password")
+						assert.True(t, err == nil && password.Reveal() == passwordOf(i), "host %d got another's password", i)
+					}
+					last = time.Now()
+				}
+				assert.Equal(t, size+1, taken)
+				assert.GreaterOrEqual(t, ready, c.ready)
+				assert.Less(t, ready, size, "the run was over before its context")
+				assert.Less(t, last.Sub(ended), atOnce)
+				assert.Eventually(t, func() bool { return front.Open() == 0 }, 10*time.Second, time.Millisecond, "connections")
+				assert.Equal(t, tokens, server.Accessors(t), "tokens")
+			})
+		}
+	}
+}
+
+// endable is a context that ends when it is told to, with the error of a
+// cancellation or of a deadline.
+type endable struct {
+	context.Context
+	done chan struct{}
+	err  error
+}
+
+func (e *endable) end() { close(e.done) }
+
+func (e *endable) Done() <-chan struct{} { return e.done }
+
+func (e *endable) Err() error {
+	select {
+	case <-e.done:
+		return e.err
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,199 @@
+package resolver_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// movingFleet is 2,000 hosts, each with a path of its own, in a cluster whose
+// nodes move and die.
+type movingFleet struct {
+	cluster *vaulttest.Cluster
+	token   string
+	hosts   []resolver.Host
+}
+
+// A cluster takes ten seconds to form, so these tests share one. Each leaves it
+// healthy for the others, but for the last.
+func TestCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute; left out by -short")
+	}
+	t.Parallel()
+	f := newMovingFleet(t, 2000)
+	t.Run("its leader steps down", func(t *testing.T) {
+		f.outlives(t, func() {
+			leader := f.cluster.Leader()
+			require.NoError(t, leader.StepDown())
+			require.Eventually(t, func() bool { return f.cluster.Leader() != leader }, time.Minute, 5*time.Millisecond)
+			f.waitHealthy(t)
+		})
+	})
+	t.Run("each node is killed and restarted in turn", func(t *testing.T) {
+		f.outlives(t, func() {
+			// As Vault's own guide has it: the leader last.
+			leader := f.cluster.Leader()
+			for _, node := range append(f.standbys(t), leader) {
+				node.Kill()
+				f.waitHealthy(t)
+				f.revive(t)
+			}
+		})
+	})
+	t.Run("a balancer leads to one node that is gone or sealed", f.behindBalancer)
+	t.Run("it loses its quorum for good", f.losesQuorum)
+}
+
+// outlives has runs follow each other until the event is over: of the fleet and
+// of a single host, at one standby and through a balancer before all nodes. The
+// event begins in the midst of the fleet's first runs. It may cost no host.
+func (f *movingFleet) outlives(t *testing.T, event func()) {
+	var loops, underWay sync.WaitGroup
+	defer loops.Wait()
+	over, end := context.WithCancel(t.Context())
+	defer end()
+	for name, address := range map[string]string{
+		"at a standby":       f.standbys(t)[0].Address,
+		"through a balancer": f.balancer(t).Address,
+	} {
+		for _, pace := range []struct {
+			hosts     int
+			perSecond string
+		}{{len(f.hosts), "1000:1"}, {1, "20:1"}} {
+			hosts := f.hosts[:pace.hosts]
+			underWay.Add(1)
+			loops.Go(func() {
+				begun := sync.OnceFunc(underWay.Done)
+				defer begun()
+				retries := 0
+				for first := true; first || over.Err() == nil; first = false {
+					run := resolver.Resolve(t.Context(), f.connect(address, "VAULT_RATE_LIMIT", pace.perSecond), hosts, resolver.Options{})
+					taken := 0
+					for i, result := range run.Results() {
+						f.assertServed(t, i, result)
+						if taken++; taken == min(100, len(hosts)) {
+							begun()
+						}
+					}
+					report := run.Report()
+					if !assert.Equal(t, len(hosts), report.Ready, "%s: %s", name, report) {
+						return
+					}
+					retries += report.Vault.Retries
+				}
+				assert.NotZero(t, retries, "%s: no run of %d hosts met the event", name, len(hosts))
+			})
+		}
+	}
+	underWay.Wait()
+	event()
+}
+
+// Trap 15.
+func (f *movingFleet) losesQuorum(t *testing.T) {
+	const patience = 3 * time.Second
+	addresses := map[string]string{
+		"at the leader":      f.cluster.Leader().Address,
+		"through a balancer": f.balancer(t).Address,
+	}
+	hosts := append(slices.Clone(f.hosts), host("literals alone", "password", "as it stands"))
+	var runs, underWay sync.WaitGroup
+	underWay.Add(len(addresses))
+	for name, address := range addresses {
+		runs.Go(func() {
+			begun := sync.OnceFunc(underWay.Done)
+			defer begun()
+			run := resolver.Resolve(t.Context(), f.connect(address, "VAULT_RATE_LIMIT", "200:1"), hosts, resolver.Options{Patience: patience})
+			taken := 0
+			for i, result := range run.Results() {
+				if taken++; taken == 100 {
+					begun()
+				}
+				if taken <= 100 && i < len(f.hosts) {
+					f.assertServed(t, i, result)
+				}
+				if i == len(f.hosts) {
+					assert.Equal(t, 1, taken, "literals come first")
+					assert.NoError(t, result.Err())
+				}
+				if err := result.Err(); err != nil {
+					kind := err.(*resolver.HostError).Fields[0].Kind()
+					assert.Contains(t, []resolver.Kind{resolver.NoActiveNode, resolver.Unreachable}, kind)
+				}
+			}
+			report := run.Report()
+			assert.Len(t, report.Causes, 1, "%s: %s", name, report)
+			assert.GreaterOrEqual(t, report.Ready, 100)
+			assert.NotZero(t, report.Skipped)
+			assert.GreaterOrEqual(t, report.Vault.Waited, patience)
+			assert.Less(t, report.Vault.Waited, patience*11/10+time.Second, "with a second for a busy machine")
+		})
+	}
+	underWay.Wait()
+	for _, node := range f.standbys(t) {
+		node.Kill()
+	}
+	runs.Wait()
+}
+
+func newMovingFleet(t *testing.T, size int) *movingFleet {
+	f := &movingFleet{cluster: vaulttest.NewCluster(t, vaulttest.Config{})}
+	leader := f.cluster.Leader()
+	require.NotNil(t, leader)
+	kv := leader.KV(t, 2)
+	f.token = leader.ReaderToken(t, kv+"/data/*")
+	f.hosts = writtenFleet(t, leader, kv, size)
+	return f
+}
+
+func (f *movingFleet) connect(address string, variables ...string) *auth.Vault {
+	all := map[string]string{"VAULT_TOKEN": f.token}
+	for i := 0; i < len(variables); i += 2 {
+		all[variables[i]] = variables[i+1]
+	}
+	return auth.New(auth.Settings{Address: address}, environment(all))
+}
+
+func (f *movingFleet) assertServed(t *testing.T, i int, result resolver.Result) {
+	password, err := result.Credential("password")
+	if assert.NoError(t, err) {
+		assert.True(t, password.Reveal() == passwordOf(i), "host %d got another's password", i)
+	}
+}
+
+// standbys returns the nodes that do not lead.
+func (f *movingFleet) standbys(t *testing.T) []*vaulttest.Server {
+	leader := f.cluster.Leader()
+	require.NotNil(t, leader)
+	return slices.DeleteFunc(slices.Clone(f.cluster.Nodes), func(node *vaulttest.Server) bool { return node == leader })
+}
+
+// revive restarts and unseals what was killed.
+func (f *movingFleet) revive(t *testing.T) {
+	for _, node := range f.cluster.Nodes {
+		status, _, err := node.Do("GET", "sys/health", nil)
+		if err != nil {
+			require.NoError(t, node.Restart())
+		}
+		if err != nil || status == 503 {
+			require.NoError(t, node.Unseal())
+		}
+	}
+	f.waitHealthy(t)
+}
+
+func (f *movingFleet) waitHealthy(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	require.NoError(t, f.cluster.WaitHealthy(ctx))
+}

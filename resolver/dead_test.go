@@ -1,0 +1,175 @@
+package resolver_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/balancer"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+const (
+	deadFleet    = 10_000
+	deadPatience = 2 * time.Second
+	deadDials    = 12 // however large the fleet is
+	workers      = 16 // the default
+)
+
+// A Vault that is dead from the start costs one patience, and each host that
+// needs it tells the last concrete cause.
+func TestVaultIsDeadFromTheStart(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		address func(t *testing.T) string
+		timeout string // of one attempt
+		text    string
+		cause   func(error) bool
+	}{
+		{
+			name:    "nobody listens",
+			address: func(t *testing.T) string { return "http://" + closedPort(t) },
+			text:    "connection refused at http://127.0.0.1:",
+			cause:   func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) },
+		},
+		{
+			name:    "connections are accepted and never answered",
+			address: mute,
+			timeout: "100ms",
+			text:    "no answer within 100ms at http://127.0.0.1:",
+			cause:   isTimeout,
+		},
+		{
+			name:    "one attempt takes all of patience",
+			address: mute,
+			text:    "no answer within 2s at http://127.0.0.1:",
+			cause:   isTimeout,
+		},
+		{
+			name:    "connections are closed at once",
+			address: func(t *testing.T) string { return counted(t, "http://"+closedPort(t)).Address },
+			text:    "connection ",
+			cause:   isReset,
+		},
+		{
+			name:    "packets are lost",
+			address: blackHole,
+			timeout: "100ms",
+			text:    "no answer within 100ms at http://127.0.0.1:",
+			cause:   isTimeout,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			vault := auth.New(auth.Settings{Address: c.address(t)}, environment(map[string]string{"VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": c.timeout}))
+			hosts := fleetOf(deadFleet, "kv")
+			began := time.Now()
+			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: deadPatience})
+			taken := 0
+			for i, result := range run.Results() {
+				taken++
+				if i%100 == 0 { // a literal
+					assert.NoError(t, result.Err())
+					assert.LessOrEqual(t, taken, deadFleet/100, "literals come first")
+					assert.Less(t, time.Since(began), deadPatience/2, "and at once")
+					continue
+				}
+				err := result.Err()
+				require.ErrorIs(t, err, resolver.Unreachable)
+				assert.ErrorContains(t, err, "vault unreachable ("+c.text)
+				assert.True(t, c.cause(err), "%v", err)
+			}
+			report := run.Report()
+			require.Equal(t, deadFleet, taken)
+			assert.Len(t, report.Causes, 1)
+			assert.LessOrEqual(t, report.Vault.Connections, deadDials)
+			assertOnePatience(t, report, deadPatience)
+		})
+	}
+}
+
+// A Vault that dies midway costs one patience from there on.
+func TestVaultDiesMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
+	kv := server.KV(t, 2)
+	writtenFleet(t, server, kv, 300)
+	front := counted(t, server.Address)
+	vault := auth.New(auth.Settings{Address: front.Address}, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/*"), "VAULT_RATE_LIMIT": "1000:1"}))
+	hosts := fleetOf(deadFleet, kv)
+	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: deadPatience})
+	literals, served, missing, lost, before := 0, 0, 0, 0, 0
+	for _, result := range run.Results() {
+		err := result.Err()
+		switch {
+		case err == nil && lost == 0 && literals < deadFleet/100:
+			literals++
+		case err == nil:
+			served++
+		case errors.Is(err, resolver.NotFound):
+			missing++
+		default:
+			require.ErrorIs(t, err, resolver.Unreachable)
+			assert.ErrorContains(t, err, "vault unreachable (connection ")
+			lost++
+		}
+		if served == 200 && before == 0 {
+			before = front.Accepted()
+			server.Kill()
+		}
+	}
+	report := run.Report()
+	after := front.Accepted() - before
+	assert.Equal(t, []int{deadFleet / 100, deadFleet}, []int{literals, literals + served + missing + lost})
+	assert.GreaterOrEqual(t, served, 200)
+	assert.LessOrEqual(t, before, workers)
+	assert.LessOrEqual(t, after, deadDials+workers)
+	assert.LessOrEqual(t, report.Vault.Connections, deadDials+2*workers)
+	assertOnePatience(t, report, deadPatience)
+}
+
+// assertOnePatience measures by the run's own clock, with a second for a busy
+// machine.
+func assertOnePatience(t *testing.T, report resolver.Report, patience time.Duration) {
+	t.Helper()
+	assert.GreaterOrEqual(t, report.Vault.Waited, patience)
+	assert.Less(t, report.Vault.Waited, patience*11/10+time.Second)
+}
+
+// isReset holds for a connection that the server ended: what the client sees
+// depends on whether it had sent its request by then.
+func isReset(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func isTimeout(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout()
+}
+
+// counted puts a balancer before one server, for its count of connections.
+func counted(t *testing.T, address string) *balancer.Balancer {
+	t.Helper()
+	b, err := balancer.Start(address)
+	require.NoError(t, err)
+	t.Cleanup(b.Stop)
+	return b
+}
+
+// mute is a server that nobody is behind: the kernel accepts for it.
+func mute(t *testing.T) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	return "http://" + listener.Addr().String()
+}

@@ -1,0 +1,224 @@
+package resolver_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// scene is a Vault with two secrets, and a token that may read them.
+type scene struct {
+	*vaulttest.Server
+	kv    string
+	token string
+}
+
+func newScene(t *testing.T, server *vaulttest.Server) *scene {
+	s := &scene{Server: server, kv: server.KV(t, 2)}
+	for _, path := range []string{"app", "db"} {
+		s.Put(t, s.kv, path, map[string]any{"password": "right"})
+	}
+	s.token = s.ReaderToken(t, s.kv+"/data/*")
+	return s
+}
+
+// What a Vault that does not serve costs: which hosts, with what reason, and
+// how many requests.
+func TestUnwell(t *testing.T) {
+	t.Parallel()
+	shared := func(t *testing.T) *scene { return newScene(t, vaulttest.Shared(t)) }
+	const deadToken = "the vault token is expired, revoked or used up"
+	const look, list = "read auth/token/lookup-self", "read sys/internal/ui/mounts"
+	for _, c := range []struct {
+		name   string
+		vault  func(t *testing.T) *scene
+		kind   resolver.Kind
+		causes int      // 1 if both paths share it
+		text   string   // how the first cause begins; %s is the mount
+		asked  []string // by the audit file; nil where requests do not get that far
+		most   int      // requests in all, where asked is nil
+	}{
+		{
+			name: "sealed", // Trap 15.
+			vault: func(t *testing.T) *scene {
+				s := newScene(t, vaulttest.New(t, vaulttest.Config{}))
+				require.NoError(t, s.Seal())
+				return s
+			},
+			kind: resolver.Sealed, causes: 1, most: 12,
+			text: "vault is sealed or not initialised (Vault is sealed at http://127.0.0.1:",
+		},
+		{
+			name: "not initialised",
+			vault: func(t *testing.T) *scene {
+				return &scene{Server: vaulttest.NewUninitialised(t), kv: "kv", token: "s.uninitialised"}
+			},
+			kind: resolver.Sealed, causes: 1, most: 12,
+			text: "vault is sealed or not initialised (Vault is sealed at http://127.0.0.1:",
+		},
+		{
+			name: "no audit device takes entries",
+			vault: func(t *testing.T) *scene {
+				s := newScene(t, vaulttest.New(t, vaulttest.Config{NoAudit: true}))
+				breakAudit(t, s.Server)
+				return s
+			},
+			kind: resolver.ServerError, causes: 1, most: 12,
+			text: "vault answers 500 (internal error at http://127.0.0.1:",
+		},
+		{
+			name: "a quota blocks for good", // Trap 12.
+			vault: func(t *testing.T) *scene {
+				s := newScene(t, vaulttest.New(t, vaulttest.Config{}))
+				limit(t, s.Server, map[string]any{"rate": 1, "interval": "1h", "block_interval": "1h"})
+				for status := 0; status != http.StatusTooManyRequests; {
+					status, _, _ = s.Do("GET", "auth/token/lookup-self", nil)
+				}
+				return s
+			},
+			kind: resolver.RateLimited, causes: 1, most: 12,
+			text: `vault allows no more requests for now (request path "auth/token/lookup-self": rate limit quota exceeded at http://127.0.0.1:`,
+		},
+		{
+			name: "the token is bound to another network",
+			vault: func(t *testing.T) *scene {
+				s := shared(t)
+				role := "auth/token/roles/" + vaulttest.Name()
+				s.Must(t, "POST", role, map[string]any{"token_bound_cidrs": []string{"192.0.2.0/24"}, "orphan": true})
+				answer := s.Must(t, "POST", strings.Replace(role, "roles", "create", 1), map[string]any{"policies": []string{"default"}})
+				s.token = vaulttest.Text(answer, "auth", "client_token")
+				return s
+			},
+			kind: resolver.Token, causes: 1, asked: []string{look},
+			text: "vault refuses the token itself (permission denied at http://127.0.0.1:",
+		},
+		{
+			name: "the token has expired",
+			vault: func(t *testing.T) *scene {
+				s := shared(t)
+				s.token = s.NewToken(t, map[string]any{"policies": []string{"default"}, "ttl": "1s"})
+				require.Eventually(t, func() bool {
+					status, _, _ := s.DoAs(s.token, "GET", "auth/token/lookup-self", nil)
+					return status == http.StatusForbidden
+				}, time.Minute, 20*time.Millisecond)
+				return s
+			},
+			kind: resolver.Token, causes: 1, asked: []string{look}, text: deadToken,
+		},
+		{
+			name: "the token is revoked",
+			vault: func(t *testing.T) *scene {
+				s := shared(t)
+				s.Must(t, "POST", "auth/token/revoke", map[string]any{"token": s.token})
+				return s
+			},
+			kind: resolver.Token, causes: 1, asked: []string{look}, text: deadToken,
+		},
+		{
+			name: "the token is used up",
+			vault: func(t *testing.T) *scene {
+				s := shared(t)
+				s.token = s.NewToken(t, map[string]any{"policies": []string{"default"}, "num_uses": 1})
+				return s
+			},
+			kind: resolver.Token, causes: 1, asked: []string{look, list}, text: deadToken,
+		},
+		{
+			name: "the policy grants another path",
+			vault: func(t *testing.T) *scene {
+				s := shared(t)
+				s.token = s.NewToken(t, map[string]any{"policies": []string{"default", s.Policy(t, fmt.Sprintf(`path "%s/data/other" { capabilities = ["read"] }`, s.kv))}})
+				return s
+			},
+			kind: resolver.Denied, causes: 2, asked: []string{look, list, "read kv/data/app", "read kv/data/db"},
+			text: "%[1]s/app: the agent's token may not read %[1]s/data/app; add to its policy: path \"%[1]s/data/app\" { capabilities = [\"read\"] }",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := c.vault(t)
+			hosts := []resolver.Host{
+				host("one", "user", "vault:"+s.kv+"/app#user", "password", "vault:"+s.kv+"/app#password"),
+				host("two", "user", "root", "password", "vault:"+s.kv+"/db#password"),
+				host("three", "user", "root", "password", "as it stands"),
+			}
+			id := vaulttest.Name()
+			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: time.Second, RunID: id})
+			results := collect(run)
+			report := run.Report()
+
+			assert.ErrorIs(t, results[0].Err(), c.kind)
+			assert.ErrorIs(t, results[1].Err(), c.kind)
+			assert.NoError(t, results[2].Err())
+			require.Len(t, report.Causes, c.causes, "%s", report)
+			text := c.text
+			if strings.Contains(text, "%") {
+				text = fmt.Sprintf(text, s.kv)
+			}
+			assert.True(t, strings.HasPrefix(report.Causes[0].Text, text), "%s", report)
+			assert.NotContains(t, report.Causes[0].Text, "\n")
+			if c.asked == nil {
+				assert.LessOrEqual(t, report.Vault.Requests, c.most)
+				return
+			}
+			var asked []string
+			for _, r := range s.RequestsBy(t, "run/"+id) {
+				asked = append(asked, r.Operation+" "+strings.Replace(r.Path, s.kv, "kv", 1))
+			}
+			assert.ElementsMatch(t, c.asked, asked)
+		})
+	}
+}
+
+// Trap 12. Vault's own quota costs no host, whatever the number of paths; what
+// was refused is not hammered. It answers 429 without Retry-After. At 500 a
+// second, 3,000 paths take some seconds; the default would make it minutes.
+func TestQuotaCostsNoHost(t *testing.T) {
+	t.Parallel()
+	const paths = 3000
+	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
+	kv := server.KV(t, 2)
+	hosts := writtenFleet(t, server, kv, paths)
+	token := server.ReaderToken(t, kv+"/data/*")
+	limit(t, server, map[string]any{"rate": 500, "interval": "1s"})
+
+	run := resolver.Resolve(t.Context(), connect(server, token), hosts, resolver.Options{})
+	for range run.Results() {
+	}
+	report := run.Report()
+	assert.Equal(t, paths, report.Ready, "%s", report)
+	assert.NotZero(t, report.Vault.Retries, "the quota was not met")
+	assert.Less(t, report.Vault.Requests, 3*paths)
+}
+
+func limit(t *testing.T, server *vaulttest.Server, quota map[string]any) {
+	t.Helper()
+	server.Must(t, "POST", "sys/quotas/rate-limit/all", quota)
+}
+
+// breakAudit gives the server one audit device, which is full: Vault refuses
+// what it cannot log.
+func breakAudit(t *testing.T, server *vaulttest.Server) {
+	t.Helper()
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("no " + full + " on this system")
+	}
+	device := map[string]any{"type": "file", "options": map[string]string{"file_path": full, "skip_test": "true"}}
+	// Vault enables it, and can't log that it did.
+	status, _, err := server.Do("PUT", "sys/audit/full", device)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusInternalServerError, status)
+	status, _, err = server.Do("GET", "auth/token/lookup-self", nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusInternalServerError, status)
+}
