@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/client"
@@ -167,25 +169,21 @@ func (s *secret) pick(key string) pick {
 }
 
 func (s *secret) find(key string) pick {
-	at := ""
-	if s.version != 0 {
-		at = fmt.Sprintf(" at version %d", s.version)
-	}
 	raw, ok := s.values()[key]
 	if !ok {
-		f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, at), "")
+		f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, s.atVersion()), "")
 		if near := nearest(key, s.values()); near != "" {
 			f.Do = fmt.Sprintf("did you mean %q?", near)
 		}
 		return pick{err: f}
 	}
 	bad := func(what string) pick {
-		return pick{err: fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", key, at, what), "store a text, a number or a boolean")}
+		return pick{err: fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", key, s.atVersion(), what), "store a text, a number or a boolean")}
 	}
 	switch raw[0] {
 	case '"':
-		var text string
-		if json.Unmarshal(raw, &text) != nil {
+		text, ok := unquote(raw)
+		if !ok {
 			return bad("not valid JSON")
 		}
 		if text == "" {
@@ -200,6 +198,23 @@ func (s *secret) find(key string) pick {
 		return bad("a list")
 	}
 	return pick{text: ref.NewSecret(string(raw))} // the exact digits, true or false
+}
+
+// atVersion names the version, where there is one.
+func (s *secret) atVersion() string {
+	if s.version == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" at version %d", s.version)
+}
+
+// unquote reads a JSON string, whose syntax has been checked with the answer's.
+func unquote(raw json.RawMessage) (text string, ok bool) {
+	if !bytes.ContainsRune(raw, '\\') && utf8.Valid(raw) {
+		return string(raw[1 : len(raw)-1]), true // most are plain
+	}
+	err := json.Unmarshal(raw, &text)
+	return text, err == nil
 }
 
 // nearest returns the key that was probably meant: at most two edits away, and

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// task is what one process is to do.
+type task struct {
+	Do       string // library, bare or sequence
+	Address  string
+	CAFile   string
+	Token    string
+	Fields   string // distinct, shared or literal
+	Hosts    int
+	Rounds   int           // of a task that repeats itself
+	Patience time.Duration // 0 means the library's own
+	Watch    bool          // count goroutines, which takes time of its own
+	RunID    string
+}
+
+// outcome is what it took.
+type outcome struct {
+	Wall       time.Duration   // of the work alone
+	CPU        time.Duration   // of this process, system included
+	Peak       int64           // bytes of memory, of the whole process
+	Walls      []time.Duration // of a task that repeats itself
+	Ready      int             // hosts or reads that came out right
+	Requests   int
+	Dials      int
+	Goroutines int // at most, beyond those of the caller
+	Left       int // 100 ms after
+}
+
+// run does the task in a process of its own, with an empty environment.
+func (t task) run() (outcome, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return outcome{}, err
+	}
+	input, err := json.Marshal(t)
+	if err != nil {
+		return outcome{}, err
+	}
+	cmd := exec.Command(self, "-child")
+	cmd.Env = []string{}
+	cmd.Stdin = bytes.NewReader(input)
+	cmd.Stderr = os.Stderr
+	output, err := cmd.Output()
+	if err != nil {
+		return outcome{}, fmt.Errorf("%s of %d hosts: %w", t.Do, t.Hosts, err)
+	}
+	var o outcome
+	return o, json.Unmarshal(output, &o)
+}
+
+// obey is the other end of run.
+func obey(options) error {
+	var t task
+	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
+		return err
+	}
+	work, ok := map[string]func(task) (outcome, error){
+		"library":  library,
+		"inherit":  inherit,
+		"bare":     bare,
+		"sequence": sequence,
+	}[t.Do]
+	if !ok {
+		return fmt.Errorf("%q: no such task", t.Do)
+	}
+	o, err := work(t)
+	if err != nil {
+		return err
+	}
+	o.Peak = peak()
+	return json.NewEncoder(os.Stdout).Encode(o)
+}
+
+// stopwatch measures a piece of work.
+type stopwatch struct {
+	began time.Time
+	cpu   time.Duration
+}
+
+func watch() stopwatch { return stopwatch{time.Now(), cpuTime()} }
+
+func (s stopwatch) stop(o *outcome) {
+	o.Wall, o.CPU = time.Since(s.began), cpuTime()-s.cpu
+}
+
+// library is the agent's loop over a fleet.
+func library(t task) (outcome, error) {
+	vault, hosts := t.connect(), t.fleet(t.Hosts)
+	var o outcome
+	before := runtime.NumGoroutine()
+	stop := func() int { return 0 }
+	if t.Watch {
+		stop = countGoroutines()
+	}
+	w := watch()
+	report, err := t.loop(vault, hosts, &o)
+	w.stop(&o)
+	o.Goroutines = stop() - before
+	if err != nil {
+		return o, err
+	}
+	if t.Watch {
+		time.Sleep(100 * time.Millisecond)
+		o.Left = runtime.NumGoroutine() - before
+	}
+	o.Requests, o.Dials = report.Vault.Requests, report.Vault.Connections
+	return o, nil
+}
+
+// inherit is the agent's loop over a fleet whose hosts share their fields, and
+// over one of them alone; Walls is what the others took, each time.
+func inherit(t task) (outcome, error) {
+	vault, one, all := t.connect(), t.fleet(1), t.fleet(t.Hosts)
+	var o outcome
+	for range t.Rounds {
+		w := watch()
+		if _, err := t.loop(vault, one, &o); err != nil {
+			return o, err
+		}
+		w.stop(&o)
+		alone := o.Wall
+		w = watch()
+		if _, err := t.loop(vault, all, &o); err != nil {
+			return o, err
+		}
+		w.stop(&o)
+		o.Walls = append(o.Walls, o.Wall-alone)
+	}
+	return o, nil
+}
+
+func (t task) connect() *auth.Vault {
+	variables := map[string]string{"VAULT_TOKEN": t.Token, "VAULT_CACERT": t.CAFile}
+	return auth.New(auth.Settings{Address: t.Address}, auth.Options{Getenv: func(name string) string { return variables[name] }})
+}
+
+func (t task) loop(vault *auth.Vault, hosts []resolver.Host, o *outcome) (resolver.Report, error) {
+	o.Ready = 0
+	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{Patience: t.Patience, RunID: t.RunID})
+	for i, result := range run.Results() {
+		ok := result.Err() == nil
+		for field := range hosts[i].Fields {
+			c, err := result.Credential(field)
+			ok = ok && err == nil && c.Reveal() != ""
+		}
+		if ok {
+			o.Ready++
+		}
+	}
+	report := run.Report()
+	if t.Patience == 0 && o.Ready != len(hosts) {
+		return report, fmt.Errorf("only %d of %d hosts are ready: %v", o.Ready, len(hosts), report)
+	}
+	return report, nil
+}
+
+// fleet makes the hosts as a configuration has them.
+func (t task) fleet(n int) []resolver.Host {
+	hosts := make([]resolver.Host, n)
+	shared := map[string]ref.Value{
+		"user":     ref.Parse("vault:" + secretPath(0) + "#user"),
+		"password": ref.Parse("vault:" + secretPath(0) + "#password"),
+		"sudo":     ref.Parse("vault:" + secretPath(0) + "#password"),
+	}
+	for i := range hosts {
+		hosts[i] = resolver.Host{Name: "host-" + strconv.Itoa(i) + ".example.com", Fields: shared}
+		switch t.Fields {
+		case "distinct":
+			hosts[i].Fields = map[string]ref.Value{
+				"user":     ref.Parse("vault:" + secretPath(i) + "#user"),
+				"password": ref.Parse("vault:" + secretPath(i) + "#password"),
+			}
+		case "literal":
+			hosts[i].Fields = map[string]ref.Value{
+				"user":     ref.Parse("user-" + strconv.Itoa(i)),
+				"password": ref.Parse("correct horse battery staple " + strconv.Itoa(i)),
+			}
+		}
+	}
+	return hosts
+}
+
+// countGoroutines looks often how many there are, until it is stopped.
+func countGoroutines() (stop func() (most int)) {
+	end, most := make(chan bool), make(chan int)
+	go func() {
+		seen := 0
+		for {
+			select {
+			case <-end:
+				most <- seen
+				return
+			default:
+				seen = max(seen, runtime.NumGoroutine()-1)
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+	}()
+	return func() int {
+		close(end)
+		return <-most
+	}
+}

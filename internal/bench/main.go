@@ -1,0 +1,87 @@
+// Bench measures what the library promises for a fleet, each figure beside its
+// yardstick, against a real Vault over TLS.
+//
+//	go run ./internal/bench          # one table, and .out/bench.json
+//	go run ./internal/bench -scale   # requests, time and memory as fleets grow
+//
+// Each round is a fresh process that does one thing, so that its processor
+// time and its peak of memory are its own; rounds of the library and of its
+// yardstick take turns, and a ratio is the median of their pairs. Nothing here
+// passes or fails by the clock unless -strict asks for it.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	var o options
+	flag.IntVar(&o.hosts, "hosts", 10_000, "hosts of the fleet")
+	flag.IntVar(&o.rounds, "rounds", 7, "pairs of rounds for each figure")
+	flag.StringVar(&o.out, "out", filepath.Join(".out", "bench.json"), "`file` for the figures as JSON")
+	flag.BoolVar(&o.strict, "strict", false, "exit with status 1 if a figure is missed")
+	flag.BoolVar(&o.scale, "scale", false, "measure fleets of 100 to 100,000 hosts instead")
+	child := flag.Bool("child", false, "do one task from standard input (started by bench itself)")
+	flag.Parse()
+
+	work := bench
+	if *child {
+		work = obey
+	}
+	if err := work(o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	hosts, rounds int
+	out           string
+	strict, scale bool
+}
+
+var errMissed = errors.New("not every figure is met")
+
+func bench(o options) error {
+	began := time.Now()
+	lab, err := openLab(o)
+	if err != nil {
+		return err
+	}
+	defer lab.close()
+	if o.scale {
+		return lab.scale()
+	}
+	rows, err := lab.figures()
+	if err != nil {
+		return err
+	}
+	printTable(os.Stdout, rows)
+	fmt.Printf("\n%s. Measured in %s.\n", conditions, time.Since(began).Round(time.Second))
+	if err := writeJSON(o.out, rows); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if o.strict && r.verdict() == missed {
+			return errMissed
+		}
+	}
+	return nil
+}
+
+func writeJSON(name string, value any) error {
+	data, err := json.MarshalIndent(value, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(data, '\n'), 0o644)
+}

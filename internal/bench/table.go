@@ -1,0 +1,98 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// row is one figure.
+type row struct {
+	Work      string    `json:"work"`
+	Figure    string    `json:"figure"`
+	Ours      string    `json:"ours"`
+	Yardstick string    `json:"yardstick"`
+	Measured  float64   `json:"measured"`
+	Unit      string    `json:"unit"`
+	Promised  *float64  `json:"promised,omitempty"` // nil where nothing is
+	AtLeast   bool      `json:"at_least,omitempty"` // else at most
+	Verdict   string    `json:"verdict,omitempty"`
+	Rounds    []float64 `json:"rounds,omitempty"`
+}
+
+const (
+	met    = "ok"
+	missed = "MISSED"
+)
+
+func (r row) verdict() string {
+	switch {
+	case r.Promised == nil:
+		return ""
+	case r.AtLeast && r.Measured >= *r.Promised, !r.AtLeast && r.Measured <= *r.Promised:
+		return met
+	}
+	return missed
+}
+
+func (r row) promise() string {
+	switch {
+	case r.Promised == nil:
+		return "-"
+	case r.AtLeast:
+		return "≥ " + number(*r.Promised, r.Unit)
+	}
+	return "≤ " + number(*r.Promised, r.Unit)
+}
+
+func printTable(w io.Writer, rows []row) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "work\tfigure\tours\tyardstick\tmeasured\tpromised\t")
+	for i, r := range rows {
+		rows[i].Verdict = r.verdict()
+		work := r.Work
+		if i > 0 && work == rows[i-1].Work {
+			work = ""
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", work, r.Figure, r.Ours, r.Yardstick, number(r.Measured, r.Unit), r.promise(), r.verdict())
+	}
+	table.Flush()
+}
+
+func number(n float64, unit string) string {
+	text := fmt.Sprintf("%.2f", n)
+	if n == float64(int(n)) {
+		text = fmt.Sprintf("%.0f", n)
+	}
+	if unit != "" {
+		text += " " + unit
+	}
+	return text
+}
+
+// median of an even number is the lower of the two in the middle.
+func median[T cmp.Ordered](of []T) T {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[(len(sorted)-1)/2]
+}
+
+func ratios(a, b []time.Duration) []float64 {
+	all := make([]float64, len(a))
+	for i := range a {
+		all[i] = float64(a[i]) / float64(b[i])
+	}
+	return all
+}
+
+func short(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(time.Nanosecond).String()
+}
