@@ -97,6 +97,11 @@ func TestNothingPrintsASecret(t *testing.T) {
 	blocked := httptest.NewServer(http.HandlerFunc(withoutMounts))
 	t.Cleanup(blocked.Close)
 
+	fromUI := func(address string) (settings auth.Settings) {
+		require.NoError(t, json.Unmarshal([]byte(`{"address":"`+address+`"}`), &settings))
+		return settings
+	}
+
 	type scenario struct {
 		settings    auth.Settings
 		environment map[string]string
@@ -120,6 +125,8 @@ func TestNothingPrintsASecret(t *testing.T) {
 		scenario{auth.Settings{Address: "http://" + closedPort(t)}, tokenOf, "vault:v2/ok#k", resolver.Unreachable},
 		scenario{auth.Settings{Address: withTLS.URL}, tokenOf, "vault:v2/ok#k", resolver.TLS},
 		scenario{auth.Settings{}, tokenOf, "vault:v2/ok#k", resolver.NotConfigured},
+		scenario{fromUI("http://user:" + canary.Secret + "@vault.example"), tokenOf, "vault:v2/ok#k", resolver.Settings},
+		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_ADDR": "http://user:" + canary.Secret + "@other.example"}, "vault:v2/ok#k", resolver.Environment},
 		scenario{auth.Settings{Address: "vault.example"}, tokenOf, "vault:v2/ok#k", resolver.Settings},
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_ADDR": "http://other.example"}, "vault:v2/ok#k", resolver.Pinned},
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret + "\n" + canary.Secret}, "vault:v2/ok#k", resolver.Environment},

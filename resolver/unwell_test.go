@@ -130,7 +130,7 @@ func TestUnwell(t *testing.T) {
 				s.token = s.NewToken(t, map[string]any{"policies": []string{"default"}, "num_uses": 1})
 				return s
 			},
-			kind: resolver.Token, causes: 1, asked: []string{look, list}, text: deadToken,
+			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, which the look at it took; have it replaced by one without a limit of uses",
 		},
 		{
 			name: "the policy grants another path",
