@@ -1,7 +1,7 @@
 # One way in for people and CI. make alone lists the targets.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .DEFAULT_GOAL := help
-.PHONY: help demo test check vault soak
+.PHONY: help demo test check bench soak fuzz vault
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,9 +15,20 @@ vault: ## build the Vault server that tests and demo run on, once for all checko
 test: vault ## every test, with the race detector
 	go test -race ./...
 
+bench: vault ## the promised figures beside their yardsticks, and Go's benchmarks
+	go run ./internal/bench
+	go test -run '^$$' -bench . -benchmem ./ref ./resolver
+
 SOAK = 2m
 soak: vault ## SOAK=2m of runs against a cluster whose nodes, tokens and secrets change
 	go run -race ./internal/soak -for $(SOAK)
+
+FUZZTIME = 10s
+fuzz: ## FUZZTIME=10s of every fuzz target
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -short -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			go test -short -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 $$package || exit 1; \
+		done; done
 
 check: ## formatting, vet on every platform, staticcheck, modernisations
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"testing"
 
@@ -44,9 +45,5 @@ func host(name string, fields ...string) resolver.Host {
 
 // collect ranges over a run and returns its results by the index of their host.
 func collect(run *resolver.Run) map[int]resolver.Result {
-	results := make(map[int]resolver.Result)
-	for i, result := range run.Results() {
-		results[i] = result
-	}
-	return results
+	return maps.Collect(run.Results())
 }

@@ -30,9 +30,10 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	sent, _ := io.ReadAll(r.Body)
 	var credentials map[string]string
 	json.Unmarshal(sent, &credentials)
-	echo := r.Header.Get("X-Vault-Token")
+	var echo strings.Builder
+	echo.WriteString(r.Header.Get("X-Vault-Token"))
 	for _, value := range credentials {
-		echo += " " + value
+		echo.WriteString(" " + value)
 	}
 	answer := func(status int, format string, args ...any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -40,13 +41,13 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, format, args...)
 	}
 	fail := func(status int, text string) {
-		texts, _ := json.Marshal([]string{text + " " + echo})
+		texts, _ := json.Marshal([]string{text + " " + echo.String()})
 		answer(status, `{"errors":%s,"warnings":%s}`, texts, texts)
 	}
 	last := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 	switch last {
 	case "lookup-self":
-		answer(200, `{"request_id":"1","data":{"id":%q,"policies":["p"],"ttl":0}}`, echo)
+		answer(200, `{"request_id":"1","data":{"id":%q,"policies":["p"],"ttl":0}}`, echo.String())
 	case "mounts":
 		answer(200, `{"request_id":"1","data":{"secret":{"v2/":{"type":"kv","options":{"version":"2"}},"v1/":{"type":"kv"},"transit/":{"type":"transit"}}}}`)
 	case "login":
@@ -60,7 +61,7 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	case "rate_limited":
 		fail(429, "request path: rate limit quota exceeded")
 	case "bad_response":
-		http.Error(w, echo, 200)
+		http.Error(w, echo.String(), 200)
 	case "token":
 		fail(403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
 	case "denied":
@@ -68,9 +69,9 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	case "not_found":
 		fail(404, "")
 	case "deleted":
-		answer(404, `{"request_id":"1","data":{"data":null,"metadata":{"deletion_time":%q,"version":1}}}`, echo)
+		answer(404, `{"request_id":"1","data":{"data":null,"metadata":{"deletion_time":%q,"version":1}}}`, echo.String())
 	case "kv_version":
-		answer(404, `{"errors":[],"warnings":["Invalid path for a versioned K/V secrets engine %s"]}`, echo)
+		answer(404, `{"errors":[],"warnings":["Invalid path for a versioned K/V secrets engine %s"]}`, echo.String())
 	default:
 		answer(200, `{"request_id":"1","data":{"data":{"k":%q,"object":{"k":%[1]q},"list":[%[1]q]},"metadata":{"version":1,"custom_metadata":{"luumen_hosts":"h%s"}}}}`,
 			canary.Secret, map[bool]string{true: "x"}[last == "not_for_host"])

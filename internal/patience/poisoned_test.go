@@ -81,7 +81,7 @@ func TestPoisonedAmongFew(t *testing.T) {
 		within   time.Duration
 	}{
 		{"the only request, internal error", 1, []int{0}, healthy, always(broken), enough}, // nothing was ever answered
-		{"the only request, reset", 1, []int{0}, healthy, always(reset), enough}, // it cannot be told from a dead Vault
+		{"the only request, reset", 1, []int{0}, healthy, always(reset), enough},           // it cannot be told from a dead Vault
 		{"one of two", 2, []int{0}, after(blip), always(reset), time.Second},
 		{"two of three", 3, []int{0, 1}, after(blip), always(broken), 5 * time.Second},
 		{"two of three, reset", 3, []int{0, 2}, after(blip), always(reset), 5 * time.Second},
