@@ -222,11 +222,10 @@ func (s *session) replace(ctx context.Context, dead *token, answer *Answer) erro
 func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 	f := &fault.Error{
 		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
-		Detail: answer.Words() + " at " + s.client.Address(),
-		Cause:  s.client.ResponseError(nil, answer),
+		Cause: s.client.ResponseError(nil, answer),
 	}
 	if s.again && !t.given {
-		f.Detail += ", for a second time in this run"
+		f.Detail = "for a second time in this run"
 	}
 	switch {
 	case !t.given:
@@ -239,11 +238,10 @@ func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 	if answer.Refusal() == client.DeadToken {
 		return f
 	}
-	const source = "that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled"
-	if s.modern.Load() {
-		f.What, f.Do = "vault refuses the token itself", "check "+source
-	} else {
-		f.What, f.Do = "vault refuses the token itself", "check that it is not expired, revoked or used up, "+source
+	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.client.Address()
+	f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled"
+	if !s.modern.Load() {
+		f.Do = "check that it is not expired, revoked or used up, that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled"
 	}
 	return f
 }
