@@ -103,9 +103,12 @@ func TestNothingShowsACredential(t *testing.T) {
 		{"not read", "token", variables{"VAULT_TOKEN": "t", "VAULT_APPROLE_SECRET_ID": canary, "VAULT_HEADERS": canary, "VAULT_ROLE": canary}},
 		{"unused", "token", variables{"VAULT_TOKEN": "t", "VAULT_SECRET_ID": canary, "VAULT_JWT_ROLE": canary}},
 	} {
-		for _, answers := range []string{"well", "refuses", "echoes", "nothing"} {
+		for _, answers := range []string{"well", "refuses", "echoes", "echoes the login", "nothing"} {
 			t.Run(test.name+" "+answers, func(t *testing.T) {
 				t.Parallel()
+				if test.method == "cert" && answers == "echoes the login" {
+					t.Skip("a certificate's login sends nothing to echo")
+				}
 				server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 					path := r.URL.Path
 					switch {
@@ -115,6 +118,12 @@ func TestNothingShowsACredential(t *testing.T) {
 						say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
 					case answers == "echoes" && strings.HasSuffix(path, "-self") && !strings.HasSuffix(path, "lookup-self"):
 						say(w, 400, `{"errors":["no `+canary+`"]}`)
+					case answers == "echoes the login" && (strings.Contains(path, "/login") || strings.HasSuffix(path, "/lookup-self")):
+						status := http.StatusBadRequest
+						if test.name == "JWT" {
+							status = http.StatusInternalServerError
+						}
+						say(w, status, `{"errors":["no `+canary+`"]}`)
 					case answers == "nothing":
 						w.Write([]byte("<html>" + canary))
 					default:
