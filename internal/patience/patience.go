@@ -236,7 +236,9 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 		return false, nil
 	}
 	r.failures++
-	if !f.Unsent {
+	// Behind a balancer that a node has gone from, new connections end so
+	// whatever is asked.
+	if !f.Unsent && !f.Unheard {
 		r.strikes++
 	}
 	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
