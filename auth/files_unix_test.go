@@ -35,6 +35,7 @@ func TestBadFiles(t *testing.T) {
 		fifo(t, name+".fifo")
 		require.NoError(t, os.Symlink(name+".fifo", name))
 	}
+	linkToItself := func(t *testing.T, name string) { require.NoError(t, os.Symlink(name, name)) }
 	unreadable := func(t *testing.T, name string) {
 		if os.Getuid() == 0 {
 			t.Skip("root can read everything")
@@ -76,6 +77,7 @@ func TestBadFiles(t *testing.T) {
 			{"a link to a FIFO", linkToFIFO, "is not a regular file", ""},
 			{"a device", device, "is not a regular file", ""},
 			{"unreadable", unreadable, "cannot be read", ""},
+			{"unreadable for root as well", linkToItself, "cannot be read", ""},
 			{"too large", endless, "is larger than 64 KiB", ""},
 			{"two lines", holding(content + "\n" + content), "holds a control character", noPair},
 			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "holds a control character", noPair},
