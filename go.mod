@@ -3,6 +3,7 @@ module github.com/luumen/patch-vault
 go 1.26.0
 
 require (
+	github.com/go-json-experiment/json v1.27.2
 	github.com/hashicorp/hcl v1.0.1-vault-7
 	github.com/hashicorp/vault/api v1.23.0
 	github.com/stretchr/testify v1.12.1

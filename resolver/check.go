@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/ref"
 )
@@ -185,9 +187,10 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.options.Host != "" && !s.isFor(c.options.Host) {
 		return notForHost(c.options.Host)
 	}
-	p := s.pick(f.value.Ref().Key())
-	if p.err != nil {
-		return p.err
+	key := f.value.Ref().Key()
+	text, err := s.pick(key)
+	if err != nil {
+		return err
 	}
 	v.Version, v.Created = s.version, s.created.UTC()
 	if c.options.Host == "" && s.hosts != nil {
@@ -196,6 +199,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddities(p.text.Reveal(), s.version != 0 && isNumber(s.values()[f.value.Ref().Key()]))...)
+	v.Findings = append(v.Findings, oddities(text.Reveal(), s.version != 0 && s.values()[key].kind == jsontext.KindNumber)...)
 	return nil
 }

@@ -93,6 +93,3 @@ func oddities(value string, rounded bool) []auth.Finding {
 	found(rounded, RoundedNumber, "the value is a number, of which KV v2 keeps 15 digits and no zeros before or after; have it stored as a text, in quotes")
 	return findings
 }
-
-// isNumber reports whether a value's JSON is a number.
-func isNumber(raw []byte) bool { return strings.ContainsRune("-0123456789", rune(raw[0])) }

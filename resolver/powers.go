@@ -2,8 +2,10 @@ package resolver
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/luumen/patch-vault/auth"
 )
@@ -53,7 +55,7 @@ func (p *powers) ask(ctx context.Context, session *auth.Session, paths []string)
 	if err != nil || !answer.Ok() {
 		return false
 	}
-	var data map[string]json.RawMessage
+	var data map[string]jsontext.Value
 	if json.Unmarshal(answer.Data, &data) != nil {
 		return false
 	}

@@ -124,9 +124,9 @@ func (f *field) resolve(host string) (Credential, error) {
 	if !s.isFor(host) {
 		return Credential{}, notForHost(host)
 	}
-	p := s.pick(f.value.Ref().Key())
-	if p.err != nil {
-		return Credential{}, p.err
+	text, err := s.pick(f.value.Ref().Key())
+	if err != nil {
+		return Credential{}, err
 	}
-	return Credential{secret: p.text, ref: f.value.Ref(), version: s.version, created: s.created}, nil
+	return Credential{secret: text, ref: f.value.Ref(), version: s.version, created: s.created}, nil
 }

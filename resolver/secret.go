@@ -1,16 +1,18 @@
 package resolver
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"iter"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/client"
@@ -25,17 +27,32 @@ const hostsMetadata = "luumen_hosts"
 type secret struct {
 	// A func, for whatever prints a Run with all that it holds must not find
 	// the values.
-	values  func() map[string]json.RawMessage
-	version int       // 0 on KV v1
-	created time.Time // zero on KV v1
-	hosts   *string   // luumen_hosts; nil if it is not set
-	picked  map[string]pick
+	values  func() map[string]value
+	version int                     // 0 on KV v1
+	created time.Time               // zero on KV v1
+	hosts   *string                 // luumen_hosts; nil if it is not set
+	missed  map[string]*fault.Error // of the keys that were asked for in vain
 }
 
-// pick is the value of one key, or why it is none.
-type pick struct {
-	text ref.Secret
-	err  *fault.Error
+// value is what a secret holds under a key.
+type value struct {
+	kind jsontext.Kind
+	text string // of a string, itself; of a number or a boolean, its exact JSON; else empty
+}
+
+// UnmarshalJSONFrom takes a value as it is: never rounded, never repaired.
+func (v *value) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	v.kind = d.PeekKind()
+	switch v.kind {
+	case jsontext.KindNull, jsontext.KindBeginObject, jsontext.KindBeginArray:
+		return d.SkipValue()
+	}
+	token, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	v.text = token.String()
+	return nil
 }
 
 // readSecret reads one path once.
@@ -82,16 +99,16 @@ func readV1(answer *auth.Answer, m mount, r *read) (*secret, error) {
 	if answer.Status != 200 {
 		return nil, unread(answer, m, r)
 	}
-	var values map[string]json.RawMessage
+	var values map[string]value
 	if json.Unmarshal(answer.Data, &values) != nil {
 		return nil, noSecret(m.api(r.path))
 	}
-	return &secret{values: func() map[string]json.RawMessage { return values }}, nil
+	return &secret{values: func() map[string]value { return values }}, nil
 }
 
 func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret, error) {
 	var data struct {
-		Data     map[string]json.RawMessage `json:"data"`
+		Data     map[string]value `json:"data"`
 		Metadata *struct {
 			Version   int               `json:"version"`
 			Created   time.Time         `json:"created_time"`
@@ -117,7 +134,7 @@ func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret,
 		return nil, noSecret(m.api(r.path))
 	}
 	values := data.Data // alone, lest the closure hold the rest as well
-	s := &secret{values: func() map[string]json.RawMessage { return values }, version: meta.Version, created: meta.Created}
+	s := &secret{values: func() map[string]value { return values }, version: meta.Version, created: meta.Created}
 	if hosts, ok := meta.Custom[hostsMetadata]; ok {
 		s.hosts = &hosts
 	}
@@ -156,48 +173,41 @@ func (s *secret) isFor(host string) bool {
 }
 
 // pick returns the value of a key. It is called by one goroutine at a time.
-func (s *secret) pick(key string) pick {
-	p, ok := s.picked[key]
-	if !ok {
-		p = s.find(key)
-		if s.picked == nil {
-			s.picked = make(map[string]pick, 2)
-		}
-		s.picked[key] = p
+func (s *secret) pick(key string) (ref.Secret, error) {
+	v, ok := s.values()[key]
+	if ok && v.text != "" {
+		return ref.NewSecret(v.text), nil
 	}
-	return p
+	err := s.missed[key]
+	if err == nil {
+		err = s.miss(key, v, ok)
+		if s.missed == nil {
+			s.missed = make(map[string]*fault.Error)
+		}
+		s.missed[key] = err // one search and one fault, however many hosts misspell the key
+	}
+	return ref.Secret{}, err
 }
 
-func (s *secret) find(key string) pick {
-	raw, ok := s.values()[key]
+// miss says why a key gives no credential.
+func (s *secret) miss(key string, v value, ok bool) *fault.Error {
 	if !ok {
 		f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, s.atVersion()), "")
-		if near := nearest(key, s.values()); near != "" {
+		if near := nearest(key, maps.Keys(s.values())); near != "" {
 			f.Do = fmt.Sprintf("did you mean %q?", near)
 		}
-		return pick{err: f}
+		return f
 	}
-	bad := func(what string) pick {
-		return pick{err: fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", key, s.atVersion(), what), "store a text, a number or a boolean")}
+	what := "empty"
+	switch v.kind {
+	case jsontext.KindNull:
+		what = "null"
+	case jsontext.KindBeginObject:
+		what = "an object"
+	case jsontext.KindBeginArray:
+		what = "a list"
 	}
-	switch raw[0] {
-	case '"':
-		text, ok := unquote(raw)
-		if !ok {
-			return bad("not valid JSON")
-		}
-		if text == "" {
-			return bad("empty")
-		}
-		return pick{text: ref.NewSecret(text)}
-	case 'n':
-		return bad("null")
-	case '{':
-		return bad("an object")
-	case '[':
-		return bad("a list")
-	}
-	return pick{text: ref.NewSecret(string(raw))} // the exact digits, true or false
+	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", key, s.atVersion(), what), "store a text, a number or a boolean")
 }
 
 // atVersion names the version, where there is one.
@@ -208,20 +218,11 @@ func (s *secret) atVersion() string {
 	return fmt.Sprintf(" at version %d", s.version)
 }
 
-// unquote reads a JSON string, whose syntax has been checked with the answer's.
-func unquote(raw json.RawMessage) (text string, ok bool) {
-	if !bytes.ContainsRune(raw, '\\') && utf8.Valid(raw) {
-		return string(raw[1 : len(raw)-1]), true // most are plain
-	}
-	err := json.Unmarshal(raw, &text)
-	return text, err == nil
-}
-
 // nearest returns the key that was probably meant: at most two edits away, and
 // long enough that this says something.
-func nearest(key string, values map[string]json.RawMessage) string {
+func nearest(key string, candidates iter.Seq[string]) string {
 	best, distance := "", 3
-	for candidate := range values {
+	for candidate := range candidates {
 		if len(candidate) < 4 || len(key) < 4 {
 			continue
 		}

@@ -1,7 +1,7 @@
 package resolver
 
 import (
-	"encoding/json"
+	"slices"
 
 	"github.com/luumen/patch-vault/auth"
 )
@@ -21,11 +21,8 @@ func Decode(status int, data []byte, kvVersion int) (pick func(key string) (stri
 		return nil, err
 	}
 	return func(key string) (string, error) {
-		p := s.pick(key)
-		if p.err != nil {
-			return "", p.err
-		}
-		return p.text.Reveal(), nil
+		text, err := s.pick(key)
+		return text.Reveal(), err
 	}, nil
 }
 
@@ -34,9 +31,5 @@ func Edits(a, b string) int { return edits(a, b) }
 
 // Nearest is the one of the keys that was probably meant.
 func Nearest(key string, keys ...string) string {
-	values := make(map[string]json.RawMessage, len(keys))
-	for _, k := range keys {
-		values[k] = nil
-	}
-	return nearest(key, values)
+	return nearest(key, slices.Values(keys))
 }

@@ -1,13 +1,14 @@
 package client
 
 import (
-	"encoding/json"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -19,7 +20,7 @@ type Answer struct {
 	Status    int
 	RequestID string
 	LeaseID   string
-	Data      json.RawMessage
+	Data      jsontext.Value
 	Auth      *Auth
 	MountType string // of reads; empty before Vault 1.16 and on OpenBao
 	Modern    bool   // Vault 1.16 or newer, as far as the answer shows
@@ -42,26 +43,26 @@ type Health struct {
 
 // Auth is the part of an answer that hands out a token.
 type Auth struct {
-	ClientToken   string          `json:"client_token"`
-	Accessor      string          `json:"accessor"`
-	LeaseDuration int64           `json:"lease_duration"` // seconds
-	Renewable     bool            `json:"renewable"`
-	NumUses       int             `json:"num_uses"`
-	Type          string          `json:"token_type"`
-	Policies      []string        `json:"policies"`
-	MFA           json.RawMessage `json:"mfa_requirement"`
+	ClientToken   string         `json:"client_token"`
+	Accessor      string         `json:"accessor"`
+	LeaseDuration int64          `json:"lease_duration"` // seconds
+	Renewable     bool           `json:"renewable"`
+	NumUses       int            `json:"num_uses"`
+	Type          string         `json:"token_type"`
+	Policies      []string       `json:"policies"`
+	MFA           jsontext.Value `json:"mfa_requirement"`
 }
 
 // envelope is the JSON around every answer of Vault.
 type envelope struct {
-	RequestID string          `json:"request_id"`
-	LeaseID   string          `json:"lease_id"`
-	Data      json.RawMessage `json:"data"`
-	Auth      *Auth           `json:"auth"`
-	WrapInfo  json.RawMessage `json:"wrap_info"`
-	MountType *string         `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
-	Warnings  []string        `json:"warnings"`
-	Errors    *[]string       `json:"errors"`
+	RequestID string         `json:"request_id"`
+	LeaseID   string         `json:"lease_id"`
+	Data      jsontext.Value `json:"data"`
+	Auth      *Auth          `json:"auth"`
+	WrapInfo  jsontext.Value `json:"wrap_info"`
+	MountType *string        `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
+	Warnings  []string       `json:"warnings"`
+	Errors    *[]string      `json:"errors"`
 
 	// Of sys/health, which has no request id.
 	ServerTime *int64 `json:"server_time_utc"`
@@ -90,7 +91,7 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 	if !isJSON || e.RequestID == "" && e.Errors == nil {
 		return nil, c.notVault(response, body, secrets)
 	}
-	if len(e.WrapInfo) > 0 && string(e.WrapInfo) != "null" {
+	if len(e.WrapInfo) > 0 && e.WrapInfo.Kind() != jsontext.KindNull {
 		return nil, fault.New(fault.BadResponse, c.Address()+" wraps its answers", "take the wrapping out of the proxy before Vault, or the policy's min_wrapping_ttl away")
 	}
 	answer := &Answer{
