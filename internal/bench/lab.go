@@ -85,7 +85,7 @@ func newReader(vault *vaulttest.Server) (token string, err error) {
 	if err != nil || status/100 != 2 {
 		return "", fmt.Errorf("writing the policy: status %d: %w", status, err)
 	}
-	_, answer, err := vault.Do("POST", "auth/token/create", map[string]any{"policies": []string{"fleet"}, "ttl": "700h"})
+	_, answer, err := vault.Do("POST", "auth/token/create", map[string]any{"policies": []string{"fleet"}, "no_default_policy": true, "ttl": "700h"})
 	if token = vaulttest.Text(answer, "auth", "client_token"); token == "" {
 		return "", fmt.Errorf("no token was made: %w", err)
 	}

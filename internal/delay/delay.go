@@ -22,11 +22,38 @@ type Proxy struct {
 	target   string
 	half     time.Duration
 	listener net.Listener
-	group    sync.WaitGroup
+	readers  sync.WaitGroup
+	writer   sync.WaitGroup
+
+	// All that is on its way, in the order in which it is due: as every parcel
+	// travels for as long, that is the order in which they were sent. One
+	// goroutine delivers them all, since a hundred that sleep by themselves cost
+	// as much of the processor as what is to be measured.
+	underway chan parcel
 
 	mu     sync.Mutex
-	open   map[net.Conn]bool
+	links  map[*link]bool
 	closed bool
+	once   sync.Once
+}
+
+// most is how many parcels may be on their way, so that the proxy delays a
+// stream without slowing it down.
+const most = 4096
+
+// link is one connection through the proxy: both of its halves.
+type link struct {
+	client, server *net.TCPConn
+	ended          int // of its directions; the deliverer's own
+}
+
+// parcel is what one read brought, and when it is to arrive. Without data, it
+// is the end of its direction.
+type parcel struct {
+	data []byte
+	due  time.Time
+	to   *net.TCPConn
+	link *link
 }
 
 // Start starts a proxy before the target that adds half of the round trip on
@@ -41,22 +68,29 @@ func Start(target string, roundTrip time.Duration) (*Proxy, error) {
 		target:   target,
 		half:     roundTrip / 2,
 		listener: listener,
-		open:     make(map[net.Conn]bool),
+		underway: make(chan parcel, most),
+		links:    make(map[*link]bool),
 	}
-	p.group.Go(p.accept)
+	p.readers.Go(p.accept)
+	p.writer.Go(p.deliver)
 	return p, nil
 }
 
-// Close ends the proxy with all of its connections.
-func (p *Proxy) Close() {
+// Close ends the proxy with all of its connections. To close it again does
+// nothing.
+func (p *Proxy) Close() { p.once.Do(p.end) }
+
+func (p *Proxy) end() {
 	p.mu.Lock()
 	p.closed = true
 	p.listener.Close()
-	for connection := range p.open {
-		connection.Close()
+	for l := range p.links {
+		l.close()
 	}
 	p.mu.Unlock()
-	p.group.Wait()
+	p.readers.Wait()
+	close(p.underway)
+	p.writer.Wait()
 }
 
 func (p *Proxy) accept() {
@@ -65,78 +99,64 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		p.group.Go(func() { p.serve(client) })
+		p.readers.Go(func() { p.serve(client.(*net.TCPConn)) })
 	}
 }
 
-func (p *Proxy) serve(client net.Conn) {
-	defer p.keep(client)()
+func (p *Proxy) serve(client *net.TCPConn) {
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
+		client.Close()
 		return
 	}
-	defer p.keep(server)()
-	var both sync.WaitGroup
-	both.Go(func() { p.carry(server, client) })
-	both.Go(func() { p.carry(client, server) })
-	both.Wait()
-}
-
-// keep has Close end the connection, until the function it returns has.
-func (p *Proxy) keep(connection net.Conn) (end func()) {
+	l := &link{client: client, server: server.(*net.TCPConn)}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open[connection] = true
+	p.links[l] = true
 	if p.closed {
-		connection.Close()
+		l.close()
 	}
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.open, connection)
-		connection.Close()
-	}
+	p.mu.Unlock()
+	p.readers.Go(func() { p.read(l, l.client, l.server) })
+	p.read(l, l.server, l.client)
 }
 
-// parcel is what one read brought, and when it is to arrive.
-type parcel struct {
-	data []byte
-	due  time.Time
-}
-
-// underway is how many parcels one direction of a connection holds, so that
-// the proxy delays a stream without slowing it down.
-const underway = 1024
-
-func (p *Proxy) carry(to, from net.Conn) {
-	parcels := make(chan parcel, underway)
-	p.group.Go(func() {
-		defer close(parcels)
-		buffer := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buffer)
-			if n > 0 {
-				parcels <- parcel{append([]byte(nil), buffer[:n]...), time.Now().Add(p.half)}
-			}
-			if err != nil {
-				parcels <- parcel{nil, time.Now().Add(p.half)}
-				return
-			}
+// read puts what comes from one side on its way to the other.
+func (p *Proxy) read(l *link, from, to *net.TCPConn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			p.underway <- parcel{append([]byte(nil), buffer[:n]...), time.Now().Add(p.half), to, l}
 		}
-	})
-	for one := range parcels {
+		if err != nil {
+			p.underway <- parcel{nil, time.Now().Add(p.half), to, l}
+			return
+		}
+	}
+}
+
+// deliver hands over each parcel when it is due. A side that does not read what
+// it is sent holds up all others.
+func (p *Proxy) deliver() {
+	for one := range p.underway {
 		sleep(time.Until(one.due))
-		if one.data == nil {
-			break
+		if one.data != nil {
+			if _, err := one.to.Write(one.data); err != nil {
+				one.link.close() // nobody is left to read for
+			}
+			continue
 		}
-		if _, err := to.Write(one.data); err != nil {
-			from.Close() // nobody is left to read for
-			break
+		one.to.CloseWrite()
+		if one.link.ended++; one.link.ended == 2 {
+			one.link.close()
+			p.mu.Lock()
+			delete(p.links, one.link)
+			p.mu.Unlock()
 		}
 	}
-	if half, ok := to.(*net.TCPConn); ok {
-		half.CloseWrite()
-	}
-	for range parcels { // the reader must not wait for room
-	}
+}
+
+func (l *link) close() {
+	l.client.Close()
+	l.server.Close()
 }
