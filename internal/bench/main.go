@@ -50,6 +50,9 @@ var errMissed = errors.New("not every figure is met")
 
 func bench(o options) error {
 	began := time.Now()
+	if o.scale {
+		o.hosts, o.rounds = scales[len(scales)-1], 3
+	}
 	lab, err := openLab(o)
 	if err != nil {
 		return err

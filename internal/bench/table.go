@@ -73,9 +73,11 @@ func number(n float64, unit string) string {
 	return text
 }
 
-// median of an even number is the lower of the two in the middle.
-func median[T cmp.Ordered](of []T) T {
-	sorted := slices.Sorted(slices.Values(of))
+func median[T cmp.Ordered](of []T) T { return medianBy(of, cmp.Compare[T]) }
+
+// medianBy of an even number is the lower of the two in the middle.
+func medianBy[T any](of []T, compare func(a, b T) int) T {
+	sorted := slices.SortedFunc(slices.Values(of), compare)
 	return sorted[(len(sorted)-1)/2]
 }
 
