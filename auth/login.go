@@ -93,7 +93,7 @@ func (s *session) accept(answer *Answer) (*token, *fault.Error) {
 	a := answer.Auth
 	if a == nil || a.ClientToken == "" {
 		f := fault.New(fault.Login, s.where()+" gave no token", "check the method's mount")
-		if a != nil && len(a.MFA) > 0 && string(a.MFA) != "null" {
+		if a != nil && a.MFA != nil {
 			f.Do = "take the second factor away from this login: an agent has nobody to answer it"
 		}
 		return nil, f

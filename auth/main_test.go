@@ -71,7 +71,7 @@ func readOnce(ctx context.Context, vault *auth.Vault, paths ...string) *run {
 	r := &run{id: vaulttest.Name()}
 	r.summary, r.err = vault.Do(ctx, auth.RunOptions{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, session *auth.Session) error {
 		for _, path := range paths {
-			answer, err := session.Get(ctx, path, "")
+			answer, err := session.Get(ctx, path, "", nil)
 			if err != nil {
 				return err
 			}

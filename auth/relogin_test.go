@@ -28,7 +28,7 @@ func readTwice(t *testing.T, vault *auth.Vault, path string, die func()) (r *run
 			var group sync.WaitGroup
 			for range workers {
 				group.Go(func() {
-					answer, err := session.Get(ctx, path, "")
+					answer, err := session.Get(ctx, path, "", nil)
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -321,7 +321,7 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 		var group sync.WaitGroup
 		for range 8 {
 			group.Go(func() {
-				_, err := session.Get(ctx, "secret/app", "")
+				_, err := session.Get(ctx, "secret/app", "", nil)
 				assert.ErrorIs(t, err, context.Canceled)
 				assert.NotErrorIs(t, err, fault.Token)
 			})

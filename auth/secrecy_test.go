@@ -143,7 +143,7 @@ func TestNothingShowsACredential(t *testing.T) {
 				}
 				shown := map[string]string{}
 				summary, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
-					answer, err := session.Get(ctx, "secret/app", "")
+					answer, err := session.Get(ctx, "secret/app", "", nil)
 					if err != nil {
 						return err
 					}

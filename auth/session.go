@@ -43,21 +43,22 @@ func (s *Session) Over() error { return s.reach().isOver() }
 func (s *Session) Token() Token { return s.reach().facts() }
 
 // Get reads a path of Vault's API, given as plain text below /v1/, with an
-// escaped query. It repeats what was not answered and logs in once more if the
+// escaped query, and decodes the data of the answer into the value that data
+// points to. It repeats what was not answered and logs in once more if the
 // token has died. A refusal by policy, and any other answer of status 400 to
 // 499, is an answer and not an error. The error is ctx's, or of a kind that
 // says why there is no answer.
-func (s *Session) Get(ctx context.Context, path, query string) (*Answer, error) {
-	return s.reach().request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
+func (s *Session) Get(ctx context.Context, path, query string, data any) (*Answer, error) {
+	return s.reach().request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query, Data: data})
 }
 
 // Post sends body as JSON to a path of Vault's API; see Get.
-func (s *Session) Post(ctx context.Context, path string, body any) (*Answer, error) {
-	data, err := json.Marshal(body)
+func (s *Session) Post(ctx context.Context, path string, body, data any) (*Answer, error) {
+	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	return s.reach().request(ctx, client.Request{Method: http.MethodPost, Path: path, Body: data})
+	return s.reach().request(ctx, client.Request{Method: http.MethodPost, Path: path, Body: text, Data: data})
 }
 
 // session is what is behind a Session.
@@ -154,7 +155,7 @@ func (s *session) isOver() error {
 // afterRefusal makes sense of a 403. It reports whether there is a new token
 // to send the request with.
 func (s *session) afterRefusal(ctx context.Context, used *token, answer *Answer) (replaced bool, err error) {
-	refusal := answer.Refusal()
+	refusal := answer.Refusal
 	if refusal == client.NotRefused {
 		return false, nil
 	}
@@ -187,11 +188,11 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 		return false, nil
 	}
 	t.looked = true
-	answer, err := s.look(ctx, t)
+	answer, err := s.look(ctx, t, nil)
 	if err != nil {
 		return false, err
 	}
-	refusal := answer.Refusal()
+	refusal := answer.Refusal
 	return refusal == client.DeadToken || refusal == client.BySource, nil
 }
 
@@ -235,7 +236,7 @@ func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 	default:
 		f.Do = "set VAULT_TOKEN to a new one on the Patch server, and start the agent again"
 	}
-	if answer.Refusal() == client.DeadToken {
+	if answer.Refusal == client.DeadToken {
 		return f
 	}
 	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.client.Address()

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -96,25 +94,12 @@ func (s *session) setToken(t *token) {
 }
 
 // look asks Vault about the token.
-func (s *session) look(ctx context.Context, t *token) (*Answer, error) {
-	return s.send(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Secrets: []string{t.secret.Reveal()}})
+func (s *session) look(ctx context.Context, t *token, data any) (*Answer, error) {
+	return s.send(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data, Secrets: []string{t.secret.Reveal()}})
 }
 
 // examine looks at a given token once, warns of its end, and renews it.
 func (s *session) examine(ctx context.Context, t *token) error {
-	answer, err := s.look(ctx, t)
-	if err != nil {
-		return err
-	}
-	if refusal := answer.Refusal(); refusal == client.DeadToken || refusal == client.BySource {
-		s.login.Lock()
-		err := s.replace(ctx, t, answer)
-		s.login.Unlock()
-		if err != nil {
-			return err
-		}
-		return s.examine(ctx, s.current())
-	}
 	var data struct {
 		TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
 		CreationTTL int64     `json:"creation_ttl"` // seconds
@@ -125,7 +110,20 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		Type        string    `json:"type"`
 		Policies    []string  `json:"policies"`
 	}
-	if !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
+	answer, err := s.look(ctx, t, &data)
+	if err != nil {
+		return err
+	}
+	if refusal := answer.Refusal; refusal == client.DeadToken || refusal == client.BySource {
+		s.login.Lock()
+		err := s.replace(ctx, t, answer)
+		s.login.Unlock()
+		if err != nil {
+			return err
+		}
+		return s.examine(ctx, s.current())
+	}
+	if !answer.Ok() || answer.BadData {
 		s.warn(Finding{Code: TokenUnknown, Text: "the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self"})
 		return nil
 	}
@@ -183,7 +181,7 @@ func (s *session) revoke(ctx context.Context) {
 	} else {
 		err = patience.New(lastMoments, 0, 0).Do(ctx, once)
 	}
-	if err == nil && (answer.Ok() || answer.Refusal() == client.DeadToken) {
+	if err == nil && (answer.Ok() || answer.Refusal == client.DeadToken) {
 		return
 	}
 	reason := "vault did not answer"

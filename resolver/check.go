@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/ref"
 )
@@ -199,6 +197,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddities(text.Reveal(), s.version != 0 && s.values()[key].kind == jsontext.KindNumber)...)
+	v.Findings = append(v.Findings, oddities(text.Reveal(), s.version != 0 && s.isNumber(key))...)
 	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 )
@@ -66,17 +64,17 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 	}
 	slices.SortFunc(table.settings, longestFirst)
 
-	answer, err := session.Get(ctx, "sys/internal/ui/mounts", "")
-	if err != nil && !errors.Is(err, fault.BadResponse) {
-		return nil, err
-	}
 	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
 	}
-	if err != nil || !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
+	answer, err := session.Get(ctx, "sys/internal/ui/mounts", "", &data)
+	if err != nil && !errors.Is(err, fault.BadResponse) {
+		return nil, err
+	}
+	if err != nil || !answer.Ok() || answer.BadData {
 		table.blocked = true
 		return table, nil
 	}

@@ -4,9 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/luumen/patch-vault/auth"
 )
 
@@ -51,17 +48,14 @@ func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers
 }
 
 func (p *powers) ask(ctx context.Context, session *auth.Session, paths []string) (ok bool) {
-	answer, err := session.Post(ctx, "sys/capabilities-self", map[string][]string{"paths": paths})
-	if err != nil || !answer.Ok() {
-		return false
-	}
-	var data map[string]jsontext.Value
-	if json.Unmarshal(answer.Data, &data) != nil {
+	var data map[string][]string
+	answer, err := session.Post(ctx, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
+	if err != nil || !answer.Ok() || answer.BadData {
 		return false
 	}
 	for _, path := range paths {
-		var capabilities []string
-		if json.Unmarshal(data[path], &capabilities) != nil {
+		capabilities, ok := data[path]
+		if !ok {
 			return false
 		}
 		for _, capability := range capabilities {

@@ -2,16 +2,14 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"iter"
-	"maps"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/luumen/patch-vault/auth"
@@ -27,32 +25,81 @@ const hostsMetadata = "luumen_hosts"
 type secret struct {
 	// A func, for whatever prints a Run with all that it holds must not find
 	// the values.
-	values  func() map[string]value
+	values  func() values
 	version int                     // 0 on KV v1
 	created time.Time               // zero on KV v1
 	hosts   *string                 // luumen_hosts; nil if it is not set
 	missed  map[string]*fault.Error // of the keys that were asked for in vain
 }
 
+// values are what a secret holds, sorted by key: most have two or three, for
+// which a map takes four times the memory.
+type values []value
+
 // value is what a secret holds under a key.
 type value struct {
+	key  string
 	kind jsontext.Kind
 	text string // of a string, itself; of a number or a boolean, its exact JSON; else empty
 }
 
-// UnmarshalJSONFrom takes a value as it is: never rounded, never repaired.
-func (v *value) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	v.kind = d.PeekKind()
-	switch v.kind {
-	case jsontext.KindNull, jsontext.KindBeginObject, jsontext.KindBeginArray:
+// UnmarshalJSONFrom reads an object whose values are taken as they are: never
+// rounded, never repaired.
+func (all *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	*all = nil
+	if d.PeekKind() != jsontext.KindBeginObject {
+		if d.PeekKind() != jsontext.KindNull {
+			return errors.New("not an object")
+		}
 		return d.SkipValue()
 	}
-	token, err := d.ReadToken()
-	if err != nil {
-		return err
+	d.ReadToken()
+	*all = make(values, 0, 4)
+	for d.PeekKind() == jsontext.KindString {
+		key, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		v := value{key: key.String(), kind: d.PeekKind()}
+		switch v.kind {
+		case jsontext.KindNull, jsontext.KindBeginObject, jsontext.KindBeginArray:
+			err = d.SkipValue()
+		default:
+			var text jsontext.Token
+			if text, err = d.ReadToken(); err == nil {
+				v.text = text.String()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		*all = append(*all, v)
 	}
-	v.text = token.String()
-	return nil
+	slices.SortFunc(*all, func(a, b value) int { return strings.Compare(a.key, b.key) })
+	_, err := d.ReadToken() // the end of the object, or what is wrong there
+	return err
+}
+
+func (all values) find(key string) (v value, ok bool) {
+	i, ok := slices.BinarySearchFunc(all, key, func(v value, key string) int { return strings.Compare(v.key, key) })
+	if ok {
+		v = all[i]
+	}
+	return v, ok
+}
+
+// versioned is the data of a KV v2 answer.
+type versioned struct {
+	Data     values   `json:"data"`
+	Metadata metadata `json:"metadata"`
+}
+
+type metadata struct {
+	Version   int               `json:"version"` // from 1; 0 where there is no metadata
+	Created   time.Time         `json:"created_time"`
+	Deleted   string            `json:"deletion_time"` // empty, or RFC 3339
+	Destroyed bool              `json:"destroyed"`
+	Custom    map[string]string `json:"custom_metadata"`
 }
 
 // readSecret reads one path once.
@@ -76,67 +123,68 @@ func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, 
 		query = "version=" + strconv.Itoa(r.version)
 	}
 	r.sent = true
-	answer, err := session.Get(ctx, m.api(r.path), query)
+	if m.Version == 1 {
+		var data values
+		answer, err := readKV(ctx, session, m, r.path, query, &data)
+		if err != nil {
+			return nil, err
+		}
+		return secretV1(answer, data, m, r)
+	}
+	var data versioned
+	answer, err := readKV(ctx, session, m, r.path, query, &data)
 	if err != nil {
 		return nil, err
 	}
-	if answer.LeaseID != "" {
+	return secretV2(answer, data, mounts, m, r)
+}
+
+// readKV gets an answer that is no dynamic secret.
+func readKV(ctx context.Context, session *auth.Session, m mount, path, query string, data any) (*auth.Answer, error) {
+	answer, err := session.Get(ctx, m.api(path), query, data)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.LeaseID != "":
 		return nil, notKV(m.Path, "an engine that makes credentials up")
-	}
-	if !(mount{kind: answer.MountType}).isKV() {
+	case !(mount{kind: answer.MountType}).isKV():
 		return nil, notKV(m.Path, "of type "+answer.MountType)
 	}
-	if m.Version == 1 {
-		return readV1(answer, m, r)
-	}
-	return readV2(answer, mounts, m, r)
+	return answer, nil
 }
 
-func readV1(answer *auth.Answer, m mount, r *read) (*secret, error) {
-	if answer.Warns(client.VersionedMount) {
+func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, error) {
+	switch {
+	case answer.Warns(client.VersionedMount):
 		return nil, otherVersion(m, 2)
-	}
-	if answer.Status != 200 {
+	case answer.Status != 200:
 		return nil, unread(answer, m, r)
-	}
-	var values map[string]value
-	if json.Unmarshal(answer.Data, &values) != nil {
+	case answer.BadData || data == nil:
 		return nil, noSecret(m.api(r.path))
 	}
-	return &secret{values: func() map[string]value { return values }}, nil
+	return &secret{values: func() values { return data }}, nil
 }
 
-func readV2(answer *auth.Answer, mounts *mountTable, m mount, r *read) (*secret, error) {
-	var data struct {
-		Data     map[string]value `json:"data"`
-		Metadata *struct {
-			Version   int               `json:"version"`
-			Created   time.Time         `json:"created_time"`
-			Deleted   string            `json:"deletion_time"` // empty, or RFC 3339
-			Destroyed bool              `json:"destroyed"`
-			Custom    map[string]string `json:"custom_metadata"`
-		} `json:"metadata"`
+func secretV2(answer *auth.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
+	meta, held := data.Metadata, data.Data
+	if answer.BadData {
+		meta = metadata{}
 	}
-	if len(answer.Data) > 0 && json.Unmarshal(answer.Data, &data) != nil {
-		data.Metadata = nil
-	}
-	meta := data.Metadata
 	switch {
-	case answer.Status == 404 && meta != nil && meta.Destroyed:
+	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
 		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
-	case answer.Status == 404 && meta != nil:
+	case answer.Status == 404 && meta.Version != 0:
 		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), "write the secret again, or restore it: vault kv undelete")
 	case answer.Status != 200:
 		return nil, unread(answer, m, r)
-	case meta == nil && mounts.blocked:
+	case meta.Version == 0 && mounts.blocked:
 		return nil, otherVersion(m, 1)
-	case meta == nil:
+	case meta.Version == 0:
 		return nil, noSecret(m.api(r.path))
 	}
-	values := data.Data // alone, lest the closure hold the rest as well
-	s := &secret{values: func() map[string]value { return values }, version: meta.Version, created: meta.Created}
+	s := &secret{values: func() values { return held }, version: meta.Version, created: meta.Created}
 	if hosts, ok := meta.Custom[hostsMetadata]; ok {
-		s.hosts = &hosts
+		s.hosts = new(hosts)
 	}
 	return s, nil
 }
@@ -174,7 +222,7 @@ func (s *secret) isFor(host string) bool {
 
 // pick returns the value of a key. It is called by one goroutine at a time.
 func (s *secret) pick(key string) (ref.Secret, error) {
-	v, ok := s.values()[key]
+	v, ok := s.values().find(key)
 	if ok && v.text != "" {
 		return ref.NewSecret(v.text), nil
 	}
@@ -189,11 +237,17 @@ func (s *secret) pick(key string) (ref.Secret, error) {
 	return ref.Secret{}, err
 }
 
+// isNumber reports whether the value of a key is a number.
+func (s *secret) isNumber(key string) bool {
+	v, _ := s.values().find(key)
+	return v.kind == jsontext.KindNumber
+}
+
 // miss says why a key gives no credential.
 func (s *secret) miss(key string, v value, ok bool) *fault.Error {
 	if !ok {
 		f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, s.atVersion()), "")
-		if near := nearest(key, maps.Keys(s.values())); near != "" {
+		if near := nearest(key, s.values()); near != "" {
 			f.Do = fmt.Sprintf("did you mean %q?", near)
 		}
 		return f
@@ -220,14 +274,14 @@ func (s *secret) atVersion() string {
 
 // nearest returns the key that was probably meant: at most two edits away, and
 // long enough that this says something.
-func nearest(key string, candidates iter.Seq[string]) string {
+func nearest(key string, candidates values) string {
 	best, distance := "", 3
-	for candidate := range candidates {
-		if len(candidate) < 4 || len(key) < 4 {
+	for _, v := range candidates {
+		if len(v.key) < 4 || len(key) < 4 {
 			continue
 		}
-		if d := edits(key, candidate); d < distance || d == distance && best != "" && candidate < best {
-			best, distance = candidate, d
+		if d := edits(key, v.key); d < distance {
+			best, distance = v.key, d
 		}
 	}
 	return best

@@ -1,7 +1,7 @@
 package resolver
 
 import (
-	"slices"
+	"github.com/go-json-experiment/json"
 
 	"github.com/luumen/patch-vault/auth"
 )
@@ -9,13 +9,18 @@ import (
 // Decode makes sense of the data of an answer, as a read does, and returns what
 // picks a key of the secret from it.
 func Decode(status int, data []byte, kvVersion int) (pick func(key string) (string, error), err error) {
-	answer := &auth.Answer{Status: status, Data: data}
 	m := mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
+	r := &read{path: "kv/app"}
+	answer := &auth.Answer{Status: status}
 	var s *secret
 	if kvVersion == 1 {
-		s, err = readV1(answer, m, &read{path: "kv/app"})
+		var v1 values
+		answer.BadData = json.Unmarshal(data, &v1) != nil
+		s, err = secretV1(answer, v1, m, r)
 	} else {
-		s, err = readV2(answer, &mountTable{}, m, &read{path: "kv/app"})
+		var v2 versioned
+		answer.BadData = json.Unmarshal(data, &v2) != nil
+		s, err = secretV2(answer, v2, &mountTable{}, m, r)
 	}
 	if err != nil {
 		return nil, err
@@ -24,12 +29,4 @@ func Decode(status int, data []byte, kvVersion int) (pick func(key string) (stri
 		text, err := s.pick(key)
 		return text.Reveal(), err
 	}, nil
-}
-
-// Edits is the distance between two texts, as far as it matters.
-func Edits(a, b string) int { return edits(a, b) }
-
-// Nearest is the one of the keys that was probably meant.
-func Nearest(key string, keys ...string) string {
-	return nearest(key, slices.Values(keys))
 }

@@ -18,9 +18,9 @@ import (
 // the sender of the request has to make sense of.
 type Answer struct {
 	Status    int
-	RequestID string
+	Refusal   Refusal // why it is 403
 	LeaseID   string
-	Data      jsontext.Value
+	BadData   bool // its data is of another form than what the request has for it
 	Auth      *Auth
 	MountType string // of reads; empty before Vault 1.16 and on OpenBao
 	Modern    bool   // Vault 1.16 or newer, as far as the answer shows
@@ -43,34 +43,57 @@ type Health struct {
 
 // Auth is the part of an answer that hands out a token.
 type Auth struct {
-	ClientToken   string         `json:"client_token"`
-	Accessor      string         `json:"accessor"`
-	LeaseDuration int64          `json:"lease_duration"` // seconds
-	Renewable     bool           `json:"renewable"`
-	NumUses       int            `json:"num_uses"`
-	Type          string         `json:"token_type"`
-	Policies      []string       `json:"policies"`
-	MFA           jsontext.Value `json:"mfa_requirement"`
+	ClientToken   string    `json:"client_token"`
+	Accessor      string    `json:"accessor"`
+	LeaseDuration int64     `json:"lease_duration"` // seconds
+	Renewable     bool      `json:"renewable"`
+	NumUses       int       `json:"num_uses"`
+	Type          string    `json:"token_type"`
+	Policies      []string  `json:"policies"`
+	MFA           *struct{} `json:"mfa_requirement"` // nil where none is asked for
 }
 
 // envelope is the JSON around every answer of Vault.
 type envelope struct {
-	RequestID string         `json:"request_id"`
-	LeaseID   string         `json:"lease_id"`
-	Data      jsontext.Value `json:"data"`
-	Auth      *Auth          `json:"auth"`
-	WrapInfo  jsontext.Value `json:"wrap_info"`
-	MountType *string        `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
-	Warnings  []string       `json:"warnings"`
-	Errors    *[]string      `json:"errors"`
+	RequestID string    `json:"request_id"`
+	LeaseID   string    `json:"lease_id"`
+	Data      data      `json:"data"`
+	Auth      *Auth     `json:"auth"`
+	WrapInfo  *struct{} `json:"wrap_info"`
+	MountType *string   `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
+	Warnings  []string  `json:"warnings"`
+	Errors    *[]string `json:"errors"`
 
 	// Of sys/health, which has no request id.
 	ServerTime *int64 `json:"server_time_utc"`
 }
 
-// understand turns a response into an answer or a fault. It is the one table
-// of what Vault, and what stands in its place, answers to anything.
-func (c *Client) understand(response *http.Response, body []byte, secrets []string) (*Answer, *fault.Error) {
+// data is decoded into what the request has for it, in one pass with the rest.
+type data struct{ into any }
+
+// UnmarshalJSONFrom skips what nobody wants.
+func (d *data) UnmarshalJSONFrom(from *jsontext.Decoder) error {
+	if d.into == nil {
+		return from.SkipValue()
+	}
+	return json.UnmarshalDecode(from, d.into)
+}
+
+// open reads the envelope, and what is in it if that has the form of into.
+func open(body []byte, into any) (e envelope, badData bool, err error) {
+	e.Data.into = into
+	if err = json.Unmarshal(body, &e); err == nil || into == nil {
+		return e, false, err
+	}
+	e = envelope{}
+	err = json.Unmarshal(body, &e)
+	return e, true, err
+}
+
+// understand turns the response to a request into an answer or a fault. It is
+// the one table of what Vault, and what stands in its place, answers to
+// anything.
+func (c *Client) understand(r Request, response *http.Response, body []byte) (*Answer, *fault.Error) {
 	status := response.StatusCode
 	if len(body) > maxAnswer {
 		return nil, fault.New(fault.BadResponse, "the answer of "+c.Address()+" is larger than 4 MiB", "store smaller values in Vault")
@@ -79,41 +102,44 @@ func (c *Client) understand(response *http.Response, body []byte, secrets []stri
 		return &Answer{Status: status}, nil
 	}
 	if 300 <= status && status < 400 {
-		return nil, c.redirected(response, secrets)
+		return nil, c.redirected(response, r.Secrets)
 	}
-	var e envelope
-	isJSON := isJSON(response) && json.Unmarshal(body, &e) == nil
-	if isJSON && e.ServerTime != nil {
+	if !isJSON(response) {
+		return nil, c.notVault(response, body, r.Secrets)
+	}
+	e, badData, err := open(body, r.Data)
+	if err == nil && e.ServerTime != nil {
 		answer := &Answer{Status: status}
 		json.Unmarshal(body, &answer.Health)
+		answer.Health.Version = fault.Words(answer.Health.Version)
 		return answer, nil
 	}
-	if !isJSON || e.RequestID == "" && e.Errors == nil {
-		return nil, c.notVault(response, body, secrets)
+	if err != nil || e.RequestID == "" && e.Errors == nil {
+		return nil, c.notVault(response, body, r.Secrets)
 	}
-	if len(e.WrapInfo) > 0 && e.WrapInfo.Kind() != jsontext.KindNull {
+	if e.WrapInfo != nil {
 		return nil, fault.New(fault.BadResponse, c.Address()+" wraps its answers", "take the wrapping out of the proxy before Vault, or the policy's min_wrapping_ttl away")
 	}
 	answer := &Answer{
-		Status:    status,
-		RequestID: e.RequestID,
-		LeaseID:   e.LeaseID,
-		Data:      e.Data,
-		Auth:      e.Auth,
-		Modern:    e.MountType != nil,
-		Warnings:  masked(e.Warnings, secrets),
-		Index:     response.Header.Get("X-Vault-Index"),
-		CacheHit:  response.Header.Get("X-Cache") == "HIT",
+		Status:   status,
+		LeaseID:  e.LeaseID,
+		BadData:  badData,
+		Auth:     e.Auth,
+		Modern:   e.MountType != nil,
+		Warnings: masked(e.Warnings, r.Secrets),
+		Index:    response.Header.Get("X-Vault-Index"),
+		CacheHit: response.Header.Get("X-Cache") == "HIT",
 	}
 	if e.MountType != nil {
-		answer.MountType = *e.MountType
+		answer.MountType = fault.Words(mask(*e.MountType, r.Secrets))
 	}
 	if e.Errors != nil {
 		answer.Errors = *e.Errors
 	}
 	// Vault's words are read before a short secret can cut them to pieces.
 	f := c.unwell(response, answer)
-	answer.Errors = masked(answer.Errors, secrets)
+	answer.Refusal = refusal(answer)
+	answer.Errors = masked(answer.Errors, r.Secrets)
 	if f != nil {
 		f.Detail = strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at ")
 		f.Cause = c.ResponseError(response.Request, answer)
@@ -131,9 +157,7 @@ func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
 	f := &fault.Error{Retry: fault.Later}
 	switch status := answer.Status; {
 	case status == http.StatusTooManyRequests:
-		f.Kind, f.What, f.Do = fault.RateLimited, "vault allows no more requests for now", "raise its rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"
-		f.Retry, f.Unsent = fault.Paced, true
-		f.RetryAfter = retryAfter(response.Header.Get("Retry-After"))
+		f = tooMany(response)
 	case status == http.StatusPreconditionFailed:
 		f.Kind, f.What, f.Do, f.Unsent = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind", true
 		if !answer.says(missingIndex) {
@@ -151,6 +175,16 @@ func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
 		return nil
 	}
 	return f
+}
+
+// tooMany is the fault of a refusal with 429, whoever it came from.
+func tooMany(response *http.Response) *fault.Error {
+	return &fault.Error{
+		Kind: fault.RateLimited, Retry: fault.Paced, Unsent: true,
+		What:       "vault allows no more requests for now",
+		Do:         "raise its rate limit quota, or set VAULT_RATE_LIMIT on the Patch server",
+		RetryAfter: retryAfter(response.Header.Get("Retry-After")),
+	}
 }
 
 // redirected is the fault of a redirect. None is followed: a token goes to no
@@ -187,10 +221,16 @@ func (c *Client) notVault(response *http.Response, body []byte, secrets []string
 	if err != nil {
 		contentType = "no content type"
 	}
+	detail := "status " + strconv.Itoa(response.StatusCode) + ", " + fault.Words(contentType) + " at " + c.Address()
+	if response.StatusCode == http.StatusTooManyRequests {
+		f := tooMany(response)
+		f.What, f.Do, f.Detail = "the proxy before vault allows no more requests for now", "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", detail
+		return f
+	}
 	f := &fault.Error{
 		Kind:   fault.BadResponse,
 		What:   "the answer is not Vault's",
-		Detail: "status " + strconv.Itoa(response.StatusCode) + ", " + fault.Words(contentType) + " at " + c.Address(),
+		Detail: detail,
 		Do:     "check the address, and the proxy or balancer before Vault",
 	}
 	if response.StatusCode >= 500 {
@@ -200,8 +240,11 @@ func (c *Client) notVault(response *http.Response, body []byte, secrets []string
 }
 
 func isJSON(response *http.Response) bool {
-	mediaType, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	return err == nil && mediaType == "application/json" && response.Header.Get("Content-Encoding") == ""
+	mediaType := response.Header.Get("Content-Type")
+	if mediaType != "application/json" { // as Vault itself writes it
+		mediaType, _, _ = mime.ParseMediaType(mediaType)
+	}
+	return mediaType == "application/json" && response.Header.Get("Content-Encoding") == ""
 }
 
 // retryAfter reads seconds or a date. The caller bounds it.
@@ -261,8 +304,8 @@ const (
 	BySource           // the token may not be used from here, or its entity is disabled
 )
 
-// Refusal reads a 403. Vault has no code for it but its text.
-func (a *Answer) Refusal() Refusal {
+// refusal reads a 403. Vault has no code for it but its text.
+func refusal(a *Answer) Refusal {
 	switch {
 	case a.Status != http.StatusForbidden:
 		return NotRefused

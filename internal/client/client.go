@@ -106,6 +106,7 @@ type Request struct {
 	Query  string // escaped, without the question mark
 	Header http.Header
 	Body   []byte
+	Data   any // where the data of the answer is decoded to; nil if nobody wants it
 	// Secrets are cut from whatever comes back, lest a server's error text
 	// echo them into a log.
 	Secrets []string
@@ -137,15 +138,11 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	defer cancel()
 	c.requests.Add(1)
 
-	var sent, kept atomic.Bool
-	trace := &httptrace.ClientTrace{
-		GotConn:      func(connection httptrace.GotConnInfo) { kept.Store(connection.Reused) },
-		WroteHeaders: func() { sent.Store(true) },
-	}
-	response, err := c.transport.RoundTrip(c.httpRequest(httptrace.WithClientTrace(ctx, trace), r))
+	var seen progress
+	response, err := c.transport.RoundTrip(c.httpRequest(seen.watch(ctx), r))
 	if err != nil {
-		f := c.broken(err, limit, !sent.Load())
-		f.Unheard = f.Kind == fault.Unreachable && !kept.Load() && !isTimeout(err)
+		f := c.broken(err, limit, !seen.sent.Load())
+		f.Unheard = f.Kind == fault.Unreachable && !seen.kept.Load() && !isTimeout(err)
 		return nil, c.retire(f)
 	}
 	defer response.Body.Close()
@@ -153,8 +150,20 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	if err != nil {
 		return nil, c.retire(c.broken(err, limit, false))
 	}
-	answer, f := c.understand(response, body, r.Secrets)
+	answer, f := c.understand(r, response, body)
 	return answer, c.retire(f)
+}
+
+// progress is how far a request got.
+type progress struct {
+	sent, kept atomic.Bool // its header; over a connection that was there before
+	trace      httptrace.ClientTrace
+}
+
+func (p *progress) watch(ctx context.Context) context.Context {
+	p.trace.GotConn = func(connection httptrace.GotConnInfo) { p.kept.Store(connection.Reused) }
+	p.trace.WroteHeaders = func() { p.sent.Store(true) }
+	return httptrace.WithClientTrace(ctx, &p.trace)
 }
 
 func (c *Client) httpRequest(ctx context.Context, r Request) *http.Request {

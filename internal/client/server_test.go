@@ -87,10 +87,17 @@ func newClient(t *testing.T, config client.Config) *client.Client {
 // read sends one read with the token.
 func read(t *testing.T, c *client.Client) (*client.Answer, *fault.Error) {
 	t.Helper()
+	return readInto(t, c, nil)
+}
+
+// readInto is read for the data of the answer.
+func readInto(t *testing.T, c *client.Client, data any) (*client.Answer, *fault.Error) {
+	t.Helper()
 	return c.Send(t.Context(), client.Request{
 		Method:  http.MethodGet,
 		Path:    "secret/data/app",
 		Header:  c.Header(token, "team"),
+		Data:    data,
 		Secrets: []string{token},
 	}, generous)
 }

@@ -42,7 +42,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.note(nil, t.retire(t.Broken(err, limit)))
 		return nil, err
 	}
-	answer, f := t.understand(response, body, secrets)
+	answer, f := t.understand(Request{Secrets: secrets}, response, body)
 	t.note(answer, t.retire(f))
 	response.Body = http.MaxBytesReader(nil, io.NopCloser(bytes.NewReader(body)), maxAnswer)
 	return response, nil
