@@ -52,13 +52,8 @@ type read struct {
 }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
-	permits := vault.PathPins()
 	p := &plan{hosts: make([]host, len(hosts))}
-	type key struct {
-		path    string
-		version int
-	}
-	reads := make(map[key]*read)
+	readFor := p.grouping(vault.PathPins())
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -66,36 +61,16 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	all := make([]field, 0, total) // one allocation for the fields of all hosts
 	for i, given := range hosts {
 		start := len(all)
-		for name, value := range given.Fields {
-			if !value.IsZero() {
-				all = append(all, field{name: name, value: value})
-			}
-		}
+		all = appendFields(all, given.Fields)
 		h := &p.hosts[i]
 		h.name, h.fields = given.Name, all[start:len(all):len(all)]
-		slices.SortFunc(h.fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
 		for j := range h.fields {
 			f := &h.fields[j]
 			if err := f.value.Err(); err != nil {
 				f.err = badReference(err)
-				continue
-			}
-			r := f.value.Ref()
-			if r.IsZero() {
-				continue
-			}
-			k := key{r.Path(), r.Version()}
-			f.read = reads[k]
-			if f.read == nil {
-				f.read = &read{path: k.path, version: k.version, err: permits(k.path)}
-				reads[k] = f.read
-				if f.read.settled = f.read.err != nil; !f.read.settled {
-					p.reads = append(p.reads, f.read)
-				}
-			}
-			if n := len(f.read.hosts); !f.read.settled && (n == 0 || f.read.hosts[n-1] != i) {
-				f.read.hosts = append(f.read.hosts, i)
-				h.pending++
+			} else if r := f.value.Ref(); !r.IsZero() {
+				f.read = readFor(r)
+				f.read.awaitedBy(i, h)
 			}
 		}
 		if h.pending == 0 {
@@ -104,6 +79,49 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	}
 	p.complete = make(chan int, len(hosts)-len(p.immediate))
 	return p
+}
+
+// appendFields appends the fields that are there, sorted by name.
+func appendFields(all []field, fields map[string]ref.Value) []field {
+	start := len(all)
+	for name, value := range fields {
+		if !value.IsZero() {
+			all = append(all, field{name: name, value: value})
+		}
+	}
+	slices.SortFunc(all[start:], func(a, b field) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// grouping returns what finds the one read of all references to the same path
+// and version. A read that the pins do not permit has ended before it began.
+func (p *plan) grouping(permits func(path string) error) (readFor func(ref.Ref) *read) {
+	type key struct {
+		path    string
+		version int
+	}
+	known := make(map[key]*read)
+	return func(r ref.Ref) *read {
+		k := key{r.Path(), r.Version()}
+		one := known[k]
+		if one == nil {
+			one = &read{path: k.path, version: k.version, err: permits(k.path)}
+			known[k] = one
+			if one.settled = one.err != nil; !one.settled {
+				p.reads = append(p.reads, one)
+			}
+		}
+		return one
+	}
+}
+
+// awaitedBy has the host wait for the read, once for all of its fields.
+func (r *read) awaitedBy(i int, h *host) {
+	if n := len(r.hosts); r.settled || n > 0 && r.hosts[n-1] == i {
+		return
+	}
+	r.hosts = append(r.hosts, i)
+	h.pending++
 }
 
 // settle takes down how a read ended; only the first time counts.
