@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -107,14 +106,15 @@ func (c Cause) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
 }
 
-// causes collects why hosts were skipped.
-type causes map[string]*Cause
+// causes collects why hosts were skipped, by the text of the cause.
+type causes map[string]*collected
 
-func (c *causes) add(err error) {
-	host, ok := errors.AsType[*HostError](err)
-	if !ok {
-		return
-	}
+type collected struct {
+	Cause
+	last *HostError // names may repeat, so they do not tell hosts apart
+}
+
+func (c *causes) add(host *HostError) {
 	if *c == nil {
 		*c = make(causes)
 	}
@@ -122,10 +122,11 @@ func (c *causes) add(err error) {
 		text := f.cause()
 		cause := (*c)[text]
 		if cause == nil {
-			cause = &Cause{Kind: f.Kind(), Text: text}
+			cause = &collected{Cause: Cause{Kind: f.Kind(), Text: text}}
 			(*c)[text] = cause
 		}
-		if n := len(cause.Hosts); n == 0 || cause.Hosts[n-1] != host.Host {
+		if cause.last != host {
+			cause.last = host
 			cause.Hosts = append(cause.Hosts, host.Host)
 		}
 	}
@@ -145,7 +146,7 @@ func (e *FieldError) cause() string {
 func (c causes) sorted() []Cause {
 	sorted := make([]Cause, 0, len(c))
 	for _, cause := range c {
-		one := *cause
+		one := cause.Cause
 		one.Hosts = slices.Clone(cause.Hosts)
 		sorted = append(sorted, one)
 	}

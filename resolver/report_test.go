@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/resolver"
 )
@@ -77,6 +78,18 @@ func TestReportOfABrokenRun(t *testing.T) {
 		break
 	}
 	assert.Equal(t, "3 hosts: 1 ready, 0 skipped, 2 not taken\n", run.Report().String())
+}
+
+// Names may repeat: a cause counts hosts, not names, and each of them once.
+func TestCausesCountHostsOfOneName(t *testing.T) {
+	t.Parallel()
+	hosts := []resolver.Host{host("db", "user", "vault:x", "password", "vault:x"), host("db", "user", "vault:x"), host("db", "user", "vault:x")}
+	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
+	collect(run)
+	causes := run.Report().Causes
+	require.Len(t, causes, 2)
+	assert.Equal(t, []string{"db", "db", "db"}, causes[0].Hosts)
+	assert.Equal(t, []string{"db"}, causes[1].Hosts)
 }
 
 // Few hosts are named, many are counted.

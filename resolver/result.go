@@ -19,7 +19,7 @@ var ErrNoField = errors.New("the host has no such field")
 type Result struct {
 	name        string
 	credentials []namedCredential // sorted by name; none if there is an error
-	err         error
+	err         *HostError
 }
 
 type namedCredential struct {
@@ -32,7 +32,12 @@ func (r Result) Host() string { return r.name }
 
 // Err is nil if the host can be served. Otherwise it is a *[HostError] with
 // every field that could not be resolved.
-func (r Result) Err() error { return r.err }
+func (r Result) Err() error {
+	if r.err == nil {
+		return nil
+	}
+	return r.err
+}
 
 // Credential returns the credential of a field. Its error is the host's if
 // there is one: a host with an error has no credentials. It is [ErrNoField] if
