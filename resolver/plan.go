@@ -43,8 +43,9 @@ type read struct {
 	path    string
 	version int // 0 means the latest
 	hosts   []int
+	fields  int // that have yet to get their part of the secret
 	settled bool
-	secret  *secret
+	secret  *secret // nil, too, when no field wants it any more
 	err     error
 	ofRun   bool  // err is the whole run's
 	mount   mount // where the path was found to lie
@@ -70,6 +71,7 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 				f.err = badReference(err)
 			} else if r := f.value.Ref(); !r.IsZero() {
 				f.read = readFor(r)
+				f.read.fields++
 				f.read.awaitedBy(i, h)
 			}
 		}

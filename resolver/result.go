@@ -103,6 +103,7 @@ func (h *host) result() Result {
 	for i := range h.fields {
 		f := &h.fields[i]
 		c, err := f.resolve(h.name)
+		f.letGo()
 		if err != nil {
 			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach()})
 			continue
@@ -113,6 +114,17 @@ func (h *host) result() Result {
 		r.credentials, r.err = nil, &HostError{Host: h.name, Fields: failed}
 	}
 	return r
+}
+
+// letGo drops the secret with the last field that wanted it: a long loop over
+// many hosts should not hold every secret to its end.
+func (f *field) letGo() {
+	if f.read == nil {
+		return
+	}
+	if f.read.fields--; f.read.fields == 0 {
+		f.read.secret = nil
+	}
 }
 
 func (f *field) resolve(host string) (Credential, error) {
