@@ -242,7 +242,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 		r.strikes++
 	}
 	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
-	if p.isItsOwn(r, now, f) {
+	if p.isItsOwn(r, now) {
 		return true, f.After(now.Sub(r.since))
 	}
 	r.next = now.Add(p.backoff(r.failures))
@@ -335,15 +335,14 @@ func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
 // failed.
 func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
 
-// isItsOwn reports whether the request must fail alone: Vault answers others,
-// or has done so and answers this one that it cannot. A fault that came before Vault looked
-// at the request is never the request's own, unless all of patience is spent
-// on it.
-func (p *Patience) isItsOwn(r *request, now time.Time, f *fault.Error) bool {
+// isItsOwn reports whether the request must fail alone: others are answered
+// while it fails. A fault that came before Vault looked at the request is never
+// the request's own, unless all of patience is spent on it.
+func (p *Patience) isItsOwn(r *request, now time.Time) bool {
 	if now.Sub(r.since) >= p.budget {
 		return true
 	}
-	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError && p.answers > 0)
+	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken)
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.
