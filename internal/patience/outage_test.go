@@ -3,6 +3,7 @@ package patience_test
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -246,6 +247,39 @@ func TestSealedNodeBehindBalancer(t *testing.T) {
 		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
 		assert.Empty(t, r.failed())
 	})
+}
+
+// Behind a balancer that gives each request to a node by chance, one of three
+// nodes is away. That a few requests meet it three times in a row is no fault of
+// theirs.
+func TestNodeAwayBehindBalancer(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]script{
+		"its balancer answers 502": always(gateway),
+		"resets":                   always(reset),
+		"hangs":                    hangs,
+		"internal error":           always(broken),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, lasts := range []time.Duration{time.Second, 10 * time.Second} {
+				synctest.Test(t, func(t *testing.T) {
+					var mu sync.Mutex
+					random := rand.New(rand.NewPCG(1, 1))
+					vault := after(blip).between(time.Second, time.Second+lasts, func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+						mu.Lock()
+						defer mu.Unlock()
+						if random.IntN(3) == 0 {
+							return away(request, try, since)
+						}
+						return blip, nil
+					})
+					r := play(t.Context(), patience.New(budget, 0, 0), 50_000, workers, vault)
+					assert.Empty(t, r.failed(), "%s: %d of %d", lasts, len(r.failed()), len(r.errs))
+				})
+			}
+		})
+	}
 }
 
 // The clock starts when the first request that failed was sent, and a request

@@ -42,18 +42,19 @@ type Patience struct {
 
 	mu       sync.Mutex
 	pace     pace
-	answers  int                     // how many came
-	answered time.Time               // when the last one came
-	failing  time.Time               // when the first request without an answer since then was sent; zero while all is well
-	last     *fault.Error            // the last concrete cause since then
-	suspects map[fault.Kind]*request // which failed first since then, by what kind of fault
-	outage   bool                    // another failed alike
-	prober   *request                // the one request under way in an outage
-	probeAt  time.Time               // when the next may go
-	probes   int                     // how many failed in this outage
-	waiting  []*request              // those that may not be sent yet, the longest waiting first
-	changed  chan struct{}           // closed and made anew when they must look again
-	over     *fault.Error            // why patience ended; nil until then
+	answers  int                      // how many came
+	answered time.Time                // when the last one came
+	failing  time.Time                // when the first request without an answer since then was sent; zero while all is well
+	last     *fault.Error             // the last concrete cause since then
+	suspects map[fault.Kind]*request  // which failed first since then, by the cause of its fault
+	passed   map[fault.Kind]time.Time // when a request that had failed was answered last, by the cause of its fault
+	outage   bool                     // another failed alike
+	prober   *request                 // the one request under way in an outage
+	probeAt  time.Time                // when the next may go
+	probes   int                      // how many failed in this outage
+	waiting  []*request               // those that may not be sent yet, the longest waiting first
+	changed  chan struct{}            // closed and made anew when they must look again
+	over     *fault.Error             // why patience ended; nil until then
 	retries  int
 	waited   time.Duration
 }
@@ -65,6 +66,7 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 		budget:   budget,
 		pace:     newPace(perSecond, burst),
 		suspects: make(map[fault.Kind]*request),
+		passed:   make(map[fault.Kind]time.Time),
 		changed:  make(chan struct{}),
 	}
 }
@@ -213,6 +215,9 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	}
 	switch {
 	case f == nil:
+		if r.fault != nil {
+			p.passed[cause(r.fault)] = now
+		}
 		p.answer(now)
 		return true, nil
 	case p.over != nil:
@@ -236,9 +241,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 		return false, nil
 	}
 	r.failures++
-	// Behind a balancer that a node has gone from, new connections end so
-	// whatever is asked.
-	if !f.Unsent && !f.Unheard {
+	if p.isStrike(sent, f) {
 		r.strikes++
 	}
 	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
@@ -314,18 +317,29 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	p.expire(now)
 }
 
+// isStrike reports whether a request may have caused its fault itself: Vault
+// looked at it, and no other passed by repetition of late. One that did shows
+// that a node is away, which a balancer may well give a request to three times.
+func (p *Patience) isStrike(sent time.Time, f *fault.Error) bool {
+	return !f.Unsent && !f.Unheard && sent.Sub(p.passed[cause(f)]) > p.budget/12
+}
+
+// cause is the kind of a fault, where a node that is away shows in four of them.
+func cause(f *fault.Error) fault.Kind {
+	switch f.Kind {
+	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
+		return fault.Unreachable
+	}
+	return f.Kind
+}
+
 // isConfirmed reports whether two different requests have failed alike since
 // the last answer. Two that others have outdone before say nothing of Vault:
 // they are likely to be poisoned, both of them.
 func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
-	cause := f.Kind
-	switch cause {
-	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
-		cause = fault.Unreachable // a node that is away shows in all four ways
-	}
-	first := p.suspects[cause]
+	first := p.suspects[cause(f)]
 	if first == nil || first == r {
-		p.suspects[cause] = r
+		p.suspects[cause(f)] = r
 		return false
 	}
 	return !p.isOutdone(first) || !p.isOutdone(r)
