@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/resolver"
@@ -18,16 +20,14 @@ import (
 const mountList = "sys/internal/ui/mounts"
 
 // standIn serves as a Vault with the mounts, each KV v2 with a secret at every
-// path. It answers 500 to what is unwell: a real one does not for single paths
-// at a test's wish.
-func standIn(t *testing.T, unwell func(path string) bool, mounts ...string) *auth.Vault {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// path, but for what unwell answers: a real one is not unwell for single paths at
+// a test's wish.
+func standIn(t *testing.T, unwell func(w http.ResponseWriter, path string) bool, mounts ...string) *auth.Vault {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		path := strings.TrimPrefix(r.URL.Path, "/v1/")
 		switch {
-		case unwell(path):
-			w.WriteHeader(http.StatusInternalServerError)
-			fmt.Fprint(w, `{"errors":["internal error"]}`)
+		case unwell(w, path):
 		case path == mountList:
 			var listed []string
 			for _, mount := range mounts {
@@ -41,7 +41,13 @@ func standIn(t *testing.T, unwell func(path string) bool, mounts ...string) *aut
 		}
 	}))
 	t.Cleanup(server.Close)
-	return auth.New(auth.Settings{Address: server.URL}, environment(map[string]string{"VAULT_TOKEN": "stand-in"}))
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	return auth.New(auth.Settings{Address: server.URL}, environment(map[string]string{"VAULT_TOKEN": "stand-in", "VAULT_CACERT_BYTES": string(ca)}))
+}
+
+func internalError(w http.ResponseWriter) {
+	w.WriteHeader(http.StatusInternalServerError)
+	fmt.Fprint(w, `{"errors":["internal error"]}`)
 }
 
 // A spell shorter than patience costs no host, be it in the one request that
@@ -52,7 +58,13 @@ func TestSpellInTheOnlyRequest(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			over := sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) })
-			vault := standIn(t, func(asked string) bool { return asked == path && time.Now().Before(over()) }, "kv")
+			vault := standIn(t, func(w http.ResponseWriter, asked string) bool {
+				unwell := asked == path && time.Now().Before(over())
+				if unwell {
+					internalError(w)
+				}
+				return unwell
+			}, "kv")
 			hosts := make([]resolver.Host, 1000)
 			for i := range hosts {
 				hosts[i] = host(fmt.Sprint("host", i), "password", "vault:kv/default#password")
@@ -65,4 +77,25 @@ func TestSpellInTheOnlyRequest(t *testing.T) {
 			assert.NotZero(t, report.Vault.Retries)
 		})
 	}
+}
+
+// A path whose connection the server always ends is poisoned like any other,
+// though every one of its retries goes over a new connection.
+func TestPathThatIsAlwaysReset(t *testing.T) {
+	t.Parallel()
+	vault := standIn(t, func(_ http.ResponseWriter, path string) bool {
+		if path == "kv/data/1" {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	}, "kv")
+	run := resolver.Resolve(t.Context(), vault, fleetOf(100, "kv"), resolver.Options{})
+	for i, result := range run.Results() {
+		if i != 1 {
+			assert.NoError(t, result.Err(), "host %d", i)
+			continue
+		}
+		require.ErrorIs(t, result.Err(), resolver.Unreachable)
+	}
+	assert.Equal(t, 2, run.Report().Vault.Retries)
 }

@@ -137,16 +137,11 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	defer cancel()
 	c.requests.Add(1)
 
-	var sent, kept atomic.Bool
-	trace := &httptrace.ClientTrace{
-		GotConn:      func(connection httptrace.GotConnInfo) { kept.Store(connection.Reused) },
-		WroteHeaders: func() { sent.Store(true) },
-	}
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
 	response, err := c.transport.RoundTrip(c.httpRequest(httptrace.WithClientTrace(ctx, trace), r))
 	if err != nil {
-		f := c.broken(err, limit, !sent.Load())
-		f.Unheard = f.Kind == fault.Unreachable && !kept.Load() && !isTimeout(err)
-		return nil, c.retire(f)
+		return nil, c.retire(c.broken(err, limit, !sent.Load()))
 	}
 	defer response.Body.Close()
 	body, err := readAll(response)

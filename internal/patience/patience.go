@@ -321,7 +321,7 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 // looked at it, and no other passed by repetition of late. One that did shows
 // that a node is away, which a balancer may well give a request to three times.
 func (p *Patience) isStrike(sent time.Time, f *fault.Error) bool {
-	return !f.Unsent && !f.Unheard && sent.Sub(p.passed[cause(f)]) > p.budget/12
+	return !f.Unsent && sent.Sub(p.passed[cause(f)]) > p.budget/12
 }
 
 // cause is the kind of a fault, where a node that is away shows in four of them.
