@@ -74,8 +74,8 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 // request is one call of Do.
 type request struct {
 	fault     *fault.Error // the last one; nil until it failed
-	since     time.Time    // when it was first sent in vain
-	answers   int          // Patience.answers when it failed first
+	since     time.Time    // when it was first sent in vain, a refusal with 429 aside
+	answers   int          // Patience.answers when it failed first, likewise
 	overtaken bool         // others were answered for long while it was under way in vain
 	failures  int          // outside of outages
 	strikes   int          // of those, the ones that it may have caused itself
@@ -291,7 +291,7 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 	if f.Kind != fault.TLS {
 		return f
 	}
-	if r.fault == nil {
+	if r.since.IsZero() {
 		r.answers = p.answers
 	}
 	r.fault = f
@@ -310,7 +310,7 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	if p.last == nil || p.rest(now) > 0 { // an attempt that patience itself cut short says nothing new
 		p.last = f
 	}
-	if r.fault == nil {
+	if r.since.IsZero() && f.Retry != fault.Paced {
 		r.since, r.answers = sent, p.answers
 	}
 	r.fault = f
