@@ -328,6 +328,39 @@ func TestLimitOfAttempt(t *testing.T) {
 	})
 }
 
+// An outage that is over is not held against a request that was under way when
+// it ended.
+func TestUnderWayAsTheOutageEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		var group sync.WaitGroup
+		group.Go(func() {
+			tries := 0
+			err := p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error {
+				tries++
+				switch tries {
+				case 1:
+					time.Sleep(roundTrip)
+				case 2:
+					time.Sleep(budget - 2*time.Second) // longer than the outage
+				case 3:
+					time.Sleep(5 * time.Second)
+				default:
+					return nil
+				}
+				return sealed
+			})
+			assert.NoError(t, err)
+			assert.Equal(t, 4, tries)
+		})
+		time.Sleep(blip)
+		r := play(t.Context(), p, 500, workers, after(time.Second).between(0, budget/2, always(reset)))
+		assert.Empty(t, r.failed())
+		group.Wait()
+	})
+}
+
 // A request that pays no heed to its limit does not hold up the others.
 func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 	t.Parallel()

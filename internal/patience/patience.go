@@ -52,6 +52,7 @@ type Patience struct {
 	prober   *request                 // the one request under way in an outage
 	probeAt  time.Time                // when the next may go
 	probes   int                      // how many failed in this outage
+	resumed  time.Time                // when the last one ended
 	waiting  []*request               // those that may not be sent yet, the longest waiting first
 	changed  chan struct{}            // closed and made anew when they must look again
 	over     *fault.Error             // why patience ended; nil until then
@@ -74,7 +75,7 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 // request is one call of Do.
 type request struct {
 	fault     *fault.Error // the last one; nil until it failed
-	since     time.Time    // when it was first sent in vain, a refusal with 429 aside
+	since     time.Time    // when it was first sent in vain, a refusal with 429 aside, or when an outage ended since
 	answers   int          // Patience.answers when it failed first, likewise
 	overtaken bool         // others were answered for long while it was under way in vain
 	failures  int          // outside of outages
@@ -137,6 +138,7 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 		if p.over != nil {
 			return 0, p.over
 		}
+		p.excuse(r)
 		rest := p.rest(now)
 		wait := p.turn(r, now)
 		if wait <= 0 {
@@ -275,11 +277,15 @@ func (p *Patience) resume(now time.Time) {
 	if !p.outage {
 		return
 	}
-	p.outage = false
-	for _, w := range p.waiting {
-		w.since, w.next = now, time.Time{}
-	}
+	p.outage, p.resumed = false, now
 	p.wake()
+}
+
+// excuse takes an outage that has ended off what is held against the request.
+func (p *Patience) excuse(r *request) {
+	if !r.since.IsZero() && r.since.Before(p.resumed) {
+		r.since, r.next = p.resumed, time.Time{}
+	}
 }
 
 // refuse is the end of a request that a repetition would not mend. TLS that
@@ -313,6 +319,7 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	if r.since.IsZero() && f.Retry != fault.Paced {
 		r.since, r.answers = sent, p.answers
 	}
+	p.excuse(r)
 	r.fault = f
 	p.expire(now)
 }
