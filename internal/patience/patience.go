@@ -238,7 +238,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	case p.outage:
 		if probed {
 			p.probes++
-			p.probeAt = now.Add(p.backoff(p.probes + 1))
+			p.probeAt = now.Add(p.backoff(p.probes+1, f.Kind))
 		}
 		return false, nil
 	}
@@ -250,7 +250,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	if p.isItsOwn(r, now) {
 		return true, f.After(now.Sub(r.since))
 	}
-	r.next = now.Add(p.backoff(r.failures))
+	r.next = now.Add(p.backoff(r.failures, f.Kind))
 	if p.isConfirmed(r, f) {
 		p.outage, p.probes, p.probeAt = true, 0, now
 		p.wake()
@@ -407,12 +407,17 @@ func (p *Patience) rest(now time.Time) time.Duration {
 
 // backoff is the wait after the given number of failures: none after the
 // first, since the next node behind a balancer may be well; then growing from a
-// moment to a sixth of patience, which makes 11 attempts in all.
-func (p *Patience) backoff(failures int) time.Duration {
+// moment to a sixth of patience, which makes 11 attempts in all. Where standbys
+// answer, an election is under way, whose end is not far.
+func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 	if failures <= 1 {
 		return 0
 	}
-	wait := min(p.moment()<<min(failures-2, 10), p.budget/6)
+	most := p.budget / 6
+	if kind == fault.NoActiveNode {
+		most = p.budget / 24
+	}
+	wait := min(p.moment()<<min(failures-2, 10), most)
 	return wait + rand.N(wait/4+1)
 }
 
