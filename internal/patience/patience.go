@@ -251,7 +251,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 		return true, f.After(now.Sub(r.since))
 	}
 	r.next = now.Add(p.backoff(r.failures, f.Kind))
-	if p.isConfirmed(r, f) {
+	if p.suspect(r, f) {
 		p.outage, p.probes, p.probeAt = true, 0, now
 		p.wake()
 	}
@@ -301,7 +301,7 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 		r.answers = p.answers
 	}
 	r.fault = f
-	if p.isConfirmed(r, f) {
+	if p.suspect(r, f) {
 		p.end(now, f)
 	}
 	return f
@@ -310,7 +310,7 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 // fail starts the clock, or ends patience if it has run down.
 func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	if p.failing.IsZero() {
-		p.failing = later(sent, p.answered)
+		p.failing = latest(sent, p.answered)
 		p.wake()
 	}
 	if p.last == nil || p.rest(now) > 0 { // an attempt that patience itself cut short says nothing new
@@ -340,10 +340,10 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// isConfirmed reports whether two different requests have failed alike since
-// the last answer. Two that others have outdone before say nothing of Vault:
-// they are likely to be poisoned, both of them.
-func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
+// suspect takes down that the request failed, and reports whether two different
+// ones have failed alike since the last answer. Two that others have outdone
+// before say nothing of Vault: they are likely to be poisoned, both of them.
+func (p *Patience) suspect(r *request, f *fault.Error) (confirmed bool) {
 	first := p.suspects[cause(f)]
 	if first == nil || first == r {
 		p.suspects[cause(f)] = r
@@ -424,7 +424,7 @@ func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 // moment is half a second at the default budget of 60 s.
 func (p *Patience) moment() time.Duration { return p.budget / 120 }
 
-func later(a, b time.Time) time.Time {
+func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
