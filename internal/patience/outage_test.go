@@ -387,6 +387,27 @@ func TestUnderWayAsTheOutageEnds(t *testing.T) {
 	})
 }
 
+// Nor is what failed in vain just before it: that was the outage, too.
+func TestBeginningOfAnOutageIsNoStrike(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vault := func(request, try int, _ time.Duration) (time.Duration, *fault.Error) {
+			switch {
+			case request == 0 && try <= 5:
+				return roundTrip, reset
+			case request == 1 && try == 1: // another fails alike: an outage
+				return 3 * roundTrip, reset
+			case request == 1:
+				return blip, nil
+			}
+			return 10 * roundTrip, nil // which these end
+		}
+		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+		assert.Empty(t, r.failed())
+		assert.Equal(t, 6, r.tries[0])
+	})
+}
+
 // A request that pays no heed to its limit does not hold up the others.
 func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 	t.Parallel()

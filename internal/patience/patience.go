@@ -281,10 +281,11 @@ func (p *Patience) resume(now time.Time) {
 	p.wake()
 }
 
-// excuse takes an outage that has ended off what is held against the request.
+// excuse takes an outage that has ended off what is held against the request,
+// with what failed just before: that was the outage, too.
 func (p *Patience) excuse(r *request) {
 	if !r.since.IsZero() && r.since.Before(p.resumed) {
-		r.since, r.next = p.resumed, time.Time{}
+		r.since, r.next, r.failures, r.strikes = p.resumed, time.Time{}, 0, 0
 	}
 }
 
