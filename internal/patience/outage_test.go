@@ -387,8 +387,9 @@ func TestUnderWayAsTheOutageEnds(t *testing.T) {
 	})
 }
 
-// Nor is what failed in vain just before it: that was the outage, too.
-func TestBeginningOfAnOutageIsNoStrike(t *testing.T) {
+// One that failed twice as an outage began is not tried for the last time as
+// soon as it ends.
+func TestTriesAroundAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		vault := func(request, try int, _ time.Duration) (time.Duration, *fault.Error) {

@@ -75,12 +75,13 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 // request is one call of Do.
 type request struct {
 	fault     *fault.Error // the last one; nil until it failed
-	since     time.Time    // when it was first sent in vain, a refusal with 429 aside, or when an outage ended since
+	since     time.Time    // when it was first sent in vain, a refusal with 429 aside
 	answers   int          // Patience.answers when it failed first, likewise
 	overtaken bool         // others were answered for long while it was under way in vain
-	failures  int          // outside of outages
-	strikes   int          // of those, the ones that it may have caused itself
-	next      time.Time    // not to be sent before
+	failures  int          // outside of outages, since the last one
+	strikes   int          // failures outside of outages that it may have caused itself
+	failed    time.Time    // when it failed last
+	next      time.Time    // not to be sent before, but soon where an outage has ended since
 }
 
 // Do sends the request until it is answered, fails for good, or patience or
@@ -112,6 +113,20 @@ func (p *Patience) Over() *fault.Error {
 	return p.over
 }
 
+// AwaitOutage returns true as soon as an outage is under way, and false if ctx
+// or patience ends before.
+func (p *Patience) AwaitOutage(ctx context.Context) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ctx.Err() == nil && p.over == nil {
+		if p.outage {
+			return true
+		}
+		p.sleep(ctx, p.budget)
+	}
+	return false
+}
+
 // Stats returns how many requests were sent again, and how long Vault
 // answered nothing while it was asked.
 func (p *Patience) Stats() (retries int, waited time.Duration) {
@@ -138,7 +153,6 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 		if p.over != nil {
 			return 0, p.over
 		}
-		p.excuse(r)
 		rest := p.rest(now)
 		wait := p.turn(r, now)
 		if wait <= 0 {
@@ -153,6 +167,9 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 // the one to be sent now.
 func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
 	at := r.next
+	if soon := r.since.Add(p.moment()); p.isExcused(r) && soon.Before(at) {
+		at = soon // the third try does not follow the second at once, all the same
+	}
 	if p.outage {
 		if p.prober != nil || p.nextProber() != r {
 			return p.budget
@@ -281,13 +298,8 @@ func (p *Patience) resume(now time.Time) {
 	p.wake()
 }
 
-// excuse takes an outage that has ended off what is held against the request,
-// with what failed just before: that was the outage, too.
-func (p *Patience) excuse(r *request) {
-	if !r.since.IsZero() && r.since.Before(p.resumed) {
-		r.since, r.next, r.failures, r.strikes = p.resumed, time.Time{}, 0, 0
-	}
-}
+// isExcused reports whether an outage has ended since the request failed.
+func (p *Patience) isExcused(r *request) bool { return !r.failed.After(p.resumed) }
 
 // refuse is the end of a request that a repetition would not mend. TLS that
 // fails for two of them fails for all.
@@ -320,8 +332,10 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	if r.since.IsZero() && f.Retry != fault.Paced {
 		r.since, r.answers = sent, p.answers
 	}
-	p.excuse(r)
-	r.fault = f
+	if p.isExcused(r) {
+		r.failures = 0
+	}
+	r.fault, r.failed = f, now
 	p.expire(now)
 }
 
@@ -361,7 +375,7 @@ func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
 // while it fails. A fault that came before Vault looked at the request is never
 // the request's own, unless all of patience is spent on it.
 func (p *Patience) isItsOwn(r *request, now time.Time) bool {
-	if now.Sub(r.since) >= p.budget {
+	if now.Sub(latest(r.since, p.resumed)) >= p.budget {
 		return true
 	}
 	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken)
