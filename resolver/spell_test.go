@@ -89,7 +89,7 @@ func TestPathThatIsAlwaysReset(t *testing.T) {
 		}
 		return false
 	}, "kv")
-	run := resolver.Resolve(t.Context(), vault, fleetOf(100, "kv"), resolver.Options{})
+	run := resolver.Resolve(t.Context(), vault, fleetOf(2000, "kv"), resolver.Options{})
 	for i, result := range run.Results() {
 		if i != 1 {
 			assert.NoError(t, result.Err(), "host %d", i)
@@ -98,4 +98,46 @@ func TestPathThatIsAlwaysReset(t *testing.T) {
 		require.ErrorIs(t, result.Err(), resolver.Unreachable)
 	}
 	assert.Equal(t, 2, run.Report().Vault.Retries)
+}
+
+// A mount that is ill, with more paths than there are workers, costs its own
+// hosts and no others.
+func TestMountThatIsIll(t *testing.T) {
+	t.Parallel()
+	const ill, well = 40, 200
+	var mu sync.Mutex
+	asked := make(map[string]int)
+	vault := standIn(t, func(w http.ResponseWriter, path string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[path]++
+		isIll := strings.HasPrefix(path, "ill/")
+		if isIll {
+			internalError(w)
+		}
+		return isIll
+	}, "ill", "well")
+	var hosts []resolver.Host
+	for i := range ill {
+		hosts = append(hosts, host(fmt.Sprint("ill", i), "password", fmt.Sprintf("vault:ill/%d#password", i)))
+	}
+	for i := range well {
+		hosts = append(hosts, host(fmt.Sprint("well", i), "password", fmt.Sprintf("vault:well/%d#password", i)))
+	}
+	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 6 * time.Second})
+	for i, result := range run.Results() {
+		if i < ill {
+			assert.ErrorIs(t, result.Err(), resolver.ServerError)
+		} else {
+			assert.NoError(t, result.Err())
+		}
+	}
+	report := run.Report()
+	assert.Equal(t, well, report.Ready, "%s", report)
+	// Three tries each, and some in what looks like an outage as long as nothing
+	// of the other mount has been read.
+	assert.Less(t, report.Vault.Retries, 6*ill)
+	for i := range well {
+		assert.Equal(t, 1, asked[fmt.Sprint("well/data/", i)])
+	}
 }
