@@ -16,11 +16,17 @@
 // as a second, different request fails alike with no answer in between, it
 // belongs to Vault: that is an outage, in which one request at a time goes out
 // to probe while all others wait, and which the next answer ends. What fails in
-// an outage does not count against the request.
+// an outage does not count against the request. Nor does what others pass by
+// repetition: that is a node away behind a balancer, which a request may well
+// meet three times.
+//
+// A request that fails with no other to compare it with has all of patience. If
+// every request under way may be poisoned, it takes others to tell: a caller
+// with more can send some when [Patience.AwaitOutage] says so.
 //
 // A refusal with 429 is neither: Vault is well and asks for fewer requests.
-// They are held back by package patience's pace, and patience ends only if none
-// is answered at all.
+// They are held back to that pace, and patience ends only if none is answered
+// at all.
 package patience
 
 import (
@@ -234,10 +240,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	}
 	switch {
 	case f == nil:
-		if r.fault != nil {
-			p.passed[cause(r.fault)] = now
-		}
-		p.answer(now)
+		p.answer(r, now)
 		return true, nil
 	case p.over != nil:
 		return true, p.over
@@ -276,7 +279,10 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 }
 
 // answer refills patience.
-func (p *Patience) answer(now time.Time) {
+func (p *Patience) answer(r *request, now time.Time) {
+	if r.fault != nil {
+		p.passed[cause(r.fault)] = now
+	}
 	p.answers++
 	p.answered = now
 	p.pace.quicken(now)
