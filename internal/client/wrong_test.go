@@ -189,7 +189,7 @@ func TestRetryAfter(t *testing.T) {
 		{"999999999", 24 * time.Hour, 24 * time.Hour},
 		{"", 0, 0},
 		{"99999999999999999999999", 0, 0},
-		{time.Now().Add(time.Minute).UTC().Format(http.TimeFormat), 50 * time.Second, time.Minute},
+		{time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 50 * time.Minute, time.Hour},
 		{time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), 1, time.Second},
 	} {
 		t.Run(header.value, func(t *testing.T) {
