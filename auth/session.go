@@ -39,6 +39,10 @@ func (s *Session) Mounts() []string { return s.reach().plan.mounts }
 // answered nothing for a whole patience, or no token works any more.
 func (s *Session) Over() error { return s.reach().isOver() }
 
+// AwaitOutage returns true as soon as nothing is answered but that one request
+// at a time is repeated, and false if ctx ends, or patience does.
+func (s *Session) AwaitOutage(ctx context.Context) bool { return s.reach().patience.AwaitOutage(ctx) }
+
 // Token is what is known of the run's token so far.
 func (s *Session) Token() Token { return s.reach().facts() }
 

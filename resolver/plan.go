@@ -19,7 +19,8 @@ type plan struct {
 	immediate []int    // hosts that need no read
 	complete  chan int // hosts whose last path has been read; has room for all
 
-	mu sync.Mutex // guards what settle changes
+	mu   sync.Mutex // guards what next, elsewhere and settle change
+	from int        // reads before it are taken
 }
 
 // host is one host of the run.
@@ -43,7 +44,8 @@ type read struct {
 	path    string
 	version int // 0 means the latest
 	hosts   []int
-	fields  int // that have yet to get their part of the secret
+	fields  int  // that have yet to get their part of the secret
+	taken   bool // by one who reads it
 	settled bool
 	secret  *secret // nil, too, when no field wants it any more
 	err     error
@@ -124,6 +126,49 @@ func (r *read) awaitedBy(i int, h *host) {
 	}
 	r.hosts = append(r.hosts, i)
 	h.pending++
+}
+
+// next takes the next read; nil if none is left.
+func (p *plan) next() *read {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ; p.from < len(p.reads); p.from++ {
+		if r := p.reads[p.from]; !r.taken {
+			r.taken = true
+			return r
+		}
+	}
+	return nil
+}
+
+// elsewhere takes a read that is likely to have nothing in common with those
+// under way: far from them, and of a mount with none of them if there is one.
+func (p *plan) elsewhere(mounts *mountTable) *read {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	mountOf := func(r *read) string { m, _ := mounts.find(r.path); return m.Path }
+	busy := make(map[string]bool)
+	for _, r := range p.reads {
+		if r.taken && !r.settled {
+			busy[mountOf(r)] = true
+		}
+	}
+	var found *read
+	for _, r := range slices.Backward(p.reads) {
+		if r.taken {
+			continue
+		}
+		if idle := !busy[mountOf(r)]; idle || found == nil {
+			found = r
+			if idle {
+				break
+			}
+		}
+	}
+	if found != nil {
+		found.taken = true
+	}
+	return found
 }
 
 // settle takes down how a read ended; only the first time counts.

@@ -24,7 +24,6 @@ import (
 	"context"
 	"iter"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
@@ -172,29 +171,48 @@ func (r *Run) read(ctx context.Context) {
 	r.summary = summary
 }
 
-// readAll reads with a bounded number of workers, until all is read or no
-// request has a chance any more.
+// scouts is how many reads are tried beside those of the workers in an outage.
+// All workers may hold paths of one mount that is ill; only the answer to another
+// path shows that Vault is well.
+const scouts = 4
+
+// readAll reads with a bounded number of workers, joined by the scouts in an
+// outage, until all is read or no request has a chance any more.
 func (p *plan) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
-	var next atomic.Int64
-	var group sync.WaitGroup
+	var working, scouting sync.WaitGroup
 	for range workers {
-		group.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= len(p.reads) {
-					return
-				}
-				one := p.reads[i]
-				secret, err := readSecret(ctx, session, mounts, one)
-				if err != nil && (ctx.Err() != nil || err == session.Over()) {
-					return // what ends the run is every path's, not this one's
-				}
-				p.settle(one, secret, err)
+		working.Go(func() {
+			for r := p.next(); r != nil && p.read(ctx, session, mounts, r); r = p.next() {
 			}
 		})
 	}
-	group.Wait()
+	needed, dismiss := context.WithCancel(ctx)
+	for range min(scouts, workers) {
+		scouting.Go(func() {
+			for session.AwaitOutage(needed) {
+				if r := p.elsewhere(mounts); r == nil || !p.read(ctx, session, mounts, r) {
+					return
+				}
+			}
+		})
+	}
+	working.Wait()
+	dismiss()
+	scouting.Wait()
 	if err := session.Over(); err != nil {
 		p.settleAll(err)
 	}
+}
+
+// read reads one path, and reports whether others have a chance.
+func (p *plan) read(ctx context.Context, session *auth.Session, mounts *mountTable, r *read) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	secret, err := readSecret(ctx, session, mounts, r)
+	if err != nil && (ctx.Err() != nil || err == session.Over()) {
+		return false // what ends the run is every path's, not this one's
+	}
+	p.settle(r, secret, err)
+	return true
 }

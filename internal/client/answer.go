@@ -247,13 +247,14 @@ func isJSON(response *http.Response) bool {
 	return mediaType == "application/json" && response.Header.Get("Content-Encoding") == ""
 }
 
-// retryAfter reads seconds or a date. The caller bounds it.
+// retryAfter reads seconds or a date. The caller bounds it; it is 0 only where
+// the header is not there, or says nothing.
 func retryAfter(header string) time.Duration {
 	if seconds, err := strconv.Atoi(header); err == nil {
-		return time.Duration(min(seconds, 24*60*60)) * time.Second
+		return max(time.Duration(min(seconds, 24*60*60))*time.Second, 1)
 	}
 	if at, err := http.ParseTime(header); err == nil {
-		return time.Until(at)
+		return max(time.Until(at), 1)
 	}
 	return 0
 }

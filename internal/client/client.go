@@ -138,12 +138,11 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	defer cancel()
 	c.requests.Add(1)
 
-	var seen progress
-	response, err := c.transport.RoundTrip(c.httpRequest(seen.watch(ctx), r))
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
+	response, err := c.transport.RoundTrip(c.httpRequest(httptrace.WithClientTrace(ctx, trace), r))
 	if err != nil {
-		f := c.broken(err, limit, !seen.sent.Load())
-		f.Unheard = f.Kind == fault.Unreachable && !seen.kept.Load() && !isTimeout(err)
-		return nil, c.retire(f)
+		return nil, c.retire(c.broken(err, limit, !sent.Load()))
 	}
 	defer response.Body.Close()
 	body, err := readAll(response)
@@ -152,18 +151,6 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	}
 	answer, f := c.understand(r, response, body)
 	return answer, c.retire(f)
-}
-
-// progress is how far a request got.
-type progress struct {
-	sent, kept atomic.Bool // its header; over a connection that was there before
-	trace      httptrace.ClientTrace
-}
-
-func (p *progress) watch(ctx context.Context) context.Context {
-	p.trace.GotConn = func(connection httptrace.GotConnInfo) { p.kept.Store(connection.Reused) }
-	p.trace.WroteHeaders = func() { p.sent.Store(true) }
-	return httptrace.WithClientTrace(ctx, &p.trace)
 }
 
 func (c *Client) httpRequest(ctx context.Context, r Request) *http.Request {

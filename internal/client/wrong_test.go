@@ -184,15 +184,16 @@ func TestRetryAfter(t *testing.T) {
 		value       string
 		least, most time.Duration
 	}{
-		{"0", 0, 0},
+		{"0", 1, time.Second}, // never none: Vault asked for a pause
 		{"7", 7 * time.Second, 7 * time.Second},
-		{"-7", -7 * time.Second, 0},
+		{"-7", 1, time.Second},
 		{"soon", 0, 0},
 		{"1.5", 0, 0},
 		{"999999999", 24 * time.Hour, 24 * time.Hour},
+		{"", 0, 0},
 		{"99999999999999999999999", 0, 0},
-		{time.Now().Add(time.Minute).UTC().Format(http.TimeFormat), 50 * time.Second, time.Minute},
-		{time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), -2 * time.Minute, 0},
+		{time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 50 * time.Minute, time.Hour},
+		{time.Now().Add(-time.Minute).UTC().Format(http.TimeFormat), 1, time.Second},
 	} {
 		t.Run(header.value, func(t *testing.T) {
 			t.Parallel()

@@ -70,7 +70,6 @@ type Error struct {
 
 	Retry      Retry
 	Unsent     bool          // Vault surely did not act on the request
-	Unheard    bool          // a new connection ended before a byte of an answer: nobody may be behind it
 	RetryAfter time.Duration // what Vault asked for; 0 if it said nothing
 }
 

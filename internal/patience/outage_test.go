@@ -3,6 +3,7 @@ package patience_test
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,13 @@ import (
 // enough is when the last result of a Vault that stays dead must be out.
 const enough = budget + budget/10
 
+// Of sends to a dead Vault. One without a leader is not dead: its standbys are
+// asked more often, so that an election is not drawn out.
+const (
+	dials           = 12
+	dialsOfStandbys = 27
+)
+
 // A run begins with one request, its login or the look at its token. When that
 // ends patience, no other request is sent at all.
 func TestDeadFromTheStart(t *testing.T) {
@@ -27,14 +35,15 @@ func TestDeadFromTheStart(t *testing.T) {
 	for _, vault := range []struct {
 		name string
 		script
-		kind fault.Kind
-		text string
+		kind  fault.Kind
+		text  string
+		dials int
 	}{
-		{"refuses connections", always(refused), fault.Unreachable, "vault unreachable (connection refused, tried for "},
-		{"hangs", hangs, fault.Unreachable, "vault unreachable (no answer in time, tried for "},
-		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for "},
-		{"without a leader", always(standby), fault.NoActiveNode, "vault has no active node (tried for "},
-		{"behind a balancer that is well", always(gateway), fault.BadResponse, "the answer is not Vault's (status 502, tried for "},
+		{"refuses connections", always(refused), fault.Unreachable, "vault unreachable (connection refused, tried for ", dials},
+		{"hangs", hangs, fault.Unreachable, "vault unreachable (no answer in time, tried for ", dials},
+		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for ", dials},
+		{"without a leader", always(standby), fault.NoActiveNode, "vault has no active node (tried for ", dialsOfStandbys},
+		{"behind a balancer that is well", always(gateway), fault.BadResponse, "the answer is not Vault's (status 502, tried for ", dials},
 	} {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
@@ -45,7 +54,7 @@ func TestDeadFromTheStart(t *testing.T) {
 				rest := play(t.Context(), p, 10_000, workers, vault.script)
 				rest.requireEach(t, vault.kind, vault.text)
 				assert.LessOrEqual(t, login.took+rest.took, enough)
-				assert.LessOrEqual(t, len(login.sends), 12)
+				assert.LessOrEqual(t, len(login.sends), vault.dials)
 				assert.Empty(t, rest.sends)
 			})
 		})
@@ -56,23 +65,24 @@ func TestDeadMidway(t *testing.T) {
 	t.Parallel()
 	const dies = 100 * time.Millisecond
 	for _, vault := range []struct {
-		name string
-		dead script
-		kind fault.Kind
-		text string
+		name  string
+		dead  script
+		kind  fault.Kind
+		text  string
+		dials int
 	}{
-		{"refuses connections", always(refused), fault.Unreachable, "vault unreachable (connection refused, tried for 60s)"},
-		{"resets connections", always(reset), fault.Unreachable, "vault unreachable (connection reset, tried for 60s)"},
-		{"hangs", hangs, fault.Unreachable, "vault unreachable (no answer in time, tried for 60s)"},
-		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for 60s)"},
-		{"internal error, as with a full audit device", always(broken), fault.ServerError, "vault answers 500 (tried for 60s)"},
-		{"behind a balancer that is well", always(gateway), fault.BadResponse, "(status 502, tried for 60s)"},
+		{"refuses connections", always(refused), fault.Unreachable, "vault unreachable (connection refused, tried for 60s)", dials},
+		{"resets connections", always(reset), fault.Unreachable, "vault unreachable (connection reset, tried for 60s)", dials},
+		{"hangs", hangs, fault.Unreachable, "vault unreachable (no answer in time, tried for 60s)", dials},
+		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for 60s)", dials},
+		{"internal error, as with a full audit device", always(broken), fault.ServerError, "vault answers 500 (tried for 60s)", dials},
+		{"behind a balancer that is well", always(gateway), fault.BadResponse, "(status 502, tried for 60s)", dials},
 		{"many faults of a node", func(_, try int, since time.Duration) (time.Duration, *fault.Error) {
 			return roundTrip, []*fault.Error{refused, reset, sealed, standby, gateway}[since.Microseconds()%5]
-		}, "", "tried for 60s"},
+		}, "", "tried for 60s", dialsOfStandbys},
 		{"two faults in turn", func(request, _ int, since time.Duration) (time.Duration, *fault.Error) {
 			return roundTrip, []*fault.Error{refused, broken}[request%2]
-		}, "", "tried for 60s"},
+		}, "", "tried for 60s", dials},
 	} {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +99,7 @@ func TestDeadMidway(t *testing.T) {
 				assert.LessOrEqual(t, r.took, dies+enough)
 				assert.GreaterOrEqual(t, r.took, dies+budget-2*roundTrip)
 				first := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= dies })
-				assert.LessOrEqual(t, len(r.sends)-first, 12+workers, "sends after it died")
+				assert.LessOrEqual(t, len(r.sends)-first, vault.dials+workers, "sends after it died")
 				for i, at := range r.sends {
 					if at > dies+2*timeout { // what was under way when it died has ended
 						assert.Zero(t, r.crowd[i], "under way with the probe at %s", at)
@@ -142,7 +152,11 @@ func TestFaultsOfOneCause(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := play(t.Context(), patience.New(budget, 0, 0), 2, 2, script(always(refused)).poisoned(always(other), 1))
 				assert.Len(t, r.failed(), 2)
-				assert.LessOrEqual(t, len(r.sends), 12+2)
+				most := dials
+				if other == standby {
+					most = dialsOfStandbys
+				}
+				assert.LessOrEqual(t, len(r.sends), most+2)
 			})
 		})
 	}
@@ -232,6 +246,19 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 	}
 }
 
+// While standbys answer, the cluster is choosing a leader: it is asked more
+// often than one that is dead, so a long election is not drawn out much.
+func TestElection(t *testing.T) {
+	t.Parallel()
+	for lasts := 10 * time.Second; lasts < 30*time.Second; lasts += time.Second / 2 {
+		synctest.Test(t, func(t *testing.T) {
+			r := play(t.Context(), patience.New(budget, 0, 0), 2*workers, workers, script(healthy).between(0, lasts, always(standby)))
+			assert.Empty(t, r.failed())
+			assert.LessOrEqual(t, r.took-lasts, 3500*time.Millisecond, "an election of %s", lasts)
+		})
+	}
+}
+
 // Behind a balancer, two of three connections lead to a node that is sealed.
 func TestSealedNodeBehindBalancer(t *testing.T) {
 	t.Parallel()
@@ -246,6 +273,39 @@ func TestSealedNodeBehindBalancer(t *testing.T) {
 		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
 		assert.Empty(t, r.failed())
 	})
+}
+
+// Behind a balancer that gives each request to a node by chance, one of three
+// nodes is away. That a few requests meet it three times in a row is no fault of
+// theirs.
+func TestNodeAwayBehindBalancer(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]script{
+		"its balancer answers 502": always(gateway),
+		"resets":                   always(reset),
+		"hangs":                    hangs,
+		"internal error":           always(broken),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, lasts := range []time.Duration{time.Second, 10 * time.Second} {
+				synctest.Test(t, func(t *testing.T) {
+					var mu sync.Mutex
+					random := rand.New(rand.NewPCG(1, 1))
+					vault := after(blip).between(time.Second, time.Second+lasts, func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+						mu.Lock()
+						defer mu.Unlock()
+						if random.IntN(3) == 0 {
+							return away(request, try, since)
+						}
+						return blip, nil
+					})
+					r := play(t.Context(), patience.New(budget, 0, 0), 50_000, workers, vault)
+					assert.Empty(t, r.failed(), "%s: %d of %d", lasts, len(r.failed()), len(r.errs))
+				})
+			}
+		})
+	}
 }
 
 // The clock starts when the first request that failed was sent, and a request
@@ -291,6 +351,61 @@ func TestLimitOfAttempt(t *testing.T) {
 		// The last attempt was cut short by patience itself, and says nothing new.
 		assert.EqualError(t, err, "vault unreachable (no answer within 25s, tried for 60s)")
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// An outage that is over is not held against a request that was under way when
+// it ended.
+func TestUnderWayAsTheOutageEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		var group sync.WaitGroup
+		group.Go(func() {
+			tries := 0
+			err := p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error {
+				tries++
+				switch tries {
+				case 1:
+					time.Sleep(roundTrip)
+				case 2:
+					time.Sleep(budget - 2*time.Second) // longer than the outage
+				case 3:
+					time.Sleep(5 * time.Second)
+				default:
+					return nil
+				}
+				return sealed
+			})
+			assert.NoError(t, err)
+			assert.Equal(t, 4, tries)
+		})
+		time.Sleep(blip)
+		r := play(t.Context(), p, 500, workers, after(time.Second).between(0, budget/2, always(reset)))
+		assert.Empty(t, r.failed())
+		group.Wait()
+	})
+}
+
+// One that failed twice as an outage began is not tried for the last time as
+// soon as it ends.
+func TestTriesAroundAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vault := func(request, try int, _ time.Duration) (time.Duration, *fault.Error) {
+			switch {
+			case request == 0 && try <= 5:
+				return roundTrip, reset
+			case request == 1 && try == 1: // another fails alike: an outage
+				return 3 * roundTrip, reset
+			case request == 1:
+				return blip, nil
+			}
+			return 10 * roundTrip, nil // which these end
+		}
+		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+		assert.Empty(t, r.failed())
+		assert.Equal(t, 6, r.tries[0])
 	})
 }
 

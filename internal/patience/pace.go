@@ -52,7 +52,7 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 // answered so far.
 func (p *pace) slow(now time.Time, retryAfter, rest time.Duration, answers int) {
 	if retryAfter > 0 {
-		p.until = later(p.until, now.Add(min(max(retryAfter, shortestPause), rest)))
+		p.until = latest(p.until, now.Add(min(max(retryAfter, shortestPause), rest)))
 	}
 	if now.Sub(p.cut) < oneCut {
 		return

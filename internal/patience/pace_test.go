@@ -207,3 +207,24 @@ func TestNoLimitTakesNoTime(t *testing.T) {
 		assert.Zero(t, time.Since(began))
 	})
 }
+
+// However long Vault has held a request back by refusals, its first fault is
+// only its first.
+func TestFaultAfterLongPacing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		faults := 0
+		unlucky := serially(func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
+			if since < 2*budget {
+				return roundTrip, busy
+			}
+			if faults++; faults <= 3 {
+				return roundTrip, sealed
+			}
+			return roundTrip, nil
+		})
+		r := play(t.Context(), patience.New(budget, 10, 1), 2000, workers, script(healthy).poisoned(unlucky, 7))
+		assert.Empty(t, r.failed())
+		assert.Greater(t, r.ended[7], 2*budget)
+	})
+}

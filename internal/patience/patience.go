@@ -16,11 +16,17 @@
 // as a second, different request fails alike with no answer in between, it
 // belongs to Vault: that is an outage, in which one request at a time goes out
 // to probe while all others wait, and which the next answer ends. What fails in
-// an outage does not count against the request.
+// an outage does not count against the request. Nor does what others pass by
+// repetition: that is a node away behind a balancer, which a request may well
+// meet three times.
+//
+// A request that fails with no other to compare it with has all of patience. If
+// every request under way may be poisoned, it takes others to tell: a caller
+// with more can send some when [Patience.AwaitOutage] says so.
 //
 // A refusal with 429 is neither: Vault is well and asks for fewer requests.
-// They are held back by package patience's pace, and patience ends only if none
-// is answered at all.
+// They are held back to that pace, and patience ends only if none is answered
+// at all.
 package patience
 
 import (
@@ -42,18 +48,20 @@ type Patience struct {
 
 	mu       sync.Mutex
 	pace     pace
-	answers  int                     // how many came
-	answered time.Time               // when the last one came
-	failing  time.Time               // when the first request without an answer since then was sent; zero while all is well
-	last     *fault.Error            // the last concrete cause since then
-	suspects map[fault.Kind]*request // which failed first since then, by what kind of fault
-	outage   bool                    // another failed alike
-	prober   *request                // the one request under way in an outage
-	probeAt  time.Time               // when the next may go
-	probes   int                     // how many failed in this outage
-	waiting  []*request              // those that may not be sent yet, the longest waiting first
-	changed  chan struct{}           // closed and made anew when they must look again
-	over     *fault.Error            // why patience ended; nil until then
+	answers  int                      // how many came
+	answered time.Time                // when the last one came
+	failing  time.Time                // when the first request without an answer since then was sent; zero while all is well
+	last     *fault.Error             // the last concrete cause since then
+	suspects map[fault.Kind]*request  // which failed first since then, by the cause of its fault
+	passed   map[fault.Kind]time.Time // when a request that had failed was answered last, by the cause of its fault
+	outage   bool                     // another failed alike
+	prober   *request                 // the one request under way in an outage
+	probeAt  time.Time                // when the next may go
+	probes   int                      // how many failed in this outage
+	resumed  time.Time                // when the last one ended
+	waiting  []*request               // those that may not be sent yet, the longest waiting first
+	changed  chan struct{}            // closed and made anew when they must look again
+	over     *fault.Error             // why patience ended; nil until then
 	retries  int
 	waited   time.Duration
 }
@@ -65,6 +73,7 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 		budget:   budget,
 		pace:     newPace(perSecond, burst),
 		suspects: make(map[fault.Kind]*request),
+		passed:   make(map[fault.Kind]time.Time),
 		changed:  make(chan struct{}),
 	}
 }
@@ -72,12 +81,13 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 // request is one call of Do.
 type request struct {
 	fault     *fault.Error // the last one; nil until it failed
-	since     time.Time    // when it was first sent in vain
-	answers   int          // Patience.answers when it failed first
+	since     time.Time    // when it was first sent in vain, a refusal with 429 aside
+	answers   int          // Patience.answers when it failed first, likewise
 	overtaken bool         // others were answered for long while it was under way in vain
-	failures  int          // outside of outages
-	strikes   int          // of those, the ones that it may have caused itself
-	next      time.Time    // not to be sent before
+	failures  int          // outside of outages, since the last one
+	strikes   int          // failures outside of outages that it may have caused itself
+	failed    time.Time    // when it failed last
+	next      time.Time    // not to be sent before, but soon where an outage has ended since
 }
 
 // Do sends the request until it is answered, fails for good, or patience or
@@ -107,6 +117,20 @@ func (p *Patience) Over() *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.over
+}
+
+// AwaitOutage returns true as soon as an outage is under way, and false if ctx
+// or patience ends before.
+func (p *Patience) AwaitOutage(ctx context.Context) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ctx.Err() == nil && p.over == nil {
+		if p.outage {
+			return true
+		}
+		p.sleep(ctx, p.budget)
+	}
+	return false
 }
 
 // Stats returns how many requests were sent again, and how long Vault
@@ -149,6 +173,9 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 // the one to be sent now.
 func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
 	at := r.next
+	if soon := r.since.Add(p.moment()); p.isExcused(r) && soon.Before(at) {
+		at = soon // the third try does not follow the second at once, all the same
+	}
 	if p.outage {
 		if p.prober != nil || p.nextProber() != r {
 			return p.budget
@@ -213,7 +240,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	}
 	switch {
 	case f == nil:
-		p.answer(now)
+		p.answer(r, now)
 		return true, nil
 	case p.over != nil:
 		return true, p.over
@@ -231,22 +258,20 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	case p.outage:
 		if probed {
 			p.probes++
-			p.probeAt = now.Add(p.backoff(p.probes + 1))
+			p.probeAt = now.Add(p.backoff(p.probes+1, f.Kind))
 		}
 		return false, nil
 	}
 	r.failures++
-	// Behind a balancer that a node has gone from, new connections end so
-	// whatever is asked.
-	if !f.Unsent && !f.Unheard {
+	if p.isStrike(sent, f) {
 		r.strikes++
 	}
 	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
-	if p.isItsOwn(r, now, f) {
+	if p.isItsOwn(r, now) {
 		return true, f.After(now.Sub(r.since))
 	}
-	r.next = now.Add(p.backoff(r.failures))
-	if p.isConfirmed(r, f) {
+	r.next = now.Add(p.backoff(r.failures, f.Kind))
+	if p.suspect(r, f) {
 		p.outage, p.probes, p.probeAt = true, 0, now
 		p.wake()
 	}
@@ -254,7 +279,10 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 }
 
 // answer refills patience.
-func (p *Patience) answer(now time.Time) {
+func (p *Patience) answer(r *request, now time.Time) {
+	if r.fault != nil {
+		p.passed[cause(r.fault)] = now
+	}
 	p.answers++
 	p.answered = now
 	p.pace.quicken(now)
@@ -272,12 +300,12 @@ func (p *Patience) resume(now time.Time) {
 	if !p.outage {
 		return
 	}
-	p.outage = false
-	for _, w := range p.waiting {
-		w.since, w.next = now, time.Time{}
-	}
+	p.outage, p.resumed = false, now
 	p.wake()
 }
+
+// isExcused reports whether an outage has ended since the request failed.
+func (p *Patience) isExcused(r *request) bool { return !r.failed.After(p.resumed) }
 
 // refuse is the end of a request that a repetition would not mend. TLS that
 // fails for two of them fails for all.
@@ -288,11 +316,11 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 	if f.Kind != fault.TLS {
 		return f
 	}
-	if r.fault == nil {
+	if r.since.IsZero() {
 		r.answers = p.answers
 	}
 	r.fault = f
-	if p.isConfirmed(r, f) {
+	if p.suspect(r, f) {
 		p.end(now, f)
 	}
 	return f
@@ -301,31 +329,45 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 // fail starts the clock, or ends patience if it has run down.
 func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
 	if p.failing.IsZero() {
-		p.failing = later(sent, p.answered)
+		p.failing = latest(sent, p.answered)
 		p.wake()
 	}
 	if p.last == nil || p.rest(now) > 0 { // an attempt that patience itself cut short says nothing new
 		p.last = f
 	}
-	if r.fault == nil {
+	if r.since.IsZero() && f.Retry != fault.Paced {
 		r.since, r.answers = sent, p.answers
 	}
-	r.fault = f
+	if p.isExcused(r) {
+		r.failures = 0
+	}
+	r.fault, r.failed = f, now
 	p.expire(now)
 }
 
-// isConfirmed reports whether two different requests have failed alike since
-// the last answer. Two that others have outdone before say nothing of Vault:
-// they are likely to be poisoned, both of them.
-func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
-	cause := f.Kind
-	switch cause {
+// isStrike reports whether a request may have caused its fault itself: Vault
+// looked at it, and no other passed by repetition of late. One that did shows
+// that a node is away, which a balancer may well give a request to three times.
+func (p *Patience) isStrike(sent time.Time, f *fault.Error) bool {
+	return !f.Unsent && sent.Sub(p.passed[cause(f)]) > p.budget/12
+}
+
+// cause is the kind of a fault, where a node that is away shows in four of them.
+func cause(f *fault.Error) fault.Kind {
+	switch f.Kind {
 	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
-		cause = fault.Unreachable // a node that is away shows in all four ways
+		return fault.Unreachable
 	}
-	first := p.suspects[cause]
+	return f.Kind
+}
+
+// suspect takes down that the request failed, and reports whether two different
+// ones have failed alike since the last answer. Two that others have outdone
+// before say nothing of Vault: they are likely to be poisoned, both of them.
+func (p *Patience) suspect(r *request, f *fault.Error) (confirmed bool) {
+	first := p.suspects[cause(f)]
 	if first == nil || first == r {
-		p.suspects[cause] = r
+		p.suspects[cause(f)] = r
 		return false
 	}
 	return !p.isOutdone(first) || !p.isOutdone(r)
@@ -335,15 +377,14 @@ func (p *Patience) isConfirmed(r *request, f *fault.Error) bool {
 // failed.
 func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
 
-// isItsOwn reports whether the request must fail alone: Vault answers others,
-// or has done so and answers this one that it cannot. A fault that came before Vault looked
-// at the request is never the request's own, unless all of patience is spent
-// on it.
-func (p *Patience) isItsOwn(r *request, now time.Time, f *fault.Error) bool {
-	if now.Sub(r.since) >= p.budget {
+// isItsOwn reports whether the request must fail alone: others are answered
+// while it fails. A fault that came before Vault looked at the request is never
+// the request's own, unless all of patience is spent on it.
+func (p *Patience) isItsOwn(r *request, now time.Time) bool {
+	if now.Sub(latest(r.since, p.resumed)) >= p.budget {
 		return true
 	}
-	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken || f.Kind == fault.ServerError && p.answers > 0)
+	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken)
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.
@@ -387,19 +428,24 @@ func (p *Patience) rest(now time.Time) time.Duration {
 
 // backoff is the wait after the given number of failures: none after the
 // first, since the next node behind a balancer may be well; then growing from a
-// moment to a sixth of patience, which makes 11 attempts in all.
-func (p *Patience) backoff(failures int) time.Duration {
+// moment to a sixth of patience, which makes 11 attempts in all. Where standbys
+// answer, an election is under way, whose end is not far.
+func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 	if failures <= 1 {
 		return 0
 	}
-	wait := min(p.moment()<<min(failures-2, 10), p.budget/6)
+	most := p.budget / 6
+	if kind == fault.NoActiveNode {
+		most = p.budget / 24
+	}
+	wait := min(p.moment()<<min(failures-2, 10), most)
 	return wait + rand.N(wait/4+1)
 }
 
 // moment is half a second at the default budget of 60 s.
 func (p *Patience) moment() time.Duration { return p.budget / 120 }
 
-func later(a, b time.Time) time.Time {
+func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}
