@@ -137,6 +137,8 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "neither https:// nor http://", example
 	case u.Hostname() == "":
 		return nil, "no host name", example
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
+		return nil, "holds a letter beyond ASCII in the host name", "write the name's xn-- form"
 	case u.User != nil:
 		return nil, "holds a user or a password", "leave them out: credentials come from the agent's environment"
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
@@ -164,8 +166,8 @@ func sameServer(a, b *url.URL) bool {
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
 
-// lowerHost is the host to compare by. Folding letters would take some of other
-// alphabets for ASCII ones.
+// lowerHost is the host to compare by. It is ASCII: of other letters, some have
+// an ASCII one in lower case, while net/http dials the name's xn-- form.
 func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func effectivePort(u *url.URL) string {

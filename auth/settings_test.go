@@ -3,11 +3,13 @@ package auth_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/idna"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -94,6 +96,7 @@ func TestAddresses(t *testing.T) {
 		"https://vault.example\n":            "not a URL",
 		"https://vault example":              "not a URL",
 		"https://vault.example\u200b":        "not a URL",
+		"https://v\u00e4ult.example":         "holds a letter beyond ASCII in the host name",
 		"https://::1:8200":                   "not a URL",
 		"https://[::1":                       "not a URL",
 		"https://vault.example:":             "not a port",
@@ -222,10 +225,22 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
+// dialled is the host to which net/http connects; the zone of an IPv6 address
+// says which way.
+func dialled(u *url.URL) string {
+	host, err := idna.Lookup.ToASCII(u.Hostname())
+	if err != nil {
+		host = strings.ToLower(u.Hostname())
+	}
+	return host
+}
+
 func FuzzAddress(f *testing.F) {
 	for _, seed := range []string{"https://vault.example:8200/a", "http://[::1]:80", "https://a:b@c", "https://a/%2e%2e", "//", "https://a\x00"} {
 		f.Add(seed, seed)
 	}
+	f.Add("https://vault.\u0130nternal", "https://vault.internal")
+	f.Add("https://VAULT.internal", "https://vault.internal")
 	f.Fuzz(func(t *testing.T, address, pin string) {
 		settings := auth.Settings{Address: address}
 		wrong := len(settings.Faults()) > 0
@@ -238,6 +253,11 @@ func FuzzAddress(f *testing.F) {
 		err = vault.Validate()
 		if address != "" && address == pin && !wrong && err != nil {
 			t.Fatalf("%q is not its own pin: %v", address, err)
+		}
+		to, isURL := url.Parse(address)
+		from, isPin := url.Parse(pin)
+		if err == nil && isURL == nil && isPin == nil && pin != "" && dialled(to) != dialled(from) {
+			t.Fatalf("%q leads to %q, past the pin %q", address, dialled(to), pin)
 		}
 	})
 }
