@@ -260,6 +260,25 @@ func TestOldServers(t *testing.T) {
 		assert.Equal(t, 1, count(server.requests(), "/login"))
 		assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
 	})
+	t.Run("a policy, and the look at the token is blocked", func(t *testing.T) {
+		t.Parallel()
+		for _, status := range []int{403, 500, 503} {
+			old := &oldServer{alive: make(map[string]bool)}
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/lookup-self") {
+					http.Error(w, "<html>", status)
+					return true
+				}
+				return old.answer(w, r)
+			})
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			r, statuses, errs := readTwice(t, vault, "secret/forbidden", func() {})
+			require.NoError(t, r.err)
+			assert.Empty(t, errs)
+			assert.Len(t, statuses, 32)
+			assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
+		}
+	})
 	t.Run("a token of no use from here", func(t *testing.T) {
 		t.Parallel()
 		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {

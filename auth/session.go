@@ -42,22 +42,39 @@ func (s *Session) Over() error { return s.reach().isOver() }
 // Token is what is known of the run's token so far.
 func (s *Session) Token() Token { return s.reach().facts() }
 
+// Unanswered returns the error of a server that has answered nothing as a Vault
+// does so far; nil once it has, or if it was not asked yet.
+func (s *Session) Unanswered() error {
+	if f := s.reach().blocked.Load(); f != nil && !s.reach().answered.Load() {
+		return f
+	}
+	return nil
+}
+
 // Get reads a path of Vault's API, given as plain text below /v1/, with an
 // escaped query. It repeats what was not answered and logs in once more if the
 // token has died. A refusal by policy, and any other answer of status 400 to
 // 499, is an answer and not an error. The error is ctx's, or of a kind that
 // says why there is no answer.
 func (s *Session) Get(ctx context.Context, path, query string) (*Answer, error) {
-	return s.reach().request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query})
+	return s.reach().request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query}, (*session).send)
 }
 
-// Post sends body as JSON to a path of Vault's API; see Get.
-func (s *Session) Post(ctx context.Context, path string, body any) (*Answer, error) {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
+// Ask is a Get, or with a body a POST of it as JSON, for what the caller can do
+// without. Vault, or what stands before it, may block it in whatever way: after
+// a third of patience at most, the answer is one of no status.
+func (s *Session) Ask(ctx context.Context, path string, body any) (*Answer, error) {
+	r := client.Request{Method: http.MethodGet, Path: path}
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		r.Method, r.Body = http.MethodPost, data
 	}
-	return s.reach().request(ctx, client.Request{Method: http.MethodPost, Path: path, Body: data})
+	return s.reach().request(ctx, r, func(s *session, ctx context.Context, r client.Request) (*Answer, error) {
+		return s.ask(ctx, r, s.budget/3)
+	})
 }
 
 // session is what is behind a Session.
@@ -65,11 +82,15 @@ type session struct {
 	plan     *plan
 	client   *client.Client
 	patience *patience.Patience
+	budget   time.Duration // of patience
 
 	// Vault 1.16 or newer, as an answer has shown. From 1.17 on a dead token is
 	// refused in words of its own; before, and on OpenBao, in those for a token
 	// that may not be used from here.
 	modern atomic.Bool
+
+	answered atomic.Bool                 // any request
+	blocked  atomic.Pointer[fault.Error] // the last fault that can be one request's alone
 
 	mu       sync.Mutex
 	token    *token
@@ -82,12 +103,12 @@ type session struct {
 	fatal *fault.Error // why no token works any more
 }
 
-func (s *session) request(ctx context.Context, r client.Request) (*Answer, error) {
+func (s *session) request(ctx context.Context, r client.Request, send func(*session, context.Context, client.Request) (*Answer, error)) (*Answer, error) {
 	for {
 		t := s.current()
 		r.Header = t.header
 		r.Secrets = []string{t.secret.Reveal()}
-		answer, err := s.send(ctx, r)
+		answer, err := send(s, ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -104,19 +125,53 @@ func (s *session) request(ctx context.Context, r client.Request) (*Answer, error
 // send sends the request until it is answered.
 func (s *session) send(ctx context.Context, r client.Request) (*Answer, error) {
 	var answer *Answer
-	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) *fault.Error {
-		began := time.Now()
-		a, f := s.client.Send(ctx, r, limit)
-		if f == nil {
-			s.note(time.Since(began), a)
-			answer = a
-		}
+	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
+		answer, f = s.once(ctx, r, limit)
 		return f
 	})
 	return answer, err
 }
 
+// ask sends a request that the run can do without. Where it is still blocked
+// after most, the answer is one of no status.
+func (s *session) ask(ctx context.Context, r client.Request, most time.Duration) (*Answer, error) {
+	var answer *Answer
+	began := time.Now()
+	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
+		answer, f = s.once(ctx, r, limit)
+		if isBlock(f) && time.Since(began) >= most {
+			f.Retry = fault.Never
+		}
+		return f
+	})
+	if f, ok := err.(*fault.Error); ok && isBlock(f) && s.patience.Over() == nil {
+		return &Answer{}, nil
+	}
+	return answer, err
+}
+
+// isBlock reports whether a fault can be that of one request alone. A Vault that
+// is away shows by other kinds, or fails the requests that follow.
+func isBlock(f *fault.Error) bool {
+	return f != nil && (f.Kind == fault.BadResponse || f.Kind == fault.ServerError)
+}
+
+func (s *session) once(ctx context.Context, r client.Request, limit time.Duration) (*Answer, *fault.Error) {
+	began := time.Now()
+	answer, f := s.client.Send(ctx, r, limit)
+	switch {
+	case f == nil:
+		s.note(time.Since(began), answer)
+	case isBlock(f):
+		s.blocked.Store(f)
+	}
+	return answer, f
+}
+
 func (s *session) note(took time.Duration, a *Answer) {
+	if !s.answered.Load() {
+		s.answered.Store(true)
+	}
 	if a.Modern && !s.modern.Load() {
 		s.modern.Store(true)
 	}
@@ -272,7 +327,12 @@ func (s *session) summary() Summary {
 		Waited:      waited,
 		Health:      s.health,
 	}
-	sum.find(s.findings)
+	findings := s.findings
+	if !s.answered.Load() {
+		// It was not the look at the token alone that was blocked.
+		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.Code == TokenUnknown })
+	}
+	sum.find(findings)
 	if s.token != nil {
 		sum.Token = s.token.facts
 	}

@@ -95,9 +95,10 @@ func (s *session) setToken(t *token) {
 	s.token = t
 }
 
-// look asks Vault about the token.
+// look asks Vault about the token. Where that is blocked, the answer is one of
+// no status.
 func (s *session) look(ctx context.Context, t *token) (*Answer, error) {
-	return s.send(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Secrets: []string{t.secret.Reveal()}})
+	return s.ask(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Secrets: []string{t.secret.Reveal()}}, 0)
 }
 
 // examine looks at a given token once, warns of its end, and renews it.
@@ -126,7 +127,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		Policies    []string  `json:"policies"`
 	}
 	if !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
-		s.warn(Finding{Code: TokenUnknown, Text: "the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self"})
+		s.warn(Finding{Code: TokenUnknown, Text: "the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self, or have it let through by what stands before Vault"})
 		return nil
 	}
 	if data.UsesLeft < 0 {
@@ -152,7 +153,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 
 // renew returns when the token expires now.
 func (s *session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
-	answer, err := s.send(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}})
+	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}, 0)
 	if err != nil || !answer.Ok() || answer.Auth == nil {
 		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires)})
 		return expires

@@ -285,6 +285,7 @@ func (p *plan) session(options RunOptions) (*session, error) {
 			UserAgent:   "luumen-patch-vault/" + version + " run/" + options.RunID,
 		}),
 		patience: patience.New(options.Patience, p.perSecond, p.burst),
+		budget:   options.Patience,
 		findings: p.findings,
 	}, nil
 }

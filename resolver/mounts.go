@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // Mount is where a KV engine is mounted in Vault.
@@ -66,8 +64,8 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 	}
 	slices.SortFunc(table.settings, longestFirst)
 
-	answer, err := session.Get(ctx, "sys/internal/ui/mounts", "")
-	if err != nil && !errors.Is(err, fault.BadResponse) {
+	answer, err := session.Ask(ctx, "sys/internal/ui/mounts", nil)
+	if err != nil {
 		return nil, err
 	}
 	var data struct {
@@ -76,7 +74,7 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
 	}
-	if err != nil || !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
+	if !answer.Ok() || json.Unmarshal(answer.Data, &data) != nil {
 		table.blocked = true
 		return table, nil
 	}

@@ -51,7 +51,7 @@ func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers
 }
 
 func (p *powers) ask(ctx context.Context, session *auth.Session, paths []string) (ok bool) {
-	answer, err := session.Post(ctx, "sys/capabilities-self", map[string][]string{"paths": paths})
+	answer, err := session.Ask(ctx, "sys/capabilities-self", map[string][]string{"paths": paths})
 	if err != nil || !answer.Ok() {
 		return false
 	}

@@ -189,6 +189,10 @@ func (p *plan) readAll(ctx context.Context, session *auth.Session, mounts *mount
 				if err != nil && (ctx.Err() != nil || err == session.Over()) {
 					return // what ends the run is every path's, not this one's
 				}
+				if err != nil && session.Unanswered() != nil {
+					p.settleAll(err)
+					return
+				}
 				p.settle(one, secret, err)
 			}
 		})
