@@ -84,9 +84,8 @@ type session struct {
 	patience *patience.Patience
 	budget   time.Duration // of patience
 
-	// Vault 1.16 or newer, as an answer has shown. From 1.17 on a dead token is
-	// refused in words of its own; before, and on OpenBao, in those for a token
-	// that may not be used from here.
+	// Vault 1.16 or newer, as an answer has shown. It refuses a dead token in
+	// other words than what no policy grants.
 	modern atomic.Bool
 
 	answered atomic.Bool                 // any request
@@ -98,8 +97,14 @@ type session struct {
 	findings []Finding
 	health   *Health
 
-	login sync.Mutex   // one login at a time; guards the rest
-	again bool         // the one further login of a run has been tried
+	login sync.Mutex // one login at a time; guards the rest
+	again bool       // the one further login of a run has been tried
+
+	// Vault 1.17 or newer, as a refusal has shown: it has called a token invalid.
+	// Older ones, and OpenBao, refuse a dead token in the words for one that may
+	// not be used from here.
+	explicit bool
+
 	fatal *fault.Error // why no token works any more
 }
 
@@ -117,6 +122,9 @@ func (s *session) request(ctx context.Context, r client.Request, send func(*sess
 			return nil, err
 		}
 		if !replaced {
+			if answer.Ok() && !t.worked.Load() {
+				t.worked.Store(true)
+			}
 			return answer, nil
 		}
 	}
@@ -222,7 +230,7 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *Answer)
 		return false, s.fatal
 	case s.current() != used:
 		return true, nil // another request has replaced it already
-	case refusal == client.BySource && s.modern.Load() && !used.isExpired(time.Now()):
+	case refusal == client.BySource && !s.mayBeDead(used):
 		s.fatal = s.tokenRefused(used, answer)
 		return false, s.fatal
 	case refusal == client.ByPolicy:
@@ -234,8 +242,15 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *Answer)
 	return true, s.replace(ctx, used, answer)
 }
 
+// mayBeDead reports whether a token that was refused in the words for one that
+// may not be used from here could be a dead one. On Vault 1.16 it is one that was
+// good for a request before.
+func (s *session) mayBeDead(t *token) bool {
+	return !s.explicit && (!s.modern.Load() || t.worked.Load() || t.isExpired(time.Now()))
+}
+
 // isDead looks once whether a token that was refused in the words for a policy
-// is a dead one: some requests to servers before Vault 1.17, and to OpenBao,
+// is a dead one: some requests to servers before Vault 1.16, and to OpenBao,
 // are answered so.
 func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 	if s.modern.Load() || t.looked {
@@ -253,6 +268,9 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 // replace gets the one further token of a run: by a new login, or from the
 // token file, which may hold a new one by now.
 func (s *session) replace(ctx context.Context, dead *token, answer *Answer) error {
+	if answer.Refusal() == client.DeadToken {
+		s.explicit = true
+	}
 	if s.again {
 		s.fatal = s.tokenRefused(dead, answer)
 		return s.fatal
@@ -295,7 +313,7 @@ func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 	}
 	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.client.Address()
 	f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled"
-	if !s.modern.Load() {
+	if s.mayBeDead(t) {
 		f.Do = "check that it is not expired, revoked or used up, that it may be used from the Patch server's address (token_bound_cidrs), and that its entity is not disabled"
 	}
 	return f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -36,8 +37,9 @@ type token struct {
 	header http.Header // of reads
 	own    http.Header // of requests about the token itself, in its own namespace
 	given  bool
-	keep   bool // not to be revoked
-	looked bool // at itself; guarded by session.login
+	keep   bool        // not to be revoked
+	looked bool        // at itself; guarded by session.login
+	worked atomic.Bool // for a request of the run, or a look
 	facts  Token
 }
 
@@ -133,6 +135,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	if data.UsesLeft < 0 {
 		return fault.New(fault.Token, "the given token had one use left, which the look at it took", "have it replaced by one without a limit of uses")
 	}
+	t.worked.Store(true)
 	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
 		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
 	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
