@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
 )
@@ -147,10 +149,18 @@ func (s *session) unanswered(f *fault.Error) *fault.Error {
 		return f
 	}
 	f.What = s.where() + ": " + f.What
-	if do := s.hint(f.Detail); do != "" {
+	if do := s.hint(vaultsWords(f)); do != "" {
 		f.Kind, f.Do, f.Retry = fault.Login, do, fault.Never
 	}
 	return f
+}
+
+// vaultsWords are the errors in Vault's answer, without anything of ours.
+func vaultsWords(f *fault.Error) string {
+	if answer, ok := f.Cause.(*api.ResponseError); ok {
+		return oneLine(answer.Errors)
+	}
+	return ""
 }
 
 func (s *session) hint(words string) (do string) {

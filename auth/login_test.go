@@ -188,6 +188,17 @@ func TestLoginThatFailsInVault(t *testing.T) {
 	assert.Len(t, r.requests(t, server), 1)
 }
 
+// Only Vault's own words are a hint: not the address, which may hold any.
+func TestHintsAreVaultsWords(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		say(w, 500, `{"errors":["internal error"]}`)
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
+	assertKind(t, readOnce(t.Context(), vault).err, fault.ServerError, "see Vault's own log")
+}
+
 func TestDefaultMounts(t *testing.T) {
 	t.Parallel()
 	pair := newPair(t)
