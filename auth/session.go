@@ -93,6 +93,7 @@ type session struct {
 
 	mu       sync.Mutex
 	token    *token
+	strays   []*token        // that a method made beside it
 	times    []time.Duration // of the answered requests
 	findings []Finding
 	health   *Health

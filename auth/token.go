@@ -97,6 +97,15 @@ func (s *session) setToken(t *token) {
 	s.token = t
 }
 
+// addStray has a token revoked that came with the answer, and is not the run's.
+func (s *session) addStray(answer *Answer) {
+	if t, _ := s.accept(answer); t != nil {
+		s.mu.Lock()
+		s.strays = append(s.strays, t)
+		s.mu.Unlock()
+	}
+}
+
 // look asks Vault about the token. Where that is blocked, the answer is one of
 // no status.
 func (s *session) look(ctx context.Context, t *token) (*Answer, error) {
@@ -164,15 +173,22 @@ func (s *session) renew(ctx context.Context, t *token, expires time.Time) time.T
 	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second)
 }
 
-// revoke ends the token that the run logged in, within a time of its own: the
+// revoke ends the tokens that the run logged in, within a time of its own: the
 // caller may have cancelled long since.
 func (s *session) revoke(ctx context.Context) {
-	t := s.current()
-	if t == nil || t.keep {
-		return
-	}
+	s.mu.Lock()
+	tokens := append(s.strays, s.token)
+	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
+	for _, t := range tokens {
+		if t != nil && !t.keep {
+			s.revokeOne(ctx, t)
+		}
+	}
+}
+
+func (s *session) revokeOne(ctx context.Context, t *token) {
 	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}
 	var answer *Answer
 	once := func(ctx context.Context, limit time.Duration) (f *fault.Error) {
