@@ -43,7 +43,7 @@ func (s Settings) Configured() bool {
 	}
 	// Somebody meant to configure it who sent an address that is no string.
 	return s.Address != "" || slices.ContainsFunc(s.faults, func(f Fault) bool {
-		return f.Setting == "vault" || f.Setting == "enabled" || f.Setting == "address"
+		return f.Setting == wholeSettings || f.Setting == "enabled" || f.Setting == "address"
 	})
 }
 
@@ -83,19 +83,37 @@ func (s Settings) Faults(methods ...string) []Fault {
 }
 
 // MarshalJSON returns what UnmarshalJSON reads. User info in the address comes
-// out as a mask, which is as much a fault as it was.
+// out as a mask, and what was of the wrong type as another value of the wrong
+// type, so that each is as much a fault as it was.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)
-	return json.Marshal(plain(s))
+	text, err := json.Marshal(plain(s))
+	if err != nil || len(s.faults) == 0 {
+		return text, err
+	}
+	var members map[string]any
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, err
+	}
+	for _, f := range s.faults {
+		if f.Setting == wholeSettings {
+			return json.Marshal(notValid)
+		}
+		members[f.Setting] = struct{}{} // no setting is an object
+	}
+	return json.Marshal(members)
 }
+
+// wholeSettings stands for all of them in a fault.
+const wholeSettings = "vault"
 
 // UnmarshalJSON never returns an error: see Faults.
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
-		s.faults = []Fault{{"vault", "not an object", "send the settings as a JSON object"}}
+		s.faults = []Fault{{wholeSettings, "not an object", "send the settings as a JSON object"}}
 		return nil
 	}
 	member(s, members, "address", &s.Address, "send a string")

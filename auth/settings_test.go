@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -193,6 +194,22 @@ func TestSettingsAsJSON(t *testing.T) {
 	assert.Equal(t, "holds a user or a password", decode(t, string(again)).Faults()[0].Reason)
 }
 
+// What was of the wrong type stays so, and stays a fault.
+func TestSettingsAtFaultAsJSON(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`{"enabled":"no"}`, `{"enabled":"Kq7canaryZ9","address":["Kq7canaryZ9"],"kv_version":2,"auth_method":{"Kq7canaryZ9":1},"namespace":1.5,"mounts":"Kq7canaryZ9"}`,
+		`{"address":"https://vault.example","mounts":["kv",5],"enabled":false}`, `["Kq7canaryZ9"]`, `"Kq7canaryZ9"`, `7`,
+	} {
+		before := decode(t, text)
+		again, err := json.Marshal(before)
+		require.NoError(t, err)
+		assert.NotContains(t, string(again), "canary")
+		assert.Equal(t, before, decode(t, string(again)), "%s became %s", text, again)
+		assert.NotEmpty(t, before.Faults())
+	}
+}
+
 func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{`{}`, `null`, `{"address":"https://h:1/p","mounts":["a/b"]}`, `{"enabled":"x","mounts":[null]}`, `[]`, `{"address":"http://a@b"}`, `{"address":"\ud800"}`} {
 		f.Add(seed)
@@ -219,8 +236,8 @@ func FuzzSettings(f *testing.F) {
 			t.Fatal(err)
 		}
 		var second auth.Settings
-		if err := json.Unmarshal(again, &second); err != nil || len(around.Vault.Faults()) == 0 && len(second.Faults()) != 0 {
-			t.Fatalf("%q became %q: %v, %v", text, again, err, second.Faults())
+		if err := json.Unmarshal(again, &second); err != nil || !slices.Equal(around.Vault.Faults(), second.Faults()) || around.Vault.Configured() != second.Configured() {
+			t.Fatalf("%q became %q: %v, %v, was %v", text, again, err, second.Faults(), around.Vault.Faults())
 		}
 	})
 }
