@@ -197,11 +197,11 @@ func (v *Vault) plan() (*plan, error) {
 		namespace: strings.TrimSuffix(s.Namespace, "/"),
 		kvVersion: kvVersions[s.KVVersion],
 		trust:     e.trust(),
-		proxy:     e.proxy(),
 		timeout:   e.timeout(),
 		pins:      e.pins(),
 	}
 	p.address, _, _ = parseAddress(s.Address)
+	p.proxy = e.proxy(p.address.Scheme)
 	p.perSecond, p.burst = e.rateLimit()
 	for _, mount := range s.Mounts {
 		p.mounts = append(p.mounts, strings.TrimSuffix(mount, "/"))
