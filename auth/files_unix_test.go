@@ -76,11 +76,12 @@ func TestBadFiles(t *testing.T) {
 			{"a FIFO", fifo, "is not a regular file", ""},
 			{"a link to a FIFO", linkToFIFO, "is not a regular file", ""},
 			{"a device", device, "is not a regular file", ""},
-			{"unreadable", unreadable, "cannot be read", ""},
-			{"unreadable for root as well", linkToItself, "cannot be read", ""},
+			{"unreadable", unreadable, "cannot be read (permission denied)", ""},
+			{"unreadable for root as well", linkToItself, "cannot be read (too many levels of symbolic links)", ""},
 			{"too large", endless, "is larger than 64 KiB", ""},
 			{"two lines", holding(content + "\n" + content), "holds a control character", noPair},
-			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "holds a control character", noPair},
+			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "is UTF-16; save it as UTF-8", ""},
+			{"UTF-16 of the other order", holding("\xfe\xff\x00K\x00q\x007\x00c"), "is UTF-16; save it as UTF-8", ""},
 		} {
 			if method.variable == "VAULT_CACERT" && test.name == "too large" {
 				test.make, test.says = holding(strings.Repeat(" ", 4<<20+1)), "is larger than 4096 KiB"
@@ -148,7 +149,7 @@ func TestCredentialInPlaceOfItsFile(t *testing.T) {
 	v := variables{"VAULT_TOKEN_FILE": canary}
 	vault := auth.New(auth.Settings{Address: "https://vault.example"}, v.options())
 	r := readOnce(t.Context(), vault)
-	assertKind(t, r.err, fault.Environment, "VAULT_TOKEN_FILE: the file does not exist")
+	assertKind(t, r.err, fault.Environment, "VAULT_TOKEN_FILE: the file does not exist; write its full path")
 	assert.False(t, strings.Contains(r.err.Error()+vault.Effective().String(), canary))
 }
 

@@ -137,6 +137,12 @@ func TestTrust(t *testing.T) {
 	folder := t.TempDir()
 	write(t, folder+"/a-readme.txt", "not a certificate")
 	write(t, folder+"/z-ca.pem", string(good))
+	pair := newPair(t)
+	for _, name := range []string{"VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"} {
+		content, err := os.ReadFile(pair[name])
+		require.NoError(t, err)
+		pair[name] = inFile(t, "\ufeff"+string(content))
+	}
 	require.NoError(t, os.Mkdir(folder+"/below", 0o700))
 	secret := newSecret(t, server)
 	token := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "999h"})
@@ -148,6 +154,9 @@ func TestTrust(t *testing.T) {
 		warning string
 	}{
 		{"a file", variables{"VAULT_CACERT": server.CAFile}, nil, "", ""},
+		{"a file with a BOM", variables{"VAULT_CACERT": inFile(t, "\ufeff"+string(good))}, nil, "", ""},
+		{"the bytes with a BOM", variables{"VAULT_CACERT_BYTES": "\ufeff" + string(good)}, nil, "", ""},
+		{"mTLS from files with a BOM", pair.and(variables{"VAULT_CACERT": server.CAFile}), nil, "", ""},
 		{"the bytes", variables{"VAULT_CACERT_BYTES": "\n" + string(good) + "\n"}, nil, "", ""},
 		{"a folder", variables{"VAULT_CAPATH": folder}, nil, "", ""},
 		{"mTLS with a token", newPair(t).and(variables{"VAULT_CACERT": server.CAFile}), nil, "", ""},
