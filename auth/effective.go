@@ -32,9 +32,10 @@ func (v *Vault) Effective() Effective {
 	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
 	}
+	faults := s.Faults(v.methodNames...)
 	fromUI := func(name, value, fallback string) {
 		switch {
-		case slices.ContainsFunc(s.Faults(v.methodNames...), func(f Fault) bool { return f.Setting == name }):
+		case isAtFault(faults, name):
 			add(name, notValid, "UI")
 		case value == "":
 			add(name, fallback, "default")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -392,4 +393,36 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 	})
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, count(server.requests(), "/revoke-self"))
+}
+
+// Whoever asks whether the run is over does not wait for a login under way.
+func TestOverDoesNotWaitForALogin(t *testing.T) {
+	t.Parallel()
+	var server *standIn
+	again, asked := make(chan struct{}), make(chan struct{})
+	var logins atomic.Int32
+	server = newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/login"):
+			if logins.Add(1) == 2 {
+				close(again)
+				<-asked
+			}
+		case strings.HasSuffix(r.URL.Path, "/app") && logins.Load() == 1:
+			say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
+			return true
+		}
+		return false
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+	_, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
+		go func() {
+			<-again
+			assert.NoError(t, session.Over())
+			close(asked)
+		}()
+		_, err := session.Get(ctx, "secret/app", "")
+		return err
+	})
+	assert.NoError(t, err)
 }

@@ -199,7 +199,10 @@ func TestSettingsShowNoUser(t *testing.T) {
 		`{"address":"https://vault.example?token=` + canary + `"}`, `{"address":"` + canary + `"}`, `{"namespace":"/` + canary + `"}`,
 		`{"auth_method":"` + canary + `"}`, `{"kv_version":"` + canary + `"}`, `{"mounts":["/` + canary + `"]}`,
 	} {
-		vault := auth.New(decode(t, text), variables{"VAULT_TOKEN": "t"}.options())
+		settings := decode(t, text)
+		vault := auth.New(settings, variables{"VAULT_TOKEN": "t"}.options())
 		assert.False(t, leaks(dump(vault.Effective())), text)
+		assert.False(t, leaks(fmt.Sprintf("%v %+v %#v %s %q %d %x", settings, settings, settings, settings, settings, settings, settings)), text)
+		assert.Contains(t, settings.String(), " not valid")
 	}
 }

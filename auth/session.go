@@ -98,6 +98,8 @@ type session struct {
 	findings []Finding
 	health   *Health
 
+	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login, read without waiting for one
+
 	login sync.Mutex // one login at a time; guards the rest
 	again bool       // the one further login of a run has been tried
 
@@ -105,8 +107,6 @@ type session struct {
 	// Older ones, and OpenBao, refuse a dead token in the words for one that may
 	// not be used from here.
 	explicit bool
-
-	fatal *fault.Error // why no token works any more
 }
 
 func (s *session) request(ctx context.Context, r client.Request, send func(*session, context.Context, client.Request) (*Answer, error)) (*Answer, error) {
@@ -207,10 +207,8 @@ func (s *session) isOver() error {
 	if f := s.patience.Over(); f != nil {
 		return f
 	}
-	s.login.Lock()
-	defer s.login.Unlock()
-	if s.fatal != nil {
-		return s.fatal
+	if f := s.fatal.Load(); f != nil {
+		return f
 	}
 	return nil
 }
@@ -227,13 +225,12 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *Answer)
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case s.fatal != nil:
-		return false, s.fatal
+	case s.fatal.Load() != nil:
+		return false, s.fatal.Load()
 	case s.current() != used:
 		return true, nil // another request has replaced it already
 	case refusal == client.BySource && !s.mayBeDead(used):
-		s.fatal = s.tokenRefused(used, answer)
-		return false, s.fatal
+		return false, s.end(s.tokenRefused(used, answer))
 	case refusal == client.ByPolicy:
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
@@ -273,22 +270,26 @@ func (s *session) replace(ctx context.Context, dead *token, answer *Answer) erro
 		s.explicit = true
 	}
 	if s.again {
-		s.fatal = s.tokenRefused(dead, answer)
-		return s.fatal
+		return s.end(s.tokenRefused(dead, answer))
 	}
 	s.again = true
 	t, err := s.obtain(ctx)
 	if err != nil {
 		if f, ok := err.(*fault.Error); ok {
-			s.fatal = f
+			s.fatal.Store(f)
 		}
 		return err
 	}
 	if t.given && t.secret.Reveal() == dead.secret.Reveal() {
-		s.fatal = s.tokenRefused(dead, answer)
-		return s.fatal
+		return s.end(s.tokenRefused(dead, answer))
 	}
 	return nil
+}
+
+// end makes the fault that of every further request.
+func (s *session) end(f *fault.Error) error {
+	s.fatal.Store(f)
+	return f
 }
 
 // tokenRefused is the fault of a token that is of no use, and cannot be

@@ -225,14 +225,29 @@ func contains(prefix, path string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
-// String prints the settings, without what is no address.
+// String prints the settings, without the values of those at fault: anything can
+// have been pasted into them.
 func (s Settings) String() string {
 	enabled := "default"
 	if s.Enabled != nil {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
-	return fmt.Sprintf("enabled %s, address %q, kv_version %q, auth_method %q, namespace %q, mounts %q",
-		enabled, shownAddress(s.Address), s.KVVersion, s.AuthMethod, s.Namespace, s.Mounts)
+	faults := s.Faults() // the name of a method handed in is one as well: it cannot be told from a pasted token
+	text := ""
+	for _, setting := range []struct{ name, value string }{
+		{"enabled", enabled}, {"address", fmt.Sprintf("%q", s.Address)}, {"kv_version", fmt.Sprintf("%q", s.KVVersion)},
+		{"auth_method", fmt.Sprintf("%q", s.AuthMethod)}, {"namespace", fmt.Sprintf("%q", s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
+	} {
+		if isAtFault(faults, setting.name) {
+			setting.value = notValid
+		}
+		text += ", " + setting.name + " " + setting.value
+	}
+	return strings.TrimPrefix(text, ", ")
+}
+
+func isAtFault(faults []Fault, setting string) bool {
+	return slices.ContainsFunc(faults, func(f Fault) bool { return f.Setting == setting })
 }
 
 // Format prints what String returns, whatever the verb.
