@@ -84,7 +84,11 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 		}
 		s.note(time.Since(began), answer)
 		if !answer.Ok() {
-			return nil, s.refused(answer)
+			f := s.refused(answer)
+			if secret := members["secret_id"]; strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
+				f.Do = "give the secret id itself, or the token file of Vault Agent: response-wrapped secret ids are not supported"
+			}
+			return nil, f
 		}
 		return s.accept(answer)
 	}, nil

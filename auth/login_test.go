@@ -133,6 +133,9 @@ func TestLoginErrors(t *testing.T) {
 		return variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
 	}
 	hour := time.Now().Add(-time.Hour).Unix()
+	late, lateKey := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
+	expired := variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, late), "VAULT_CLIENT_KEY": inFile(t, lateKey)}
+	wrapped := server.NewToken(t, map[string]any{"ttl": "1m"}) // a wrapping token looks alike
 	for _, test := range []struct {
 		name   string
 		method string
@@ -158,6 +161,8 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "trust the keys"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "configured as a role of this mount"},
+		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
+		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

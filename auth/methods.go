@@ -110,6 +110,7 @@ var methods = []method{
 			return fields()
 		},
 		hints: []hint{
+			{"failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"}, // expired
 			{"match all constraints", "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
 			{"invalid certificate", "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
 			{"client certificate", "let the connection reach Vault's own TLS: a proxy that ends it cannot pass the certificate on"},

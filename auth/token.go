@@ -147,12 +147,13 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
 		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
+	refused := false
 	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
-		facts.Expires = s.renew(ctx, t, facts.Expires)
+		facts.Expires, refused = s.renew(ctx, t, facts.Expires)
 	}
 	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < soon {
 		do := "have it replaced"
-		if data.Period > 0 && data.Renewable {
+		if data.Period > 0 && data.Renewable && !refused {
 			do = "a run renews it, if there is one before then"
 		}
 		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", stamp(facts.Expires), fault.Duration(left), do)})
@@ -164,13 +165,13 @@ func (s *session) examine(ctx context.Context, t *token) error {
 }
 
 // renew returns when the token expires now.
-func (s *session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
+func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
 	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}, 0)
 	if err != nil || !answer.Ok() || answer.Auth == nil {
 		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires)})
-		return expires
+		return expires, true
 	}
-	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second)
+	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second), false
 }
 
 // revoke ends the tokens that the run logged in, within a time of its own: the
@@ -191,8 +192,12 @@ func (s *session) revoke(ctx context.Context) {
 func (s *session) revokeOne(ctx context.Context, t *token) {
 	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}
 	var answer *Answer
+	reason := "vault did not answer"
 	once := func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		answer, f = s.client.Send(ctx, r, limit)
+		if f != nil && f.Kind != fault.Unreachable {
+			reason = f.What + ": " + f.Detail
+		}
 		return f
 	}
 	var err error
@@ -206,7 +211,6 @@ func (s *session) revokeOne(ctx context.Context, t *token) {
 	if err == nil && (answer.Ok() || answer.Refusal() == client.DeadToken) {
 		return
 	}
-	reason := "vault did not answer"
 	if err == nil {
 		reason = "vault answered: " + answer.Words()
 	}
