@@ -72,6 +72,7 @@ func TestLogin(t *testing.T) {
 				assert.Equal(t, []string{"auth/" + mount + "/login", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
 				assert.Empty(t, r.summary.Warnings)
 				assert.Equal(t, 3, r.summary.Requests)
+				assert.Equal(t, r.id, r.summary.RunID)
 				assert.False(t, r.summary.Token.Given)
 				assert.True(t, r.summary.Token.Known)
 				assert.WithinDuration(t, time.Now().Add(time.Hour), r.summary.Token.Expires, time.Minute)

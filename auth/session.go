@@ -83,6 +83,7 @@ type session struct {
 	client   *client.Client
 	patience *patience.Patience
 	budget   time.Duration // of patience
+	runID    string
 
 	// Vault 1.16 or newer, as an answer has shown. It refuses a dead token in
 	// other words than what no policy grants.
@@ -323,6 +324,7 @@ func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 
 // Summary is what a use of Vault took.
 type Summary struct {
+	RunID       string        // part of the User-Agent, and so of Vault's audit log
 	Requests    int           // tried, retries included
 	Retries     int           // of those
 	Connections int           // tried
@@ -341,6 +343,7 @@ func (s *session) summary() Summary {
 	defer s.mu.Unlock()
 	retries, waited := s.patience.Stats()
 	sum := Summary{
+		RunID:       s.runID,
 		Requests:    s.client.Requests(),
 		Retries:     retries,
 		Connections: s.client.Dials(),

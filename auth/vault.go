@@ -286,6 +286,7 @@ func (p *plan) session(options RunOptions) (*session, error) {
 		}),
 		patience: patience.New(options.Patience, p.perSecond, p.burst),
 		budget:   options.Patience,
+		runID:    options.RunID,
 		findings: p.findings,
 	}, nil
 }

@@ -54,6 +54,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 				results := collect(run)
 				assert.NoError(t, results[0].Err())
 				warned := strings.Join(run.Report().Vault.Warnings, "|")
+				assert.Len(t, run.Report().Vault.Findings, len(run.Report().Vault.Warnings))
 				switch request.finding {
 				case auth.TokenUnknown:
 					assert.Contains(t, warned, "grant read on auth/token/lookup-self, or have it let through by what stands before Vault")
