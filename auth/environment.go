@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/url"
@@ -93,13 +94,10 @@ func (e *environment) requiredText(name string) string {
 }
 
 // mount reads where a login method is mounted.
-func (e *environment) mount(name, otherwise string) string {
-	if name == "" || e.text(name) == "" {
-		return otherwise
-	}
-	mount := e.text(name)
+func (e *environment) mount(v variable) string {
+	mount := cmp.Or(e.text(v.name), v.otherwise)
 	if !isPlainPath(mount) || contains("auth", mount) {
-		e.problem(name + " is not the path of a login mount; write it without auth/ before it, such as " + otherwise)
+		e.problem(v.name + " is not the path of a login mount; write it without auth/ before it, such as " + v.otherwise)
 	}
 	return strings.TrimSuffix(mount, "/")
 }

@@ -61,20 +61,20 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 	if s.plan.handedIn != nil {
 		return s.handedIn()
 	}
-	members, secrets, err := s.plan.body(f)
+	login, err := s.plan.body(f)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(members)
+	body, err := json.Marshal(login.members)
 	if err != nil {
 		return nil, err
 	}
 	r := client.Request{
 		Method:  http.MethodPost,
-		Path:    "auth/" + s.plan.mount + "/login",
+		Path:    "auth/" + s.plan.mount + "/" + login.path,
 		Header:  s.client.Header("", s.plan.loginNamespace),
 		Body:    body,
-		Secrets: secrets,
+		Secrets: login.secrets,
 	}
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
 		began := time.Now()
@@ -85,7 +85,7 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 		s.note(time.Since(began), answer)
 		if !answer.Ok() {
 			f := s.refused(answer)
-			if secret := members["secret_id"]; strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
+			if secret := login.members["secret_id"]; strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
 				f.Do = "give the secret id itself, or the token file of Vault Agent: response-wrapped secret ids are not supported"
 			}
 			return nil, f

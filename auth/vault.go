@@ -229,11 +229,11 @@ func (p *plan) chooseMethod(name string, handedIn api.AuthMethod, e *environment
 	}
 	p.method = methodNamed(name)
 	p.name = p.method.name
-	p.mount = e.mount(p.method.mountVar, p.method.defaults[p.method.mountVar])
 	if p.name == tokenMethod {
 		p.token = e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
 		return
 	}
+	p.mount = e.mount(p.method.mount())
 	p.body = p.method.prepare(e)
 }
 
