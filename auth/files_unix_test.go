@@ -22,7 +22,6 @@ import (
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	const content = "Kq7canaryZ9"
-	pair := newPair(t)
 	type make func(t *testing.T, name string)
 	holding := func(text string) make {
 		return func(t *testing.T, name string) { write(t, name, text) }
@@ -45,19 +44,7 @@ func TestBadFiles(t *testing.T) {
 	}
 	device := func(t *testing.T, name string) { require.NoError(t, os.Symlink("/dev/zero", name)) }
 	endless := holding(content + strings.Repeat(" ", 64<<10))
-	for _, method := range []struct {
-		method, variable string
-		with             variables
-	}{
-		{"token", "VAULT_TOKEN_FILE", nil},
-		{"approle", "VAULT_ROLE_ID_FILE", nil},
-		{"approle", "VAULT_SECRET_ID_FILE", variables{"VAULT_ROLE_ID": "r"}},
-		{"kubernetes", "VAULT_KUBERNETES_JWT_FILE", variables{"VAULT_KUBERNETES_ROLE": "r"}},
-		{"jwt", "VAULT_JWT_FILE", variables{"VAULT_JWT_ROLE": "r"}},
-		{"cert", "VAULT_CLIENT_CERT", variables{"VAULT_CLIENT_KEY": pair["VAULT_CLIENT_KEY"]}},
-		{"cert", "VAULT_CLIENT_KEY", variables{"VAULT_CLIENT_CERT": pair["VAULT_CLIENT_CERT"]}},
-		{"token", "VAULT_CACERT", variables{"VAULT_TOKEN": "t"}},
-	} {
+	for _, method := range fileCases(t) {
 		isPEM := method.method == "cert" || method.variable == "VAULT_CACERT"
 		noPair := "not a certificate and its key"
 		if method.variable == "VAULT_CACERT" {

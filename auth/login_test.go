@@ -21,47 +21,15 @@ import (
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
-	for _, test := range []struct {
-		name   string
-		method string
-		setUp  func(t *testing.T, role map[string]any) (mount string, v variables)
-	}{
-		{"AppRole from variables", "approle", func(t *testing.T, role map[string]any) (string, variables) {
-			a := server.AppRole(t, role)
-			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)}
-		}},
-		{"AppRole from files", "approle", func(t *testing.T, role map[string]any) (string, variables) {
-			a := server.AppRole(t, role)
-			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount + "/", "VAULT_ROLE_ID_FILE": inFile(t, a.RoleID+"\n"), "VAULT_SECRET_ID_FILE": inFile(t, a.SecretID(t, nil)+"\r\n")}
-		}},
-		{"AppRole without secret id", "approle", func(t *testing.T, role map[string]any) (string, variables) {
-			role["bind_secret_id"], role["token_bound_cidrs"], role["secret_id_bound_cidrs"] = false, "127.0.0.0/8", "127.0.0.0/8"
-			a := server.AppRole(t, role)
-			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID}
-		}},
-		{"Kubernetes", "kubernetes", func(t *testing.T, role map[string]any) (string, variables) {
-			k := server.Kubernetes(t, role)
-			return k.Mount, variables{"VAULT_KUBERNETES_MOUNT": k.Mount, "VAULT_KUBERNETES_ROLE": k.Role, "VAULT_KUBERNETES_JWT_FILE": inFile(t, k.Token(t, nil))}
-		}},
-		{"JWT", "jwt", func(t *testing.T, role map[string]any) (string, variables) {
-			j := server.JWT(t, role)
-			return j.Mount, variables{"VAULT_JWT_MOUNT": j.Mount, "VAULT_JWT_ROLE": j.Role, "VAULT_JWT_FILE": inFile(t, j.Token(t, nil)+"\n")}
-		}},
-		{"TLS certificate", "cert", func(t *testing.T, role map[string]any) (string, variables) {
-			c := server.Cert(t, role)
-			certificate, key := c.Issue(t, "agent")
-			return c.Mount, variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
-		}},
-		{"TLS certificate with a role", "cert", func(t *testing.T, role map[string]any) (string, variables) {
-			c := server.Cert(t, role)
-			certificate, key := c.Issue(t, "agent")
-			return c.Mount, variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": c.Role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
-		}},
-	} {
+	for _, test := range loginCases {
+		if test.method == "token" {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			secret := newSecret(t, server)
-			mount, v := test.setUp(t, map[string]any{"token_policies": secret.policy, "token_ttl": "1h"})
+			v, _ := test.setUp(t, server, map[string]any{"token_policies": secret.policy, "token_ttl": "1h"})
+			mount := strings.TrimSuffix(v["VAULT_"+strings.ToUpper(test.method)+"_MOUNT"], "/")
 			vault := at(server, test.method, v)
 			require.NoError(t, vault.Validate())
 

@@ -86,23 +86,7 @@ func TestDumpSeesWhatIsNotMasked(t *testing.T) {
 // the Session while it is under way, not what is left of it, not the errors.
 func TestNothingShowsACredential(t *testing.T) {
 	t.Parallel()
-	pair := newPair(t)
-	for _, test := range []struct {
-		name, method string
-		v            variables
-	}{
-		{"token", "token", variables{"VAULT_TOKEN": canary}},
-		{"token file", "token", variables{"VAULT_TOKEN_FILE": inFile(t, canary)}},
-		{"AppRole", "approle", variables{"VAULT_ROLE_ID": canary, "VAULT_SECRET_ID": canary + "2"}},
-		{"AppRole files", "approle", variables{"VAULT_ROLE_ID_FILE": inFile(t, canary), "VAULT_SECRET_ID_FILE": inFile(t, canary+"2")}},
-		{"Kubernetes", "kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, canary)}},
-		{"JWT", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, canary)}},
-		{"certificate", "cert", pair},
-		{"handed in", "userpass", nil},
-		{"proxy", "token", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "proxied"}},
-		{"not read", "token", variables{"VAULT_TOKEN": "t", "VAULT_APPROLE_SECRET_ID": canary, "VAULT_HEADERS": canary, "VAULT_ROLE": canary}},
-		{"unused", "token", variables{"VAULT_TOKEN": "t", "VAULT_SECRET_ID": canary, "VAULT_JWT_ROLE": canary}},
-	} {
+	for _, test := range canaryCases(t) {
 		for _, answers := range []string{"well", "refuses", "echoes", "echoes the login", "nothing"} {
 			t.Run(test.name+" "+answers, func(t *testing.T) {
 				t.Parallel()
