@@ -227,13 +227,13 @@ func TestMethodNames(t *testing.T) {
 	t.Parallel()
 	method := userpass{}
 	options := variables{"VAULT_TOKEN": "t"}.options()
-	options.Methods = map[string]api.AuthMethod{"ldap": method, "": method, "nil": nil}
+	options.Methods = map[string]api.AuthMethod{"custom": method, "": method, "nil": nil}
 	validate := func(name string) error {
 		return auth.New(auth.Settings{Address: "https://h", AuthMethod: name}, options).Validate()
 	}
-	assert.NoError(t, validate("ldap"))
+	assert.NoError(t, validate("custom"))
 	assert.NoError(t, validate(""), "the token")
-	assertKind(t, validate("nil"), fault.Settings, "choose one of approle, cert, jwt, kubernetes, ldap, token")
-	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "ldap"}.Faults(), 1)
-	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "ldap"}.Faults("ldap"))
+	assertKind(t, validate("nil"), fault.Settings, "choose one of approle, cert, custom, jwt, kubernetes, token")
+	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults(), 1)
+	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults("custom"))
 }
