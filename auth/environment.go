@@ -195,42 +195,6 @@ func (e *environment) either(name string) string {
 	return strings.ToLower(name)
 }
 
-// pins are what the Patch server holds against the UI. Whoever can edit the
-// settings could otherwise have the agent's token sent to a server of theirs.
-type pins struct {
-	address   *url.URL // nil means not pinned
-	namespace string
-	paths     []string // nil means all
-}
-
-func (e *environment) pins() pins {
-	var p pins
-	if text := e.text("VAULT_ADDR"); text != "" {
-		address, reason, fix := parseAddress(text)
-		if reason != "" {
-			e.problem("VAULT_ADDR: " + reason + "; " + fix)
-		}
-		p.address = address
-	}
-	if text := e.text("VAULT_NAMESPACE"); !isNamespace(text) {
-		e.problem("VAULT_NAMESPACE is not a namespace; write it as Vault shows it, such as team/patch")
-	} else {
-		p.namespace = strings.TrimSuffix(text, "/")
-	}
-	if text := e.text("LUUMEN_VAULT_PATHS"); text != "" {
-		p.paths = []string{}
-		for prefix := range strings.SplitSeq(text, ",") {
-			prefix = strings.TrimSpace(prefix)
-			if !isPlainPath(prefix) {
-				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes separated by commas, such as secret/luumen,team/kv")
-				continue
-			}
-			p.paths = append(p.paths, strings.TrimSuffix(prefix, "/"))
-		}
-	}
-	return p
-}
-
 // isLoopback reports whether traffic to the host stays on this machine.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)

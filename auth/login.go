@@ -179,3 +179,5 @@ func (s *session) hint(words string) (do string) {
 	}
 	return ""
 }
+
+func oneLine(texts []string) string { return strings.Join(texts, "; ") }

@@ -176,28 +176,6 @@ func isPort(text string) bool {
 	return err == nil && port > 0
 }
 
-// sameServer reports whether two addresses lead to the same Vault: by scheme,
-// host in lower case, effective port, and path without its trailing slash.
-func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
-		effectivePort(a) == effectivePort(b) &&
-		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
-}
-
-// lowerHost is the host to compare by. It is ASCII: of other letters, some have
-// an ASCII one in lower case, while net/http dials the name's xn-- form.
-func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
-
-func effectivePort(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
-}
-
 // isNamespace accepts a namespace with or without its trailing slash; it is
 // sent in a header.
 func isNamespace(text string) bool {
@@ -217,12 +195,6 @@ func isPlainPath(text string) bool {
 		}
 	}
 	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
-}
-
-// contains reports whether path is the prefix or lies below it, by whole
-// segments.
-func contains(prefix, path string) bool {
-	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }
 
 // String prints the settings, without the values of those at fault: anything can
