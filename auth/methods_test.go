@@ -3,6 +3,7 @@ package auth_test
 import (
 	"testing"
 
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -124,16 +125,16 @@ type canaryCase struct {
 
 func canaryCases(t testing.TB) []canaryCase {
 	return []canaryCase{
-		{"token", "token", variables{"VAULT_TOKEN": canary}},
-		{"token file", "token", variables{"VAULT_TOKEN_FILE": inFile(t, canary)}},
-		{"AppRole", "approle", variables{"VAULT_ROLE_ID": canary, "VAULT_SECRET_ID": canary + "2"}},
-		{"AppRole files", "approle", variables{"VAULT_ROLE_ID_FILE": inFile(t, canary), "VAULT_SECRET_ID_FILE": inFile(t, canary+"2")}},
-		{"Kubernetes", "kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, canary)}},
-		{"JWT", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, canary)}},
+		{"token", "token", variables{"VAULT_TOKEN": canary.Secret}},
+		{"token file", "token", variables{"VAULT_TOKEN_FILE": inFile(t, canary.Secret)}},
+		{"AppRole", "approle", variables{"VAULT_ROLE_ID": canary.Secret, "VAULT_SECRET_ID": canary.Secret + "2"}},
+		{"AppRole files", "approle", variables{"VAULT_ROLE_ID_FILE": inFile(t, canary.Secret), "VAULT_SECRET_ID_FILE": inFile(t, canary.Secret+"2")}},
+		{"Kubernetes", "kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, canary.Secret)}},
+		{"JWT", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, canary.Secret)}},
 		{"certificate", "cert", newPair(t)},
 		{"handed in", "userpass", nil},
 		{"proxy", "token", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "proxied"}},
-		{"not read", "token", variables{"VAULT_TOKEN": "t", "VAULT_APPROLE_SECRET_ID": canary, "VAULT_HEADERS": canary, "VAULT_ROLE": canary}},
-		{"unused", "token", variables{"VAULT_TOKEN": "t", "VAULT_SECRET_ID": canary, "VAULT_JWT_ROLE": canary}},
+		{"not read", "token", variables{"VAULT_TOKEN": "t", "VAULT_APPROLE_SECRET_ID": canary.Secret, "VAULT_HEADERS": canary.Secret, "VAULT_ROLE": canary.Secret}},
+		{"unused", "token", variables{"VAULT_TOKEN": "t", "VAULT_SECRET_ID": canary.Secret, "VAULT_JWT_ROLE": canary.Secret}},
 	}
 }
