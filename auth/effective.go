@@ -32,9 +32,10 @@ func (v *Vault) Effective() Effective {
 	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
 	}
+	faults := s.Faults(v.methodNames...)
 	fromUI := func(name, value, fallback string) {
 		switch {
-		case slices.ContainsFunc(s.Faults(v.methodNames...), func(f Fault) bool { return f.Setting == name }):
+		case isAtFault(faults, name):
 			add(name, notValid, "UI")
 		case value == "":
 			add(name, fallback, "default")
@@ -42,9 +43,12 @@ func (v *Vault) Effective() Effective {
 			add(name, value, "UI")
 		}
 	}
-	fromEnvironment := func(variable string) {
-		if e.isSet(variable) {
-			add(settingName(variable), e.shown(variable), variable)
+	fromEnvironment := func(v variable) {
+		switch {
+		case e.isSet(v.name):
+			add(settingName(v.name), e.shown(v), v.name)
+		case v.otherwise != "":
+			add(settingName(v.name), v.otherwise, "default")
 		}
 	}
 
@@ -70,32 +74,24 @@ func (v *Vault) Effective() Effective {
 	}
 	for i := range methods {
 		m := &methods[i]
-		for _, variable := range m.allVariables() {
-			fallback := m.defaults[variable]
-			switch isSet := e.isSet(variable); {
-			case m == chosen && !isSet && fallback != "":
-				add(settingName(variable), fallback, "default")
-			case m == chosen:
-				fromEnvironment(variable)
-			case isSet:
-				report.Unused = append(report.Unused, Setting{Name: variable, Value: "set", Source: variable, Note: "of the login method " + m.name})
+		for _, v := range m.allVariables() {
+			if m == chosen {
+				fromEnvironment(v)
+			} else if e.isSet(v.name) {
+				report.Unused = append(report.Unused, Setting{Name: v.name, Value: "set", Source: v.name, Note: "of the login method " + m.name})
 			}
 		}
 	}
-	for _, variable := range []string{"VAULT_ADDR", "VAULT_NAMESPACE", "LUUMEN_VAULT_PATHS", "VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH",
-		"VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "VAULT_TLS_SERVER_NAME", "VAULT_SKIP_VERIFY", "VAULT_RATE_LIMIT", "VAULT_CLIENT_TIMEOUT", "VAULT_PROXY_ADDR"} {
-		fromEnvironment(variable)
+	for _, v := range general {
+		fromEnvironment(v)
 	}
-	if !e.isSet("VAULT_CLIENT_TIMEOUT") {
-		add("client_timeout", defaultTimeout.String(), "default")
-	}
-	for _, variable := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
 		switch {
-		case !e.isSet(variable):
+		case !e.isSet(name):
 		case e.isSet("VAULT_PROXY_ADDR"):
-			report.Unused = append(report.Unused, Setting{Name: variable, Value: "set", Source: variable, Note: "VAULT_PROXY_ADDR is set"})
+			report.Unused = append(report.Unused, Setting{Name: name, Value: "set", Source: name, Note: "VAULT_PROXY_ADDR is set"})
 		default:
-			fromEnvironment(variable)
+			fromEnvironment(variable{name: name})
 		}
 	}
 	for _, variable := range slices.Sorted(maps.Keys(notRead)) {
@@ -121,19 +117,20 @@ func settingName(variable string) string {
 }
 
 // shown is a variable's value as far as it can be no secret.
-func (e *environment) shown(variable string) string {
-	value := e.text(variable)
-	switch {
-	case slices.Contains(SecretVariables(), variable), strings.HasSuffix(strings.ToUpper(variable), "_PROXY"), variable == "VAULT_CACERT_BYTES":
-		return "set"
-	case value == "":
-		return notValid
-	case variable == "VAULT_ADDR":
-		return shownAddress(value)
-	case isFileVariable(variable) && !filepath.IsAbs(value):
+func (e *environment) shown(v variable) string {
+	if !v.plain {
 		return "set"
 	}
-	return value
+	switch value := e.text(v.name); {
+	case value == "":
+		return notValid
+	case v.name == "VAULT_ADDR":
+		return shownAddress(value)
+	case isFileVariable(v.name) && !filepath.IsAbs(value):
+		return "set" // now and then the credential itself is put there
+	default:
+		return value
+	}
 }
 
 func isFileVariable(variable string) bool {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/url"
@@ -93,15 +94,12 @@ func (e *environment) requiredText(name string) string {
 }
 
 // mount reads where a login method is mounted.
-func (e *environment) mount(name, otherwise string) string {
-	if name == "" || e.text(name) == "" {
-		return otherwise
-	}
-	mount := strings.TrimSuffix(e.text(name), "/")
+func (e *environment) mount(v variable) string {
+	mount := cmp.Or(e.text(v.name), v.otherwise)
 	if !isPlainPath(mount) || contains("auth", mount) {
-		e.problem(name + " is not the path of a login mount; write it without auth/ before it, such as " + otherwise)
+		e.problem(v.name + " is not the path of a login mount; write it without auth/ before it, such as " + v.otherwise)
 	}
-	return mount
+	return strings.TrimSuffix(mount, "/")
 }
 
 func (e *environment) timeout() time.Duration {
@@ -152,61 +150,49 @@ func (e *environment) boolean(name string) bool {
 }
 
 // proxy returns the way to Vault: VAULT_PROXY_ADDR for every address, or else
-// the standard variables, which exempt loopback. net/http's own reading of
-// those sees the process environment alone, and only once.
-func (e *environment) proxy() func(*http.Request) (*url.URL, error) {
+// the standard variable of the address's scheme, which exempts loopback.
+// net/http's own reading of it sees the process environment alone, and only
+// once.
+func (e *environment) proxy(scheme string) func(*http.Request) (*url.URL, error) {
 	if text := e.text("VAULT_PROXY_ADDR"); text != "" {
-		u, err := url.Parse(text)
-		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-			e.problem("VAULT_PROXY_ADDR is not the URL of a proxy; write it like http://proxy.example:3128")
-			return nil
-		}
-		return http.ProxyURL(u)
+		return http.ProxyURL(e.proxyURL("VAULT_PROXY_ADDR", text))
 	}
-	either := func(name string) string {
-		if value := e.getenv(name); value != "" {
-			return value
-		}
-		return e.getenv(strings.ToLower(name))
+	variable := e.either(strings.ToUpper(scheme) + "_PROXY")
+	text := e.text(variable)
+	if text == "" {
+		return nil
 	}
-	config := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
-	proxy := config.ProxyFunc()
-	return func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
+	if !strings.Contains(text, "://") {
+		text = "http://" + text // as curl and net/http take it
+	}
+	u := e.proxyURL(variable, text)
+	if u == nil {
+		return nil
+	}
+	through := (&httpproxy.Config{HTTPProxy: u.Host, HTTPSProxy: u.Host, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
+	return func(r *http.Request) (*url.URL, error) {
+		if exempt, err := through(r.URL); exempt == nil || err != nil {
+			return nil, err
+		}
+		return u, nil
+	}
 }
 
-// pins are what the Patch server holds against the UI. Whoever can edit the
-// settings could otherwise have the agent's token sent to a server of theirs.
-type pins struct {
-	address   *url.URL // nil means not pinned
-	namespace string
-	paths     []string // nil means all
+func (e *environment) proxyURL(variable, text string) *url.URL {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		e.problem(variable + " is not the URL of a proxy; write it like http://proxy.example:3128")
+		return nil
+	}
+	return u
 }
 
-func (e *environment) pins() pins {
-	var p pins
-	if text := e.text("VAULT_ADDR"); text != "" {
-		address, reason, fix := parseAddress(text)
-		if reason != "" {
-			e.problem("VAULT_ADDR: " + reason + "; " + fix)
-		}
-		p.address = address
+// either is the name of a variable that is known in upper and in lower case.
+func (e *environment) either(name string) string {
+	if e.isSet(name) {
+		return name
 	}
-	p.namespace = strings.TrimSuffix(e.text("VAULT_NAMESPACE"), "/")
-	if !isNamespace(p.namespace) {
-		e.problem("VAULT_NAMESPACE is not a namespace; write it as Vault shows it, such as team/patch")
-	}
-	if text := e.text("LUUMEN_VAULT_PATHS"); text != "" {
-		p.paths = []string{}
-		for prefix := range strings.SplitSeq(text, ",") {
-			prefix = strings.TrimSuffix(strings.TrimSpace(prefix), "/")
-			if !isPlainPath(prefix) {
-				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes separated by commas, such as secret/luumen,team/kv")
-				continue
-			}
-			p.paths = append(p.paths, prefix)
-		}
-	}
-	return p
+	return strings.ToLower(name)
 }
 
 // isLoopback reports whether traffic to the host stays on this machine.

@@ -1,6 +1,9 @@
 package auth_test
 
 import (
+	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // Whatever is wrong is said at once, by the names of the variables and without
@@ -63,6 +67,16 @@ func TestEnvironment(t *testing.T) {
 		{"proxy", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "proxy.example:3128"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy"}},
 		{"proxy with credentials", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "ftp://u:" + canary + "@proxy.example"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy"}},
 		{"SOCKS proxy", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "socks5://proxy.example:1080"}, nil},
+		{"pinned namespace of nothing", "", variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": "/"}, []string{"VAULT_NAMESPACE is not a namespace"}},
+		{"pinned namespace with two slashes", "", variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": "team//"}, []string{"VAULT_NAMESPACE is not a namespace"}},
+		{"pinned path with two slashes", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/a//"}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
+		{"mount with two slashes", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "approle//"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount"}},
+		{"standard proxy", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "http://u:" + canary + "@proxy.example:31x8"}, []string{"HTTPS_PROXY is not the URL of a proxy"}},
+		{"standard proxy in lower case", "", variables{"VAULT_TOKEN": "t", "https_proxy": "ftp://" + canary}, []string{"https_proxy is not the URL of a proxy"}},
+		{"standard proxy without scheme", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": " proxy.example:3128\n"}, nil},
+		{"standard SOCKS proxy", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "socks5h://proxy.example:1080"}, nil},
+		{"standard proxy of the other scheme", "", variables{"VAULT_TOKEN": "t", "HTTP_PROXY": "ftp://" + canary}, nil},
+		{"standard proxy that has no part", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://proxy.example", "HTTPS_PROXY": "ftp://" + canary}, nil},
 		{"all at once", "approle", variables{"VAULT_SKIP_VERIFY": "maybe", "VAULT_CLIENT_TIMEOUT": "soon", "VAULT_RATE_LIMIT": "many", "VAULT_ADDR": "?", "VAULT_CLIENT_CERT": "/c"}, []string{
 			"VAULT_SKIP_VERIFY", "VAULT_CLIENT_TIMEOUT", "VAULT_RATE_LIMIT", "VAULT_ADDR", "VAULT_CLIENT_CERT", "neither VAULT_ROLE_ID nor"}},
 	} {
@@ -177,6 +191,66 @@ func TestProxies(t *testing.T) {
 	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy before http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
 	assert.NotEmpty(t, summary.Warnings) // http beyond loopback
+}
+
+// To an https address, a standard proxy is asked for a tunnel; NO_PROXY exempts
+// a name. The proxy leads every name to the one server.
+func TestProxiesOfHTTPS(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	secret := newSecret(t, server)
+	token := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "999h"})
+	target, err := url.Parse(server.Address)
+	require.NoError(t, err)
+	var tunnels atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			http.Error(w, "no tunnel", http.StatusMethodNotAllowed)
+			return
+		}
+		tunnels.Add(1)
+		there, err := net.Dial("tcp", target.Host)
+		if err != nil {
+			http.Error(w, "no way", http.StatusBadGateway)
+			return
+		}
+		defer there.Close()
+		here, buffered, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer here.Close()
+		io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
+		go io.Copy(there, buffered)
+		io.Copy(here, there)
+	}))
+	t.Cleanup(proxy.Close)
+	for _, test := range []struct {
+		name    string
+		v       variables
+		tunnels bool
+	}{
+		{"HTTPS_PROXY", variables{"HTTPS_PROXY": proxy.URL}, true},
+		{"without a scheme, and lower case", variables{"https_proxy": strings.TrimPrefix(proxy.URL, "http://") + " "}, true},
+		{"NO_PROXY of another name", variables{"HTTPS_PROXY": proxy.URL, "NO_PROXY": "other.invalid"}, true},
+		{"NO_PROXY", variables{"HTTPS_PROXY": proxy.URL, "NO_PROXY": "other.invalid, .invalid"}, false},
+		{"no_proxy", variables{"HTTPS_PROXY": proxy.URL, "no_proxy": "vault.invalid"}, false},
+		{"HTTP_PROXY", variables{"HTTP_PROXY": proxy.URL}, false},
+	} {
+		before := tunnels.Load()
+		v := test.v.and(variables{"VAULT_TOKEN": token, "VAULT_CACERT": server.CAFile, "VAULT_TLS_SERVER_NAME": "localhost"})
+		vault := auth.New(auth.Settings{Address: "https://vault.invalid:" + target.Port()}, v.options())
+		_, err := vault.Do(t.Context(), auth.RunOptions{Patience: time.Second}, func(ctx context.Context, session *auth.Session) error {
+			_, err := session.Get(ctx, secret.path, "", nil)
+			return err
+		})
+		assert.Equal(t, test.tunnels, tunnels.Load() > before, test.name)
+		if test.tunnels {
+			assert.NoError(t, err, test.name)
+		} else {
+			assertKind(t, err, fault.Unreachable, "no address for vault.invalid")
+		}
+	}
 }
 
 func TestPlainHTTPIsAWarning(t *testing.T) {

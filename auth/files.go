@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 const (
 	maxFile   = 64 << 10 // of one credential
 	maxCAFile = 4 << 20  // of a bundle of certificates
+
+	bom = "\ufeff"
 )
 
 // files reads what variables point to, afresh each time, and notes what others
@@ -47,7 +50,11 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, badFile(variable, name, "does not exist", "create it, or set "+variable+" to the right one", nil)
+		do := "create it, or set " + variable + " to the right one"
+		if !filepath.IsAbs(name) {
+			do = "write its full path"
+		}
+		return nil, badFile(variable, name, "does not exist", do, nil)
 	case err != nil:
 		return nil, unreadable(variable, name, err)
 	case !info.Mode().IsRegular():
@@ -65,7 +72,11 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 	if int64(len(data)) > most {
 		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one", nil)
 	}
-	return data, nil
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		// Windows PowerShell 5 writes so what is redirected to a file.
+		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8", nil)
+	}
+	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
 // warnIfExposed notes a credential that every user of the machine may read.
@@ -83,7 +94,9 @@ func unreadable(variable, name string, err error) *fault.Error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // without the name; see shownFile
 	}
-	return badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+	f := badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+	f.Detail = err.Error()
+	return f
 }
 
 func badFile(variable, name, reason, do string, cause error) *fault.Error {

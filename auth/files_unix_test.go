@@ -22,7 +22,6 @@ import (
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	const content = "Kq7canaryZ9"
-	pair := newPair(t)
 	type make func(t *testing.T, name string)
 	holding := func(text string) make {
 		return func(t *testing.T, name string) { write(t, name, text) }
@@ -45,19 +44,7 @@ func TestBadFiles(t *testing.T) {
 	}
 	device := func(t *testing.T, name string) { require.NoError(t, os.Symlink("/dev/zero", name)) }
 	endless := holding(content + strings.Repeat(" ", 64<<10))
-	for _, method := range []struct {
-		method, variable string
-		with             variables
-	}{
-		{"token", "VAULT_TOKEN_FILE", nil},
-		{"approle", "VAULT_ROLE_ID_FILE", nil},
-		{"approle", "VAULT_SECRET_ID_FILE", variables{"VAULT_ROLE_ID": "r"}},
-		{"kubernetes", "VAULT_KUBERNETES_JWT_FILE", variables{"VAULT_KUBERNETES_ROLE": "r"}},
-		{"jwt", "VAULT_JWT_FILE", variables{"VAULT_JWT_ROLE": "r"}},
-		{"cert", "VAULT_CLIENT_CERT", variables{"VAULT_CLIENT_KEY": pair["VAULT_CLIENT_KEY"]}},
-		{"cert", "VAULT_CLIENT_KEY", variables{"VAULT_CLIENT_CERT": pair["VAULT_CLIENT_CERT"]}},
-		{"token", "VAULT_CACERT", variables{"VAULT_TOKEN": "t"}},
-	} {
+	for _, method := range fileCases(t) {
 		isPEM := method.method == "cert" || method.variable == "VAULT_CACERT"
 		noPair := "not a certificate and its key"
 		if method.variable == "VAULT_CACERT" {
@@ -76,11 +63,12 @@ func TestBadFiles(t *testing.T) {
 			{"a FIFO", fifo, "is not a regular file", ""},
 			{"a link to a FIFO", linkToFIFO, "is not a regular file", ""},
 			{"a device", device, "is not a regular file", ""},
-			{"unreadable", unreadable, "cannot be read", ""},
-			{"unreadable for root as well", linkToItself, "cannot be read", ""},
+			{"unreadable", unreadable, "cannot be read (permission denied)", ""},
+			{"unreadable for root as well", linkToItself, "cannot be read (too many levels of symbolic links)", ""},
 			{"too large", endless, "is larger than 64 KiB", ""},
 			{"two lines", holding(content + "\n" + content), "holds a control character", noPair},
-			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "holds a control character", noPair},
+			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "is UTF-16; save it as UTF-8", ""},
+			{"UTF-16 of the other order", holding("\xfe\xff\x00K\x00q\x007\x00c"), "is UTF-16; save it as UTF-8", ""},
 		} {
 			if method.variable == "VAULT_CACERT" && test.name == "too large" {
 				test.make, test.says = holding(strings.Repeat(" ", 4<<20+1)), "is larger than 4096 KiB"
@@ -148,7 +136,7 @@ func TestCredentialInPlaceOfItsFile(t *testing.T) {
 	v := variables{"VAULT_TOKEN_FILE": canary}
 	vault := auth.New(auth.Settings{Address: "https://vault.example"}, v.options())
 	r := readOnce(t.Context(), vault)
-	assertKind(t, r.err, fault.Environment, "VAULT_TOKEN_FILE: the file does not exist")
+	assertKind(t, r.err, fault.Environment, "VAULT_TOKEN_FILE: the file does not exist; write its full path")
 	assert.False(t, strings.Contains(r.err.Error()+vault.Effective().String(), canary))
 }
 

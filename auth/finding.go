@@ -28,15 +28,3 @@ const (
 	TokenNotRenewed = "token_not_renewed" // a given token could not be renewed
 	TokenNotRevoked = "token_not_revoked" // the token that was logged in could not be revoked
 )
-
-// find adds findings to the summary: in full for the log, as they are for the
-// UI.
-func (s *Summary) find(findings []Finding) {
-	for _, f := range findings {
-		text := f.Text
-		if f.log != "" {
-			text, f.log = f.log, ""
-		}
-		s.Warnings, s.Findings = append(s.Warnings, text), append(s.Findings, f)
-	}
-}

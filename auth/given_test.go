@@ -110,6 +110,29 @@ func TestGivenTokenIsRenewed(t *testing.T) {
 	}
 }
 
+// A renewal that something blocks is a warning, and nothing is waited for.
+func TestRenewalIsBlocked(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{403, 500, 503} {
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/lookup-self"):
+				say(w, 200, `{"request_id":"1","data":{"ttl":1000,"creation_ttl":3600,"period":3600,"expire_time":"`+time.Now().Add(1000*time.Second).Format(time.RFC3339)+`","renewable":true,"type":"service"}}`)
+			case strings.HasSuffix(r.URL.Path, "/renew-self"):
+				http.Error(w, "<html>", status)
+			default:
+				return false
+			}
+			return true
+		})
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "secret/app")
+		require.NoError(t, r.err)
+		assert.Equal(t, []string{"GET auth/token/lookup-self", "POST auth/token/renew-self", "GET secret/app"}, server.requests())
+		assert.Contains(t, strings.Join(r.summary.Warnings, "|"), "could not be renewed")
+		assert.NotContains(t, strings.Join(r.summary.Warnings, "|"), "a run renews it")
+	}
+}
+
 // A token that is of no use from the start is a fault of kind token that says
 // what to do; it is asked for once.
 func TestDeadGivenToken(t *testing.T) {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -37,68 +38,111 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		heard.forget()
+		heard.take()
 		began := time.Now()
-		secret, err := s.plan.handedIn.Login(ctx, c)
-		answer, f := heard.last()
-		if answer != nil {
-			s.note(time.Since(began), answer)
+		secret, err := enter(ctx, s.plan.handedIn, c)
+		said := heard.take()
+		if said.answer != nil {
+			s.note(time.Since(began), said.answer)
 		}
-		switch hasToken := err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != ""; {
-		case hasToken:
-			return s.accept(acquired(secret, answer))
-		case f != nil: // vault/api takes a redirect for an empty success
-			return nil, s.unanswered(f)
-		case answer != nil && !answer.Ok():
-			return nil, s.refused(answer)
-		case err == nil:
-			return s.accept(acquired(secret, answer))
-		case answer != nil && answer.Auth != nil && answer.Auth.ClientToken != "":
-			// The method broke off after Vault had made a token.
-			if t, _ := s.accept(answer); t != nil {
-				s.setToken(t)
+		t, f := s.outcome(secret, err, said)
+		for _, made := range said.tokens {
+			if t == nil || made.Auth.ClientToken != t.secret.Reveal() {
+				s.addStray(made)
 			}
 		}
-		// What the method says is not repeated: it may quote its credentials.
-		return nil, &fault.Error{Kind: fault.Login, What: s.where() + " failed by itself, not by Vault's answer", Do: "check what the method needs on the Patch server"}
+		if f != nil && len(said.tokens) > 0 {
+			f.Retry = fault.Never // each further login would leave a token as well
+		}
+		return t, f
 	}, nil
 }
 
-// acquired is the answer that a method's token came with. A token that Vault
-// did not answer in this login is not the run's own: it counts as cached.
-func acquired(secret *api.Secret, answer *Answer) *Answer {
-	if secret == nil || secret.Auth == nil {
-		return &Answer{}
-	}
-	if answer != nil && answer.Auth != nil && answer.Auth.ClientToken == secret.Auth.ClientToken {
-		return answer
-	}
-	return &Answer{CacheHit: true, Auth: &client.Auth{
-		ClientToken:   secret.Auth.ClientToken,
-		Accessor:      secret.Auth.Accessor,
-		LeaseDuration: int64(secret.Auth.LeaseDuration),
-		Renewable:     secret.Auth.Renewable,
-		Policies:      secret.Auth.Policies,
-	}}
+var errPanic = errors.New("panic")
+
+// enter logs in. A panic of the caller's method would end the agent, since it
+// comes in a goroutine of the run's own; its text may hold credentials.
+func enter(ctx context.Context, method api.AuthMethod, c *api.Client) (secret *api.Secret, err error) {
+	defer func() {
+		if recover() != nil {
+			secret, err = nil, errPanic
+		}
+	}()
+	return method.Login(ctx, c)
 }
 
-// heard is what Vault said last to a method's requests.
+// outcome is what a method's login came to.
+func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fault.Error) {
+	switch answer, f := said.answer, said.fault; {
+	case err == errPanic:
+		return nil, &fault.Error{Kind: fault.Login, What: s.where() + " panicked", Do: "have the method mended"}
+	case err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != "":
+		return s.accept(said.acquired(secret.Auth))
+	case f != nil: // vault/api takes a redirect for an empty success
+		return nil, s.unanswered(f)
+	case answer != nil && !answer.Ok():
+		return nil, s.refused(answer)
+	case err == nil && answer != nil && answer.Auth != nil && answer.Auth.ClientToken == "":
+		return s.accept(answer) // it says why there is no token
+	case err == nil:
+		return s.accept(&Answer{})
+	}
+	// What the method says is not repeated: it may quote its credentials.
+	return nil, &fault.Error{Kind: fault.Login, What: s.where() + " failed by itself, not by Vault's answer", Do: "check what the method needs on the Patch server"}
+}
+
+// heard collects what Vault says to a method's requests, which may come from
+// several goroutines.
 type heard struct {
-	mu     sync.Mutex
-	answer *Answer
+	mu sync.Mutex
+	said
+}
+
+// said is what Vault said to one login of a method.
+type said struct {
+	answer *Answer // the last one, or
 	fault  *fault.Error
+	tokens []*Answer // those with a token, each token once
 }
 
 func (h *heard) note(a *Answer, f *fault.Error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answer, h.fault = a, f
+	if a != nil && a.Auth != nil && a.Auth.ClientToken != "" && h.find(a.Auth.ClientToken) == nil {
+		h.tokens = append(h.tokens, a)
+	}
 }
 
-func (h *heard) forget() { h.note(nil, nil) }
-
-func (h *heard) last() (*Answer, *fault.Error) {
+// take returns what was said since the last time.
+func (h *heard) take() said {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.answer, h.fault
+	all := h.said
+	h.said = said{}
+	return all
+}
+
+func (s said) find(token string) *Answer {
+	for _, a := range s.tokens {
+		if a.Auth.ClientToken == token {
+			return a
+		}
+	}
+	return nil
+}
+
+// acquired is the answer that a method's token came with. A token that Vault
+// did not answer in this login is not the run's own: it counts as cached.
+func (s said) acquired(a *api.SecretAuth) *Answer {
+	if answer := s.find(a.ClientToken); answer != nil {
+		return answer
+	}
+	return &Answer{CacheHit: true, Auth: &client.Auth{
+		ClientToken:   a.ClientToken,
+		Accessor:      a.Accessor,
+		LeaseDuration: int64(a.LeaseDuration),
+		Renewable:     a.Renewable,
+		Policies:      a.Policies,
+	}}
 }

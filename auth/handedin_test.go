@@ -158,6 +158,21 @@ func TestHandedInMethodByItself(t *testing.T) {
 			login.Login(ctx, c)
 			return nil, errors.New("second thoughts about " + password)
 		}, fault.Login, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
+		{"looks at its token", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+			secret, err := login.Login(ctx, c)
+			c.SetToken(secret.Auth.ClientToken)
+			c.Auth().Token().LookupSelfWithContext(ctx)
+			return secret, err
+		}, nil, []string{"PUT auth/userpass/login/agent", "GET auth/token/lookup-self", "POST auth/token/revoke-self"}},
+		{"fails after its login, as if Vault were away", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+			login.Login(ctx, c)
+			return c.Logical().ReadWithContext(ctx, "away")
+		}, fault.ServerError, []string{"PUT auth/userpass/login/agent", "GET away", "POST auth/token/revoke-self"}},
+		{"panics", func(context.Context, *api.Client) (*api.Secret, error) { panic("with " + password) }, fault.Login, nil},
+		{"panics after its login", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+			login.Login(ctx, c)
+			panic(errors.New("with " + password))
+		}, fault.Login, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
 		// It belongs to somebody else.
 		{"returns a token that it had", func(context.Context, *api.Client) (*api.Secret, error) {
 			return &api.Secret{Auth: &api.SecretAuth{ClientToken: "hvs.kept", Accessor: "a"}}, nil
@@ -169,7 +184,13 @@ func TestHandedInMethodByItself(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := newStandIn(t, nil)
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				away := strings.HasSuffix(r.URL.Path, "/away")
+				if away {
+					say(w, 500, `{"errors":["internal error"]}`)
+				}
+				return away
+			})
 			r := readOnce(t.Context(), withMethod(server.address, test.method, nil))
 			if test.kind == nil {
 				assert.NoError(t, r.err)
@@ -182,17 +203,37 @@ func TestHandedInMethodByItself(t *testing.T) {
 	}
 }
 
+// A method that logs in twice leaves no token behind.
+func TestHandedInMethodThatLogsInTwice(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := "userpass-" + vaulttest.Name()
+	server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "userpass"})
+	server.Must(t, "POST", "auth/"+mount+"/users/agent", map[string]any{"password": password, "token_ttl": "1h"})
+	login := userpass{mount, "agent", password}
+	r := readOnce(t.Context(), withMethod(server.Address, methodFunc(func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+		login.Login(ctx, c)
+		return login.Login(ctx, c)
+	}), nil))
+	require.NoError(t, r.err)
+	assert.Empty(t, r.summary.Warnings)
+	assert.Equal(t, 2, count(r.requests(t, server), "/revoke-self"))
+	status, answer, err := server.Do("LIST", "sys/leases/lookup/auth/"+mount+"/login/agent", nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusNotFound, status, "%v", answer)
+}
+
 func TestMethodNames(t *testing.T) {
 	t.Parallel()
 	method := userpass{}
 	options := variables{"VAULT_TOKEN": "t"}.options()
-	options.Methods = map[string]api.AuthMethod{"ldap": method, "": method, "nil": nil}
+	options.Methods = map[string]api.AuthMethod{"custom": method, "": method, "nil": nil}
 	validate := func(name string) error {
 		return auth.New(auth.Settings{Address: "https://h", AuthMethod: name}, options).Validate()
 	}
-	assert.NoError(t, validate("ldap"))
+	assert.NoError(t, validate("custom"))
 	assert.NoError(t, validate(""), "the token")
-	assertKind(t, validate("nil"), fault.Settings, "choose one of approle, cert, jwt, kubernetes, ldap, token")
-	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "ldap"}.Faults(), 1)
-	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "ldap"}.Faults("ldap"))
+	assertKind(t, validate("nil"), fault.Settings, "choose one of approle, cert, custom, jwt, kubernetes, token")
+	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults(), 1)
+	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults("custom"))
 }

@@ -32,8 +32,11 @@ func (s *session) askHealth(ctx context.Context) {
 	var answer *Answer
 	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		sent = time.Now()
-		answer, f = s.client.Send(ctx, r, limit)
+		answer, f = s.once(ctx, r, limit)
 		received = time.Now()
+		if isBlock(f) {
+			f.Retry = fault.Never
+		}
 		return f
 	})
 	if err != nil || answer.Health.ServerTime == 0 {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
 )
@@ -59,20 +61,20 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 	if s.plan.handedIn != nil {
 		return s.handedIn()
 	}
-	members, secrets, err := s.plan.body(f)
+	login, err := s.plan.body(f)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(members)
+	body, err := json.Marshal(login.members)
 	if err != nil {
 		return nil, err
 	}
 	r := client.Request{
 		Method:  http.MethodPost,
-		Path:    "auth/" + s.plan.mount + "/login",
+		Path:    "auth/" + s.plan.mount + "/" + login.path,
 		Header:  s.client.Header("", s.plan.loginNamespace),
 		Body:    body,
-		Secrets: secrets,
+		Secrets: login.secrets,
 	}
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
 		began := time.Now()
@@ -82,7 +84,11 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 		}
 		s.note(time.Since(began), answer)
 		if !answer.Ok() {
-			return nil, s.refused(answer)
+			f := s.refused(answer)
+			if secret := login.members["secret_id"]; strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
+				f.Do = "give the secret id itself, or the token file of Vault Agent: response-wrapped secret ids are not supported"
+			}
+			return nil, f
 		}
 		return s.accept(answer)
 	}, nil
@@ -147,10 +153,18 @@ func (s *session) unanswered(f *fault.Error) *fault.Error {
 		return f
 	}
 	f.What = s.where() + ": " + f.What
-	if do := s.hint(f.Detail); do != "" {
+	if do := s.hint(vaultsWords(f)); do != "" {
 		f.Kind, f.Do, f.Retry = fault.Login, do, fault.Never
 	}
 	return f
+}
+
+// vaultsWords are the errors in Vault's answer, without anything of ours.
+func vaultsWords(f *fault.Error) string {
+	if answer, ok := f.Cause.(*api.ResponseError); ok {
+		return oneLine(answer.Errors)
+	}
+	return ""
 }
 
 func (s *session) hint(words string) (do string) {
@@ -165,3 +179,5 @@ func (s *session) hint(words string) (do string) {
 	}
 	return ""
 }
+
+func oneLine(texts []string) string { return strings.Join(texts, "; ") }

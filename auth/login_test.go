@@ -21,47 +21,15 @@ import (
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
-	for _, test := range []struct {
-		name   string
-		method string
-		setUp  func(t *testing.T, role map[string]any) (mount string, v variables)
-	}{
-		{"AppRole from variables", "approle", func(t *testing.T, role map[string]any) (string, variables) {
-			a := server.AppRole(t, role)
-			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)}
-		}},
-		{"AppRole from files", "approle", func(t *testing.T, role map[string]any) (string, variables) {
-			a := server.AppRole(t, role)
-			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount + "/", "VAULT_ROLE_ID_FILE": inFile(t, a.RoleID+"\n"), "VAULT_SECRET_ID_FILE": inFile(t, a.SecretID(t, nil)+"\r\n")}
-		}},
-		{"AppRole without secret id", "approle", func(t *testing.T, role map[string]any) (string, variables) {
-			role["bind_secret_id"], role["token_bound_cidrs"], role["secret_id_bound_cidrs"] = false, "127.0.0.0/8", "127.0.0.0/8"
-			a := server.AppRole(t, role)
-			return a.Mount, variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID}
-		}},
-		{"Kubernetes", "kubernetes", func(t *testing.T, role map[string]any) (string, variables) {
-			k := server.Kubernetes(t, role)
-			return k.Mount, variables{"VAULT_KUBERNETES_MOUNT": k.Mount, "VAULT_KUBERNETES_ROLE": k.Role, "VAULT_KUBERNETES_JWT_FILE": inFile(t, k.Token(t, nil))}
-		}},
-		{"JWT", "jwt", func(t *testing.T, role map[string]any) (string, variables) {
-			j := server.JWT(t, role)
-			return j.Mount, variables{"VAULT_JWT_MOUNT": j.Mount, "VAULT_JWT_ROLE": j.Role, "VAULT_JWT_FILE": inFile(t, j.Token(t, nil)+"\n")}
-		}},
-		{"TLS certificate", "cert", func(t *testing.T, role map[string]any) (string, variables) {
-			c := server.Cert(t, role)
-			certificate, key := c.Issue(t, "agent")
-			return c.Mount, variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
-		}},
-		{"TLS certificate with a role", "cert", func(t *testing.T, role map[string]any) (string, variables) {
-			c := server.Cert(t, role)
-			certificate, key := c.Issue(t, "agent")
-			return c.Mount, variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": c.Role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
-		}},
-	} {
+	for _, test := range loginCases {
+		if test.method == "token" {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			secret := newSecret(t, server)
-			mount, v := test.setUp(t, map[string]any{"token_policies": secret.policy, "token_ttl": "1h"})
+			v, _ := test.setUp(t, server, map[string]any{"token_policies": secret.policy, "token_ttl": "1h"})
+			mount := strings.TrimSuffix(v["VAULT_"+strings.ToUpper(test.method)+"_MOUNT"], "/")
 			vault := at(server, test.method, v)
 			require.NoError(t, vault.Validate())
 
@@ -72,6 +40,7 @@ func TestLogin(t *testing.T) {
 				assert.Equal(t, []string{"auth/" + mount + "/login", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
 				assert.Empty(t, r.summary.Warnings)
 				assert.Equal(t, 3, r.summary.Requests)
+				assert.Equal(t, r.id, r.summary.RunID)
 				assert.False(t, r.summary.Token.Given)
 				assert.True(t, r.summary.Token.Known)
 				assert.WithinDuration(t, time.Now().Add(time.Hour), r.summary.Token.Expires, time.Minute)
@@ -133,6 +102,9 @@ func TestLoginErrors(t *testing.T) {
 		return variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
 	}
 	hour := time.Now().Add(-time.Hour).Unix()
+	late, lateKey := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
+	expired := variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, late), "VAULT_CLIENT_KEY": inFile(t, lateKey)}
+	wrapped := server.NewToken(t, map[string]any{"ttl": "1m"}) // a wrapping token looks alike
 	for _, test := range []struct {
 		name   string
 		method string
@@ -158,6 +130,8 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "trust the keys"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "configured as a role of this mount"},
+		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
+		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -186,6 +160,17 @@ func TestLoginThatFailsInVault(t *testing.T) {
 	r := readOnce(t.Context(), vault)
 	assertKind(t, r.err, fault.Login, "the login kubernetes at auth/"+mount, "vault write auth/kubernetes/config")
 	assert.Len(t, r.requests(t, server), 1)
+}
+
+// Only Vault's own words are a hint: not the address, which may hold any.
+func TestHintsAreVaultsWords(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		say(w, 500, `{"errors":["internal error"]}`)
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
+	assertKind(t, readOnce(t.Context(), vault).err, fault.ServerError, "see Vault's own log")
 }
 
 func TestDefaultMounts(t *testing.T) {

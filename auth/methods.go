@@ -1,12 +1,16 @@
 package auth
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// method is a way to log in. To add one: an entry in methods, its variables in
-// the README's table, a test.
+// method is a way to log in, at the mount that VAULT_<NAME>_MOUNT names; without
+// it, at the one of the method's own name. To add one: an entry in methods, a row
+// in the tables of the tests that range over them, one in the README's.
 //
 // The official packages for AppRole and Kubernetes are not used: the former
 // refuses a role without secret id, the latter reads the token once in its
@@ -14,23 +18,42 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // made while any VAULT_* variable is malformed.
 type method struct {
 	name      string
-	mountVar  string            // names the variable with the mount; empty for token
-	variables []string          // the others that belong to it alone
-	defaults  map[string]string // of its variables, the mount's among them
+	variables []variable // that belong to it alone, beside that of the mount
 	prepare   func(e *environment) body
 	hints     []hint
 }
 
-func (m *method) allVariables() []string {
-	if m.mountVar == "" {
-		return m.variables
-	}
-	return append([]string{m.mountVar}, m.variables...)
+// variable is one that the library reads.
+type variable struct {
+	name      string
+	plain     bool   // it cannot hold a secret; any other is never shown
+	otherwise string // what an unset one stands for
 }
 
-// body makes the JSON that a login sends, and says which of its values are
-// secret. It reads the files afresh.
-type body func(*files) (members map[string]string, secrets []string, err error)
+// mount is the variable with the mount; its name is empty for token, which has
+// none.
+func (m *method) mount() variable {
+	if m.prepare == nil {
+		return variable{}
+	}
+	return variable{name: "VAULT_" + strings.ToUpper(m.name) + "_MOUNT", plain: true, otherwise: m.name}
+}
+
+func (m *method) allVariables() []variable {
+	if m.prepare == nil {
+		return m.variables
+	}
+	return append([]variable{m.mount()}, m.variables...)
+}
+
+// body makes what a login sends. It reads the files afresh.
+type body func(*files) (login, error)
+
+type login struct {
+	path    string // below the mount
+	members map[string]string
+	secrets []string // those of the members' values that are
+}
 
 // hint is what a refused login means, where Vault's words allow to tell.
 type hint struct{ says, do string }
@@ -38,19 +61,17 @@ type hint struct{ says, do string }
 var methods = []method{
 	{
 		name:      tokenMethod,
-		variables: []string{"VAULT_TOKEN", "VAULT_TOKEN_FILE"},
+		variables: []variable{{name: "VAULT_TOKEN"}, {name: "VAULT_TOKEN_FILE", plain: true}},
 	},
 	{
 		name:      "approle",
-		mountVar:  "VAULT_APPROLE_MOUNT",
-		defaults:  map[string]string{"VAULT_APPROLE_MOUNT": "approle"},
-		variables: []string{"VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"},
+		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
 		prepare: func(e *environment) body {
 			role, secret := e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")
 			if !secret.isSet() {
-				return fields(field{"role_id", role}) // a role with bind_secret_id=false
+				return fields("login", field{"role_id", role}) // a role with bind_secret_id=false
 			}
-			return fields(field{"role_id", role}, field{"secret_id", secret})
+			return fields("login", field{"role_id", role}, field{"secret_id", secret})
 		},
 		hints: []hint{
 			{"invalid role or secret ID", "check the role id, and that the secret id is neither expired nor used up: the role needs secret_id_num_uses=0"},
@@ -59,15 +80,13 @@ var methods = []method{
 	},
 	{
 		name:      "kubernetes",
-		mountVar:  "VAULT_KUBERNETES_MOUNT",
-		defaults:  map[string]string{"VAULT_KUBERNETES_MOUNT": "kubernetes", "VAULT_KUBERNETES_JWT_FILE": podTokenFile},
-		variables: []string{"VAULT_KUBERNETES_ROLE", "VAULT_KUBERNETES_JWT_FILE"},
+		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
 		prepare: func(e *environment) body {
 			role, file := e.requiredText("VAULT_KUBERNETES_ROLE"), e.text("VAULT_KUBERNETES_JWT_FILE")
 			if file == "" {
 				file = podTokenFile
 			}
-			return fields(given("role", role), field{"jwt", source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}})
+			return fields("login", public("role", role), field{"jwt", source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}})
 		},
 		hints: []hint{
 			{"invalid role name", "check VAULT_KUBERNETES_ROLE, and the roles of this mount in Vault"},
@@ -80,12 +99,10 @@ var methods = []method{
 	},
 	{
 		name:      "jwt",
-		mountVar:  "VAULT_JWT_MOUNT",
-		defaults:  map[string]string{"VAULT_JWT_MOUNT": "jwt"},
-		variables: []string{"VAULT_JWT_ROLE", "VAULT_JWT_FILE"},
+		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
 		prepare: func(e *environment) body {
 			role, file := e.requiredText("VAULT_JWT_ROLE"), e.requiredText("VAULT_JWT_FILE")
-			return fields(given("role", role), field{"jwt", source{variable: "VAULT_JWT_FILE", file: file}})
+			return fields("login", public("role", role), field{"jwt", source{variable: "VAULT_JWT_FILE", file: file}})
 		},
 		hints: []hint{
 			{"could not be found", "check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
@@ -97,19 +114,18 @@ var methods = []method{
 	},
 	{
 		name:      "cert",
-		mountVar:  "VAULT_CERT_MOUNT",
-		defaults:  map[string]string{"VAULT_CERT_MOUNT": "cert"},
-		variables: []string{"VAULT_CERT_ROLE"},
+		variables: []variable{{name: "VAULT_CERT_ROLE", plain: true}},
 		prepare: func(e *environment) body {
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
 			if role := e.text("VAULT_CERT_ROLE"); role != "" {
-				return fields(given("name", role))
+				return fields("login", public("name", role))
 			}
-			return fields()
+			return fields("login")
 		},
 		hints: []hint{
+			{"failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"}, // expired
 			{"match all constraints", "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
 			{"invalid certificate", "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
 			{"client certificate", "let the connection reach Vault's own TLS: a proxy that ends it cannot pass the certificate on"},
@@ -155,22 +171,22 @@ type field struct {
 	source
 }
 
-// given is a field that is no secret.
-func given(name, value string) field { return field{name, source{value: value}} }
+// public is a field that is no secret.
+func public(name, value string) field { return field{name, source{value: value}} }
 
-func fields(all ...field) body {
-	return func(f *files) (members map[string]string, secrets []string, err error) {
-		members = make(map[string]string, len(all))
+func fields(path string, all ...field) body {
+	return func(f *files) (login, error) {
+		l := login{path: path, members: make(map[string]string, len(all))}
 		for _, one := range all {
 			value, err := f.credential(one.source)
 			if err != nil {
-				return nil, nil, err
+				return login{}, err
 			}
-			members[one.name] = value
+			l.members[one.name] = value
 			if one.variable != "" {
-				secrets = append(secrets, value)
+				l.secrets = append(l.secrets, value)
 			}
 		}
-		return members, secrets, nil
+		return l, nil
 	}
 }

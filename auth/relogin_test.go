@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -173,12 +174,17 @@ func TestSourceAddress(t *testing.T) {
 }
 
 // oldServer answers as Vault before 1.16 does, and OpenBao: no mount_type, and
-// a dead token is refused as one that may not be used from here.
+// a dead token is refused as one that may not be used from here. Vault 1.16 is
+// the one that sends a mount_type and refuses so.
 type oldServer struct {
+	mountType string // the member, with a comma before it; empty before 1.16
+
 	mu    sync.Mutex
 	n     int
 	alive map[string]bool
 }
+
+const vault116 = `,"mount_type":""`
 
 const (
 	bare     = `{"errors":["permission denied"]}`
@@ -195,7 +201,7 @@ func (o *oldServer) answer(w http.ResponseWriter, r *http.Request) bool {
 		o.n++
 		token := fmt.Sprintf("s.%d", o.n)
 		o.alive[token] = true
-		say(w, 200, `{"request_id":"1","auth":{"client_token":"`+token+`","accessor":"a","token_type":"service","lease_duration":3600}}`)
+		say(w, 200, `{"request_id":"1","auth":{"client_token":"`+token+`","accessor":"a","token_type":"service","lease_duration":3600}`+o.mountType+`}`)
 	case path == "sys/internal/ui/mounts" && !alive:
 		say(w, 403, byPolicy)
 	case !alive:
@@ -203,12 +209,12 @@ func (o *oldServer) answer(w http.ResponseWriter, r *http.Request) bool {
 	case path == "secret/forbidden":
 		say(w, 403, byPolicy)
 	case path == "auth/token/lookup-self":
-		say(w, 200, `{"request_id":"1","data":{"ttl":0,"type":"service"}}`)
+		say(w, 200, `{"request_id":"1","data":{"ttl":0,"type":"service"}`+o.mountType+`}`)
 	case path == "auth/token/revoke-self":
 		delete(o.alive, r.Header.Get("X-Vault-Token"))
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		say(w, 200, `{"request_id":"1","data":{"password":"x"}}`)
+		say(w, 200, `{"request_id":"1","data":{"password":"x"}`+o.mountType+`}`)
 	}
 	return true
 }
@@ -223,16 +229,19 @@ func TestOldServers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name     string
+		old      *oldServer
 		path     string
 		status   int
 		requests map[string]int // of the whole run
 	}{
-		{"a read tells of a dead token", "secret/app", 200, map[string]int{"/login": 2, "/lookup-self": 0, "/revoke-self": 1}},
-		{"the list of mounts leaves it unclear", "sys/internal/ui/mounts", 200, map[string]int{"/login": 2, "/lookup-self": 1, "/revoke-self": 1}},
+		{"a read tells of a dead token, 1.16", &oldServer{mountType: vault116}, "secret/app", 200, map[string]int{"/login": 2, "/lookup-self": 0, "/revoke-self": 1}},
+		{"a read tells of a dead token", &oldServer{}, "secret/app", 200, map[string]int{"/login": 2, "/lookup-self": 0, "/revoke-self": 1}},
+		{"the list of mounts leaves it unclear", &oldServer{}, "sys/internal/ui/mounts", 200, map[string]int{"/login": 2, "/lookup-self": 1, "/revoke-self": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			old := &oldServer{alive: make(map[string]bool)}
+			old := test.old
+			old.alive = make(map[string]bool)
 			server := newStandIn(t, old.answer)
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 			r, statuses, errs := readTwice(t, vault, test.path, old.kill)
@@ -248,17 +257,38 @@ func TestOldServers(t *testing.T) {
 			assert.Empty(t, old.alive)
 		})
 	}
-	t.Run("a policy costs one look", func(t *testing.T) {
+	t.Run("a policy costs one look, or none", func(t *testing.T) {
 		t.Parallel()
-		old := &oldServer{alive: make(map[string]bool)}
-		server := newStandIn(t, old.answer)
-		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-		r, statuses, errs := readTwice(t, vault, "secret/forbidden", func() {})
-		require.NoError(t, r.err)
-		assert.Empty(t, errs)
-		assert.Len(t, statuses, 32)
-		assert.Equal(t, 1, count(server.requests(), "/login"))
-		assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
+		for mountType, looks := range map[string]int{"": 1, vault116: 0} {
+			old := &oldServer{mountType: mountType, alive: make(map[string]bool)}
+			server := newStandIn(t, old.answer)
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			r, statuses, errs := readTwice(t, vault, "secret/forbidden", func() {})
+			require.NoError(t, r.err)
+			assert.Empty(t, errs)
+			assert.Len(t, statuses, 32)
+			assert.Equal(t, 1, count(server.requests(), "/login"))
+			assert.Equal(t, looks, count(server.requests(), "/lookup-self"))
+		}
+	})
+	t.Run("a policy, and the look at the token is blocked", func(t *testing.T) {
+		t.Parallel()
+		for _, status := range []int{403, 500, 503} {
+			old := &oldServer{alive: make(map[string]bool)}
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/lookup-self") {
+					http.Error(w, "<html>", status)
+					return true
+				}
+				return old.answer(w, r)
+			})
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			r, statuses, errs := readTwice(t, vault, "secret/forbidden", func() {})
+			require.NoError(t, r.err)
+			assert.Empty(t, errs)
+			assert.Len(t, statuses, 32)
+			assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
+		}
 	})
 	t.Run("a token of no use from here", func(t *testing.T) {
 		t.Parallel()
@@ -280,15 +310,47 @@ func TestOldServers(t *testing.T) {
 	})
 	t.Run("a given token", func(t *testing.T) {
 		t.Parallel()
-		old := &oldServer{alive: map[string]bool{"s.given": true}}
-		server := newStandIn(t, old.answer)
-		r, statuses, errs := readTwice(t, auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "s.given"}.options()), "secret/app", old.kill)
-		require.NoError(t, r.err)
-		assert.Len(t, statuses, 16)
-		assert.Len(t, errs, 16)
-		for _, err := range errs {
-			assertKind(t, err, fault.Token, "not expired, revoked or used up")
+		for _, mountType := range []string{"", vault116} {
+			old := &oldServer{mountType: mountType, alive: map[string]bool{"s.given": true}}
+			server := newStandIn(t, old.answer)
+			r, statuses, errs := readTwice(t, auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "s.given"}.options()), "secret/app", old.kill)
+			require.NoError(t, r.err)
+			assert.Len(t, statuses, 16)
+			assert.Len(t, errs, 16)
+			for _, err := range errs {
+				assertKind(t, err, fault.Token, "not expired, revoked or used up")
+			}
+			assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
 		}
+	})
+	t.Run("one that has called a token invalid means the place", func(t *testing.T) {
+		t.Parallel()
+		var mu sync.Mutex
+		refusals := []string{bare, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`}
+		died := false
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if !died || len(refusals) == 0 || !strings.HasSuffix(r.URL.Path, "/app") {
+				return false
+			}
+			say(w, 403, refusals[len(refusals)-1])
+			refusals = refusals[:len(refusals)-1]
+			return true
+		})
+		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+		_, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
+			_, err := session.Get(ctx, "secret/app", "", nil)
+			require.NoError(t, err)
+			mu.Lock()
+			died = true
+			mu.Unlock()
+			_, err = session.Get(ctx, "secret/app", "", nil)
+			return err
+		})
+		assertKind(t, err, fault.Token, "vault refuses the token itself")
+		assert.NotContains(t, err.Error(), "expired")
+		assert.Equal(t, 2, count(server.requests(), "/login"))
 	})
 }
 
@@ -331,4 +393,36 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 	})
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, count(server.requests(), "/revoke-self"))
+}
+
+// Whoever asks whether the run is over does not wait for a login under way.
+func TestOverDoesNotWaitForALogin(t *testing.T) {
+	t.Parallel()
+	var server *standIn
+	again, asked := make(chan struct{}), make(chan struct{})
+	var logins atomic.Int32
+	server = newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/login"):
+			if logins.Add(1) == 2 {
+				close(again)
+				<-asked
+			}
+		case strings.HasSuffix(r.URL.Path, "/app") && logins.Load() == 1:
+			say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
+			return true
+		}
+		return false
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+	_, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
+		go func() {
+			<-again
+			assert.NoError(t, session.Over())
+			close(asked)
+		}()
+		_, err := session.Get(ctx, "secret/app", "", nil)
+		return err
+	})
+	assert.NoError(t, err)
 }

@@ -224,6 +224,35 @@ func TestUnansweredRevocation(t *testing.T) {
 	}
 }
 
+// What Vault says to a revocation in vain is the reason.
+func TestRevocationInVain(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		status       int
+		body, reason string
+	}{
+		{429, `{"errors":["rate limit quota exceeded"]}`, "vault allows no more requests for now: rate limit quota exceeded at "},
+		{503, `{"errors":["Vault is sealed"]}`, "vault is sealed or not initialised: Vault is sealed at "},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			t.Parallel()
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				refused := strings.HasSuffix(r.URL.Path, "/revoke-self")
+				if refused {
+					say(w, test.status, test.body)
+				}
+				return refused
+			})
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+			require.NoError(t, r.err)
+			if assert.Len(t, r.summary.Warnings, 1) {
+				assert.Contains(t, r.summary.Warnings[0], "could not be revoked ("+test.reason)
+				assert.NotContains(t, r.summary.Findings[0].Text, test.reason)
+			}
+		})
+	}
+}
+
 // A revocation is sent again where Vault was away for a moment.
 func TestRevocationIsRepeated(t *testing.T) {
 	t.Parallel()

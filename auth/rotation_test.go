@@ -19,79 +19,14 @@ import (
 func TestRotatedFiles(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
-	for _, test := range []struct {
-		name   string
-		method string
-		// setUp makes the variables, and rotates what they point to: what was
-		// there before ends, what is there now is good.
-		setUp func(t *testing.T, role map[string]any) (v variables, rotate func())
-	}{
-		{"secret id", "approle", func(t *testing.T, role map[string]any) (variables, func()) {
-			a := server.AppRole(t, role)
-			old := a.SecretID(t, nil)
-			file := inFile(t, old)
-			return variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID_FILE": file}, func() {
-				a.Destroy(t, old)
-				write(t, file, a.SecretID(t, nil))
-			}
-		}},
-		{"role id", "approle", func(t *testing.T, role map[string]any) (variables, func()) {
-			role["bind_secret_id"], role["token_bound_cidrs"] = false, "127.0.0.0/8"
-			a := server.AppRole(t, role)
-			file := inFile(t, a.RoleID)
-			return variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID_FILE": file}, func() {
-				renewed := vaulttest.Name()
-				server.Must(t, "POST", "auth/"+a.Mount+"/role/"+a.Role+"/role-id", map[string]any{"role_id": renewed})
-				write(t, file, renewed)
-			}
-		}},
-		{"service-account token", "kubernetes", func(t *testing.T, role map[string]any) (variables, func()) {
-			k := server.Kubernetes(t, role)
-			file := inFile(t, k.Token(t, nil))
-			return variables{"VAULT_KUBERNETES_MOUNT": k.Mount, "VAULT_KUBERNETES_ROLE": k.Role, "VAULT_KUBERNETES_JWT_FILE": file}, func() {
-				role["audience"] = "renewed"
-				role["bound_service_account_names"], role["bound_service_account_namespaces"] = "runner", "default"
-				server.Must(t, "POST", "auth/"+k.Mount+"/role/"+k.Role, role)
-				write(t, file, k.Token(t, map[string]any{"aud": []string{"renewed"}}))
-			}
-		}},
-		{"JWT", "jwt", func(t *testing.T, role map[string]any) (variables, func()) {
-			j := server.JWT(t, role)
-			file := inFile(t, j.Token(t, nil))
-			return variables{"VAULT_JWT_MOUNT": j.Mount, "VAULT_JWT_ROLE": j.Role, "VAULT_JWT_FILE": file}, func() {
-				server.Must(t, "POST", "auth/"+j.Mount+"/role/"+j.Role, map[string]any{"role_type": "jwt", "user_claim": "sub",
-					"bound_audiences": []string{"renewed"}, "token_policies": role["token_policies"]})
-				write(t, file, j.Token(t, map[string]any{"aud": "renewed"}))
-			}
-		}},
-		{"client certificate", "cert", func(t *testing.T, role map[string]any) (variables, func()) {
-			role["allowed_common_names"] = "before"
-			c := server.Cert(t, role)
-			certificate, key := c.Issue(t, "before")
-			v := variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
-			return v, func() {
-				server.Must(t, "POST", "auth/"+c.Mount+"/certs/"+c.Role, map[string]any{"allowed_common_names": "after", "certificate": c.Authority(), "token_policies": role["token_policies"]})
-				certificate, key := c.Issue(t, "after")
-				write(t, v["VAULT_CLIENT_CERT"], certificate)
-				write(t, v["VAULT_CLIENT_KEY"], key)
-			}
-		}},
-		{"token", "token", func(t *testing.T, role map[string]any) (variables, func()) {
-			make := func() string {
-				return server.NewToken(t, map[string]any{"policies": []any{role["token_policies"]}, "ttl": "999h"})
-			}
-			old := make()
-			file := inFile(t, old)
-			return variables{"VAULT_TOKEN_FILE": file}, func() {
-				server.Must(t, "POST", "auth/token/revoke", map[string]any{"token": old})
-				write(t, file, make())
-			}
-		}},
-	} {
+	for _, test := range loginCases {
+		if !test.rotates {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			secret := newSecret(t, server)
-			v, rotate := test.setUp(t, map[string]any{"token_policies": secret.policy})
+			v, rotate := test.setUp(t, server, map[string]any{"token_policies": secret.policy})
 			vault := at(server, test.method, v)
 			for range 2 {
 				r := readOnce(t.Context(), vault, secret.path)
@@ -137,6 +72,12 @@ func TestTrust(t *testing.T) {
 	folder := t.TempDir()
 	write(t, folder+"/a-readme.txt", "not a certificate")
 	write(t, folder+"/z-ca.pem", string(good))
+	pair := newPair(t)
+	for _, name := range []string{"VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"} {
+		content, err := os.ReadFile(pair[name])
+		require.NoError(t, err)
+		pair[name] = inFile(t, "\ufeff"+string(content))
+	}
 	require.NoError(t, os.Mkdir(folder+"/below", 0o700))
 	secret := newSecret(t, server)
 	token := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "999h"})
@@ -148,6 +89,9 @@ func TestTrust(t *testing.T) {
 		warning string
 	}{
 		{"a file", variables{"VAULT_CACERT": server.CAFile}, nil, "", ""},
+		{"a file with a BOM", variables{"VAULT_CACERT": inFile(t, "\ufeff"+string(good))}, nil, "", ""},
+		{"the bytes with a BOM", variables{"VAULT_CACERT_BYTES": "\ufeff" + string(good)}, nil, "", ""},
+		{"mTLS from files with a BOM", pair.and(variables{"VAULT_CACERT": server.CAFile}), nil, "", ""},
 		{"the bytes", variables{"VAULT_CACERT_BYTES": "\n" + string(good) + "\n"}, nil, "", ""},
 		{"a folder", variables{"VAULT_CAPATH": folder}, nil, "", ""},
 		{"mTLS with a token", newPair(t).and(variables{"VAULT_CACERT": server.CAFile}), nil, "", ""},

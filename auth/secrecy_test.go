@@ -1,12 +1,9 @@
 package auth_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,68 +12,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/canary"
 )
-
-const canary = "Kq7canaryZ9"
-
-// leaks reports whether the text holds the canary, in clear or as bytes, or a
-// part of it where a dump breaks lines.
-func leaks(text string) bool {
-	lower := strings.ToLower(text)
-	for _, part := range []string{canary[:6], canary[5:]} {
-		var numbers []string
-		for _, b := range []byte(part) {
-			numbers = append(numbers, fmt.Sprint(b))
-		}
-		for _, form := range []string{part, hex.EncodeToString([]byte(part)), fmt.Sprintf("% x", part), strings.Join(numbers, " "), strings.Join(numbers, ",")} {
-			if strings.Contains(lower, strings.ToLower(form)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// recorder is a test that fails and keeps what it was told.
-type recorder struct{ strings.Builder }
-
-func (r *recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }
 
 // dump writes a value in every way that a program could.
 func dump(v any) string {
 	var out strings.Builder
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%X", "%q", "%p"} {
-		fmt.Fprintf(&out, verb+"\n", v)
-		fmt.Fprintf(&out, verb+"\n", []any{v})
-		fmt.Fprintf(&out, verb+"\n", struct{ v any }{v})
+	for _, write := range canary.Sinks() {
+		out.WriteString(write(v) + "\n" + write([]any{v}) + "\n" + write(struct{ v any }{v}) + "\n")
 	}
-	text, err := json.Marshal(v)
-	fmt.Fprintln(&out, string(text), err)
-	var log bytes.Buffer
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
-	out.WriteString(log.String())
-	// The diff of an assertion is drawn by spew, which follows pointers and
-	// reads unexported fields.
-	var r recorder
-	assert.Equal(&r, nil, v)
-	assert.Equal(&r, []any{"other"}, []any{v})
-	assert.Contains(&r, []any{v}, "other")
-	out.WriteString(r.String())
 	return out.String()
 }
+
+func leaks(text string) bool { return canary.Leak(text) != "" }
 
 // TestDumpSeesWhatIsNotMasked keeps the tests below from proving nothing.
 func TestDumpSeesWhatIsNotMasked(t *testing.T) {
 	t.Parallel()
 	type inner struct{ token string }
 	for name, v := range map[string]any{
-		"string":    canary,
-		"far away":  &struct{ in *inner }{&inner{canary}},
-		"header":    &struct{ h http.Header }{http.Header{"X": {canary}}},
-		"bytes":     &struct{ b []byte }{[]byte("aaaaaaaaaaaa" + canary)},
-		"map":       map[string]any{"a": &inner{canary}},
-		"in a JSON": struct{ Token string }{canary},
+		"string":    canary.Secret,
+		"far away":  &struct{ in *inner }{&inner{canary.Secret}},
+		"header":    &struct{ h http.Header }{http.Header{"X": {canary.Secret}}},
+		"bytes":     &struct{ b []byte }{[]byte("aaaaaaaaaaaa" + canary.Secret)},
+		"map":       map[string]any{"a": &inner{canary.Secret}},
+		"in a JSON": struct{ Token string }{canary.Secret},
 	} {
 		assert.True(t, leaks(dump(v)), name)
 	}
@@ -86,23 +46,7 @@ func TestDumpSeesWhatIsNotMasked(t *testing.T) {
 // the Session while it is under way, not what is left of it, not the errors.
 func TestNothingShowsACredential(t *testing.T) {
 	t.Parallel()
-	pair := newPair(t)
-	for _, test := range []struct {
-		name, method string
-		v            variables
-	}{
-		{"token", "token", variables{"VAULT_TOKEN": canary}},
-		{"token file", "token", variables{"VAULT_TOKEN_FILE": inFile(t, canary)}},
-		{"AppRole", "approle", variables{"VAULT_ROLE_ID": canary, "VAULT_SECRET_ID": canary + "2"}},
-		{"AppRole files", "approle", variables{"VAULT_ROLE_ID_FILE": inFile(t, canary), "VAULT_SECRET_ID_FILE": inFile(t, canary+"2")}},
-		{"Kubernetes", "kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, canary)}},
-		{"JWT", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, canary)}},
-		{"certificate", "cert", pair},
-		{"handed in", "userpass", nil},
-		{"proxy", "token", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "proxied"}},
-		{"not read", "token", variables{"VAULT_TOKEN": "t", "VAULT_APPROLE_SECRET_ID": canary, "VAULT_HEADERS": canary, "VAULT_ROLE": canary}},
-		{"unused", "token", variables{"VAULT_TOKEN": "t", "VAULT_SECRET_ID": canary, "VAULT_JWT_ROLE": canary}},
-	} {
+	for _, test := range canaryCases(t) {
 		for _, answers := range []string{"well", "refuses", "echoes", "echoes the login", "nothing"} {
 			t.Run(test.name+" "+answers, func(t *testing.T) {
 				t.Parallel()
@@ -113,19 +57,19 @@ func TestNothingShowsACredential(t *testing.T) {
 					path := r.URL.Path
 					switch {
 					case (answers == "well" || answers == "echoes") && (strings.HasSuffix(path, "/login") || strings.Contains(path, "/login/")):
-						say(w, 200, `{"request_id":"1","auth":{"client_token":"`+canary+`","accessor":"a","token_type":"service","lease_duration":3600}}`)
+						say(w, 200, `{"request_id":"1","auth":{"client_token":"`+canary.Secret+`","accessor":"a","token_type":"service","lease_duration":3600}}`)
 					case answers == "refuses":
 						say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
 					case answers == "echoes" && strings.HasSuffix(path, "-self") && !strings.HasSuffix(path, "lookup-self"):
-						say(w, 400, `{"errors":["no `+canary+`"]}`)
+						say(w, 400, `{"errors":["no `+canary.Secret+`"]}`)
 					case answers == "echoes the login" && (strings.Contains(path, "/login") || strings.HasSuffix(path, "/lookup-self")):
 						status := http.StatusBadRequest
 						if test.name == "JWT" {
 							status = http.StatusInternalServerError
 						}
-						say(w, status, `{"errors":["no `+canary+`"]}`)
+						say(w, status, `{"errors":["no `+canary.Secret+`"]}`)
 					case answers == "nothing":
-						w.Write([]byte("<html>" + canary))
+						w.Write([]byte("<html>" + canary.Secret))
 					default:
 						return false
 					}
@@ -134,12 +78,12 @@ func TestNothingShowsACredential(t *testing.T) {
 				v := test.v.and(nil)
 				settings := auth.Settings{Address: server.address, AuthMethod: test.method}
 				if v["VAULT_PROXY_ADDR"] != "" {
-					v["VAULT_PROXY_ADDR"] = strings.Replace(server.address, "//", "//user:"+canary+"@", 1)
+					v["VAULT_PROXY_ADDR"] = strings.Replace(server.address, "//", "//user:"+canary.Secret+"@", 1)
 					settings.Address = "http://vault.invalid"
 				}
 				vault := auth.New(settings, v.options())
 				if test.method == "userpass" {
-					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary}, v)
+					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary.Secret}, v)
 				}
 				shown := map[string]string{}
 				summary, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
@@ -173,8 +117,8 @@ func TestNothingShowsACredential(t *testing.T) {
 func TestSettingsShowNoUser(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
-		"https://user:" + canary + "@vault.example", "https://" + canary + "@vault.example", "user:" + canary + "@vault.example",
-		"https://user:" + canary + "/x@vault.example", "https://" + canary + "@@vault.example", "//" + canary + "@vault.example/%zz",
+		"https://user:" + canary.Secret + "@vault.example", "https://" + canary.Secret + "@vault.example", "user:" + canary.Secret + "@vault.example",
+		"https://user:" + canary.Secret + "/x@vault.example", "https://" + canary.Secret + "@@vault.example", "//" + canary.Secret + "@vault.example/%zz",
 	} {
 		text, err := json.Marshal(map[string]string{"address": address})
 		require.NoError(t, err)
@@ -196,10 +140,13 @@ func TestSettingsShowNoUser(t *testing.T) {
 		assert.NotEmpty(t, decoded.Faults())
 	}
 	for _, text := range []string{
-		`{"address":"https://vault.example?token=` + canary + `"}`, `{"address":"` + canary + `"}`, `{"namespace":"/` + canary + `"}`,
-		`{"auth_method":"` + canary + `"}`, `{"kv_version":"` + canary + `"}`, `{"mounts":["/` + canary + `"]}`,
+		`{"address":"https://vault.example?token=` + canary.Secret + `"}`, `{"address":"` + canary.Secret + `"}`, `{"namespace":"/` + canary.Secret + `"}`,
+		`{"auth_method":"` + canary.Secret + `"}`, `{"kv_version":"` + canary.Secret + `"}`, `{"mounts":["/` + canary.Secret + `"]}`,
 	} {
-		vault := auth.New(decode(t, text), variables{"VAULT_TOKEN": "t"}.options())
+		settings := decode(t, text)
+		vault := auth.New(settings, variables{"VAULT_TOKEN": "t"}.options())
 		assert.False(t, leaks(dump(vault.Effective())), text)
+		assert.False(t, leaks(fmt.Sprintf("%v %+v %#v %s %q %d %x", settings, settings, settings, settings, settings, settings, settings)), text)
+		assert.Contains(t, settings.String(), " not valid")
 	}
 }

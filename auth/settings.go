@@ -43,7 +43,7 @@ func (s Settings) Configured() bool {
 	}
 	// Somebody meant to configure it who sent an address that is no string.
 	return s.Address != "" || slices.ContainsFunc(s.faults, func(f Fault) bool {
-		return f.Setting == "vault" || f.Setting == "enabled" || f.Setting == "address"
+		return f.Setting == wholeSettings || f.Setting == "enabled" || f.Setting == "address"
 	})
 }
 
@@ -83,19 +83,37 @@ func (s Settings) Faults(methods ...string) []Fault {
 }
 
 // MarshalJSON returns what UnmarshalJSON reads. User info in the address comes
-// out as a mask, which is as much a fault as it was.
+// out as a mask, and what was of the wrong type as another value of the wrong
+// type, so that each is as much a fault as it was.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)
-	return json.Marshal(plain(s))
+	text, err := json.Marshal(plain(s))
+	if err != nil || len(s.faults) == 0 {
+		return text, err
+	}
+	var members map[string]any
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, err
+	}
+	for _, f := range s.faults {
+		if f.Setting == wholeSettings {
+			return json.Marshal(notValid)
+		}
+		members[f.Setting] = struct{}{} // no setting is an object
+	}
+	return json.Marshal(members)
 }
+
+// wholeSettings stands for all of them in a fault.
+const wholeSettings = "vault"
 
 // UnmarshalJSON never returns an error: see Faults.
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
-		s.faults = []Fault{{"vault", "not an object", "send the settings as a JSON object"}}
+		s.faults = []Fault{{wholeSettings, "not an object", "send the settings as a JSON object"}}
 		return nil
 	}
 	member(s, members, "address", &s.Address, "send a string")
@@ -137,6 +155,8 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "neither https:// nor http://", example
 	case u.Hostname() == "":
 		return nil, "no host name", example
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
+		return nil, "holds a letter beyond ASCII in the host name", "write the name's xn-- form"
 	case u.User != nil:
 		return nil, "holds a user or a password", "leave them out: credentials come from the agent's environment"
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
@@ -154,28 +174,6 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && port > 0
-}
-
-// sameServer reports whether two addresses lead to the same Vault: by scheme,
-// host in lower case, effective port, and path without its trailing slash.
-func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
-		effectivePort(a) == effectivePort(b) &&
-		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
-}
-
-// lowerHost is the host to compare by. Folding letters would take some of other
-// alphabets for ASCII ones.
-func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
-
-func effectivePort(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
 }
 
 // isNamespace accepts a namespace with or without its trailing slash; it is
@@ -199,20 +197,29 @@ func isPlainPath(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// contains reports whether path is the prefix or lies below it, by whole
-// segments.
-func contains(prefix, path string) bool {
-	return path == prefix || strings.HasPrefix(path, prefix+"/")
-}
-
-// String prints the settings, without what is no address.
+// String prints the settings, without the values of those at fault: anything can
+// have been pasted into them.
 func (s Settings) String() string {
 	enabled := "default"
 	if s.Enabled != nil {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
-	return fmt.Sprintf("enabled %s, address %q, kv_version %q, auth_method %q, namespace %q, mounts %q",
-		enabled, shownAddress(s.Address), s.KVVersion, s.AuthMethod, s.Namespace, s.Mounts)
+	faults := s.Faults() // the name of a method handed in is one as well: it cannot be told from a pasted token
+	text := ""
+	for _, setting := range []struct{ name, value string }{
+		{"enabled", enabled}, {"address", fmt.Sprintf("%q", s.Address)}, {"kv_version", fmt.Sprintf("%q", s.KVVersion)},
+		{"auth_method", fmt.Sprintf("%q", s.AuthMethod)}, {"namespace", fmt.Sprintf("%q", s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
+	} {
+		if isAtFault(faults, setting.name) {
+			setting.value = notValid
+		}
+		text += ", " + setting.name + " " + setting.value
+	}
+	return strings.TrimPrefix(text, ", ")
+}
+
+func isAtFault(faults []Fault, setting string) bool {
+	return slices.ContainsFunc(faults, func(f Fault) bool { return f.Setting == setting })
 }
 
 // Format prints what String returns, whatever the verb.

@@ -3,11 +3,14 @@ package auth_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/idna"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -94,6 +97,7 @@ func TestAddresses(t *testing.T) {
 		"https://vault.example\n":            "not a URL",
 		"https://vault example":              "not a URL",
 		"https://vault.example\u200b":        "not a URL",
+		"https://v\u00e4ult.example":         "holds a letter beyond ASCII in the host name",
 		"https://::1:8200":                   "not a URL",
 		"https://[::1":                       "not a URL",
 		"https://vault.example:":             "not a port",
@@ -190,6 +194,22 @@ func TestSettingsAsJSON(t *testing.T) {
 	assert.Equal(t, "holds a user or a password", decode(t, string(again)).Faults()[0].Reason)
 }
 
+// What was of the wrong type stays so, and stays a fault.
+func TestSettingsAtFaultAsJSON(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`{"enabled":"no"}`, `{"enabled":"Kq7canaryZ9","address":["Kq7canaryZ9"],"kv_version":2,"auth_method":{"Kq7canaryZ9":1},"namespace":1.5,"mounts":"Kq7canaryZ9"}`,
+		`{"address":"https://vault.example","mounts":["kv",5],"enabled":false}`, `["Kq7canaryZ9"]`, `"Kq7canaryZ9"`, `7`,
+	} {
+		before := decode(t, text)
+		again, err := json.Marshal(before)
+		require.NoError(t, err)
+		assert.NotContains(t, string(again), "canary")
+		assert.Equal(t, before, decode(t, string(again)), "%s became %s", text, again)
+		assert.NotEmpty(t, before.Faults())
+	}
+}
+
 func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{`{}`, `null`, `{"address":"https://h:1/p","mounts":["a/b"]}`, `{"enabled":"x","mounts":[null]}`, `[]`, `{"address":"http://a@b"}`, `{"address":"\ud800"}`} {
 		f.Add(seed)
@@ -216,16 +236,28 @@ func FuzzSettings(f *testing.F) {
 			t.Fatal(err)
 		}
 		var second auth.Settings
-		if err := json.Unmarshal(again, &second); err != nil || len(around.Vault.Faults()) == 0 && len(second.Faults()) != 0 {
-			t.Fatalf("%q became %q: %v, %v", text, again, err, second.Faults())
+		if err := json.Unmarshal(again, &second); err != nil || !slices.Equal(around.Vault.Faults(), second.Faults()) || around.Vault.Configured() != second.Configured() {
+			t.Fatalf("%q became %q: %v, %v, was %v", text, again, err, second.Faults(), around.Vault.Faults())
 		}
 	})
+}
+
+// dialled is the host to which net/http connects; the zone of an IPv6 address
+// says which way.
+func dialled(u *url.URL) string {
+	host, err := idna.Lookup.ToASCII(u.Hostname())
+	if err != nil {
+		host = strings.ToLower(u.Hostname())
+	}
+	return host
 }
 
 func FuzzAddress(f *testing.F) {
 	for _, seed := range []string{"https://vault.example:8200/a", "http://[::1]:80", "https://a:b@c", "https://a/%2e%2e", "//", "https://a\x00"} {
 		f.Add(seed, seed)
 	}
+	f.Add("https://vault.\u0130nternal", "https://vault.internal")
+	f.Add("https://VAULT.internal", "https://vault.internal")
 	f.Fuzz(func(t *testing.T, address, pin string) {
 		settings := auth.Settings{Address: address}
 		wrong := len(settings.Faults()) > 0
@@ -238,6 +270,11 @@ func FuzzAddress(f *testing.F) {
 		err = vault.Validate()
 		if address != "" && address == pin && !wrong && err != nil {
 			t.Fatalf("%q is not its own pin: %v", address, err)
+		}
+		to, isURL := url.Parse(address)
+		from, isPin := url.Parse(pin)
+		if err == nil && isURL == nil && isPin == nil && pin != "" && dialled(to) != dialled(from) {
+			t.Fatalf("%q leads to %q, past the pin %q", address, dialled(to), pin)
 		}
 	})
 }

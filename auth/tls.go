@@ -22,7 +22,7 @@ type trust struct {
 func (e *environment) trust() trust {
 	t := trust{
 		caFile:     e.text("VAULT_CACERT"),
-		caBytes:    strings.TrimSpace(e.getenv("VAULT_CACERT_BYTES")), // PEM has line breaks inside
+		caBytes:    strings.TrimPrefix(strings.TrimSpace(e.getenv("VAULT_CACERT_BYTES")), bom), // PEM has line breaks inside
 		caPath:     e.text("VAULT_CAPATH"),
 		certFile:   e.text("VAULT_CLIENT_CERT"),
 		keyFile:    e.text("VAULT_CLIENT_KEY"),
@@ -88,7 +88,9 @@ func (t trust) roots(f *files) (*x509.CertPool, error) {
 	case t.caPath != "":
 		entries, err := os.ReadDir(t.caPath)
 		if err != nil {
-			return nil, badFile("VAULT_CAPATH", t.caPath, "cannot be read as a folder", "name the folder of the CA files", err)
+			f := unreadable("VAULT_CAPATH", t.caPath, err)
+			f.Do = "name the folder of the CA files, and let the agent's user read it"
+			return nil, f
 		}
 		found := false
 		for _, entry := range entries {

@@ -2,13 +2,10 @@ package auth
 
 import (
 	"context"
-	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
-	"github.com/luumen/patch-vault/internal/client"
-	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -34,8 +31,9 @@ type token struct {
 	header http.Header // of reads
 	own    http.Header // of requests about the token itself, in its own namespace
 	given  bool
-	keep   bool // not to be revoked
-	looked bool // at itself; guarded by session.login
+	keep   bool        // not to be revoked
+	looked bool        // at itself; guarded by session.login
+	worked atomic.Bool // for a request of the run, or a look
 	facts  Token
 }
 
@@ -91,109 +89,6 @@ func (s *session) setToken(t *token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.token = t
-}
-
-// look asks Vault about the token.
-func (s *session) look(ctx context.Context, t *token, data any) (*Answer, error) {
-	return s.send(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data, Secrets: []string{t.secret.Reveal()}})
-}
-
-// examine looks at a given token once, warns of its end, and renews it.
-func (s *session) examine(ctx context.Context, t *token) error {
-	var data struct {
-		TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
-		CreationTTL int64     `json:"creation_ttl"` // seconds
-		Period      int64     `json:"period"`       // seconds
-		Expires     time.Time `json:"expire_time"`
-		UsesLeft    int       `json:"num_uses"`
-		Renewable   bool      `json:"renewable"`
-		Type        string    `json:"type"`
-		Policies    []string  `json:"policies"`
-	}
-	answer, err := s.look(ctx, t, &data)
-	if err != nil {
-		return err
-	}
-	if refusal := answer.Refusal; refusal == client.DeadToken || refusal == client.BySource {
-		s.login.Lock()
-		err := s.replace(ctx, t, answer)
-		s.login.Unlock()
-		if err != nil {
-			return err
-		}
-		return s.examine(ctx, s.current())
-	}
-	if !answer.Ok() || answer.BadData {
-		s.warn(Finding{Code: TokenUnknown, Text: "the token may not look at itself, so nobody is warned before it expires; grant read on auth/token/lookup-self"})
-		return nil
-	}
-	if data.UsesLeft < 0 {
-		return fault.New(fault.Token, "the given token had one use left, which the look at it took", "have it replaced by one without a limit of uses")
-	}
-	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
-		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
-	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
-		facts.Expires = s.renew(ctx, t, facts.Expires)
-	}
-	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < soon {
-		do := "have it replaced"
-		if data.Period > 0 && data.Renewable {
-			do = "a run renews it, if there is one before then"
-		}
-		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", stamp(facts.Expires), fault.Duration(left), do)})
-	}
-	s.mu.Lock()
-	t.facts = facts
-	s.mu.Unlock()
-	return nil
-}
-
-// renew returns when the token expires now.
-func (s *session) renew(ctx context.Context, t *token, expires time.Time) time.Time {
-	answer, err := s.send(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}})
-	if err != nil || !answer.Ok() || answer.Auth == nil {
-		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires)})
-		return expires
-	}
-	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second)
-}
-
-// revoke ends the token that the run logged in, within a time of its own: the
-// caller may have cancelled long since.
-func (s *session) revoke(ctx context.Context) {
-	t := s.current()
-	if t == nil || t.keep {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
-	defer cancel()
-	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}
-	var answer *Answer
-	once := func(ctx context.Context, limit time.Duration) (f *fault.Error) {
-		answer, f = s.client.Send(ctx, r, limit)
-		return f
-	}
-	var err error
-	if s.patience.Over() != nil { // Vault is gone: ask once, wait for nothing
-		if f := once(ctx, lastMoments); f != nil {
-			err = f
-		}
-	} else {
-		err = patience.New(lastMoments, 0, 0).Do(ctx, once)
-	}
-	if err == nil && (answer.Ok() || answer.Refusal == client.DeadToken) {
-		return
-	}
-	reason := "vault did not answer"
-	if err == nil {
-		reason = "vault answered: " + answer.Words()
-	}
-	until := "until it expires"
-	if !t.facts.Expires.IsZero() {
-		until = "until " + stamp(t.facts.Expires)
-	}
-	text := "the run's token could not be revoked%s and lives %s; grant update on auth/token/revoke-self, or give the role a short token_ttl"
-	s.warn(Finding{Code: TokenNotRevoked, Text: fmt.Sprintf(text, "", until), log: fmt.Sprintf(text, " ("+reason+")", until)})
 }
 
 func (s *session) facts() Token {

@@ -1,13 +1,32 @@
 package auth
 
+import "strings"
+
 // SecretVariables names the variables whose values are secrets, or can hold
 // one, and which the agent should keep from the processes it starts.
 func SecretVariables() []string {
-	return []string{
-		"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_PROXY_ADDR",
-		// Not read here, but as secret where somebody has set them.
-		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN",
+	var names []string
+	for _, m := range methods {
+		for _, v := range m.variables {
+			if !v.plain {
+				names = append(names, v.name)
+			}
+		}
 	}
+	return append(names, "VAULT_PROXY_ADDR",
+		// Not read here, but as secret where somebody has set them.
+		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
+}
+
+// general are the variables that every login method shares, but for the
+// standard proxies.
+var general = []variable{
+	{name: "VAULT_ADDR", plain: true}, {name: "VAULT_NAMESPACE", plain: true}, {name: "LUUMEN_VAULT_PATHS", plain: true},
+	{name: "VAULT_CACERT", plain: true}, {name: "VAULT_CACERT_BYTES"}, {name: "VAULT_CAPATH", plain: true},
+	{name: "VAULT_CLIENT_CERT", plain: true}, {name: "VAULT_CLIENT_KEY", plain: true}, // names of files
+	{name: "VAULT_TLS_SERVER_NAME", plain: true}, {name: "VAULT_SKIP_VERIFY", plain: true},
+	{name: "VAULT_RATE_LIMIT", plain: true}, {name: "VAULT_CLIENT_TIMEOUT", plain: true, otherwise: defaultTimeout.String()},
+	{name: "VAULT_PROXY_ADDR"},
 }
 
 // notRead are variables of vault/api, of Vault's own programs and of similar
@@ -54,7 +73,15 @@ var notRead = map[string]string{
 	"VAULT_JWT":                            "VAULT_JWT_FILE",
 }
 
-const (
-	inSettings = "the UI's settings: "
-	anyMount   = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
-)
+const inSettings = "the UI's settings: "
+
+var anyMount = func() string {
+	var names []string
+	for _, m := range methods {
+		if mount := m.mount(); mount.name != "" {
+			names = append(names, mount.name)
+		}
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}()

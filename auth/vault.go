@@ -80,26 +80,6 @@ func (v *Vault) Validate() error {
 	return err
 }
 
-// PathPins returns the function that holds a path against the Patch server's
-// LUUMEN_VAULT_PATHS. Its error is of kind pinned.
-func (v *Vault) PathPins() (permits func(path string) error) {
-	e := environment{getenv: v.getenv}
-	p := e.pins()
-	if len(e.problems) > 0 {
-		p.paths = nil // the environment is at fault, and nothing will be sent
-	}
-	return p.permit
-}
-
-func (p pins) permit(path string) error {
-	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
-		return nil
-	}
-	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
-	f.Fix = "name a secret below one of the paths that the Patch server allows"
-	return f
-}
-
 // RunOptions shape one use of Vault. The zero RunOptions are the default.
 type RunOptions struct {
 	Patience    time.Duration // without any answer of Vault; 0 means 60 s
@@ -197,11 +177,11 @@ func (v *Vault) plan() (*plan, error) {
 		namespace: strings.TrimSuffix(s.Namespace, "/"),
 		kvVersion: kvVersions[s.KVVersion],
 		trust:     e.trust(),
-		proxy:     e.proxy(),
 		timeout:   e.timeout(),
 		pins:      e.pins(),
 	}
 	p.address, _, _ = parseAddress(s.Address)
+	p.proxy = e.proxy(p.address.Scheme)
 	p.perSecond, p.burst = e.rateLimit()
 	for _, mount := range s.Mounts {
 		p.mounts = append(p.mounts, strings.TrimSuffix(mount, "/"))
@@ -229,41 +209,12 @@ func (p *plan) chooseMethod(name string, handedIn api.AuthMethod, e *environment
 	}
 	p.method = methodNamed(name)
 	p.name = p.method.name
-	p.mount = e.mount(p.method.mountVar, p.method.defaults[p.method.mountVar])
 	if p.name == tokenMethod {
 		p.token = e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
 		return
 	}
+	p.mount = e.mount(p.method.mount())
 	p.body = p.method.prepare(e)
-}
-
-// pin holds the settings against the pins of the Patch server.
-func (p *plan) pin() error {
-	if p.pins.address != nil && !sameServer(p.pins.address, p.address) {
-		return &fault.Error{
-			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
-			Detail: client.New(client.Config{Address: p.address}).Address() + " against " + client.New(client.Config{Address: p.pins.address}).Address(),
-			Do:     "correct the one or the other",
-			Fix:    "enter the address that the Patch server is pinned to, or have the pin changed there",
-		}
-	}
-	p.loginNamespace = p.namespace
-	if p.pins.namespace == "" {
-		return nil
-	}
-	p.loginNamespace = p.pins.namespace
-	if p.namespace == "" {
-		p.namespace = p.pins.namespace
-	}
-	if !contains(p.pins.namespace, p.namespace) {
-		return &fault.Error{
-			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
-			Detail: p.namespace + " against " + p.pins.namespace,
-			Do:     "correct the one or the other",
-			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
-		}
-	}
-	return nil
 }
 
 // session makes what the run works with. It reads the TLS files.
@@ -285,6 +236,8 @@ func (p *plan) session(options RunOptions) (*session, error) {
 			UserAgent:   "luumen-patch-vault/" + version + " run/" + options.RunID,
 		}),
 		patience: patience.New(options.Patience, p.perSecond, p.burst),
+		budget:   options.Patience,
+		runID:    options.RunID,
 		findings: p.findings,
 	}, nil
 }

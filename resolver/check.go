@@ -40,8 +40,11 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 			return err
 		}
 		c.plan.readAll(ctx, session, mounts, min(defaultWorkers, len(c.plan.reads)))
-		c.powers = askPowers(ctx, session, c.plan.reads)
+		if err := session.Unanswered(); err != nil {
+			return cmp.Or(session.Over(), ctx.Err(), err)
+		}
 		c.mounts = mounts
+		c.powers = askPowers(ctx, session, c.plan.reads)
 		return cmp.Or(session.Over(), ctx.Err())
 	})
 	if err != nil {
@@ -54,7 +57,7 @@ type check struct {
 	options  CheckOptions
 	plan     *plan // each field is a host of its own
 	settings auth.Effective
-	mounts   *mountTable // nil if there was no login
+	mounts   *mountTable // nil if there was no login, or no answer
 	powers   powers
 }
 
@@ -142,6 +145,9 @@ func (c *check) tokenState(t auth.Token) *TokenState {
 // mountsOfReads are the mounts in which the references lie, as far as they
 // hold secrets. A guess that led to a secret was right.
 func (c *check) mountsOfReads() []Mount {
+	if c.mounts == nil {
+		return nil // nothing was answered, so each would be a guess
+	}
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := r.mount

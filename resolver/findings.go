@@ -40,17 +40,11 @@ func (c *check) findings(summary auth.Summary, code Kind) []auth.Finding {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health gives no answer; have it let through by what stands before Vault")
 	}
 	findings = append(findings, summary.Findings...)
-	if t := c.tokenState(summary.Token); t != nil && t.UsesLeft != nil && *t.UsesLeft < t.UsesNeeded {
-		warn(ShortOfUses, fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; give it more, or token_num_uses=0", *t.UsesLeft, t.UsesNeeded))
+	if t := c.tokenState(summary.Token); t != nil && t.UsesLeft != nil {
+		findings = append(findings, tooFewUses(*t.UsesLeft, t.UsesNeeded)...)
 	}
 	if c.mounts != nil {
-		for _, text := range c.mounts.warnings(c.plan.reads) {
-			if c.mounts.blocked {
-				warn(MountsUnknown, text)
-			} else {
-				notice(MountVersion, text)
-			}
-		}
+		findings = append(findings, c.mounts.findings(c.plan.reads)...)
 	}
 	switch {
 	case c.powers.root:

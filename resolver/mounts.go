@@ -2,13 +2,11 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // Mount is where a KV engine is mounted in Vault.
@@ -70,11 +68,11 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
 	}
-	answer, err := session.Get(ctx, "sys/internal/ui/mounts", "", &data)
-	if err != nil && !errors.Is(err, fault.BadResponse) {
+	answer, err := session.Ask(ctx, "sys/internal/ui/mounts", nil, &data)
+	if err != nil {
 		return nil, err
 	}
-	if err != nil || !answer.Ok() || answer.BadData {
+	if !answer.Ok() || answer.BadData {
 		table.blocked = true
 		return table, nil
 	}
@@ -115,21 +113,22 @@ func guess(path string, version int) Mount {
 	return Mount{Path: first, Version: version, Guessed: true}
 }
 
-// warnings say where the settings had to serve in place of Vault's list, and
+// findings say where the settings had to serve in place of Vault's list, and
 // which mounts have another KV version than they say.
-func (t *mountTable) warnings(reads []*read) []string {
-	var warnings []string
+func (t *mountTable) findings(reads []*read) []auth.Finding {
+	var findings []auth.Finding
 	if t.blocked {
-		warnings = append(warnings, "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
+		findings = append(findings, auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
 	for _, r := range reads {
 		m := r.mount
 		if !m.listed || !m.isKV() || m.Version == t.version {
 			continue
 		}
-		if w := fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say; it is read as what it is", m.Path, m.Version, t.version); !slices.Contains(warnings, w) {
-			warnings = append(warnings, w)
+		f := auth.Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say; it is read as what it is", m.Path, m.Version, t.version)}
+		if !slices.Contains(findings, f) {
+			findings = append(findings, f)
 		}
 	}
-	return warnings
+	return findings
 }

@@ -205,12 +205,18 @@ func (p *plan) finish(r *read) {
 
 // shortOfUses warns of a token that will be used up before the run is through.
 // The list of mounts costs no use; a revocation costs one.
-func (p *plan) shortOfUses(token auth.Token) []string {
-	needed := p.usesNeeded(token)
-	if token.UsesLeft == 0 || token.UsesLeft >= needed {
+func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
+	if token.UsesLeft == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("the token has %d uses left and this run needs %d; give it more, or token_num_uses=0", token.UsesLeft, needed)}
+	return tooFewUses(token.UsesLeft, p.usesNeeded(token))
+}
+
+func tooFewUses(left, needed int) []auth.Finding {
+	if left >= needed {
+		return nil
+	}
+	return []auth.Finding{{Code: ShortOfUses, Text: fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; give it more, or token_num_uses=0", left, needed)}}
 }
 
 func (p *plan) usesNeeded(token auth.Token) int {

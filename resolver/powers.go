@@ -49,7 +49,7 @@ func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers
 
 func (p *powers) ask(ctx context.Context, session *auth.Session, paths []string) (ok bool) {
 	var data map[string][]string
-	answer, err := session.Post(ctx, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
+	answer, err := session.Ask(ctx, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
 	if err != nil || !answer.Ok() || answer.BadData {
 		return false
 	}

@@ -76,6 +76,9 @@ func (r Report) LogValue() slog.Value {
 		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Duration("waited", r.Vault.Waited),
 		slog.Duration("median", r.Vault.Median), slog.Duration("p95", r.Vault.P95), slog.Duration("longest", r.Vault.Longest),
 	}
+	if r.Vault.RunID != "" {
+		attrs = append(attrs, slog.String("run", r.Vault.RunID))
+	}
 	if len(r.Causes) > 0 {
 		texts := make([]string, len(r.Causes))
 		for i, c := range r.Causes {

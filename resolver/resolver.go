@@ -151,21 +151,23 @@ func (r *Run) take(i int, yield func(int, Result) bool) bool {
 func (r *Run) read(ctx context.Context) {
 	workers := min(r.options.Workers, len(r.plan.reads))
 	options := auth.RunOptions{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
-	var warnings []string
+	var findings []auth.Finding
 	summary, err := r.vault.Do(ctx, options, func(ctx context.Context, session *auth.Session) error {
 		mounts, err := listMounts(ctx, session)
 		if err != nil {
 			return err
 		}
-		warnings = r.plan.shortOfUses(session.Token())
+		findings = r.plan.shortOfUses(session.Token())
 		r.plan.readAll(ctx, session, mounts, workers)
-		warnings = append(warnings, mounts.warnings(r.plan.reads)...)
+		findings = append(findings, mounts.findings(r.plan.reads)...)
 		return nil
 	})
 	if err != nil {
 		r.plan.settleAll(err)
 	}
-	summary.Warnings = append(summary.Warnings, warnings...)
+	for _, f := range findings {
+		summary.Warnings, summary.Findings = append(summary.Warnings, f.Text), append(summary.Findings, f)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary = summary
@@ -212,6 +214,10 @@ func (p *plan) read(ctx context.Context, session *auth.Session, mounts *mountTab
 	secret, err := readSecret(ctx, session, mounts, r)
 	if err != nil && (ctx.Err() != nil || err == session.Over()) {
 		return false // what ends the run is every path's, not this one's
+	}
+	if err != nil && session.Unanswered() != nil {
+		p.settleAll(err)
+		return false
 	}
 	p.settle(r, secret, err)
 	return true

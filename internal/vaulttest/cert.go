@@ -70,6 +70,12 @@ func (c *Cert) Authority() string { return inPEM("CERTIFICATE", c.authority.Raw)
 // Issue makes a client certificate and its key, in PEM form.
 func (c *Cert) Issue(t testing.TB, commonName string) (certificate, key string) {
 	t.Helper()
+	return c.IssueUntil(t, commonName, c.authority.NotAfter)
+}
+
+// IssueUntil is Issue with an end of the certificate's time.
+func (c *Cert) IssueUntil(t testing.TB, commonName string, notAfter time.Time) (certificate, key string) {
+	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	require.NoError(t, err)
 	leafKey := newKey(t)
@@ -77,7 +83,7 @@ func (c *Cert) Issue(t testing.TB, commonName string) (certificate, key string) 
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: commonName},
 		NotBefore:    c.authority.NotBefore,
-		NotAfter:     c.authority.NotAfter,
+		NotAfter:     notAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}

@@ -1,0 +1,123 @@
+package auth
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/internal/client"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// pins are what the Patch server holds against the UI. Whoever can edit the
+// settings could otherwise have the agent's token sent to a server of theirs.
+type pins struct {
+	address   *url.URL // nil means not pinned
+	namespace string
+	paths     []string // nil means all
+}
+
+func (e *environment) pins() pins {
+	var p pins
+	if text := e.text("VAULT_ADDR"); text != "" {
+		address, reason, fix := parseAddress(text)
+		if reason != "" {
+			e.problem("VAULT_ADDR: " + reason + "; " + fix)
+		}
+		p.address = address
+	}
+	if text := e.text("VAULT_NAMESPACE"); !isNamespace(text) {
+		e.problem("VAULT_NAMESPACE is not a namespace; write it as Vault shows it, such as team/patch")
+	} else {
+		p.namespace = strings.TrimSuffix(text, "/")
+	}
+	if text := e.text("LUUMEN_VAULT_PATHS"); text != "" {
+		p.paths = []string{}
+		for prefix := range strings.SplitSeq(text, ",") {
+			prefix = strings.TrimSpace(prefix)
+			if !isPlainPath(prefix) {
+				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes separated by commas, such as secret/luumen,team/kv")
+				continue
+			}
+			p.paths = append(p.paths, strings.TrimSuffix(prefix, "/"))
+		}
+	}
+	return p
+}
+
+// PathPins returns the function that holds a path against the Patch server's
+// LUUMEN_VAULT_PATHS. Its error is of kind pinned.
+func (v *Vault) PathPins() (permits func(path string) error) {
+	e := environment{getenv: v.getenv}
+	p := e.pins()
+	if len(e.problems) > 0 {
+		p.paths = nil // the environment is at fault, and nothing will be sent
+	}
+	return p.permit
+}
+
+func (p pins) permit(path string) error {
+	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
+		return nil
+	}
+	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
+	f.Fix = "name a secret below one of the paths that the Patch server allows"
+	return f
+}
+
+// pin holds the settings against the pins of the Patch server.
+func (p *plan) pin() error {
+	if p.pins.address != nil && !sameServer(p.pins.address, p.address) {
+		return &fault.Error{
+			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
+			Detail: client.New(client.Config{Address: p.address}).Address() + " against " + client.New(client.Config{Address: p.pins.address}).Address(),
+			Do:     "correct the one or the other",
+			Fix:    "enter the address that the Patch server is pinned to, or have the pin changed there",
+		}
+	}
+	p.loginNamespace = p.namespace
+	if p.pins.namespace == "" {
+		return nil
+	}
+	p.loginNamespace = p.pins.namespace
+	if p.namespace == "" {
+		p.namespace = p.pins.namespace
+	}
+	if !contains(p.pins.namespace, p.namespace) {
+		return &fault.Error{
+			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
+			Detail: p.namespace + " against " + p.pins.namespace,
+			Do:     "correct the one or the other",
+			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
+		}
+	}
+	return nil
+}
+
+// sameServer reports whether two addresses lead to the same Vault: by scheme,
+// host in lower case, effective port, and path without its trailing slash.
+func sameServer(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
+		effectivePort(a) == effectivePort(b) &&
+		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
+}
+
+// lowerHost is the host to compare by. It is ASCII: of other letters, some have
+// an ASCII one in lower case, while net/http dials the name's xn-- form.
+func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
+
+func effectivePort(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// contains reports whether path is the prefix or lies below it, by whole
+// segments.
+func contains(prefix, path string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}

@@ -1,0 +1,126 @@
+package resolver_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// Every request but the reads can be blocked, by Vault or by what stands before
+// it, in whatever way: the run goes on, and the check says what is lost.
+func TestOptionalRequestsAreBlocked(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))}, "ttl": "999h"})
+	for _, request := range []struct{ path, finding string }{
+		{"auth/token/lookup-self", auth.TokenUnknown},
+		{"sys/internal/ui/mounts", resolver.MountsUnknown},
+		{"sys/capabilities-self", resolver.PowersUnknown},
+		{"sys/health", resolver.HealthUnknown},
+	} {
+		for _, answer := range []struct {
+			name, contentType, body string
+			status                  int
+		}{
+			{"403 page", "text/html", "<html>no", 403},
+			{"503 page", "text/html", "<html>no", 503},
+			{"500", "application/json", `{"errors":["internal error"]}`, 500},
+		} {
+			t.Run(request.path+" "+answer.name, func(t *testing.T) {
+				t.Parallel()
+				address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+					if path != request.path {
+						return false
+					}
+					w.Header().Set("Content-Type", answer.contentType)
+					w.WriteHeader(answer.status)
+					io.WriteString(w, answer.body)
+					return true
+				})
+				const patience = 3 * time.Second
+				began := time.Now()
+				run := resolver.Resolve(t.Context(), vaultAt(address, token), []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{Patience: patience})
+				results := collect(run)
+				assert.NoError(t, results[0].Err())
+				warned := strings.Join(run.Report().Vault.Warnings, "|")
+				assert.Len(t, run.Report().Vault.Findings, len(run.Report().Vault.Warnings))
+				switch request.finding {
+				case auth.TokenUnknown:
+					assert.Contains(t, warned, "grant read on auth/token/lookup-self, or have it let through by what stands before Vault")
+				case resolver.MountsUnknown:
+					assert.Contains(t, warned, "sys/internal/ui/mounts")
+				default: // a check's alone
+					assert.Empty(t, warned)
+				}
+
+				v := resolver.Check(t.Context(), vaultAt(address, token), fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{Patience: patience, FullText: true})
+				assert.Equal(t, resolver.OK, v.Connection.Code, "%s", v)
+				assert.True(t, v.Connection.LoggedIn)
+				assert.Equal(t, resolver.OK, v.Fields[0].Code, "%s", v)
+				assert.Equal(t, []string{request.finding}, codes(v.Connection.Findings))
+				assert.Less(t, time.Since(began), 2*patience, "patience was waited for")
+			})
+		}
+	}
+}
+
+// Where nothing is answered as by a Vault, that is one cause for all hosts, and
+// hardly asked for.
+func TestNothingIsAnswered(t *testing.T) {
+	t.Parallel()
+	const size, patience = 3000, 500 * time.Millisecond
+	hosts := make([]resolver.Host, size)
+	fields := make([]string, size)
+	for i := range hosts {
+		fields[i] = fmt.Sprintf("vault:kv/%d#password", i)
+		hosts[i] = host(fmt.Sprint(i), "password", fields[i])
+	}
+	for _, test := range []struct {
+		name     string
+		handler  http.HandlerFunc
+		kind     resolver.Kind
+		requests int
+	}{
+		{"a page", page(200), resolver.BadResponse, 2 + workers},
+		{"a refusal", page(403), resolver.BadResponse, 2 + workers},
+		{"a page of a balancer", page(503), resolver.BadResponse, 20 + workers},
+		{"a Vault that cannot", always(500, `{"errors":["internal error"]}`), resolver.ServerError, 20 + workers},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			address := wrongServer(t, test.handler)
+			run := resolver.Resolve(t.Context(), vaultAt(address, "t"), hosts, resolver.Options{Patience: patience})
+			for _, result := range collect(run) {
+				assert.ErrorIs(t, result.Err(), test.kind)
+			}
+			report := run.Report()
+			assert.Len(t, report.Causes, 1, "%s", report)
+			assert.LessOrEqual(t, report.Vault.Requests, test.requests)
+
+			for _, some := range [][]string{fields, nil} {
+				v := resolver.Check(t.Context(), vaultAt(address, "t"), fieldsOf(some...), resolver.CheckOptions{Patience: patience})
+				assert.Equal(t, test.kind, v.Connection.Code)
+				assert.Equal(t, test.kind == resolver.ServerError, v.Connection.Reachable)
+				assert.False(t, v.Connection.LoggedIn)
+				for _, field := range v.Fields {
+					assert.Equal(t, test.kind, field.Code)
+				}
+			}
+		})
+	}
+}
+
+func page(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", status) }
+}
