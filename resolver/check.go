@@ -100,7 +100,7 @@ func (c *check) outcome(err error) (code Kind, fix, text string) {
 	if err == nil {
 		return OK, "", ""
 	}
-	p := problem(err, ref.Ref{})
+	p := problemOf(err, ref.Ref{})
 	if c.options.FullText {
 		text = err.Error()
 	}
@@ -176,19 +176,16 @@ func (c *check) verdict(h *host) Verdict {
 
 // resolve does what field.resolve does, without a credential.
 func (c *check) resolve(f *field, v *Verdict) error {
+	s, err := f.source()
 	switch {
-	case f.err != nil:
-		return f.err
-	case f.read == nil:
+	case err != nil:
+		return err
+	case s == nil:
 		if warning := f.value.Warning(); warning != "" {
 			v.Findings = []auth.Finding{{Code: UnmarkedReference, Text: warning}}
 		}
 		return nil
-	case f.read.err != nil:
-		return f.read.err
-	}
-	s := f.read.secret
-	if c.options.Host != "" && !s.isFor(c.options.Host) {
+	case c.options.Host != "" && !s.isFor(c.options.Host):
 		return notForHost(c.options.Host)
 	}
 	key := f.value.Ref().Key()

@@ -13,31 +13,32 @@ import (
 // for errors.Is, and as it stands the code in JSON.
 type Kind = fault.Kind
 
-// The kinds. Each says when it is returned, and what to conclude.
+// The kinds, each with its code in JSON, when it is returned and what to
+// conclude.
 const (
-	NotConfigured = fault.NotConfigured // a host has references, and Vault is not set up in the UI
-	Settings      = fault.Settings      // the UI's settings are wrong: correct them there
-	Environment   = fault.Environment   // a variable or file on the Patch server is missing, malformed or unreadable
-	Pinned        = fault.Pinned        // the UI's address, namespace or a path is outside the Patch server's pins; nothing was sent
-	Unreachable   = fault.Unreachable   // no connection, or no answer in time, for a whole patience
-	TLS           = fault.TLS           // a certificate is not trusted, or the scheme is wrong
-	Sealed        = fault.Sealed        // Vault is sealed or not initialised
-	NoActiveNode  = fault.NoActiveNode  // the cluster has no leader, or this node cannot forward to it
-	ServerError   = fault.ServerError   // Vault answers 5xx by itself
-	RateLimited   = fault.RateLimited   // Vault let nothing through for a whole patience
-	BadResponse   = fault.BadResponse   // something answers that is not Vault, or is in its way
-	Login         = fault.Login         // Vault refused the login
-	Token         = fault.Token         // the token is expired, revoked, used up, or refused from here
-	Denied        = fault.Denied        // no policy of the token grants read on the path; the text has the line that does
-	NotFound      = fault.NotFound      // there is no secret at the path
-	Deleted       = fault.Deleted       // the version is deleted or destroyed
-	NoVersion     = fault.NoVersion     // there is no such version, or no such secret, or the mount is KV v1
-	KVVersion     = fault.KVVersion     // the mount has the other KV version, and Vault's list of mounts could not be had
-	NotKV         = fault.NotKV         // the mount is of another type; nothing but KV is ever read
-	NotForHost    = fault.NotForHost    // the secret names other hosts in luumen_hosts
-	NoKey         = fault.NoKey         // the secret has no such key
-	BadValue      = fault.BadValue      // the value is null, empty, an object or a list
-	BadReference  = fault.BadReference  // the field is malformed; see ref.SyntaxError
+	NotConfigured Kind = fault.NotConfigured // not_configured: a host has references, and Vault is not set up in the UI
+	Settings      Kind = fault.Settings      // settings: the UI's settings are wrong: correct them there
+	Environment   Kind = fault.Environment   // environment: a variable or file on the Patch server is missing, malformed or unreadable
+	Pinned        Kind = fault.Pinned        // pinned: the UI's address, namespace or a path is outside the Patch server's pins; nothing was sent
+	Unreachable   Kind = fault.Unreachable   // unreachable: no connection, or no answer in time, for a whole patience
+	TLS           Kind = fault.TLS           // tls: a certificate is not trusted, or the scheme is wrong
+	Sealed        Kind = fault.Sealed        // sealed: Vault is sealed or not initialised
+	NoActiveNode  Kind = fault.NoActiveNode  // no_active_node: the cluster has no leader, or this node cannot forward to it
+	ServerError   Kind = fault.ServerError   // server_error: Vault answers 5xx by itself
+	RateLimited   Kind = fault.RateLimited   // rate_limited: Vault let nothing through for a whole patience
+	BadResponse   Kind = fault.BadResponse   // bad_response: something answers that is not Vault, or is in its way
+	Login         Kind = fault.Login         // login: Vault refused the login
+	Token         Kind = fault.Token         // token: the token is expired, revoked, used up, or refused from here
+	Denied        Kind = fault.Denied        // denied: no policy of the token grants read on the path; the text has the line that does
+	NotFound      Kind = fault.NotFound      // not_found: there is no secret at the path
+	Deleted       Kind = fault.Deleted       // deleted: the version is deleted or destroyed
+	NoVersion     Kind = fault.NoVersion     // no_version: there is no such version, or no such secret, or the mount is KV v1
+	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts could not be had
+	NotKV         Kind = fault.NotKV         // not_kv: the mount is of another type; nothing but KV is ever read
+	NotForHost    Kind = fault.NotForHost    // not_for_host: the secret names other hosts in luumen_hosts
+	NoKey         Kind = fault.NoKey         // no_key: the secret has no such key
+	BadValue      Kind = fault.BadValue      // bad_value: the value is null, empty, an object or a list
+	BadReference  Kind = fault.BadReference  // bad_reference: the field is malformed; see ref.SyntaxError
 )
 
 // HostError is why a host is to be skipped: every field that could not be
@@ -124,22 +125,21 @@ func (e *FieldError) Unwrap() error { return e.err }
 func (e *FieldError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Field string `json:"field"`
-		Problem
-	}{e.Field, problem(e.err, e.Ref)})
+		problem
+	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// Problem is an error as the UI may show it.
-type Problem struct {
+// problem is an error as the UI may show it.
+type problem struct {
 	Kind      Kind    `json:"kind"`
 	Reference ref.Ref `json:"reference,omitzero"`
 	Part      string  `json:"part,omitempty"`   // of a malformed field
 	Offset    *int    `json:"offset,omitempty"` // in bytes, of a malformed field
 	Fix       string  `json:"fix"`
-	Text      string  `json:"text,omitempty"` // complete; only where the caller asked for it
 }
 
-func problem(err error, r ref.Ref) Problem {
-	p := Problem{Kind: kindOf(err), Reference: r, Fix: "try again: the check was broken off"}
+func problemOf(err error, r ref.Ref) problem {
+	p := problem{Kind: kindOf(err), Reference: r, Fix: "try again: the check was broken off"}
 	if p.Kind == "" {
 		p.Kind = canceled
 	}

@@ -128,17 +128,14 @@ func (f *field) letGo() {
 }
 
 func (f *field) resolve(host string) (Credential, error) {
+	s, err := f.source()
 	switch {
-	case f.err != nil:
-		return Credential{}, f.err
-	case f.read == nil:
+	case err != nil:
+		return Credential{}, err
+	case s == nil:
 		text, _ := f.value.Literal()
 		return Credential{secret: text}, nil
-	case f.read.err != nil:
-		return Credential{}, f.read.err
-	}
-	s := f.read.secret
-	if !s.isFor(host) {
+	case !s.isFor(host):
 		return Credential{}, notForHost(host)
 	}
 	text, err := s.pick(f.value.Ref().Key())
@@ -146,4 +143,15 @@ func (f *field) resolve(host string) (Credential, error) {
 		return Credential{}, err
 	}
 	return Credential{secret: text, ref: f.value.Ref(), version: s.version, created: s.created}, nil
+}
+
+// source is the secret that holds the field's value; nil if that is a literal.
+func (f *field) source() (*secret, error) {
+	switch {
+	case f.err != nil:
+		return nil, f.err
+	case f.read == nil:
+		return nil, nil
+	}
+	return f.read.secret, f.read.err
 }

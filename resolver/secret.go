@@ -1,19 +1,15 @@
 package resolver
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
@@ -88,125 +84,6 @@ func (all values) find(key string) (v value, ok bool) {
 	return v, ok
 }
 
-// versioned is the data of a KV v2 answer.
-type versioned struct {
-	Data     values   `json:"data"`
-	Metadata metadata `json:"metadata"`
-}
-
-type metadata struct {
-	Version   int               `json:"version"` // from 1; 0 where there is no metadata
-	Created   time.Time         `json:"created_time"`
-	Deleted   string            `json:"deletion_time"` // empty, or RFC 3339
-	Destroyed bool              `json:"destroyed"`
-	Custom    map[string]string `json:"custom_metadata"`
-}
-
-// readSecret reads one path once.
-func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, r *read) (*secret, error) {
-	m, visible := mounts.find(r.path)
-	r.mount = m
-	switch {
-	case !visible:
-		return nil, invisible(mounts, m, r.path)
-	case !m.isKV():
-		return nil, notKV(m.Path, "of type "+m.kind)
-	case m.below(r.path) == "":
-		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
-	case r.version != 0 && m.Version == 1:
-		return nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "leave the version out, or have the mount upgraded to KV v2")
-	case mounts.blocked && m.Version == 1 && namesTokens(r.path):
-		return nil, notKV(m.Path, "of a type that Vault does not tell")
-	}
-	query := ""
-	if r.version != 0 {
-		query = "version=" + strconv.Itoa(r.version)
-	}
-	r.sent = true
-	if m.Version == 1 {
-		var data values
-		answer, err := readKV(ctx, session, m, r.path, query, &data)
-		if err != nil {
-			return nil, err
-		}
-		return secretV1(answer, data, m, r)
-	}
-	var data versioned
-	answer, err := readKV(ctx, session, m, r.path, query, &data)
-	if err != nil {
-		return nil, err
-	}
-	return secretV2(answer, data, mounts, m, r)
-}
-
-// readKV gets an answer that is no dynamic secret.
-func readKV(ctx context.Context, session *auth.Session, m mount, path, query string, data any) (*auth.Answer, error) {
-	answer, err := session.Get(ctx, m.api(path), query, data)
-	switch {
-	case err != nil:
-		return nil, err
-	case answer.LeaseID != "":
-		return nil, notKV(m.Path, "an engine that makes credentials up")
-	case !(mount{kind: answer.MountType}).isKV():
-		return nil, notKV(m.Path, "of type "+answer.MountType)
-	}
-	return answer, nil
-}
-
-func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, error) {
-	switch {
-	case answer.Warns(client.VersionedMount):
-		return nil, otherVersion(m, 2)
-	case answer.Status != 200:
-		return nil, unread(answer, m, r)
-	case answer.BadData || data == nil:
-		return nil, noSecret(m.api(r.path))
-	}
-	return &secret{values: func() values { return data }}, nil
-}
-
-func secretV2(answer *auth.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
-	meta, held := data.Metadata, data.Data
-	if answer.BadData {
-		meta = metadata{}
-	}
-	switch {
-	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
-	case answer.Status == 404 && meta.Version != 0:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), "write the secret again, or restore it: vault kv undelete")
-	case answer.Status != 200:
-		return nil, unread(answer, m, r)
-	case meta.Version == 0 && mounts.blocked:
-		return nil, otherVersion(m, 1)
-	case meta.Version == 0:
-		return nil, noSecret(m.api(r.path))
-	}
-	s := &secret{values: func() values { return held }, version: meta.Version, created: meta.Created}
-	if hosts, ok := meta.Custom[hostsMetadata]; ok {
-		s.hosts = new(hosts)
-	}
-	return s, nil
-}
-
-// at says when something happened, to the second; nothing if Vault does not.
-func at(timestamp string) string {
-	t, err := time.Parse(time.RFC3339Nano, timestamp)
-	if err != nil {
-		return ""
-	}
-	return " at " + t.UTC().Format("2006-01-02 15:04:05Z")
-}
-
-// namesTokens reports whether a path could lead to a token where Vault tells
-// neither the mounts nor their types: with a namespace before it, the reserved
-// segment is not the first.
-func namesTokens(path string) bool {
-	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
-		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
-	})
-}
-
 // isFor reports whether the secret may be sent to the host.
 func (s *secret) isFor(host string) bool {
 	if s.hosts == nil {
@@ -270,44 +147,4 @@ func (s *secret) atVersion() string {
 		return ""
 	}
 	return fmt.Sprintf(" at version %d", s.version)
-}
-
-// nearest returns the key that was probably meant: at most two edits away, and
-// long enough that this says something.
-func nearest(key string, candidates values) string {
-	best, distance := "", 3
-	for _, v := range candidates {
-		if len(v.key) < 4 || len(key) < 4 {
-			continue
-		}
-		if d := edits(key, v.key); d < distance {
-			best, distance = v.key, d
-		}
-	}
-	return best
-}
-
-// edits is the Levenshtein distance between two texts, in characters; any
-// distance above 2 may come out as 3.
-func edits(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	if d := len(x) - len(y); d > 2 || d < -2 {
-		return 3
-	}
-	row := make([]int, len(y)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range x {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range y {
-			cost := diagonal
-			if x[i] != y[j] {
-				cost++
-			}
-			diagonal, row[j+1] = row[j+1], min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(y)]
 }

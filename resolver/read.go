@@ -1,0 +1,184 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/client"
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// scouts is how many reads are tried beside those of the workers in an outage.
+// All workers may hold paths of one mount that is ill; only the answer to another
+// path shows that Vault is well.
+const scouts = 4
+
+// readAll reads with a bounded number of workers, joined by the scouts in an
+// outage, until all is read or no request has a chance any more.
+func (p *plan) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
+	var working, scouting sync.WaitGroup
+	for range workers {
+		working.Go(func() {
+			for r := p.next(); r != nil && p.read(ctx, session, mounts, r); r = p.next() {
+			}
+		})
+	}
+	needed, dismiss := context.WithCancel(ctx)
+	for range min(scouts, workers) {
+		scouting.Go(func() {
+			for session.AwaitOutage(needed) {
+				if r := p.elsewhere(mounts); r == nil || !p.read(ctx, session, mounts, r) {
+					return
+				}
+			}
+		})
+	}
+	working.Wait()
+	dismiss()
+	scouting.Wait()
+	if err := session.Over(); err != nil {
+		p.settleAll(err)
+	}
+}
+
+// read reads one path, and reports whether others have a chance.
+func (p *plan) read(ctx context.Context, session *auth.Session, mounts *mountTable, r *read) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	secret, err := readSecret(ctx, session, mounts, r)
+	if err != nil && (ctx.Err() != nil || err == session.Over()) {
+		return false // what ends the run is every path's, not this one's
+	}
+	if err != nil && session.Unanswered() != nil {
+		p.settleAll(err)
+		return false
+	}
+	p.settle(r, secret, err)
+	return true
+}
+
+// readSecret reads one path once.
+func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, r *read) (*secret, error) {
+	m, visible := mounts.find(r.path)
+	r.mount = m
+	switch {
+	case !visible:
+		return nil, invisible(mounts, m, r.path)
+	case !m.isKV():
+		return nil, notKV(m.Path, "of type "+m.kind)
+	case m.below(r.path) == "":
+		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
+	case r.version != 0 && m.Version == 1:
+		return nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "leave the version out, or have the mount upgraded to KV v2")
+	case mounts.blocked && m.Version == 1 && namesTokens(r.path):
+		return nil, notKV(m.Path, "of a type that Vault does not tell")
+	}
+	query := ""
+	if r.version != 0 {
+		query = "version=" + strconv.Itoa(r.version)
+	}
+	r.sent = true
+	if m.Version == 1 {
+		var data values
+		answer, err := readKV(ctx, session, m, r.path, query, &data)
+		if err != nil {
+			return nil, err
+		}
+		return secretV1(answer, data, m, r)
+	}
+	var data versioned
+	answer, err := readKV(ctx, session, m, r.path, query, &data)
+	if err != nil {
+		return nil, err
+	}
+	return secretV2(answer, data, mounts, m, r)
+}
+
+// readKV gets an answer that is no dynamic secret.
+func readKV(ctx context.Context, session *auth.Session, m mount, path, query string, data any) (*auth.Answer, error) {
+	answer, err := session.Get(ctx, m.api(path), query, data)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.LeaseID != "":
+		return nil, notKV(m.Path, "an engine that makes credentials up")
+	case !(mount{kind: answer.MountType}).isKV():
+		return nil, notKV(m.Path, "of type "+answer.MountType)
+	}
+	return answer, nil
+}
+
+func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, error) {
+	switch {
+	case answer.Warns(client.VersionedMount):
+		return nil, otherVersion(m, 2)
+	case answer.Status != 200:
+		return nil, unread(answer, m, r)
+	case answer.BadData || data == nil:
+		return nil, noSecret(m.api(r.path))
+	}
+	return &secret{values: func() values { return data }}, nil
+}
+
+func secretV2(answer *auth.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
+	meta, held := data.Metadata, data.Data
+	if answer.BadData {
+		meta = metadata{}
+	}
+	switch {
+	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
+	case answer.Status == 404 && meta.Version != 0:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), "write the secret again, or restore it: vault kv undelete")
+	case answer.Status != 200:
+		return nil, unread(answer, m, r)
+	case meta.Version == 0 && mounts.blocked:
+		return nil, otherVersion(m, 1)
+	case meta.Version == 0:
+		return nil, noSecret(m.api(r.path))
+	}
+	s := &secret{values: func() values { return held }, version: meta.Version, created: meta.Created}
+	if hosts, ok := meta.Custom[hostsMetadata]; ok {
+		s.hosts = new(hosts)
+	}
+	return s, nil
+}
+
+// at says when something happened, to the second; nothing if Vault does not.
+func at(timestamp string) string {
+	t, err := time.Parse(time.RFC3339Nano, timestamp)
+	if err != nil {
+		return ""
+	}
+	return " at " + t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// namesTokens reports whether a path could lead to a token where Vault tells
+// neither the mounts nor their types: with a namespace before it, the reserved
+// segment is not the first.
+func namesTokens(path string) bool {
+	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
+		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
+	})
+}
+
+// versioned is the data of a KV v2 answer.
+type versioned struct {
+	Data     values   `json:"data"`
+	Metadata metadata `json:"metadata"`
+}
+
+type metadata struct {
+	Version   int               `json:"version"` // from 1; 0 where there is no metadata
+	Created   time.Time         `json:"created_time"`
+	Deleted   string            `json:"deletion_time"` // empty, or RFC 3339
+	Destroyed bool              `json:"destroyed"`
+	Custom    map[string]string `json:"custom_metadata"`
+}
