@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,34 @@ type Token struct {
 	UsesLeft  int       // 0 means any number
 	Renewable bool
 	Policies  []string
+}
+
+// String is one line for a person; empty if there is no token.
+func (t Token) String() string {
+	var words []string
+	switch {
+	case t.Given:
+		words = append(words, "given")
+	case t.Known:
+		words = append(words, "by login")
+	default:
+		return ""
+	}
+	if !t.Known {
+		return words[0] + ", may not look at itself"
+	}
+	if t.Batch {
+		words = append(words, "of type batch")
+	}
+	if t.Expires.IsZero() {
+		words = append(words, "does not expire")
+	} else {
+		words = append(words, "expires at "+stamp(t.Expires))
+	}
+	if t.UsesLeft > 0 {
+		words = append(words, fmt.Sprintf("uses left: %d", t.UsesLeft))
+	}
+	return strings.Join(words, ", ")
 }
 
 // token is a token with what it takes to send it.

@@ -60,6 +60,9 @@ func (r Report) String() string {
 		}
 	}
 	b.WriteByte('\n')
+	if r.Vault.RunID != "" {
+		fmt.Fprintf(&b, "run %s in Vault's audit log; token: %s\n", r.Vault.RunID, cmp.Or(r.Vault.Token.String(), "none"))
+	}
 	for _, c := range r.Causes {
 		fmt.Fprintf(&b, "skipped %s: %s\n", c.who(), c.Text)
 	}
@@ -69,7 +72,8 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// LogValue logs the counts, the causes and the warnings.
+// LogValue logs the counts, the run's id in Vault's audit log, what is known of
+// its token, the causes and the warnings.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
@@ -77,7 +81,7 @@ func (r Report) LogValue() slog.Value {
 		slog.Duration("median", r.Vault.Median), slog.Duration("p95", r.Vault.P95), slog.Duration("longest", r.Vault.Longest),
 	}
 	if r.Vault.RunID != "" {
-		attrs = append(attrs, slog.String("run", r.Vault.RunID))
+		attrs = append(attrs, slog.String("run", r.Vault.RunID), slog.String("token", r.Vault.Token.String()))
 	}
 	if len(r.Causes) > 0 {
 		texts := make([]string, len(r.Causes))

@@ -26,7 +26,7 @@ func TestReport(t *testing.T) {
 		hosts = append(hosts, host("lost-"+strconv.Itoa(i), "password", "vault:"+kv+"/none#password", "user", "vault:"+kv+"/none#user"))
 	}
 	hosts = append(hosts, host("typo", "password", "vault:"+kv+"/a#pasword"))
-	run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{RunID: "report-1"})
 	results := collect(run)
 	require.Len(t, results, 8)
 	report := run.Report()
@@ -46,8 +46,9 @@ func TestReport(t *testing.T) {
 
 	lines := strings.Split(report.String(), "\n")
 	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests, 0 retries, answers in ")
-	assert.Equal(t, "skipped 5 hosts: "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[1])
-	assert.Equal(t, "skipped typo: password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[2])
+	assert.Equal(t, "run report-1 in Vault's audit log; token: given, does not expire", lines[1])
+	assert.Equal(t, "skipped 5 hosts: "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[2])
+	assert.Equal(t, "skipped typo: password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])
 
 	var out bytes.Buffer
 	slog.New(slog.NewJSONHandler(&out, nil)).Error("hosts skipped", "cause", report.Causes[0], "run", report)
@@ -59,6 +60,7 @@ func TestReport(t *testing.T) {
 		}
 		Run struct {
 			Hosts, Ready, Skipped int
+			Run, Token            string
 			Causes                []string
 		}
 	}
@@ -67,6 +69,7 @@ func TestReport(t *testing.T) {
 	assert.Equal(t, 5, record.Cause.Skipped)
 	assert.Len(t, record.Cause.Hosts, 5)
 	assert.Equal(t, 2, record.Run.Ready)
+	assert.Equal(t, []string{"report-1", "given, does not expire"}, []string{record.Run.Run, record.Run.Token})
 	assert.Len(t, record.Run.Causes, 2)
 }
 
