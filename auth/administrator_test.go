@@ -52,7 +52,7 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(program, filepath.Join(bin, "vault")))
 	shells := blocks(t, "sh")
-	require.Len(t, shells, 6, "a policy and five ways to log in")
+	require.Len(t, shells, 7, "a policy, the hosts of a secret, and five ways to log in")
 	for _, block := range shells {
 		shell := exec.CommandContext(t.Context(), "sh", "-eu", "-c", block)
 		shell.Dir = dir
@@ -61,6 +61,10 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 		output, err := shell.CombinedOutput()
 		require.NoError(t, err, "%s\n%s", block, output)
 	}
+
+	_, answer, err := server.Do("GET", "secret/metadata/luumen/dmz", nil)
+	require.NoError(t, err)
+	assert.Equal(t, "win-dmz-*, lin-dmz-*", vaulttest.Text(answer, "data", "custom_metadata", "luumen_hosts"))
 
 	certificate, key := cert.Issue(t, "luumen-patch")
 	pod := kubernetes.Token(t, map[string]any{
@@ -105,9 +109,9 @@ func TestREADMEForTheService(t *testing.T) {
 	for _, match := range regexp.MustCompile(`([A-Z_]+)=(\S+)`).FindAllStringSubmatch(strings.ReplaceAll(unit, "Environment=", ""), -1) {
 		v[match[1]] = strings.ReplaceAll(match[2], "%d", credentials)
 	}
-	vault := auth.New(auth.Settings{Address: "https://vault.example:8200"}, v.options())
+	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options())
 	assert.NoError(t, vault.Validate())
-	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "token_file", Value: credentials + "/vault-token", Source: "VAULT_TOKEN_FILE"})
+	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "secret_id_file", Value: credentials + "/secret-id", Source: "VAULT_SECRET_ID_FILE"})
 	assert.NoError(t, vault.PathPins()("secret/luumen/windev"))
 	assert.Error(t, vault.PathPins()("secret/other"))
 

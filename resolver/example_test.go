@@ -59,10 +59,16 @@ func ExampleResolve() {
 	vault := auth.New(config.Vault, options)
 	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{})
 	for i, result := range run.Results() {
-		user, _ := result.Credential("user")
+		if result.Err() != nil {
+			continue // skipped; the report says why, once per cause
+		}
+		user, err := result.Credential("user")
+		if err != nil {
+			continue // the host has no such field: never an empty password
+		}
 		password, err := result.Credential("password")
 		if err != nil {
-			continue // skipped; the report says why, once per cause
+			continue
 		}
 		connectTo(hosts[i].Name, user.Reveal(), password.Reveal())
 	}
