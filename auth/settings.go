@@ -205,7 +205,7 @@ func (s Settings) String() string {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
 	faults := s.Faults() // the name of a method handed in is one as well: it cannot be told from a pasted token
-	text := ""
+	var text strings.Builder
 	for _, setting := range []struct{ name, value string }{
 		{"enabled", enabled}, {"address", fmt.Sprintf("%q", s.Address)}, {"kv_version", fmt.Sprintf("%q", s.KVVersion)},
 		{"auth_method", fmt.Sprintf("%q", s.AuthMethod)}, {"namespace", fmt.Sprintf("%q", s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
@@ -213,9 +213,9 @@ func (s Settings) String() string {
 		if isAtFault(faults, setting.name) {
 			setting.value = notValid
 		}
-		text += ", " + setting.name + " " + setting.value
+		text.WriteString(", " + setting.name + " " + setting.value)
 	}
-	return strings.TrimPrefix(text, ", ")
+	return strings.TrimPrefix(text.String(), ", ")
 }
 
 func isAtFault(faults []Fault, setting string) bool {
