@@ -138,7 +138,7 @@ func (s *session) refused(answer *Answer) *fault.Error {
 		What:   s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
 		Do:     "see Vault's own log for the cause",
-		Cause:  s.client.ResponseError(nil, answer),
+		Cause:  answer.ResponseError(nil),
 	}
 	if do := s.hint(oneLine(answer.Errors)); do != "" {
 		f.Do = do

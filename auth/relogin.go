@@ -92,7 +92,7 @@ func (s *session) end(f *fault.Error) error {
 func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 	f := &fault.Error{
 		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
-		Cause: s.client.ResponseError(nil, answer),
+		Cause: answer.ResponseError(nil),
 	}
 	if s.again && !t.given {
 		f.Detail = "for a second time in this run"

@@ -26,7 +26,7 @@ func unread(answer *auth.Answer, m mount, r *read) *fault.Error {
 			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, api), "check the pinned version, or leave it out")
 		}
 		f := fault.New(fault.NotFound, "vault has no secret at "+api, "check the path")
-		if strings.Contains(answer.Words(), "no handler for route") {
+		if answer.NoMount() {
 			f.What = "vault has no mount for " + api
 		}
 		if m.Version == 2 && strings.HasPrefix(m.below(r.path), "data/") {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
@@ -117,7 +116,7 @@ func readKV(ctx context.Context, session *auth.Session, m mount, path, query str
 
 func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, error) {
 	switch {
-	case answer.Warns(client.VersionedMount):
+	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
 		return nil, unread(answer, m, r)

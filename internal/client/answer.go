@@ -137,12 +137,12 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 		answer.Errors = *e.Errors
 	}
 	// Vault's words are read before a short secret can cut them to pieces.
-	f := c.unwell(response, answer)
+	f := unwell(response, answer)
 	answer.Refusal = refusal(answer)
 	answer.Errors = masked(answer.Errors, r.Secrets)
 	if f != nil {
 		f.Detail = strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at ")
-		f.Cause = c.ResponseError(response.Request, answer)
+		f.Cause = answer.ResponseError(response.Request)
 		return nil, f
 	}
 	return answer, nil
@@ -150,7 +150,7 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 
 // unwell is the fault of a Vault that cannot answer now, without its words; nil
 // if it did answer.
-func (c *Client) unwell(response *http.Response, answer *Answer) *fault.Error {
+func unwell(response *http.Response, answer *Answer) *fault.Error {
 	if answer.Ok() || answer.Status == http.StatusNotFound || answer.Status == http.StatusForbidden {
 		return nil
 	}
@@ -281,7 +281,7 @@ func (a *Answer) Words() string { return fault.Words(strings.Join(a.Errors, "; "
 
 // ResponseError is the answer as vault/api would report it, for the cause of
 // an error. It is nil if Vault reported none.
-func (c *Client) ResponseError(request *http.Request, a *Answer) error {
+func (a *Answer) ResponseError(request *http.Request) error {
 	if a.Status < 400 {
 		return nil
 	}

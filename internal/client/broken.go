@@ -14,12 +14,6 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Broken is the fault of a request whose answer did not arrive whole, where
-// nothing more is known than the error.
-func (c *Client) Broken(err error, limit time.Duration) *fault.Error {
-	return c.broken(err, limit, false)
-}
-
 // broken is the fault of a request whose answer did not arrive whole. Only
 // causes of known types are kept: net/http puts what a wrong server sent into
 // the texts of others.

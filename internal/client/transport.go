@@ -39,7 +39,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		body, err = readAll(response)
 	}
 	if err != nil {
-		t.note(nil, t.retire(t.Broken(err, limit)))
+		t.note(nil, t.retire(t.broken(err, limit, false)))
 		return nil, err
 	}
 	answer, f := t.understand(Request{Secrets: secrets}, response, body)

@@ -11,9 +11,8 @@ const (
 	missingIndex     = "required index state" // Enterprise; from its source
 	upgrading        = "Upgrading from non-versioned to versioned data"
 	plainHTTP        = "Client sent an HTTP request to an HTTPS server" // Go's net/http
-
-	// A KV v2 mount read as v1 answers 404 with this warning.
-	VersionedMount = "Invalid path for a versioned K/V secrets engine"
+	noMount          = "no handler for route"
+	readAsV1         = "Invalid path for a versioned K/V secrets engine" // a warning, and 404
 )
 
 // What a node says that knows of no leader; the last two are from the source.
@@ -26,8 +25,11 @@ var notActive = []string{
 // says reports whether an error of the answer holds one of the texts.
 func (a *Answer) says(texts ...string) bool { return holds(a.Errors, texts...) }
 
-// Warns reports whether a warning of the answer holds the text.
-func (a *Answer) Warns(text string) bool { return holds(a.Warnings, text) }
+// NoMount reports whether no engine is mounted where Vault was asked.
+func (a *Answer) NoMount() bool { return a.says(noMount) }
+
+// ReadAsV1 reports whether a mount of KV v2 was read as one of v1.
+func (a *Answer) ReadAsV1() bool { return holds(a.Warnings, readAsV1) }
 
 func holds(lines []string, texts ...string) bool {
 	for _, line := range lines {
