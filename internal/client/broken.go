@@ -44,6 +44,9 @@ func (c *Client) broken(err error, limit time.Duration, unsent bool) *fault.Erro
 	case isDNS:
 		detail, f.Unsent = "no address for "+dns.Name+": "+fault.Words(dns.Err), true
 		f.Do = "check the name in the address, and the Patch server's DNS"
+		if atProxy(err) {
+			f.Do = "check the name in VAULT_PROXY_ADDR or HTTPS_PROXY on the Patch server, and its DNS"
+		}
 	case isTimeout(err):
 		detail = "no answer within " + fault.Duration(limit)
 		if f.Cause == nil {
@@ -69,14 +72,23 @@ func (c *Client) broken(err error, limit time.Duration, unsent bool) *fault.Erro
 			Do:     "check that Vault speaks TLS 1.2 or later",
 		}
 	default:
-		return fault.New(fault.BadResponse, "the server at "+c.Address()+" does not speak HTTP/1.1 as Vault does", "check the address, and the proxy or balancer before Vault")
+		return &fault.Error{
+			Kind: fault.BadResponse, What: "the server at " + c.Address() + " does not speak HTTP/1.1 as Vault does", Unsent: unsent,
+			Do: "check the address, and the proxy or balancer before Vault",
+		}
 	}
 	at := c.Address()
-	if isProxy || isOperation && operation.Op == "proxyconnect" {
+	if isProxy || atProxy(err) {
 		at = "the proxy before " + at
 	}
 	f.Detail = detail + " at " + at
 	return f
+}
+
+// atProxy reports whether the connection failed at the proxy before Vault.
+func atProxy(err error) bool {
+	operation, ok := errors.AsType[*net.OpError](err)
+	return ok && operation.Op == "proxyconnect"
 }
 
 func isTimeout(err error) bool {
@@ -87,23 +99,27 @@ func isTimeout(err error) bool {
 // untrusted is the fault of a failed TLS handshake; nil if there was none.
 func (c *Client) untrusted(err error) *fault.Error {
 	f := &fault.Error{Kind: fault.TLS, Unsent: true}
+	whose, at := "vault's", c.Address()
+	if atProxy(err) {
+		whose, at = "the proxy's", "the proxy before "+at
+	}
 	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		f.Cause = certificate
-		f.Detail = "at " + c.Address()
+		f.Detail = "at " + at
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		f.What = "vault's certificate is expired or not valid yet"
+		f.What = whose + " certificate is expired or not valid yet"
 		f.Do = "renew it, or set the clock of the Patch server"
 		f.Detail += ", valid from " + stamp(invalid.Cert.NotBefore) + " to " + stamp(invalid.Cert.NotAfter) + ", it is " + stamp(time.Now()) + " here"
 		return f
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		f.What = "vault's certificate is for another host name"
+		f.What = whose + " certificate is for another host name"
 		f.Do = "write the name of the certificate in the address, or in VAULT_TLS_SERVER_NAME on the Patch server"
 		return f
 	}
 	if f.Cause != nil {
-		f.What = "vault's certificate is not trusted"
+		f.What = whose + " certificate is not trusted"
 		f.Do = "name the CA that signed it in VAULT_CACERT on the Patch server"
 		return f
 	}

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -82,6 +83,22 @@ func TestProxy(t *testing.T) {
 			assert.False(t, strings.Contains(f.Error()+f.Unwrap()[len(f.Unwrap())-1].Error(), password), "the proxy's password is in a text")
 		})
 	}
+	t.Run("has a name that nobody knows", func(t *testing.T) {
+		t.Parallel()
+		at := &url.URL{Scheme: "http", Host: "proxy.invalid:3128"}
+		_, f := read(t, newClient(t, client.Config{Address: &url.URL{Scheme: "https", Host: "vault.example.com"}, Proxy: http.ProxyURL(at)}))
+		require.NotNil(t, f)
+		assertUnreachable(t, f, "at the proxy before https://vault.example.com); check the name in VAULT_PROXY_ADDR")
+	})
+	t.Run("has a certificate that is not trusted", func(t *testing.T) {
+		t.Parallel()
+		good, _ := certify(t, "127.0.0.1", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+		_, at := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{good}})
+		_, f := read(t, newClient(t, client.Config{Address: &url.URL{Scheme: "https", Host: "vault.example.com"}, Proxy: http.ProxyURL(at)}))
+		require.NotNil(t, f)
+		assert.Equal(t, fault.TLS, f.Kind)
+		assert.Contains(t, f.Error(), "the proxy's certificate is not trusted (at the proxy before https://vault.example.com); name the CA that signed it")
+	})
 	t.Run("refuses connections", func(t *testing.T) {
 		t.Parallel()
 		at := &url.URL{Scheme: "http", Host: closedPort(t), User: url.UserPassword("agent", password)}
