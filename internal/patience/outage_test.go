@@ -391,22 +391,24 @@ func TestUnderWayAsTheOutageEnds(t *testing.T) {
 // soon as it ends.
 func TestTriesAroundAnOutage(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		vault := func(request, try int, _ time.Duration) (time.Duration, *fault.Error) {
-			switch {
-			case request == 0 && try <= 5:
-				return roundTrip, reset
-			case request == 1 && try == 1: // another fails alike: an outage
-				return 3 * roundTrip, reset
-			case request == 1:
-				return blip, nil
+	for _, begins := range []time.Duration{roundTrip, 3 * roundTrip} {
+		synctest.Test(t, func(t *testing.T) {
+			vault := func(request, try int, _ time.Duration) (time.Duration, *fault.Error) {
+				switch {
+				case request == 0 && try <= 5:
+					return roundTrip, reset
+				case request == 1 && try == 1: // another fails alike: an outage
+					return begins, reset
+				case request == 1:
+					return blip, nil
+				}
+				return 10 * roundTrip, nil // which these end
 			}
-			return 10 * roundTrip, nil // which these end
-		}
-		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
-		assert.Empty(t, r.failed())
-		assert.Equal(t, 6, r.tries[0])
-	})
+			r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+			assert.Empty(t, r.failed(), "begins after %s", begins)
+			assert.Equal(t, 6, r.tries[0])
+		})
+	}
 }
 
 // A request that pays no heed to its limit does not hold up the others.

@@ -270,7 +270,7 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	if p.isItsOwn(r, now) {
 		return true, f.After(now.Sub(r.since))
 	}
-	r.next = now.Add(p.backoff(r.failures, f.Kind))
+	r.next = now.Add(p.backoff(max(r.failures, r.strikes), f.Kind))
 	if p.suspect(r, f) {
 		p.outage, p.probes, p.probeAt = true, 0, now
 		p.wake()
