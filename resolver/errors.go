@@ -158,7 +158,7 @@ const canceled Kind = "canceled"
 
 func (f *field) reach() reach {
 	switch {
-	case f.err != nil || f.read == nil || f.read.err == nil:
+	case f.read == nil || f.read.err == nil:
 		return reachField
 	case f.read.ofRun:
 		return reachRun

@@ -31,12 +31,11 @@ type host struct {
 }
 
 // field is one credential field of a host: a literal, a reference to be read,
-// or an error that is known from the start.
+// or invalid.
 type field struct {
 	name  string
 	value ref.Value
-	read  *read
-	err   error
+	read  *read // nil if the value is no reference
 }
 
 // read is one path and version to read.
@@ -69,9 +68,7 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 		h.name, h.fields = given.Name, all[start:len(all):len(all)]
 		for j := range h.fields {
 			f := &h.fields[j]
-			if err := f.value.Err(); err != nil {
-				f.err = badReference(err)
-			} else if r := f.value.Ref(); !r.IsZero() {
+			if r := f.value.Ref(); !r.IsZero() {
 				f.read = readFor(r)
 				f.read.fields++
 				f.read.awaitedBy(i, h)

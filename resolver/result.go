@@ -147,10 +147,10 @@ func (f *field) resolve(host string) (Credential, error) {
 
 // source is the secret that holds the field's value; nil if that is a literal.
 func (f *field) source() (*secret, error) {
-	switch {
-	case f.err != nil:
-		return nil, f.err
-	case f.read == nil:
+	if err := f.value.Err(); err != nil {
+		return nil, badReference(err)
+	}
+	if f.read == nil {
 		return nil, nil
 	}
 	return f.read.secret, f.read.err

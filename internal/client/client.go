@@ -14,8 +14,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -41,6 +41,7 @@ type Config struct {
 type Client struct {
 	config    Config
 	transport *http.Transport
+	attempts  attempts
 	dials     atomic.Int64
 	requests  atomic.Int64
 }
@@ -69,7 +70,10 @@ func New(config Config) *Client {
 
 // Close ends every connection that is not in use, those too that are still
 // being made for a request that has given up.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.attempts.close()
+	c.transport.CloseIdleConnections()
+}
 
 // Address is where Vault is, as text for a message.
 func (c *Client) Address() string { return strings.TrimSuffix(c.config.Address.String(), "/") }
@@ -134,22 +138,19 @@ func (c *Client) Header(token, namespace string) http.Header {
 // timeout if that is shorter.
 func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Answer, *fault.Error) {
 	limit = min(limit, c.config.Timeout)
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	c.requests.Add(1)
-
-	var sent atomic.Bool
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
-	response, err := c.transport.RoundTrip(c.httpRequest(httptrace.WithClientTrace(ctx, trace), r))
+	a := c.attempts.begin(ctx, limit)
+	defer c.attempts.over(a)
+	response, err := c.transport.RoundTrip(c.httpRequest(a, r))
 	if err != nil {
-		return nil, c.retire(c.broken(err, limit, !sent.Load()))
+		return nil, c.retire(c.broken(err, limit, !a.sent.Load()))
 	}
 	defer response.Body.Close()
-	body, err := readAll(response)
+	a.body, err = readAll(response, a.body[:0])
 	if err != nil {
 		return nil, c.retire(c.broken(err, limit, false))
 	}
-	answer, f := c.understand(r, response, body)
+	answer, f := c.understand(r, response, a.body)
 	return answer, c.retire(f)
 }
 
@@ -181,13 +182,15 @@ func (c *Client) retire(f *fault.Error) *fault.Error {
 	return f
 }
 
-// readAll reads the body to its end, which hands the connection back.
-func readAll(response *http.Response) ([]byte, error) {
+// readAll appends the body to the buffer, up to one byte more than an answer may
+// have. It reads to the end, which hands the connection back.
+func readAll(response *http.Response, buffer []byte) ([]byte, error) {
 	if n := response.ContentLength; 0 <= n && n <= maxAnswer {
-		body := make([]byte, n)
-		_, err := io.ReadFull(response.Body, body)
-		return body, err
+		buffer = slices.Grow(buffer, int(n))[:n]
+		_, err := io.ReadFull(response.Body, buffer)
+		return buffer, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	return body, err
+	body := bytes.NewBuffer(buffer)
+	_, err := body.ReadFrom(io.LimitReader(response.Body, maxAnswer+1))
+	return body.Bytes(), err
 }

@@ -36,7 +36,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if err == nil {
 		defer response.Body.Close()
-		body, err = readAll(response)
+		body, err = readAll(response, nil)
 	}
 	if err != nil {
 		t.note(nil, t.retire(t.broken(err, limit, false)))
