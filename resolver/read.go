@@ -9,8 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/walk"
 )
 
 // scouts is how many reads are tried beside those of the workers in an outage.
@@ -127,24 +130,25 @@ func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, erro
 }
 
 func secretV2(answer *auth.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
-	meta, held := data.Metadata, data.Data
 	if answer.BadData {
-		meta = metadata{}
+		data = versioned{}
 	}
+	held := data.values
 	switch {
-	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
-	case answer.Status == 404 && meta.Version != 0:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), "write the secret again, or restore it: vault kv undelete")
+	case answer.Status == 404 && data.version != 0 && data.destroyed:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", data.version, r.path), "write the secret again")
+	case answer.Status == 404 && data.version != 0:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", data.version, r.path, at(data.deleted)), "write the secret again, or restore it: vault kv undelete")
 	case answer.Status != 200:
 		return nil, unread(answer, m, r)
-	case meta.Version == 0 && mounts.blocked:
+	case data.version == 0 && mounts.blocked:
 		return nil, otherVersion(m, 1)
-	case meta.Version == 0:
+	case data.version == 0:
 		return nil, noSecret(m.api(r.path))
 	}
-	s := &secret{values: func() values { return held }, version: meta.Version, created: meta.Created}
-	if hosts, ok := meta.Custom[hostsMetadata]; ok {
+	created, _ := time.Parse(time.RFC3339Nano, data.created) // no reason to withhold the secret
+	s := &secret{values: func() values { return held }, version: data.version, created: created}
+	if hosts, ok := data.custom[hostsMetadata]; ok {
 		s.hosts = new(hosts)
 	}
 	return s, nil
@@ -170,14 +174,42 @@ func namesTokens(path string) bool {
 
 // versioned is the data of a KV v2 answer.
 type versioned struct {
-	Data     values   `json:"data"`
-	Metadata metadata `json:"metadata"`
+	values    values
+	version   int    // from 1; 0 where there is no metadata
+	created   string // RFC 3339
+	deleted   string // the same, or empty
+	destroyed bool
+	custom    map[string]string
 }
 
-type metadata struct {
-	Version   int               `json:"version"` // from 1; 0 where there is no metadata
-	Created   time.Time         `json:"created_time"`
-	Deleted   string            `json:"deletion_time"` // empty, or RFC 3339
-	Destroyed bool              `json:"destroyed"`
-	Custom    map[string]string `json:"custom_metadata"`
+// UnmarshalJSONFrom reads the values and the metadata about them.
+func (v *versioned) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	*v = versioned{}
+	return walk.Object(d, func(name []byte) error {
+		switch string(name) {
+		case "data":
+			return v.values.UnmarshalJSONFrom(d)
+		case "metadata":
+			return walk.Object(d, v.metadata(d))
+		}
+		return d.SkipValue()
+	})
+}
+
+func (v *versioned) metadata(d *jsontext.Decoder) func(name []byte) error {
+	return func(name []byte) error {
+		switch string(name) {
+		case "version":
+			return walk.Number(d, &v.version)
+		case "created_time":
+			return walk.Text(d, &v.created)
+		case "deletion_time":
+			return walk.Text(d, &v.deleted)
+		case "destroyed":
+			return walk.Bool(d, &v.destroyed)
+		case "custom_metadata":
+			return walk.Other(d, &v.custom)
+		}
+		return d.SkipValue()
+	}
 }

@@ -40,7 +40,7 @@ type value struct {
 }
 
 // UnmarshalJSONFrom reads an object whose values are taken as they are: never
-// rounded, never repaired.
+// rounded, never repaired. Unlike [walk.Object], it takes escapes out of names.
 func (all *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	*all = nil
 	if d.PeekKind() != jsontext.KindBeginObject {

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/walk"
 )
 
 // Answer is what Vault said. Its status is 200, 204, or one of the 400s that
@@ -55,34 +56,55 @@ type Auth struct {
 
 // envelope is the JSON around every answer of Vault.
 type envelope struct {
-	RequestID string    `json:"request_id"`
-	LeaseID   string    `json:"lease_id"`
-	Data      data      `json:"data"`
-	Auth      *Auth     `json:"auth"`
-	WrapInfo  *struct{} `json:"wrap_info"`
-	MountType *string   `json:"mount_type"` // there since Vault 1.16, and empty in the answers to logins
-	Warnings  []string  `json:"warnings"`
-	Errors    *[]string `json:"errors"`
-
-	// Of sys/health, which has no request id.
-	ServerTime *int64 `json:"server_time_utc"`
+	data      any // where the data goes; nil if nobody wants it
+	requestID string
+	leaseID   string
+	auth      *Auth
+	wrapped   bool
+	mountType *string // there since Vault 1.16, and empty in the answers to logins
+	warnings  []string
+	errors    []string
+	failed    bool // it has errors, if only an empty list
+	health    bool // it is of sys/health, which has no request id
 }
 
-// data is decoded into what the request has for it, in one pass with the rest.
-type data struct{ into any }
-
-// UnmarshalJSONFrom skips what nobody wants.
-func (d *data) UnmarshalJSONFrom(from *jsontext.Decoder) error {
-	if d.into == nil {
-		return from.SkipValue()
-	}
-	return json.UnmarshalDecode(from, d.into)
+// UnmarshalJSONFrom reads the envelope and, in the same pass, the data.
+func (e *envelope) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	return walk.Object(d, func(name []byte) error {
+		switch string(name) {
+		case "request_id":
+			return walk.Text(d, &e.requestID)
+		case "lease_id":
+			return walk.Text(d, &e.leaseID)
+		case "data":
+			if into, ok := e.data.(json.UnmarshalerFrom); ok {
+				return into.UnmarshalJSONFrom(d)
+			} else if e.data != nil {
+				return json.UnmarshalDecode(d, e.data)
+			}
+		case "auth":
+			return walk.Other(d, &e.auth)
+		case "wrap_info":
+			return walk.Present(d, &e.wrapped)
+		case "mount_type":
+			e.mountType = new(string)
+			return walk.Text(d, e.mountType)
+		case "warnings":
+			return walk.Other(d, &e.warnings)
+		case "errors":
+			e.failed = d.PeekKind() != jsontext.KindNull
+			return walk.Other(d, &e.errors)
+		case "server_time_utc":
+			return walk.Present(d, &e.health)
+		}
+		return d.SkipValue()
+	})
 }
 
-// open reads the envelope, and what is in it if that has the form of into.
-func open(body []byte, into any) (e envelope, badData bool, err error) {
-	e.Data.into = into
-	if err = json.Unmarshal(body, &e); err == nil || into == nil {
+// open reads the envelope, and what is in it if that has the form of data.
+func open(body []byte, data any) (e envelope, badData bool, err error) {
+	e.data = data
+	if err = json.Unmarshal(body, &e); err == nil || data == nil {
 		return e, false, err
 	}
 	e = envelope{}
@@ -108,33 +130,31 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 		return nil, c.notVault(response, body, r.Secrets)
 	}
 	e, badData, err := open(body, r.Data)
-	if err == nil && e.ServerTime != nil {
+	if err == nil && e.health {
 		answer := &Answer{Status: status}
 		json.Unmarshal(body, &answer.Health)
 		answer.Health.Version = fault.Words(answer.Health.Version)
 		return answer, nil
 	}
-	if err != nil || e.RequestID == "" && e.Errors == nil {
+	if err != nil || e.requestID == "" && !e.failed {
 		return nil, c.notVault(response, body, r.Secrets)
 	}
-	if e.WrapInfo != nil {
+	if e.wrapped {
 		return nil, fault.New(fault.BadResponse, c.Address()+" wraps its answers", "take the wrapping out of the proxy before Vault, or the policy's min_wrapping_ttl away")
 	}
 	answer := &Answer{
 		Status:   status,
-		LeaseID:  e.LeaseID,
+		LeaseID:  e.leaseID,
 		BadData:  badData,
-		Auth:     e.Auth,
-		Modern:   e.MountType != nil,
-		Warnings: masked(e.Warnings, r.Secrets),
+		Auth:     e.auth,
+		Modern:   e.mountType != nil,
+		Warnings: masked(e.warnings, r.Secrets),
+		Errors:   e.errors,
 		Index:    response.Header.Get("X-Vault-Index"),
 		CacheHit: response.Header.Get("X-Cache") == "HIT",
 	}
-	if e.MountType != nil {
-		answer.MountType = fault.Words(mask(*e.MountType, r.Secrets))
-	}
-	if e.Errors != nil {
-		answer.Errors = *e.Errors
+	if e.mountType != nil {
+		answer.MountType = fault.Words(mask(*e.mountType, r.Secrets))
 	}
 	// Vault's words are read before a short secret can cut them to pieces.
 	f := unwell(response, answer)

@@ -60,7 +60,6 @@ func New(config Config) *Client {
 		Protocols:              http1,
 		MaxConnsPerHost:        config.Connections,
 		MaxIdleConnsPerHost:    config.Connections,
-		IdleConnTimeout:        90 * time.Second,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
 		OnProxyConnectResponse: proxyAnswered,
