@@ -60,7 +60,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if data.Period > 0 && data.Renewable && !refused {
 			do = "a run renews it, if there is one before then"
 		}
-		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", stamp(facts.Expires), fault.Duration(left), do)})
+		s.warn(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(left), do)})
 	}
 	s.mu.Lock()
 	t.facts = facts
@@ -72,7 +72,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
 	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}, 0)
 	if err != nil || !answer.Ok() || answer.Auth == nil {
-		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + stamp(expires)})
+		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + fault.Time(expires)})
 		return expires, true
 	}
 	return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second), false

@@ -62,7 +62,7 @@ func (s *session) revokeOne(ctx context.Context, t *token) {
 	}
 	until := "until it expires"
 	if !t.facts.Expires.IsZero() {
-		until = "until " + stamp(t.facts.Expires)
+		until = "until " + fault.Time(t.facts.Expires)
 	}
 	text := "the run's token could not be revoked%s and lives %s; grant update on auth/token/revoke-self, or give the role a short token_ttl"
 	s.warn(Finding{Code: TokenNotRevoked, Text: fmt.Sprintf(text, "", until), log: fmt.Sprintf(text, " ("+reason+")", until)})

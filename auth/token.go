@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -47,7 +48,7 @@ func (t Token) String() string {
 	if t.Expires.IsZero() {
 		words = append(words, "does not expire")
 	} else {
-		words = append(words, "expires at "+stamp(t.Expires))
+		words = append(words, "expires at "+fault.Time(t.Expires))
 	}
 	if t.UsesLeft > 0 {
 		words = append(words, fmt.Sprintf("uses left: %d", t.UsesLeft))
@@ -129,5 +130,3 @@ func (s *session) facts() Token {
 	}
 	return s.token.facts
 }
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

@@ -8,7 +8,8 @@
 //
 // No secret comes from the UI, and nothing is kept between runs: each reads
 // variables and files again, logs in, and revokes the token that it logged in.
-// Start with [New] and hand the Vault to package resolver.
+// Start with [New] and hand the Vault to package resolver: [Vault.Do],
+// [Vault.PathPins], [Session] and their like are there for it alone.
 package auth
 
 import (

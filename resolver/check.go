@@ -87,7 +87,7 @@ func (c *check) connection(summary auth.Summary, err error) Connection {
 	return Connection{
 		Code: code, Fix: fix, Text: text,
 		Reachable: summary.Health != nil || told || answered(code),
-		LoggedIn:  told && code != Token,
+		LoggedIn:  (told || summary.Token.Known && !summary.Token.Given) && code != Token,
 		Server:    summary.Health,
 		Token:     c.tokenState(summary.Token),
 		Settings:  c.settings,

@@ -20,6 +20,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/canary"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 	"github.com/luumen/patch-vault/resolver"
 )
@@ -179,12 +180,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 			}
 		})
 	}
-	for _, kind := range []resolver.Kind{
-		resolver.NotConfigured, resolver.Settings, resolver.Environment, resolver.Pinned, resolver.Unreachable, resolver.TLS, resolver.Sealed,
-		resolver.NoActiveNode, resolver.ServerError, resolver.RateLimited, resolver.BadResponse, resolver.Login, resolver.Token, resolver.Denied,
-		resolver.NotFound, resolver.Deleted, resolver.NoVersion, resolver.KVVersion, resolver.NotKV, resolver.NotForHost, resolver.NoKey,
-		resolver.BadValue, resolver.BadReference,
-	} {
+	for _, kind := range fault.Kinds() {
 		assert.True(t, seen[kind], "no scenario of kind %s", kind)
 	}
 }

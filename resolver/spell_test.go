@@ -93,13 +93,13 @@ func TestSpellInTheOnlyRequest(t *testing.T) {
 // paced, for a fault is a path's own only while others succeed.
 func TestPathThatIsAlwaysReset(t *testing.T) {
 	t.Parallel()
-	vault := pacedStandIn(t, "100:1", func(_ http.ResponseWriter, path string) bool {
+	vault := pacedStandIn(t, "200:1", func(_ http.ResponseWriter, path string) bool {
 		if path == "kv/data/1" {
 			panic(http.ErrAbortHandler)
 		}
 		return false
 	}, "kv")
-	run := resolver.Resolve(t.Context(), vault, fleetOf(400, "kv"), resolver.Options{})
+	run := resolver.Resolve(t.Context(), vault, fleetOf(300, "kv"), resolver.Options{})
 	for i, result := range run.Results() {
 		if i != 1 {
 			assert.NoError(t, result.Err(), "host %d", i)

@@ -177,7 +177,7 @@ func (t *TokenState) String() string {
 	case t.Expires.IsZero():
 		words = append(words, "lives for "+ttl)
 	default:
-		words = append(words, "expires at "+stamp(t.Expires)+", in "+ttl)
+		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
 	}
 	if t.UsesLeft != nil {
 		words = append(words, fmt.Sprintf("uses left: %d (a run needs %d)", *t.UsesLeft, t.UsesNeeded))
@@ -194,7 +194,7 @@ func (v Verdict) String() string {
 	case what == "":
 		what = "[no reference]"
 	case v.Version != 0:
-		what += fmt.Sprintf(" (version %d, written %s)", v.Version, stamp(v.Created))
+		what += fmt.Sprintf(" (version %d, written %s)", v.Version, fault.Time(v.Created))
 	}
 	return what + ": " + outcome(v.Code, v.Fix, v.Text)
 }
@@ -233,5 +233,3 @@ func (v Verdicts) LogValue() slog.Value {
 	}
 	return slog.GroupValue(attrs...)
 }
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

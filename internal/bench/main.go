@@ -2,7 +2,7 @@
 // yardstick, against a real Vault over TLS.
 //
 //	go run ./internal/bench          # one table, and .out/bench.json
-//	go run ./internal/bench -scale   # requests, time and memory as fleets grow
+//	go run ./internal/bench -scale   # requests, time and memory as fleets grow, and .out/scale.json
 //
 // Each round is a fresh process that does one thing, so that its processor
 // time and its peak of memory are its own; rounds of the library and of its
@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -24,7 +25,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.hosts, "hosts", 10_000, "hosts of the fleet")
 	flag.IntVar(&o.rounds, "rounds", 7, "pairs of rounds for each figure")
-	flag.StringVar(&o.out, "out", filepath.Join(".out", "bench.json"), "`file` for the figures as JSON")
+	flag.StringVar(&o.out, "out", "", "`file` for the figures as JSON (default .out/bench.json, or .out/scale.json)")
 	flag.BoolVar(&o.strict, "strict", false, "exit with status 1 if a figure is missed")
 	flag.BoolVar(&o.scale, "scale", false, "measure fleets of 100 to 100,000 hosts instead")
 	child := flag.Bool("child", false, "do one task from standard input (started by bench itself)")
@@ -50,9 +51,11 @@ var errMissed = errors.New("not every figure is met")
 
 func bench(o options) error {
 	began := time.Now()
+	name := "bench.json"
 	if o.scale {
-		o.hosts, o.rounds = scales[len(scales)-1], 3
+		o.hosts, o.rounds, name = scales[len(scales)-1], 3, "scale.json"
 	}
+	o.out = cmp.Or(o.out, filepath.Join(".out", name))
 	lab, err := openLab(o)
 	if err != nil {
 		return err

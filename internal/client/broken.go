@@ -110,7 +110,7 @@ func (c *Client) untrusted(err error) *fault.Error {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		f.What = whose + " certificate is expired or not valid yet"
 		f.Do = "renew it, or set the clock of the Patch server"
-		f.Detail += ", valid from " + stamp(invalid.Cert.NotBefore) + " to " + stamp(invalid.Cert.NotAfter) + ", it is " + stamp(time.Now()) + " here"
+		f.Detail += ", valid from " + fault.Time(invalid.Cert.NotBefore) + " to " + fault.Time(invalid.Cert.NotAfter) + ", it is " + fault.Time(time.Now()) + " here"
 		return f
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
@@ -140,5 +140,3 @@ func (c *Client) untrusted(err error) *fault.Error {
 	}
 	return nil
 }
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

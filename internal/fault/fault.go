@@ -4,43 +4,9 @@
 package fault
 
 import (
-	"fmt"
+	"encoding/json"
 	"strings"
 	"time"
-	"unicode"
-)
-
-// Kind is an error and, as it stands, a code in JSON.
-type Kind string
-
-// Error returns the code.
-func (k Kind) Error() string { return string(k) }
-
-// The kinds. Package resolver documents each where callers find it.
-const (
-	NotConfigured Kind = "not_configured"
-	Settings      Kind = "settings"
-	Environment   Kind = "environment"
-	Pinned        Kind = "pinned"
-	Unreachable   Kind = "unreachable"
-	TLS           Kind = "tls"
-	Sealed        Kind = "sealed"
-	NoActiveNode  Kind = "no_active_node"
-	ServerError   Kind = "server_error"
-	RateLimited   Kind = "rate_limited"
-	BadResponse   Kind = "bad_response"
-	Login         Kind = "login"
-	Token         Kind = "token"
-	Denied        Kind = "denied"
-	NotFound      Kind = "not_found"
-	Deleted       Kind = "deleted"
-	NoVersion     Kind = "no_version"
-	KVVersion     Kind = "kv_version"
-	NotKV         Kind = "not_kv"
-	NotForHost    Kind = "not_for_host"
-	NoKey         Kind = "no_key"
-	BadValue      Kind = "bad_value"
-	BadReference  Kind = "bad_reference"
 )
 
 // Retry says what may become of a request that was not answered.
@@ -101,6 +67,14 @@ func (e *Error) After(tried time.Duration) *Error {
 	return &repeated
 }
 
+// MarshalJSON returns what the UI may show: the rest is for the agent's log.
+func (e *Error) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Kind Kind   `json:"kind"`
+		Fix  string `json:"fix"`
+	}{e.Kind, e.UIFix()})
+}
+
 // UIFix is what the UI may say.
 func (e *Error) UIFix() string {
 	if e.Fix != "" {
@@ -115,49 +89,4 @@ func (e *Error) Unwrap() []error {
 		return []error{e.Kind}
 	}
 	return []error{e.Kind, e.Cause}
-}
-
-// Duration prints d as a person would say it: 30 days, 5 hours, 60s, 2.5s, 20ms.
-func Duration(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d >= 2*day:
-		return fmt.Sprintf("%d days", d.Round(day)/day)
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", d.Round(time.Hour)/time.Hour)
-	case d >= 10*time.Second:
-		return fmt.Sprintf("%ds", int(d.Round(time.Second).Seconds()))
-	case d >= time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Millisecond).String()
-}
-
-// maxWords is how much of another program's text goes into ours, in bytes.
-const maxWords = 240
-
-// Words makes text that another program wrote fit to stand in one line of a
-// log: white space folded, anything that cannot be printed left out, cut short.
-func Words(text string) string {
-	var b strings.Builder
-	space := false
-	for _, r := range text {
-		switch {
-		case unicode.IsSpace(r):
-			space = b.Len() > 0
-			continue
-		case !unicode.IsPrint(r) || r == unicode.ReplacementChar:
-			continue
-		}
-		if b.Len() > maxWords {
-			b.WriteString("…")
-			break
-		}
-		if space {
-			b.WriteByte(' ')
-			space = false
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

@@ -48,16 +48,16 @@ func TestError(t *testing.T) {
 // The UI is told a fix for every kind, and nothing of the fault itself.
 func TestUIFix(t *testing.T) {
 	t.Parallel()
+	assert.Len(t, fault.Kinds(), 23)
 	unknown := fault.Kind("").Advice()
-	for _, kind := range []fault.Kind{
-		fault.NotConfigured, fault.Settings, fault.Environment, fault.Pinned, fault.Unreachable, fault.TLS, fault.Sealed,
-		fault.NoActiveNode, fault.ServerError, fault.RateLimited, fault.BadResponse, fault.Login, fault.Token, fault.Denied,
-		fault.NotFound, fault.Deleted, fault.NoVersion, fault.KVVersion, fault.NotKV, fault.NotForHost, fault.NoKey,
-		fault.BadValue, fault.BadReference,
-	} {
+	for _, kind := range fault.Kinds() {
 		assert.NotEqual(t, unknown, kind.Advice(), kind)
 		f := &fault.Error{Kind: kind, What: "inside", Detail: "inside", Do: "inside", Cause: errors.New("inside")}
 		assert.Equal(t, kind.Advice(), f.UIFix())
+		shown, err := json.Marshal(f)
+		assert.NoError(t, err)
+		assert.NotContains(t, string(shown), "inside")
+		assert.Contains(t, string(shown), `"kind":"`+string(kind)+`"`)
 		f.Fix = "this"
 		assert.Equal(t, "this", f.UIFix())
 	}
@@ -71,7 +71,7 @@ func TestDuration(t *testing.T) {
 		2549 * time.Millisecond: "2.5s",
 		3 * time.Second:         "3s",
 		61 * time.Second:        "61s",
-		time.Hour:               "3600s",
+		time.Hour:               "60 minutes",
 
 		3*time.Hour - time.Second:     "3 hours",
 		47 * time.Hour:                "47 hours",

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
 )
 
 const root = "../.."
@@ -100,8 +102,10 @@ func TestREADMEsCommandsAreRunByCI(t *testing.T) {
 // The README explains every kind of error, and none that does not exist.
 func TestREADMEExplainsEveryKind(t *testing.T) {
 	t.Parallel()
-	kinds := submatches(`Kind = "(\w+)"`, read(t, "internal/fault/fault.go"))
-	require.NotEmpty(t, kinds)
+	var kinds []string
+	for _, kind := range fault.Kinds() {
+		kinds = append(kinds, string(kind))
+	}
 	_, table, ok := strings.Cut(read(t, "README.md"), "| kind | when | do |")
 	require.True(t, ok)
 	table, _, _ = strings.Cut(table, "\n\n")

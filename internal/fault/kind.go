@@ -1,5 +1,48 @@
 package fault
 
+import (
+	"maps"
+	"slices"
+)
+
+// Kind is an error and, as it stands, a code in JSON.
+type Kind string
+
+// Error returns the code.
+func (k Kind) Error() string { return string(k) }
+
+// The kinds. Package resolver documents each where callers find it. To add one:
+// a line here and one in advices, one in package resolver, its scenarios in that
+// package's tests, and a row in the README.
+const (
+	NotConfigured Kind = "not_configured"
+	Settings      Kind = "settings"
+	Environment   Kind = "environment"
+	Pinned        Kind = "pinned"
+	Unreachable   Kind = "unreachable"
+	TLS           Kind = "tls"
+	Sealed        Kind = "sealed"
+	NoActiveNode  Kind = "no_active_node"
+	ServerError   Kind = "server_error"
+	RateLimited   Kind = "rate_limited"
+	BadResponse   Kind = "bad_response"
+	Login         Kind = "login"
+	Token         Kind = "token"
+	Denied        Kind = "denied"
+	NotFound      Kind = "not_found"
+	Deleted       Kind = "deleted"
+	NoVersion     Kind = "no_version"
+	KVVersion     Kind = "kv_version"
+	NotKV         Kind = "not_kv"
+	NotForHost    Kind = "not_for_host"
+	NoKey         Kind = "no_key"
+	BadValue      Kind = "bad_value"
+	BadReference  Kind = "bad_reference"
+)
+
+// Kinds are all kinds, sorted.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(advices)) }
+
 // Advice is what the UI may say to a person about the kind: never Vault's own
 // words, nor anything about the network behind the Patch server.
 func (k Kind) Advice() string {
