@@ -10,7 +10,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-const conditions = "Vault runs on the same machine, over TLS, its audit device off but for the count of reads"
+const conditions = "Vault runs on the same machine, over TLS, its audit device off but for the count of reads; the token has one policy, and not the default one"
 
 func (l *lab) figures() ([]row, error) {
 	var rows []row
