@@ -18,6 +18,25 @@
 // Nothing is kept between runs: a secret rotated in Vault is used by the next.
 // Start with [Resolve]; for a single target there is [One], for the UI [Check]
 // and [Policy].
+//
+// # Scale
+//
+// What a run takes with a given token, 16 workers, and Vault 1.21 on the same
+// two cores: beside it, through a network of 5 ms. Bare is net/http reading the
+// same paths; memory is the whole process, of which the hosts themselves are most.
+//
+//	  hosts    paths  requests  connections   memory     time     bare    5 ms
+//	    100      100       102           16   14 MiB  0.052 s  0.042 s  0.11 s
+//	  1,000    1,000     1,002           16   17 MiB   0.41 s   0.25 s  0.58 s
+//	 10,000   10,000    10,002           16   37 MiB    3.3 s    3.3 s   5.7 s
+//	100,000  100,000   100,002           16  237 MiB     38 s     36 s    65 s
+//	    100        1         3            1   12 MiB  0.013 s  0.007 s  0.03 s
+//	100,000        1         3            1   71 MiB   0.31 s  0.009 s  0.29 s
+//
+// With a path for each host the limit is Vault's throughput, and through 5 ms the
+// round trips as well, of which 16 are under way at once; more workers help as
+// long as Vault has processors to spare. Where hosts share paths it is the loop
+// itself, at 3 µs a host.
 package resolver
 
 import (
