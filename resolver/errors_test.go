@@ -97,7 +97,7 @@ func TestErrorsUnwrap(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
-	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: time.Millisecond})
+	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: 100 * time.Millisecond})
 	operation, ok := errors.AsType[*net.OpError](result.Err())
 	require.True(t, ok)
 	assert.Equal(t, "dial", operation.Op)
@@ -159,7 +159,7 @@ func TestErrorsAsTheUIShowsThem(t *testing.T) {
 		})
 	}
 	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
-	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: time.Millisecond})
+	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: 100 * time.Millisecond})
 	document, err := json.Marshal(result.Err())
 	require.NoError(t, err)
 	assert.NotContains(t, string(document), "127.0.0.1")

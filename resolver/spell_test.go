@@ -3,6 +3,8 @@ package resolver_test
 import (
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -30,7 +32,7 @@ func standIn(t *testing.T, unwell func(w http.ResponseWriter, path string) bool,
 // pacedStandIn is standIn for an agent with a VAULT_RATE_LIMIT.
 func pacedStandIn(t *testing.T, rate string, unwell func(w http.ResponseWriter, path string) bool, mounts ...string) *auth.Vault {
 	t.Helper()
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		path := strings.TrimPrefix(r.URL.Path, "/v1/")
 		switch {
@@ -47,6 +49,8 @@ func pacedStandIn(t *testing.T, rate string, unwell func(w http.ResponseWriter, 
 			fmt.Fprint(w, `{"request_id":"1","mount_type":"kv","data":{"data":{"password":"right"},"metadata":{"version":1}}}`)
 		}
 	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	return auth.New(auth.Settings{Address: server.URL}, environment(map[string]string{

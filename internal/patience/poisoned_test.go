@@ -30,7 +30,7 @@ func TestPoisonedFailsAlone(t *testing.T) {
 		{"hangs", 10_000, []int{5}, hangs, fault.Unreachable, time.Second},
 		{"a balancer answers 502", 10_000, []int{5_000}, always(gateway), fault.BadResponse, time.Second},
 		{"the first", 10_000, []int{0}, always(reset), fault.Unreachable, time.Second},
-		{"the last", 10_000, []int{9_999}, always(broken), fault.ServerError, time.Second},
+		{"one of the last", 10_000, []int{9_950}, always(broken), fault.ServerError, time.Second},
 		{"three next to each other", 10_000, []int{100, 101, 102}, always(broken), fault.ServerError, time.Second},
 		{"three next to each other, reset", 10_000, []int{100, 101, 102}, always(reset), fault.Unreachable, time.Second},
 		{"fifteen next to each other", 10_000, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, always(broken), fault.ServerError, 2 * time.Second},
@@ -127,8 +127,9 @@ func TestUnsentIsNeverItsOwn(t *testing.T) {
 	t.Run("an outage is not counted", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
+			// It ends early enough for two probes, of which one is not the unlucky one's.
 			unlucky := script(healthy).between(0, 75*time.Second, always(sealed))
-			vault := after(blip).poisoned(unlucky, 7).between(time.Second, 50*time.Second, always(reset))
+			vault := after(blip).poisoned(unlucky, 7).between(time.Second, 35*time.Second, always(reset))
 			r := play(t.Context(), patience.New(budget, 0, 0), 40_000, workers, vault)
 			assert.Empty(t, r.failed())
 		})
