@@ -442,8 +442,9 @@ func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 	return wait + rand.N(wait/4+1)
 }
 
-// moment is half a second at the default budget of 60 s.
-func (p *Patience) moment() time.Duration { return p.budget / 120 }
+// moment is half a second at the default budget of 60 s. It has a floor, for a
+// node that goes takes as long as it does with any patience.
+func (p *Patience) moment() time.Duration { return max(p.budget/120, 100*time.Millisecond) }
 
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {
