@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -86,7 +87,8 @@ func TestAccessors(t *testing.T) {
 	status, _, err := s.DoAs(token, "POST", "auth/token/revoke-self", nil)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusNoContent, status)
-	assert.Equal(t, before, s.Accessors(t))
+	// Vault clears a token away in the background that has had its last use.
+	assert.Eventually(t, func() bool { return s.Accessors(t) == before }, 20*time.Second, 10*time.Millisecond)
 }
 
 func TestPluginsBuiltIn(t *testing.T) {
