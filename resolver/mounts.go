@@ -77,7 +77,7 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 		return table, nil
 	}
 	for path, listed := range data.Secret {
-		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: listed.Type, listed: true}
+		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: shownType(listed.Type), listed: true}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -85,6 +85,15 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 	}
 	slices.SortFunc(table.listed, longestFirst)
 	return table, nil
+}
+
+// shownType is a mount's type if it looks like one, for it goes into errors and
+// a hostile server could write the token there.
+func shownType(text string) string {
+	if strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+		return "unknown"
+	}
+	return text
 }
 
 func longestFirst(a, b mount) int {

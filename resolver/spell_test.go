@@ -155,3 +155,18 @@ func TestMountThatIsIll(t *testing.T) {
 		assert.Equal(t, 1, asked[fmt.Sprint("well/data/", i)])
 	}
 }
+
+// What a hostile server calls a mount's type is in no error.
+func TestMountsTypeIsNoWayIntoALog(t *testing.T) {
+	t.Parallel()
+	vault := standIn(t, func(w http.ResponseWriter, path string) bool {
+		if path == mountList {
+			fmt.Fprint(w, `{"request_id":"1","data":{"secret":{"kv/":{"type":"hvs.CANARY\n\u001b[31m"}}}}`)
+		}
+		return path == mountList
+	})
+	result := resolver.One(t.Context(), vault, host("h", "password", "vault:kv/a#password"), resolver.Options{})
+	require.ErrorIs(t, result.Err(), resolver.NotKV)
+	assert.NotContains(t, result.Err().Error(), "CANARY")
+	assert.Contains(t, result.Err().Error(), "the mount kv is of type unknown, not KV")
+}
