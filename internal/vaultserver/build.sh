@@ -26,7 +26,7 @@ if [ ! -x "$server" ]; then
 		flock 9
 	fi
 	if [ ! -x "$server" ]; then
-		echo "building Vault for the tests: about 5 minutes on a machine that never did, for it compiles some 1,900 packages" >&2
+		echo "building Vault for the tests: 5 to 10 minutes on a machine that never did, for it compiles some 1,900 packages" >&2
 		go build -tags minimal -ldflags "-s -w" -o "$server.$$" . || { rm -f "$server.$$"; exit 1; }
 		mv -f "$server.$$" "$server"
 	fi
