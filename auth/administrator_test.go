@@ -84,7 +84,7 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 			r := readOnce(t.Context(), at(server, method, v), "secret/data/luumen/windev", "secret/data/other")
 			require.NoError(t, r.err, method)
 			assert.Equal(t, []int{200, 403}, r.status, method)
-			assert.Empty(t, r.summary.Warnings, method)
+			assert.Empty(t, r.warnings(), method)
 		}
 		assert.Equal(t, before, server.Accessors(t), method)
 	}
@@ -112,8 +112,10 @@ func TestREADMEForTheService(t *testing.T) {
 	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options())
 	assert.NoError(t, vault.Validate())
 	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "secret_id_file", Value: credentials + "/secret-id", Source: "VAULT_SECRET_ID_FILE"})
-	assert.NoError(t, vault.PathPins()("secret/luumen/windev"))
-	assert.Error(t, vault.PathPins()("secret/other"))
+	config, err := vault.Session()
+	require.NoError(t, err)
+	assert.NoError(t, config.Permits("secret/luumen/windev"))
+	assert.Error(t, config.Permits("secret/other"))
 
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {

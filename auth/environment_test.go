@@ -17,6 +17,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -187,10 +188,10 @@ func TestProxies(t *testing.T) {
 	// What a dead proxy says about itself is without its password.
 	withUser.Host = "127.0.0.1:1"
 	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
-	summary, err := vault.Do(t.Context(), auth.RunOptions{Patience: 50 * time.Millisecond}, nil)
+	summary, err := do(t.Context(), vault, session.Options{Patience: 50 * time.Millisecond}, nil)
 	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy before http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
-	assert.NotEmpty(t, summary.Warnings) // http beyond loopback
+	assert.NotEmpty(t, summary.Findings) // http beyond loopback
 }
 
 // To an https address, a standard proxy is asked for a tunnel; NO_PROXY exempts
@@ -240,8 +241,8 @@ func TestProxiesOfHTTPS(t *testing.T) {
 		before := tunnels.Load()
 		v := test.v.and(variables{"VAULT_TOKEN": token, "VAULT_CACERT": server.CAFile, "VAULT_TLS_SERVER_NAME": "localhost"})
 		vault := auth.New(auth.Settings{Address: "https://vault.invalid:" + target.Port()}, v.options())
-		_, err := vault.Do(t.Context(), auth.RunOptions{Patience: time.Second}, func(ctx context.Context, session *auth.Session) error {
-			_, err := session.Get(ctx, secret.path, "", nil)
+		_, err := do(t.Context(), vault, session.Options{Patience: time.Second}, func(ctx context.Context, s *session.Session) error {
+			_, err := s.Get(ctx, secret.path, "", nil)
 			return err
 		})
 		assert.Equal(t, test.tunnels, tunnels.Load() > before, test.name)
@@ -258,12 +259,12 @@ func TestPlainHTTPIsAWarning(t *testing.T) {
 	server := newStandIn(t, nil)
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()))
 	require.NoError(t, r.err)
-	assert.Empty(t, r.summary.Warnings)
+	assert.Empty(t, r.warnings())
 	for _, host := range []string{"vault.invalid", "192.0.2.1", "127.0.0.1.vault.invalid", "[2001:db8::1]"} {
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: "http://" + host}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": server.address}.options()))
 		require.NoError(t, r.err)
-		if assert.Len(t, r.summary.Warnings, 1, host) {
-			assert.Contains(t, r.summary.Warnings[0], "use https")
+		if assert.Len(t, r.warnings(), 1, host) {
+			assert.Contains(t, r.warnings()[0], "use https")
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"runtime"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 const (
@@ -22,10 +23,10 @@ const (
 
 // files reads what variables point to, afresh each time, and notes what others
 // may read.
-type files struct{ findings []Finding }
+type files struct{ found func(session.Finding) }
 
 // credential reads the source: its value, or its file as it is now.
-func (f *files) credential(s source) (string, error) {
+func (f files) credential(s source) (string, error) {
 	if s.file == "" {
 		return s.value, nil
 	}
@@ -46,7 +47,7 @@ func (f *files) credential(s source) (string, error) {
 
 // read returns the content of a regular file (links are followed), so that no
 // FIFO or device blocks a run.
-func (f *files) read(variable, name string, most int64) ([]byte, error) {
+func (f files) read(variable, name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -80,13 +81,13 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 }
 
 // warnIfExposed notes a credential that every user of the machine may read.
-func (f *files) warnIfExposed(s source) {
+func (f files) warnIfExposed(s source) {
 	// The kubelet writes the pod's own token so, and nobody can change it.
 	if runtime.GOOS == "windows" || s.file == podTokenFile {
 		return
 	}
 	if info, err := os.Stat(s.file); err == nil && info.Mode().Perm()&0o004 != 0 {
-		f.findings = append(f.findings, Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server may read %s; chmod o-r it", s.variable, s.file)})
+		f.found(session.Finding{Code: session.FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server may read %s; chmod o-r it", s.variable, s.file)})
 	}
 }
 

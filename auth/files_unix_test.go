@@ -112,10 +112,10 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN_FILE": link}.options()))
 		require.NoError(t, r.err)
 		if !test.warns {
-			assert.Empty(t, r.summary.Warnings, test.mode)
+			assert.Empty(t, r.warnings(), test.mode)
 			continue
 		}
-		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server may read " + link + "; chmod o-r it"}, r.summary.Warnings)
+		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server may read " + link + "; chmod o-r it"}, r.warnings())
 	}
 	// A private key is no different.
 	pair := newPair(t)
@@ -123,8 +123,8 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 	require.NoError(t, os.Chmod(pair["VAULT_CLIENT_CERT"], 0o644))
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, pair.and(variables{"VAULT_TOKEN": "t"}).options()))
 	require.NoError(t, r.err)
-	if assert.Len(t, r.summary.Warnings, 1) {
-		assert.Contains(t, r.summary.Warnings[0], "VAULT_CLIENT_KEY")
+	if assert.Len(t, r.warnings(), 1) {
+		assert.Contains(t, r.warnings()[0], "VAULT_CLIENT_KEY")
 	}
 }
 

@@ -49,10 +49,10 @@ func TestGivenToken(t *testing.T) {
 			}
 			assert.Equal(t, append(want, secret.path), r.requests(t, server))
 			if test.warnings == nil {
-				assert.Empty(t, r.summary.Warnings)
-			} else if assert.Len(t, r.summary.Warnings, 1) {
+				assert.Empty(t, r.warnings())
+			} else if assert.Len(t, r.warnings(), 1) {
 				for _, part := range test.warnings {
-					assert.Contains(t, r.summary.Warnings[0], part)
+					assert.Contains(t, r.warnings()[0], part)
 				}
 			}
 			token := r.summary.Token
@@ -71,7 +71,7 @@ func TestGivenToken(t *testing.T) {
 		t.Parallel()
 		r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": server.Token}), secret.path)
 		require.NoError(t, r.err)
-		assert.Empty(t, r.summary.Warnings)
+		assert.Empty(t, r.warnings())
 		assert.Zero(t, r.summary.Token.Expires)
 		assert.Equal(t, []string{"root"}, r.summary.Token.Policies)
 	})
@@ -104,7 +104,7 @@ func TestGivenTokenIsRenewed(t *testing.T) {
 			r := readOnce(t.Context(), vault, secret.path)
 			require.NoError(t, r.err)
 			assert.Equal(t, []string{"auth/token/lookup-self", "auth/token/renew-self", secret.path}, r.requests(t, server))
-			assert.Contains(t, strings.Join(r.summary.Warnings, "|"), test.warning)
+			assert.Contains(t, strings.Join(r.warnings(), "|"), test.warning)
 			assert.Equal(t, test.renewed, time.Until(r.summary.Token.Expires) > 6*time.Second, "expires in %s", time.Until(r.summary.Token.Expires))
 		})
 	}
@@ -128,8 +128,8 @@ func TestRenewalIsBlocked(t *testing.T) {
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "secret/app")
 		require.NoError(t, r.err)
 		assert.Equal(t, []string{"GET auth/token/lookup-self", "POST auth/token/renew-self", "GET secret/app"}, server.requests())
-		assert.Contains(t, strings.Join(r.summary.Warnings, "|"), "could not be renewed")
-		assert.NotContains(t, strings.Join(r.summary.Warnings, "|"), "a run renews it")
+		assert.Contains(t, strings.Join(r.warnings(), "|"), "could not be renewed")
+		assert.NotContains(t, strings.Join(r.warnings(), "|"), "a run renews it")
 	}
 }
 

@@ -52,7 +52,7 @@ func TestHandedInMethod(t *testing.T) {
 		assert.Equal(t, []string{"auth/" + mount + "/login/agent", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
 		assert.Equal(t, 50, r.summary.Token.UsesLeft)
 		assert.Equal(t, 3, r.summary.Requests)
-		assert.Empty(t, r.summary.Warnings)
+		assert.Empty(t, r.warnings())
 		assert.False(t, isAlive(t, server, r.accessor(t, server)))
 	}
 
@@ -216,7 +216,7 @@ func TestHandedInMethodThatLogsInTwice(t *testing.T) {
 		return login.Login(ctx, c)
 	}), nil))
 	require.NoError(t, r.err)
-	assert.Empty(t, r.summary.Warnings)
+	assert.Empty(t, r.warnings())
 	assert.Equal(t, 2, count(r.requests(t, server), "/revoke-self"))
 	status, answer, err := server.Do("LIST", "sys/leases/lookup/auth/"+mount+"/login/agent", nil)
 	require.NoError(t, err)

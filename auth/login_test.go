@@ -38,7 +38,7 @@ func TestLogin(t *testing.T) {
 				require.NoError(t, r.err)
 				assert.Equal(t, []int{200}, r.status)
 				assert.Equal(t, []string{"auth/" + mount + "/login", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
-				assert.Empty(t, r.summary.Warnings)
+				assert.Empty(t, r.warnings())
 				assert.Equal(t, 3, r.summary.Requests)
 				assert.Equal(t, r.id, r.summary.RunID)
 				assert.False(t, r.summary.Token.Given)
@@ -310,7 +310,7 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 				}
 			}
 			assert.Equal(t, test.logins, logins)
-			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.summary.Warnings, "|"), "there may be a token that nobody revokes"), "%q", r.summary.Warnings)
+			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.warnings(), "|"), "there may be a token that nobody revokes"), "%q", r.warnings())
 			if test.kind == fault.ServerError {
 				assert.ErrorContains(t, r.err, "the login approle at auth/approle")
 			}

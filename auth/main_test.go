@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -61,17 +62,38 @@ func newSecret(t testing.TB, server *vaulttest.Server) secret {
 type run struct {
 	id      string
 	status  []int // of the reads
-	summary auth.Summary
+	summary session.Summary
 	err     error
+}
+
+func do(ctx context.Context, vault *auth.Vault, options session.Options, use func(context.Context, *session.Session) error) (session.Summary, error) {
+	config, err := vault.Session()
+	if err != nil {
+		return session.Summary{}, err
+	}
+	return session.Do(ctx, config, options, use)
+}
+
+// warnings are what the run found, as the agent's log has it.
+func (r *run) warnings() []string {
+	var texts []string
+	for _, f := range r.summary.Findings {
+		text := f.Text
+		if f.Detail != "" {
+			text += " (" + f.Detail + ")"
+		}
+		texts = append(texts, text)
+	}
+	return texts
 }
 
 // readOnce logs in, reads the paths, and ends. Patience is long enough for a
 // busy machine, and is not waited for where nothing fails.
 func readOnce(ctx context.Context, vault *auth.Vault, paths ...string) *run {
 	r := &run{id: vaulttest.Name()}
-	r.summary, r.err = vault.Do(ctx, auth.RunOptions{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, session *auth.Session) error {
+	r.summary, r.err = do(ctx, vault, session.Options{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, s *session.Session) error {
 		for _, path := range paths {
-			answer, err := session.Get(ctx, path, "", nil)
+			answer, err := s.Get(ctx, path, "", nil)
 			if err != nil {
 				return err
 			}

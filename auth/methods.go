@@ -3,6 +3,9 @@ package auth
 import (
 	"slices"
 	"strings"
+
+	"github.com/luumen/patch-vault/internal/client"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
@@ -18,9 +21,9 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // made while any VAULT_* variable is malformed.
 type method struct {
 	name      string
-	variables []variable // that belong to it alone, beside that of the mount
-	prepare   func(e *environment) body
-	hints     []hint
+	variables []variable                 // that belong to it alone, beside that of the mount
+	prepare   func(e *environment) login // nil for token
+	hints     []session.Hint             // Vault 1.21.1 says so
 }
 
 // variable is one that the library reads.
@@ -46,17 +49,8 @@ func (m *method) allVariables() []variable {
 	return append([]variable{m.mount()}, m.variables...)
 }
 
-// body makes what a login sends. It reads the files afresh.
-type body func(*files) (login, error)
-
-type login struct {
-	path    string // below the mount
-	members map[string]string
-	secrets []string // those of the members' values that are
-}
-
-// hint is what a refused login means, where Vault's words allow to tell.
-type hint struct{ says, do string }
+// login makes the request of a login. It reads the files afresh.
+type login func(found func(session.Finding)) (session.Login, error)
 
 var methods = []method{
 	{
@@ -66,56 +60,56 @@ var methods = []method{
 	{
 		name:      "approle",
 		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
-		prepare: func(e *environment) body {
+		prepare: func(e *environment) login {
 			role, secret := e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")
 			if !secret.isSet() {
 				return fields("login", field{"role_id", role}) // a role with bind_secret_id=false
 			}
-			return fields("login", field{"role_id", role}, field{"secret_id", secret})
+			return notWrapped(fields("login", field{"role_id", role}, field{"secret_id", secret}))
 		},
-		hints: []hint{
-			{"invalid role or secret ID", "check the role id, and that the secret id is neither expired nor used up: the role needs secret_id_num_uses=0"},
-			{"missing secret_id", "set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or give the role bind_secret_id=false"},
+		hints: []session.Hint{
+			{Says: "invalid role or secret ID", Do: "check the role id, and that the secret id is neither expired nor used up: the role needs secret_id_num_uses=0"},
+			{Says: "missing secret_id", Do: "set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or give the role bind_secret_id=false"},
 		},
 	},
 	{
 		name:      "kubernetes",
 		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
-		prepare: func(e *environment) body {
+		prepare: func(e *environment) login {
 			role, file := e.requiredText("VAULT_KUBERNETES_ROLE"), e.text("VAULT_KUBERNETES_JWT_FILE")
 			if file == "" {
 				file = podTokenFile
 			}
 			return fields("login", public("role", role), field{"jwt", source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}})
 		},
-		hints: []hint{
-			{"invalid role name", "check VAULT_KUBERNETES_ROLE, and the roles of this mount in Vault"},
-			{"not authorized", "add the pod's service account and namespace to the role in Vault"},
-			{"audience", "give the role the audience of the pod's token"},
-			{"expired", "the token file is not renewed: check its projection into the pod"},
-			{"could not load backend configuration", "configure the mount in Vault: vault write auth/kubernetes/config"},
-			{permissionDenied, "check that the mount exists, that Vault's token reviewer may ask Kubernetes and reaches it, and that the role allows the Patch server's address; Vault's log has the cause"},
+		hints: []session.Hint{
+			{Says: "invalid role name", Do: "check VAULT_KUBERNETES_ROLE, and the roles of this mount in Vault"},
+			{Says: "not authorized", Do: "add the pod's service account and namespace to the role in Vault"},
+			{Says: "audience", Do: "give the role the audience of the pod's token"},
+			{Says: "expired", Do: "the token file is not renewed: check its projection into the pod"},
+			{Says: "could not load backend configuration", Do: "configure the mount in Vault: vault write auth/kubernetes/config"},
+			{Says: client.PermissionDenied, Do: "check that the mount exists, that Vault's token reviewer may ask Kubernetes and reaches it, and that the role allows the Patch server's address; Vault's log has the cause"},
 		},
 	},
 	{
 		name:      "jwt",
 		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
-		prepare: func(e *environment) body {
+		prepare: func(e *environment) login {
 			role, file := e.requiredText("VAULT_JWT_ROLE"), e.requiredText("VAULT_JWT_FILE")
 			return fields("login", public("role", role), field{"jwt", source{variable: "VAULT_JWT_FILE", file: file}})
 		},
-		hints: []hint{
-			{"could not be found", "check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
-			{"expired", "the token file is not renewed: check what writes it"},
-			{"audience", "give the role the audience of the token in bound_audiences"},
-			{"signature", "have the mount trust the keys of what signs the token"},
-			{"claim", "have the role accept the claims of the token"},
+		hints: []session.Hint{
+			{Says: "could not be found", Do: "check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
+			{Says: "expired", Do: "the token file is not renewed: check what writes it"},
+			{Says: "audience", Do: "give the role the audience of the token in bound_audiences"},
+			{Says: "signature", Do: "have the mount trust the keys of what signs the token"},
+			{Says: "claim", Do: "have the role accept the claims of the token"},
 		},
 	},
 	{
 		name:      "cert",
 		variables: []variable{{name: "VAULT_CERT_ROLE", plain: true}},
-		prepare: func(e *environment) body {
+		prepare: func(e *environment) login {
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
@@ -124,27 +118,24 @@ var methods = []method{
 			}
 			return fields("login")
 		},
-		hints: []hint{
-			{"failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"}, // expired
-			{"match all constraints", "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
-			{"invalid certificate", "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
-			{"client certificate", "let the connection reach Vault's own TLS: a proxy that ends it cannot pass the certificate on"},
-			{"tls connection required", "write https in the address: a certificate proves nothing over http"},
+		hints: []session.Hint{
+			{Says: "failed to verify client's certificate", Do: "renew the certificate in VAULT_CLIENT_CERT"}, // expired
+			{Says: "match all constraints", Do: "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
+			{Says: "invalid certificate", Do: "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
+			{Says: "client certificate", Do: "let the connection reach Vault's own TLS: a proxy that ends it cannot pass the certificate on"},
+			{Says: "tls connection required", Do: "write https in the address: a certificate proves nothing over http"},
 		},
 	},
 }
 
 // anyMethod are the hints that hold for every method, after its own.
-var anyMethod = []hint{
-	{"CIDR", "allow the Patch server's address in the role in Vault"},
-	{"no handler for route", "check the mount and the namespace"},
-	{permissionDenied, "check that the mount exists in this namespace, that the role allows the Patch server's address, and what Vault's log says"},
+var anyMethod = []session.Hint{
+	{Says: "CIDR", Do: "allow the Patch server's address in the role in Vault"},
+	{Says: client.NoMount, Do: "check the mount and the namespace"},
+	{Says: client.PermissionDenied, Do: "check that the mount exists in this namespace, that the role allows the Patch server's address, and what Vault's log says"},
 }
 
-const (
-	tokenMethod      = "token"
-	permissionDenied = "permission denied"
-)
+const tokenMethod = "token"
 
 func methodNamed(name string) *method {
 	if name == "" {
@@ -174,19 +165,45 @@ type field struct {
 // public is a field that is no secret.
 func public(name, value string) field { return field{name, source{value: value}} }
 
-func fields(path string, all ...field) body {
-	return func(f *files) (login, error) {
-		l := login{path: path, members: make(map[string]string, len(all))}
+func fields(path string, all ...field) login {
+	return func(found func(session.Finding)) (session.Login, error) {
+		l := session.Login{Path: path, Members: make(map[string]string, len(all))}
 		for _, one := range all {
-			value, err := f.credential(one.source)
+			value, err := files{found}.credential(one.source)
 			if err != nil {
-				return login{}, err
+				return session.Login{}, err
 			}
-			l.members[one.name] = value
+			l.Members[one.name] = value
 			if one.variable != "" {
-				l.secrets = append(l.secrets, value)
+				l.Secrets = append(l.Secrets, value)
 			}
 		}
 		return l, nil
 	}
+}
+
+// notWrapped knows why Vault refuses a secret id that is a wrapping token.
+func notWrapped(made login) login {
+	return func(found func(session.Finding)) (session.Login, error) {
+		l, err := made(found)
+		secret := l.Members["secret_id"]
+		if strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
+			l.Refused = "give the secret id itself, or the token file of Vault Agent: response-wrapped secret ids are not supported"
+		}
+		return l, err
+	}
+}
+
+// givenToken is the method that logs nobody in.
+func (e *environment) givenToken(m *method) session.Method {
+	s := e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
+	given := session.Method{
+		Name:  m.name,
+		Token: func(found func(session.Finding)) (string, error) { return files{found}.credential(s) },
+		Renew: "set VAULT_TOKEN to a new one on the Patch server, and start the agent again",
+	}
+	if s.file != "" {
+		given.Renew = "have " + shownFile(s.file) + " (VAULT_TOKEN_FILE) written with a new one"
+	}
+	return given
 }

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // pins are what the Patch server holds against the UI. Whoever can edit the
@@ -45,17 +45,7 @@ func (e *environment) pins() pins {
 	return p
 }
 
-// PathPins returns the function that holds a path against the Patch server's
-// LUUMEN_VAULT_PATHS. Its error is of kind pinned.
-func (v *Vault) PathPins() (permits func(path string) error) {
-	e := environment{getenv: v.getenv}
-	p := e.pins()
-	if len(e.problems) > 0 {
-		p.paths = nil // the environment is at fault, and nothing will be sent
-	}
-	return p.permit
-}
-
+// permit holds a path against LUUMEN_VAULT_PATHS.
 func (p pins) permit(path string) error {
 	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
 		return nil
@@ -65,34 +55,37 @@ func (p pins) permit(path string) error {
 	return f
 }
 
-// pin holds the settings against the pins of the Patch server.
-func (p *plan) pin() error {
-	if p.pins.address != nil && !sameServer(p.pins.address, p.address) {
+// hold holds the settings against the pins, and has the login take place in the
+// pinned namespace.
+func (p pins) hold(c *session.Config) error {
+	if p.address != nil && !sameServer(p.address, c.Address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
-			Detail: client.New(client.Config{Address: p.address}).Address() + " against " + client.New(client.Config{Address: p.pins.address}).Address(),
+			Detail: plainAddress(c.Address) + " against " + plainAddress(p.address),
 			Do:     "correct the one or the other",
 			Fix:    "enter the address that the Patch server is pinned to, or have the pin changed there",
 		}
 	}
-	p.loginNamespace = p.namespace
-	if p.pins.namespace == "" {
+	c.LoginNamespace = c.Namespace
+	if p.namespace == "" {
 		return nil
 	}
-	p.loginNamespace = p.pins.namespace
-	if p.namespace == "" {
-		p.namespace = p.pins.namespace
+	c.LoginNamespace = p.namespace
+	if c.Namespace == "" {
+		c.Namespace = p.namespace
 	}
-	if !contains(p.pins.namespace, p.namespace) {
+	if !contains(p.namespace, c.Namespace) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
-			Detail: p.namespace + " against " + p.pins.namespace,
+			Detail: c.Namespace + " against " + p.namespace,
 			Do:     "correct the one or the other",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}
 	}
 	return nil
 }
+
+func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
 
 // sameServer reports whether two addresses lead to the same Vault: by scheme,
 // host in lower case, effective port, and path without its trailing slash.

@@ -125,7 +125,9 @@ func TestPathPins(t *testing.T) {
 		{"kv", []string{"kv/a"}, []string{"kv2/a"}},
 		{"kv/" + strings.Repeat("a", 500), nil, []string{"kv/a"}},
 	} {
-		permits := auth.New(auth.Settings{}, variables{"LUUMEN_VAULT_PATHS": test.pins}.options()).PathPins()
+		config, err := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": test.pins}.options()).Session()
+		require.NoError(t, err)
+		permits := config.Permits
 		for _, path := range test.permits {
 			assert.NoError(t, permits(path), "%s in %s", path, test.pins)
 		}

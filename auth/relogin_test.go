@@ -15,6 +15,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -24,12 +25,12 @@ func readTwice(t *testing.T, vault *auth.Vault, path string, die func()) (r *run
 	const workers = 16
 	r = &run{id: vaulttest.Name()}
 	var mu sync.Mutex
-	r.summary, r.err = vault.Do(t.Context(), auth.RunOptions{RunID: r.id}, func(ctx context.Context, session *auth.Session) error {
+	r.summary, r.err = do(t.Context(), vault, session.Options{RunID: r.id}, func(ctx context.Context, s *session.Session) error {
 		for round := range 2 {
 			var group sync.WaitGroup
 			for range workers {
 				group.Go(func() {
-					answer, err := session.Get(ctx, path, "", nil)
+					answer, err := s.Get(ctx, path, "", nil)
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -95,7 +96,7 @@ func TestTokenDiesAgain(t *testing.T) {
 	}
 	assert.Equal(t, 2, count(r.requests(t, server), "/login"))
 	assert.Zero(t, tokensOf(t, server, a.Mount))
-	assert.Empty(t, r.summary.Warnings)
+	assert.Empty(t, r.warnings())
 }
 
 // A given token that dies midway cannot be replaced: every worker is told, and
@@ -169,7 +170,7 @@ func TestSourceAddress(t *testing.T) {
 	}
 	assert.Len(t, errs, 32)
 	assert.Equal(t, 1, count(r.requests(t, server), "/login"))
-	assert.Len(t, r.summary.Warnings, 1, "the token cannot be revoked from here either")
+	assert.Len(t, r.warnings(), 1, "the token cannot be revoked from here either")
 	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
 }
 
@@ -339,13 +340,13 @@ func TestOldServers(t *testing.T) {
 			return true
 		})
 		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-		_, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
-			_, err := session.Get(ctx, "secret/app", "", nil)
+		_, err := do(t.Context(), vault, session.Options{}, func(ctx context.Context, s *session.Session) error {
+			_, err := s.Get(ctx, "secret/app", "", nil)
 			require.NoError(t, err)
 			mu.Lock()
 			died = true
 			mu.Unlock()
-			_, err = session.Get(ctx, "secret/app", "", nil)
+			_, err = s.Get(ctx, "secret/app", "", nil)
 			return err
 		})
 		assertKind(t, err, fault.Token, "vault refuses the token itself")
@@ -379,11 +380,11 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-	_, err := vault.Do(ctx, auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
+	_, err := do(ctx, vault, session.Options{}, func(ctx context.Context, s *session.Session) error {
 		var group sync.WaitGroup
 		for range 8 {
 			group.Go(func() {
-				_, err := session.Get(ctx, "secret/app", "", nil)
+				_, err := s.Get(ctx, "secret/app", "", nil)
 				assert.ErrorIs(t, err, context.Canceled)
 				assert.NotErrorIs(t, err, fault.Token)
 			})
@@ -415,13 +416,13 @@ func TestOverDoesNotWaitForALogin(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-	_, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
+	_, err := do(t.Context(), vault, session.Options{}, func(ctx context.Context, s *session.Session) error {
 		go func() {
 			<-again
-			assert.NoError(t, session.Over())
+			assert.NoError(t, s.Over())
 			close(asked)
 		}()
-		_, err := session.Get(ctx, "secret/app", "", nil)
+		_, err := s.Get(ctx, "secret/app", "", nil)
 		return err
 	})
 	assert.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -54,7 +55,7 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() {
 				defer func() { recover() }()
-				_, err = vault.Do(ctx, auth.RunOptions{RunID: id}, func(context.Context, *auth.Session) error {
+				_, err = do(ctx, vault, session.Options{RunID: id}, func(context.Context, *session.Session) error {
 					alive = tokensOf(t, server, a.Mount)
 					return test.use(cancel)
 				})
@@ -88,7 +89,7 @@ func TestCancelledRunsLeaveNoToken(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), rand.N(6*time.Millisecond))
 			defer cancel()
 			r := readOnce(ctx, vault, secret.path, secret.path)
-			for _, warning := range r.summary.Warnings {
+			for _, warning := range r.warnings() {
 				t.Error(warning)
 			}
 			if r.err != nil {
@@ -121,7 +122,7 @@ func TestLateLoginIsRevoked(t *testing.T) {
 	assert.ErrorIs(t, r.err, context.Canceled)
 	assert.Equal(t, []string{"POST auth/approle/login", "POST auth/token/revoke-self"}, server.requests())
 	assert.Equal(t, standInToken, server.all()[1].Header.Get("X-Vault-Token"))
-	assert.Empty(t, r.summary.Warnings)
+	assert.Empty(t, r.warnings())
 }
 
 // A login that is not answered within two seconds more is given up, and said.
@@ -138,8 +139,9 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	assert.ErrorIs(t, r.err, context.Canceled)
 	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
 	assert.Len(t, server.requests(), 1)
-	if assert.Len(t, r.summary.Warnings, 1) {
-		assert.Contains(t, r.summary.Warnings[0], "the login approle at auth/approle was sent and not answered")
+	if assert.Len(t, r.warnings(), 1) {
+		assert.Contains(t, r.warnings()[0], "was sent and not answered")
+		assert.Contains(t, r.warnings()[0], "(the login approle at auth/approle)")
 	}
 }
 
@@ -169,7 +171,7 @@ func TestNeverRevoked(t *testing.T) {
 		require.NoError(t, r.err)
 		assert.Equal(t, []string{"auth/" + a.Mount + "/login", secret.path}, r.requests(t, server))
 		assert.True(t, r.summary.Token.Batch)
-		assert.Empty(t, r.summary.Warnings)
+		assert.Empty(t, r.warnings())
 	})
 	t.Run("a token out of a proxy's cache", func(t *testing.T) {
 		t.Parallel()
@@ -199,9 +201,10 @@ func TestRefusedRevocation(t *testing.T) {
 	r := readOnce(t.Context(), vault, secret.path)
 	require.NoError(t, r.err)
 	assert.Equal(t, []int{200}, r.status)
-	if assert.Len(t, r.summary.Warnings, 1) {
-		assert.Contains(t, r.summary.Warnings[0], "could not be revoked (vault answered: 1 error occurred: * permission denied) and lives until "+r.summary.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
-		assert.Contains(t, r.summary.Warnings[0], "auth/token/revoke-self")
+	if assert.Len(t, r.warnings(), 1) {
+		assert.Contains(t, r.warnings()[0], "could not be revoked and lives until "+r.summary.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
+		assert.Contains(t, r.warnings()[0], "(vault answered: 1 error occurred: * permission denied)")
+		assert.Contains(t, r.warnings()[0], "auth/token/revoke-self")
 	}
 	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
 }
@@ -219,8 +222,8 @@ func TestUnansweredRevocation(t *testing.T) {
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
 	require.NoError(t, r.err)
 	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
-	if assert.Len(t, r.summary.Warnings, 1) {
-		assert.Contains(t, r.summary.Warnings[0], "could not be revoked (vault did not answer)")
+	if assert.Len(t, r.warnings(), 1) {
+		assert.Contains(t, r.warnings()[0], "(vault did not answer)")
 	}
 }
 
@@ -245,8 +248,8 @@ func TestRevocationInVain(t *testing.T) {
 			})
 			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
 			require.NoError(t, r.err)
-			if assert.Len(t, r.summary.Warnings, 1) {
-				assert.Contains(t, r.summary.Warnings[0], "could not be revoked ("+test.reason)
+			if assert.Len(t, r.warnings(), 1) {
+				assert.Contains(t, r.warnings()[0], "("+test.reason)
 				assert.NotContains(t, r.summary.Findings[0].Text, test.reason)
 			}
 		})
@@ -267,6 +270,6 @@ func TestRevocationIsRepeated(t *testing.T) {
 	})
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
 	require.NoError(t, r.err)
-	assert.Empty(t, r.summary.Warnings)
+	assert.Empty(t, r.warnings())
 	assert.Equal(t, []string{"POST auth/approle/login", "POST auth/token/revoke-self", "POST auth/token/revoke-self"}, server.requests())
 }

@@ -112,9 +112,9 @@ func TestTrust(t *testing.T) {
 				assert.NoError(t, r.err)
 			}
 			if test.warning == "" {
-				assert.Empty(t, r.summary.Warnings)
-			} else if assert.Len(t, r.summary.Warnings, 1) {
-				assert.Contains(t, r.summary.Warnings[0], test.warning)
+				assert.Empty(t, r.warnings())
+			} else if assert.Len(t, r.warnings(), 1) {
+				assert.Contains(t, r.warnings()[0], test.warning)
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/canary"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // dump writes a value in every way that a program could.
@@ -86,14 +87,14 @@ func TestNothingShowsACredential(t *testing.T) {
 					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary.Secret}, v)
 				}
 				shown := map[string]string{}
-				summary, err := vault.Do(t.Context(), auth.RunOptions{}, func(ctx context.Context, session *auth.Session) error {
-					answer, err := session.Get(ctx, "secret/app", "", nil)
+				summary, err := do(t.Context(), vault, session.Options{}, func(ctx context.Context, s *session.Session) error {
+					answer, err := s.Get(ctx, "secret/app", "", nil)
 					if err != nil {
 						return err
 					}
 					shown["answer"] = dump(answer)
-					shown["session"] = dump(session)
-					shown["token"] = dump(session.Token())
+					shown["session"] = dump(s)
+					shown["token"] = dump(s.Token())
 					return nil
 				})
 				shown["vault"] = dump(vault)

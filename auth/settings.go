@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/luumen/patch-vault/ref"
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that
@@ -182,10 +184,11 @@ func isNamespace(text string) bool {
 	return text == "" || isPlainPath(text) && !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
 }
 
-// isMount accepts the path of a mount with or without its trailing slash.
+// isMount accepts the path of a mount with or without its trailing slash: one
+// below which a reference can lie.
 func isMount(text string) bool {
-	first, _, _ := strings.Cut(text, "/")
-	return isPlainPath(text) && !slices.Contains([]string{"auth", "sys", "identity", "cubbyhole"}, strings.ToLower(first))
+	_, err := ref.New(strings.TrimSuffix(text, "/")+"/secret", "key", 0)
+	return err == nil
 }
 
 func isPlainPath(text string) bool {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // trust is how the two sides prove who they are. Its files are read at each
@@ -47,7 +48,8 @@ func (e *environment) trust() trust {
 	return t
 }
 
-func (t trust) config(f *files) (*tls.Config, error) {
+func (t trust) config(found func(session.Finding)) (*tls.Config, error) {
+	f := files{found}
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
@@ -70,7 +72,7 @@ func (t trust) config(f *files) (*tls.Config, error) {
 }
 
 // roots are the CAs that the operator trusts; nil means the system's.
-func (t trust) roots(f *files) (*x509.CertPool, error) {
+func (t trust) roots(f files) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	switch {
 	case t.caBytes != "":
@@ -106,7 +108,7 @@ func (t trust) roots(f *files) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (t trust) pair(f *files) (tls.Certificate, error) {
+func (t trust) pair(f files) (tls.Certificate, error) {
 	certificate, err := f.read("VAULT_CLIENT_CERT", t.certFile, maxFile)
 	if err != nil {
 		return tls.Certificate{}, err

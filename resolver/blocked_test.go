@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/resolver"
 )
@@ -24,7 +23,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 	server.Put(t, kv, "app", map[string]any{"password": "right"})
 	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))}, "ttl": "999h"})
 	for _, request := range []struct{ path, finding string }{
-		{"auth/token/lookup-self", auth.TokenUnknown},
+		{"auth/token/lookup-self", resolver.TokenUnknown},
 		{"sys/internal/ui/mounts", resolver.MountsUnknown},
 		{"sys/capabilities-self", resolver.PowersUnknown},
 		{"sys/health", resolver.HealthUnknown},
@@ -53,10 +52,9 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 				run := resolver.Resolve(t.Context(), vaultAt(address, token), []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{Patience: patience})
 				results := collect(run)
 				assert.NoError(t, results[0].Err())
-				warned := strings.Join(run.Report().Vault.Warnings, "|")
-				assert.Len(t, run.Report().Vault.Findings, len(run.Report().Vault.Warnings))
+				warned := strings.Join(texts(run.Report().Findings), "|")
 				switch request.finding {
-				case auth.TokenUnknown:
+				case resolver.TokenUnknown:
 					assert.Contains(t, warned, "grant read on auth/token/lookup-self, or have it let through by what stands before Vault")
 				case resolver.MountsUnknown:
 					assert.Contains(t, warned, "sys/internal/ui/mounts")

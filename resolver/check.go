@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -33,19 +34,19 @@ func (o CheckOptions) withDefaults() CheckOptions {
 // wrong, and what is odd. Without fields, it checks the connection alone.
 func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options CheckOptions) Verdicts {
 	c := newCheck(vault, fields, options.withDefaults())
-	run := auth.RunOptions{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Health: true}
-	summary, err := vault.Do(ctx, run, func(ctx context.Context, session *auth.Session) error {
-		mounts, err := listMounts(ctx, session)
+	run := session.Options{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Health: true}
+	summary, err := c.plan.session(ctx, run, func(ctx context.Context, s *session.Session) error {
+		mounts, err := listMounts(ctx, s, c.plan.config)
 		if err != nil {
 			return err
 		}
-		c.plan.readAll(ctx, session, mounts, min(defaultWorkers, len(c.plan.reads)))
-		if err := session.Unanswered(); err != nil {
-			return cmp.Or(session.Over(), ctx.Err(), err)
+		c.plan.readAll(ctx, s, mounts, min(defaultWorkers, len(c.plan.reads)))
+		if err := s.Unanswered(); err != nil {
+			return cmp.Or(s.Over(), ctx.Err(), err)
 		}
 		c.mounts = mounts
-		c.powers = askPowers(ctx, session, c.plan.reads)
-		return cmp.Or(session.Over(), ctx.Err())
+		c.powers = askPowers(ctx, s, c.plan.reads)
+		return cmp.Or(s.Over(), ctx.Err())
 	})
 	if err != nil {
 		c.plan.settleAll(err)
@@ -69,7 +70,7 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Effective()}
 }
 
-func (c *check) verdicts(summary auth.Summary, err error) Verdicts {
+func (c *check) verdicts(summary session.Summary, err error) Verdicts {
 	v := Verdicts{
 		Connection: c.connection(summary, err),
 		Fields:     make([]Verdict, len(c.plan.hosts)),
@@ -81,17 +82,23 @@ func (c *check) verdicts(summary auth.Summary, err error) Verdicts {
 	return v
 }
 
-func (c *check) connection(summary auth.Summary, err error) Connection {
+func (c *check) connection(summary session.Summary, err error) Connection {
 	code, fix, text := c.outcome(err)
 	told := c.mounts != nil
+	findings := c.findings(summary, code)
+	if !c.options.FullText {
+		for i := range findings {
+			findings[i].Detail = ""
+		}
+	}
 	return Connection{
 		Code: code, Fix: fix, Text: text,
 		Reachable: summary.Health != nil || told || answered(code),
 		LoggedIn:  (told || summary.Token.Known && !summary.Token.Given) && code != Token,
-		Server:    summary.Health,
-		Token:     c.tokenState(summary.Token),
+		Server:    (*Server)(summary.Health),
+		Token:     c.plan.tokenState(summary.Token, told),
 		Settings:  c.settings,
-		Findings:  c.findings(summary, code),
+		Findings:  findings,
 	}
 }
 
@@ -114,32 +121,6 @@ func answered(k Kind) bool {
 		return true
 	}
 	return false
-}
-
-// tokenState counts for the next run: what this check has used is gone from a
-// given token.
-func (c *check) tokenState(t auth.Token) *TokenState {
-	if c.mounts == nil && !t.Known {
-		return nil // no token, or none that Vault has taken
-	}
-	state := &TokenState{Given: t.Given, Batch: t.Batch, Known: t.Known, UsesNeeded: c.plan.usesNeeded(t)}
-	if !t.Expires.IsZero() {
-		state.TTL = max(int(time.Until(t.Expires).Round(time.Second).Seconds()), 1)
-	}
-	left := t.UsesLeft
-	if t.Given {
-		state.Expires = t.Expires.UTC().Truncate(time.Second)
-		state.UsesNeeded++ // the look at it
-		for _, r := range c.plan.reads {
-			if r.sent && left > 0 {
-				left--
-			}
-		}
-	}
-	if t.UsesLeft > 0 {
-		state.UsesLeft = &left
-	}
-	return state
 }
 
 // mountsOfReads are the mounts in which the references lie, as far as they
@@ -182,7 +163,7 @@ func (c *check) resolve(f *field, v *Verdict) error {
 		return err
 	case s == nil:
 		if warning := f.value.Warning(); warning != "" {
-			v.Findings = []auth.Finding{{Code: UnmarkedReference, Text: warning}}
+			v.Findings = []Finding{{Code: UnmarkedReference, Text: warning}}
 		}
 		return nil
 	case c.options.Host != "" && !s.isFor(c.options.Host):

@@ -61,10 +61,19 @@ func checkOne(t *testing.T, vault *auth.Vault, field string, options resolver.Ch
 }
 
 // codes are the codes of findings, in their order.
-func codes(findings []auth.Finding) []string {
+func codes(findings []resolver.Finding) []string {
 	all := []string{}
 	for _, f := range findings {
 		all = append(all, f.Code)
+	}
+	return all
+}
+
+// texts are findings as the agent's log has them.
+func texts(findings []resolver.Finding) []string {
+	all := []string{}
+	for _, f := range findings {
+		all = append(all, f.String())
 	}
 	return all
 }
@@ -368,7 +377,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 
 	// Refused: a notice, and nothing else is lost by it.
 	v = resolver.Check(t.Context(), token(policy, map[string]any{"no_default_policy": true}), both, resolver.CheckOptions{})
-	assert.Equal(t, []string{resolver.NoPin, auth.TokenUnknown, resolver.PowersUnknown}, codes(v.Connection.Findings))
+	assert.Equal(t, []string{resolver.NoPin, resolver.TokenUnknown, resolver.PowersUnknown}, codes(v.Connection.Findings))
 	assert.Equal(t, resolver.OK, v.Connection.Code)
 	assert.Equal(t, resolver.OK, v.Fields[1].Code)
 
@@ -525,7 +534,7 @@ func TestCheckTheServer(t *testing.T) {
 			assert.Equal(t, resolver.OK, v.Connection.Code)
 			found := []string{}
 			for _, code := range codes(v.Connection.Findings) {
-				if code != auth.TokenUnknown && code != auth.TokenExpires {
+				if code != resolver.TokenUnknown && code != resolver.TokenExpires {
 					found = append(found, code)
 				}
 			}
@@ -687,7 +696,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 		t.Parallel()
 		vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount}))
 		v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
-		assert.Equal(t, []string{resolver.NoPin, auth.TokenNotRevoked}, codes(v.Connection.Findings))
+		assert.Equal(t, []string{resolver.NoPin, resolver.TokenNotRevoked}, codes(v.Connection.Findings))
 		assertKept(t, v, "permission denied")
 		assertRoundTrip(t, v)
 	})
@@ -708,8 +717,8 @@ func TestCheckFindsDangers(t *testing.T) {
 		want        []string
 	}{
 		{"no verification, an exposed token that expires soon", server.Address, map[string]string{"VAULT_SKIP_VERIFY": "true", "VAULT_TOKEN_FILE": readable},
-			[]string{auth.SkipVerify, auth.FileExposed, auth.TokenExpires, resolver.RootToken}},
-		{"http to another machine", "http://vault.invalid:8200", map[string]string{"VAULT_TOKEN": "t"}, []string{auth.PlainHTTP}},
+			[]string{resolver.SkipVerify, resolver.FileExposed, resolver.TokenExpires, resolver.RootToken}},
+		{"http to another machine", "http://vault.invalid:8200", map[string]string{"VAULT_TOKEN": "t"}, []string{resolver.PlainHTTP}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -792,14 +801,14 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 	v := resolver.Verdicts{
 		Connection: resolver.Connection{
 			Code: resolver.OK, Reachable: true, LoggedIn: true,
-			Server:   &auth.Health{Version: "1.21.1", Initialized: true},
+			Server:   &resolver.Server{Version: "1.21.1", Initialized: true},
 			Token:    &resolver.TokenState{Given: true, Known: true, Expires: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), TTL: 5 * 24 * 3600, UsesLeft: &left, UsesNeeded: 4},
 			Settings: auth.New(auth.Settings{Address: "https://vault.example:8200"}, environment(nil)).Effective(),
-			Findings: []auth.Finding{{Code: "a", Text: "one thing; mend it"}, {Code: "b", Text: "another thing", Notice: true}},
+			Findings: []resolver.Finding{{Code: "a", Text: "one thing; mend it"}, {Code: "b", Text: "another thing", Notice: true}},
 		},
 		Fields: []resolver.Verdict{
 			{Code: resolver.OK, Reference: references(t, "kv/app")[0], Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
-				Findings: []auth.Finding{{Code: "c", Text: "odd; look at it"}}},
+				Findings: []resolver.Finding{{Code: "c", Text: "odd; look at it"}}},
 			{Code: resolver.BadReference, Part: "path", Offset: &offset, Reason: "an empty segment", Fix: "write one / between segments"},
 			{Code: resolver.Denied, Reference: references(t, "kv/hr")[0], Fix: "ask"},
 			{Code: resolver.OK},

@@ -5,12 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // unread is the fault of a path that Vault answered without a secret.
-func unread(answer *auth.Answer, m mount, r *read) *fault.Error {
+func unread(answer *client.Answer, m mount, r *read) *fault.Error {
 	api := m.api(r.path)
 	switch answer.Status {
 	case 403:

@@ -8,18 +8,92 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 )
+
+// Finding is something that a person should know or do, though no host was skipped
+// for it.
+type Finding struct {
+	Code   string `json:"code"`             // one of the constants of this package, such as TokenExpires
+	Text   string `json:"text"`             // what is so, and what to do about it; fit for the UI
+	Notice bool   `json:"notice,omitempty"` // it may well be meant so; else it is a warning
+	Detail string `json:"detail,omitempty"` // for the agent's log alone; a check has it only where the caller asked for complete texts
+}
+
+// String is one line for a person.
+func (f Finding) String() string {
+	text := f.Text
+	if f.Detail != "" {
+		text += " (" + f.Detail + ")"
+	}
+	if f.Notice {
+		return "notice: " + text
+	}
+	return "warning: " + text
+}
+
+// The codes of findings, about the way to Vault and the token.
+const (
+	SkipVerify      = session.SkipVerify      // skip_verify: certificates are not verified
+	PlainHTTP       = session.PlainHTTP       // plain_http: the way to Vault is not encrypted
+	FileExposed     = session.FileExposed     // file_exposed: every user of the Patch server may read a credential
+	TokenExpires    = session.TokenExpires    // token_expires: a given token has less than 7 days to live
+	TokenUnknown    = session.TokenUnknown    // token_unknown: a given token may not look at itself
+	TokenNotRenewed = session.TokenNotRenewed // token_not_renewed: a given token could not be renewed
+	TokenNotRevoked = session.TokenNotRevoked // token_not_revoked: the token that was logged in could not be revoked
+	ShortOfUses     = "short_of_uses"         // the token will be used up within a run
+	MountsUnknown   = "mounts_unknown"        // the list of mounts could not be had
+	MountVersion    = "mount_version"         // notice: a mount has another KV version than the settings say
+)
+
+// The codes of findings that a check alone has, about the connection.
+const (
+	NoPin         = "no_pin"         // notice: the Patch server does not pin the address
+	NoNamespaces  = "no_namespaces"  // a namespace is set, and the server has none
+	ClockSkew     = "clock_skew"     // Vault's clock and the Patch server's are 30 s apart or more
+	HealthUnknown = "health_unknown" // notice: sys/health could not be had
+	RootToken     = "root_token"     // the token may do anything
+	PowersUnknown = "powers_unknown" // notice: whether the token may do more than read is not known
+)
+
+// The codes of findings that a check alone has, about a field.
+const (
+	CanWrite          = "can_write"          // the token may write to the reference's path, or delete there
+	LimitedToHosts    = "limited_to_hosts"   // notice: the secret names its hosts, and no host was given
+	TrailingNewline   = "trailing_newline"   // the value is one line with a line break at its end
+	SurroundingSpace  = "surrounding_space"  // the value begins or ends with white space
+	HoldsNUL          = "holds_nul"          // the value holds a NUL
+	HoldsBOM          = "holds_bom"          // the value holds a byte order mark
+	RoundedNumber     = "rounded_number"     // the value is a number, which KV v2 rounds
+	UnmarkedReference = "unmarked_reference" // the literal looks like a reference
+)
+
+func findingsOf(summary session.Summary) []Finding {
+	findings := make([]Finding, len(summary.Findings))
+	for i, f := range summary.Findings {
+		findings[i] = Finding{f.Code, f.Text, f.Notice, f.Detail}
+	}
+	return findings
+}
+
+func textsOf(findings []Finding) []string {
+	texts := make([]string, len(findings))
+	for i, f := range findings {
+		texts[i] = f.String()
+	}
+	return texts
+}
 
 // noticeableSkew is how far the clocks may be apart.
 const noticeableSkew = 30 * time.Second
 
 // findings are about the connection: first what the settings say, then what
 // Vault does, then what the token may do.
-func (c *check) findings(summary auth.Summary, code Kind) []auth.Finding {
-	var findings []auth.Finding
-	warn := func(code, text string) { findings = append(findings, auth.Finding{Code: code, Text: text}) }
+func (c *check) findings(summary session.Summary, code Kind) []Finding {
+	var findings []Finding
+	warn := func(code, text string) { findings = append(findings, Finding{Code: code, Text: text}) }
 	notice := func(code, text string) {
-		findings = append(findings, auth.Finding{Code: code, Text: text, Notice: true})
+		findings = append(findings, Finding{Code: code, Text: text, Notice: true})
 	}
 
 	if code != NotConfigured && !c.isSet("VAULT_ADDR") {
@@ -39,8 +113,8 @@ func (c *check) findings(summary auth.Summary, code Kind) []auth.Finding {
 	} else if c.mounts != nil {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health gives no answer; have it let through by what stands before Vault")
 	}
-	findings = append(findings, summary.Findings...)
-	if t := c.tokenState(summary.Token); t != nil && t.UsesLeft != nil {
+	findings = append(findings, findingsOf(summary)...)
+	if t := c.plan.tokenState(summary.Token, c.mounts != nil); t != nil && t.UsesLeft != nil {
 		findings = append(findings, tooFewUses(*t.UsesLeft, t.UsesNeeded)...)
 	}
 	if c.mounts != nil {
@@ -64,17 +138,17 @@ func (c *check) hasNamespace() bool {
 }
 
 var (
-	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; have that taken out of its policy: read is enough"}
-	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "), others will not get it; check it for the host that is to use it", Notice: true}
+	canWrite       = Finding{Code: CanWrite, Text: "the token may also write or delete this secret; have that taken out of its policy: read is enough"}
+	limitedToHosts = Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "), others will not get it; check it for the host that is to use it", Notice: true}
 )
 
 // oddities are what makes a value unlikely to be meant as it is. Nothing of it
 // gets into their texts.
-func oddities(value string, rounded bool) []auth.Finding {
-	var findings []auth.Finding
+func oddities(value string, rounded bool) []Finding {
+	var findings []Finding
 	found := func(odd bool, code, text string) {
 		if odd {
-			findings = append(findings, auth.Finding{Code: code, Text: text})
+			findings = append(findings, Finding{Code: code, Text: text})
 		}
 	}
 	line := strings.TrimRight(value, "\r\n")

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // Mount is where a KV engine is mounted in Vault.
@@ -47,20 +47,20 @@ func (m Mount) below(path string) string {
 
 // mountTable says where a path's mount is.
 type mountTable struct {
-	listed   []mount // longest first
-	blocked  bool    // Vault's list could not be had
-	settings []mount // from the settings, longest first
-	version  int     // of KV, for mounts of which it is not known
+	listed  []mount // longest first
+	blocked bool    // Vault's list could not be had
+	named   []mount // in the settings, longest first
+	version int     // of KV, for mounts of which it is not known
 }
 
 // listMounts asks Vault which mounts the token can see. Where the list is
 // blocked, the settings and the first segments have to do.
-func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error) {
-	table := &mountTable{version: session.KVVersion()}
-	for _, path := range session.Mounts() {
-		table.settings = append(table.settings, mount{Mount: Mount{Path: path, Version: table.version}})
+func listMounts(ctx context.Context, s *session.Session, config *session.Config) (*mountTable, error) {
+	table := &mountTable{version: config.KVVersion}
+	for _, path := range config.Mounts {
+		table.named = append(table.named, mount{Mount: Mount{Path: path, Version: table.version}})
 	}
-	slices.SortFunc(table.settings, longestFirst)
+	slices.SortFunc(table.named, longestFirst)
 
 	var data struct {
 		Secret map[string]struct {
@@ -68,7 +68,7 @@ func listMounts(ctx context.Context, session *auth.Session) (*mountTable, error)
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
 	}
-	answer, err := session.Ask(ctx, "sys/internal/ui/mounts", nil, &data)
+	answer, err := s.Ask(ctx, "sys/internal/ui/mounts", nil, &data)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +110,8 @@ func (t *mountTable) find(path string) (m mount, visible bool) {
 	if i := slices.IndexFunc(t.listed, covers); i >= 0 {
 		return t.listed[i], true
 	}
-	if i := slices.IndexFunc(t.settings, covers); i >= 0 {
-		return t.settings[i], t.blocked
+	if i := slices.IndexFunc(t.named, covers); i >= 0 {
+		return t.named[i], t.blocked
 	}
 	return mount{Mount: guess(path, t.version)}, t.blocked
 }
@@ -124,17 +124,17 @@ func guess(path string, version int) Mount {
 
 // findings say where the settings had to serve in place of Vault's list, and
 // which mounts have another KV version than they say.
-func (t *mountTable) findings(reads []*read) []auth.Finding {
-	var findings []auth.Finding
+func (t *mountTable) findings(reads []*read) []Finding {
+	var findings []Finding
 	if t.blocked {
-		findings = append(findings, auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
+		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
 	for _, r := range reads {
 		m := r.mount
 		if !m.listed || !m.isKV() || m.Version == t.version {
 			continue
 		}
-		f := auth.Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say; it is read as what it is", m.Path, m.Version, t.version)}
+		f := Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say; it is read as what it is", m.Path, m.Version, t.version)}
 		if !slices.Contains(findings, f) {
 			findings = append(findings, f)
 		}

@@ -86,7 +86,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			password, err := collect(run)[0].Credential("password")
 			require.NoError(t, err)
 			assert.Equal(t, "of "+v2, password.Reveal())
-			assert.Contains(t, run.Report().Vault.Warnings, "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
+			assert.Contains(t, texts(run.Report().Findings), "warning: vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
 		})
 	}
 
@@ -150,7 +150,7 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
 	_, err := collect(run)[0].Credential("password")
 	require.NoError(t, err)
-	assert.Contains(t, run.Report().Vault.Warnings, "the mount "+kv+" is KV v2, not v1 as the settings say; it is read as what it is")
+	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as the settings say; it is read as what it is")
 }
 
 // Trap 5: the settings name a nested mount that the token cannot see yet, so

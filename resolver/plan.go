@@ -1,13 +1,14 @@
 package resolver
 
 import (
-	"fmt"
+	"context"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -18,6 +19,9 @@ type plan struct {
 	reads     []*read  // in the order of the hosts
 	immediate []int    // hosts that need no read
 	complete  chan int // hosts whose last path has been read; has room for all
+
+	config    *session.Config
+	configErr error // why there is none
 
 	mu   sync.Mutex // guards what next, elsewhere and settle change
 	from int        // reads before it are taken
@@ -55,7 +59,8 @@ type read struct {
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	p := &plan{hosts: make([]host, len(hosts))}
-	readFor := p.grouping(vault.PathPins())
+	p.config, p.configErr = vault.Session()
+	readFor := p.grouping()
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -96,7 +101,7 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 
 // grouping returns what finds the one read of all references to the same path
 // and version. A read that the pins do not permit has ended before it began.
-func (p *plan) grouping(permits func(path string) error) (readFor func(ref.Ref) *read) {
+func (p *plan) grouping() (readFor func(ref.Ref) *read) {
 	type key struct {
 		path    string
 		version int
@@ -106,7 +111,10 @@ func (p *plan) grouping(permits func(path string) error) (readFor func(ref.Ref) 
 		k := key{r.Path(), r.Version()}
 		one := known[k]
 		if one == nil {
-			one = &read{path: k.path, version: k.version, err: permits(k.path)}
+			one = &read{path: k.path, version: k.version}
+			if p.config != nil {
+				one.err = p.config.Permits(k.path)
+			}
 			known[k] = one
 			if one.settled = one.err != nil; !one.settled {
 				p.reads = append(p.reads, one)
@@ -200,27 +208,12 @@ func (p *plan) finish(r *read) {
 	}
 }
 
-// shortOfUses warns of a token that will be used up before the run is through.
-// The list of mounts costs no use; a revocation costs one.
-func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
-	if token.UsesLeft == 0 {
-		return nil
+// session logs in for the reads, and for use.
+func (p *plan) session(ctx context.Context, options session.Options, use func(context.Context, *session.Session) error) (session.Summary, error) {
+	if p.configErr != nil {
+		return session.Summary{}, p.configErr
 	}
-	return tooFewUses(token.UsesLeft, p.usesNeeded(token))
-}
-
-func tooFewUses(left, needed int) []auth.Finding {
-	if left >= needed {
-		return nil
-	}
-	return []auth.Finding{{Code: ShortOfUses, Text: fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; give it more, or token_num_uses=0", left, needed)}}
-}
-
-func (p *plan) usesNeeded(token auth.Token) int {
-	if token.Given {
-		return len(p.reads)
-	}
-	return len(p.reads) + 1
+	return session.Do(ctx, p.config, options, use)
 }
 
 func badReference(err error) error {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // powers are what the token may do beside reading.
@@ -21,8 +21,8 @@ const mostPaths = 1000
 // askPowers asks Vault what the token may do on the paths of the reads. Vault
 // may refuse to say; a token with a limited number of uses is not asked for,
 // since each question would cost it one.
-func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers {
-	token := session.Token()
+func askPowers(ctx context.Context, s *session.Session, reads []*read) powers {
+	token := s.Token()
 	if slices.Contains(token.Policies, "root") {
 		return powers{root: true}
 	}
@@ -39,7 +39,7 @@ func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers
 			p.unknown = "whether the token may do more than read was not asked, for that would cost some of its uses; give it token_num_uses=0 to have it checked"
 			break
 		}
-		if !p.ask(ctx, session, some) {
+		if !p.ask(ctx, s, some) {
 			p.unknown = "whether the token may do more than read is not known; let it update sys/capabilities-self to have it checked"
 			break
 		}
@@ -47,9 +47,9 @@ func askPowers(ctx context.Context, session *auth.Session, reads []*read) powers
 	return p
 }
 
-func (p *powers) ask(ctx context.Context, session *auth.Session, paths []string) (ok bool) {
+func (p *powers) ask(ctx context.Context, s *session.Session, paths []string) (ok bool) {
 	var data map[string][]string
-	answer, err := session.Ask(ctx, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
+	answer, err := s.Ask(ctx, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
 	if err != nil || !answer.Ok() || answer.BadData {
 		return false
 	}

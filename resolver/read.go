@@ -11,8 +11,9 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/internal/walk"
 )
 
@@ -23,19 +24,19 @@ const scouts = 4
 
 // readAll reads with a bounded number of workers, joined by the scouts in an
 // outage, until all is read or no request has a chance any more.
-func (p *plan) readAll(ctx context.Context, session *auth.Session, mounts *mountTable, workers int) {
+func (p *plan) readAll(ctx context.Context, s *session.Session, mounts *mountTable, workers int) {
 	var working, scouting sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			for r := p.next(); r != nil && p.read(ctx, session, mounts, r); r = p.next() {
+			for r := p.next(); r != nil && p.read(ctx, s, mounts, r); r = p.next() {
 			}
 		})
 	}
 	needed, dismiss := context.WithCancel(ctx)
 	for range min(scouts, workers) {
 		scouting.Go(func() {
-			for session.AwaitOutage(needed) {
-				if r := p.elsewhere(mounts); r == nil || !p.read(ctx, session, mounts, r) {
+			for s.AwaitOutage(needed) {
+				if r := p.elsewhere(mounts); r == nil || !p.read(ctx, s, mounts, r) {
 					return
 				}
 			}
@@ -44,21 +45,21 @@ func (p *plan) readAll(ctx context.Context, session *auth.Session, mounts *mount
 	working.Wait()
 	dismiss()
 	scouting.Wait()
-	if err := session.Over(); err != nil {
+	if err := s.Over(); err != nil {
 		p.settleAll(err)
 	}
 }
 
 // read reads one path, and reports whether others have a chance.
-func (p *plan) read(ctx context.Context, session *auth.Session, mounts *mountTable, r *read) bool {
+func (p *plan) read(ctx context.Context, s *session.Session, mounts *mountTable, r *read) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	secret, err := readSecret(ctx, session, mounts, r)
-	if err != nil && (ctx.Err() != nil || err == session.Over()) {
+	secret, err := readSecret(ctx, s, mounts, r)
+	if err != nil && (ctx.Err() != nil || err == s.Over()) {
 		return false // what ends the run is every path's, not this one's
 	}
-	if err != nil && session.Unanswered() != nil {
+	if err != nil && s.Unanswered() != nil {
 		p.settleAll(err)
 		return false
 	}
@@ -67,7 +68,7 @@ func (p *plan) read(ctx context.Context, session *auth.Session, mounts *mountTab
 }
 
 // readSecret reads one path once.
-func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, r *read) (*secret, error) {
+func readSecret(ctx context.Context, s *session.Session, mounts *mountTable, r *read) (*secret, error) {
 	m, visible := mounts.find(r.path)
 	r.mount = m
 	switch {
@@ -89,14 +90,14 @@ func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, 
 	r.sent = true
 	if m.Version == 1 {
 		var data values
-		answer, err := readKV(ctx, session, m, r.path, query, &data)
+		answer, err := readKV(ctx, s, m, r.path, query, &data)
 		if err != nil {
 			return nil, err
 		}
 		return secretV1(answer, data, m, r)
 	}
 	var data versioned
-	answer, err := readKV(ctx, session, m, r.path, query, &data)
+	answer, err := readKV(ctx, s, m, r.path, query, &data)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +105,8 @@ func readSecret(ctx context.Context, session *auth.Session, mounts *mountTable, 
 }
 
 // readKV gets an answer that is no dynamic secret.
-func readKV(ctx context.Context, session *auth.Session, m mount, path, query string, data any) (*auth.Answer, error) {
-	answer, err := session.Get(ctx, m.api(path), query, data)
+func readKV(ctx context.Context, s *session.Session, m mount, path, query string, data any) (*client.Answer, error) {
+	answer, err := s.Get(ctx, m.api(path), query, data)
 	switch {
 	case err != nil:
 		return nil, err
@@ -117,7 +118,7 @@ func readKV(ctx context.Context, session *auth.Session, m mount, path, query str
 	return answer, nil
 }
 
-func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, error) {
+func secretV1(answer *client.Answer, data values, m mount, r *read) (*secret, error) {
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
@@ -129,7 +130,7 @@ func secretV1(answer *auth.Answer, data values, m mount, r *read) (*secret, erro
 	return &secret{values: func() values { return data }}, nil
 }
 
-func secretV2(answer *auth.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
+func secretV2(answer *client.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
 	if answer.BadData {
 		data = versioned{}
 	}

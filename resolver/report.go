@@ -6,19 +6,41 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // Report sums up a run.
 type Report struct {
 	Hosts    int
-	Ready    int          // handed out with their credentials
-	Skipped  int          // handed out with an error
-	NotTaken int          // left when the caller broke off the loop
-	Causes   []Cause      // why hosts were skipped; most hosts first
-	Vault    auth.Summary // what it took; zero where Vault was not asked
+	Ready    int       // handed out with their credentials
+	Skipped  int       // handed out with an error
+	NotTaken int       // left when the caller broke off the loop
+	Causes   []Cause   // why hosts were skipped; most hosts first
+	Findings []Finding // what else a person should know or do
+	Vault    Usage     // what it took; zero where Vault was not asked
+}
+
+// Usage is what a run took of Vault.
+type Usage struct {
+	RunID       string        // part of the User-Agent, and so of Vault's audit log
+	Requests    int           // tried, retries included
+	Retries     int           // of those
+	Connections int           // tried
+	Waited      time.Duration // in which Vault answered nothing
+	Median      time.Duration // of the answered requests
+	P95         time.Duration // 95 of 100 were answered within it
+	Longest     time.Duration
+	Token       *TokenState // nil if there was none that Vault took
+}
+
+func usageOf(s session.Summary) Usage {
+	return Usage{
+		RunID: s.RunID, Requests: s.Requests, Retries: s.Retries, Connections: s.Connections,
+		Waited: s.Waited, Median: s.Median, P95: s.P95, Longest: s.Longest,
+	}
 }
 
 // Cause is one reason for which hosts were skipped. A host can have several.
@@ -39,7 +61,8 @@ func (r *Run) Report() Report {
 		Skipped:  r.taken - r.ready,
 		NotTaken: len(r.plan.hosts) - r.taken,
 		Causes:   r.causes.sorted(),
-		Vault:    r.summary,
+		Findings: slices.Clone(r.findings),
+		Vault:    r.usage,
 	}
 }
 
@@ -60,28 +83,35 @@ func (r Report) String() string {
 		}
 	}
 	b.WriteByte('\n')
-	if r.Vault.RunID != "" {
-		fmt.Fprintf(&b, "run %s in Vault's audit log; token: %s\n", r.Vault.RunID, cmp.Or(r.Vault.Token.String(), "none"))
+	if r.Vault.Requests > 0 {
+		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
+		if r.Vault.Token != nil {
+			fmt.Fprintf(&b, "; token: %s", r.Vault.Token)
+		}
+		b.WriteByte('\n')
 	}
 	for _, c := range r.Causes {
 		fmt.Fprintf(&b, "skipped %s: %s\n", c.who(), c.Text)
 	}
-	for _, w := range r.Vault.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
+	for _, f := range r.Findings {
+		fmt.Fprintln(&b, f)
 	}
 	return b.String()
 }
 
 // LogValue logs the counts, the run's id in Vault's audit log, what is known of
-// its token, the causes and the warnings.
+// its token, the causes and the findings.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
 		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Duration("waited", r.Vault.Waited),
 		slog.Duration("median", r.Vault.Median), slog.Duration("p95", r.Vault.P95), slog.Duration("longest", r.Vault.Longest),
 	}
-	if r.Vault.RunID != "" {
-		attrs = append(attrs, slog.String("run", r.Vault.RunID), slog.String("token", r.Vault.Token.String()))
+	if r.Vault.Requests > 0 {
+		attrs = append(attrs, slog.String("run", r.Vault.RunID))
+	}
+	if r.Vault.Token != nil {
+		attrs = append(attrs, slog.String("token", r.Vault.Token.String()))
 	}
 	if len(r.Causes) > 0 {
 		texts := make([]string, len(r.Causes))
@@ -90,8 +120,8 @@ func (r Report) LogValue() slog.Value {
 		}
 		attrs = append(attrs, slog.Any("causes", texts))
 	}
-	if len(r.Vault.Warnings) > 0 {
-		attrs = append(attrs, slog.Any("warnings", r.Vault.Warnings))
+	if len(r.Findings) > 0 {
+		attrs = append(attrs, slog.Any("findings", textsOf(r.Findings)))
 	}
 	return slog.GroupValue(attrs...)
 }

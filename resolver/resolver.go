@@ -46,6 +46,7 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -75,24 +76,23 @@ func (o Options) withDefaults() Options {
 // ranged over.
 type Run struct {
 	ctx     context.Context // of Resolve; a Run is that call, drawn out
-	vault   *auth.Vault
 	options Options
+	plan    *plan
 	started sync.Once
 
-	plan *plan
-
-	mu      sync.Mutex
-	taken   int
-	summary auth.Summary
-	causes  causes
-	ready   int
+	mu       sync.Mutex // guards what take and read change
+	taken    int
+	ready    int
+	causes   causes
+	usage    Usage
+	findings []Finding
 }
 
 // Resolve prepares a run: it plans the reads, and asks Vault nothing yet.
 // Whatever is wrong with Vault, its settings or the environment is the error of
 // just those hosts that need Vault.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
-	return &Run{ctx: ctx, vault: vault, options: options.withDefaults(), plan: newPlan(vault, hosts)}
+	return &Run{ctx: ctx, options: options.withDefaults(), plan: newPlan(vault, hosts)}
 }
 
 // One resolves a single target.
@@ -169,25 +169,24 @@ func (r *Run) take(i int, yield func(int, Result) bool) bool {
 // read logs in and reads every path of the plan.
 func (r *Run) read(ctx context.Context) {
 	workers := min(r.options.Workers, len(r.plan.reads))
-	options := auth.RunOptions{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
-	var findings []auth.Finding
-	summary, err := r.vault.Do(ctx, options, func(ctx context.Context, session *auth.Session) error {
-		mounts, err := listMounts(ctx, session)
-		if err != nil {
+	options := session.Options{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
+	var mounts *mountTable
+	var findings []Finding
+	summary, err := r.plan.session(ctx, options, func(ctx context.Context, s *session.Session) (err error) {
+		if mounts, err = listMounts(ctx, s, r.plan.config); err != nil {
 			return err
 		}
-		findings = r.plan.shortOfUses(session.Token())
-		r.plan.readAll(ctx, session, mounts, workers)
+		findings = r.plan.shortOfUses(s.Token())
+		r.plan.readAll(ctx, s, mounts, workers)
 		findings = append(findings, mounts.findings(r.plan.reads)...)
 		return nil
 	})
 	if err != nil {
 		r.plan.settleAll(err)
 	}
-	for _, f := range findings {
-		summary.Warnings, summary.Findings = append(summary.Warnings, f.Text), append(summary.Findings, f)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.summary = summary
+	r.usage = usageOf(summary)
+	r.usage.Token = r.plan.tokenState(summary.Token, mounts != nil)
+	r.findings = append(findingsOf(summary), findings...)
 }

@@ -3,7 +3,7 @@ package resolver
 import (
 	"github.com/go-json-experiment/json"
 
-	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/client"
 )
 
 // Decode makes sense of the data of an answer, as a read does, and returns what
@@ -11,7 +11,7 @@ import (
 func Decode(status int, data []byte, kvVersion int) (pick func(key string) (string, error), err error) {
 	m := mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
 	r := &read{path: "kv/app"}
-	answer := &auth.Answer{Status: status}
+	answer := &client.Answer{Status: status}
 	var s *secret
 	if kvVersion == 1 {
 		var v1 values

@@ -26,63 +26,40 @@ type Verdicts struct {
 
 // Connection is what a check found about the way to Vault.
 type Connection struct {
-	Code      Kind           `json:"code"`               // OK, or why no reference would be resolved
-	Fix       string         `json:"fix,omitempty"`      // what to do about it
-	Text      string         `json:"text,omitempty"`     // complete; only where the caller asked for it
-	Reachable bool           `json:"reachable"`          // Vault answered
-	LoggedIn  bool           `json:"logged_in"`          // with a token that Vault takes
-	Server    *auth.Health   `json:"server,omitempty"`   // nil where Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`    // nil where there is none
-	Settings  auth.Effective `json:"settings"`           // as they take effect
-	Findings  []auth.Finding `json:"findings,omitempty"` // by the codes below and those of package auth
+	Code      Kind           `json:"code"`             // OK, or why no reference would be resolved
+	Fix       string         `json:"fix,omitempty"`    // what to do about it
+	Text      string         `json:"text,omitempty"`   // complete; only where the caller asked for it
+	Reachable bool           `json:"reachable"`        // Vault answered
+	LoggedIn  bool           `json:"logged_in"`        // with a token that Vault takes
+	Server    *Server        `json:"server,omitempty"` // nil where Vault did not tell
+	Token     *TokenState    `json:"token,omitempty"`  // nil where there is none
+	Settings  auth.Effective `json:"settings"`         // as they take effect
+	Findings  []Finding      `json:"findings,omitempty"`
 }
 
-// TokenState is what a check knows of a run's token; never the token itself.
-type TokenState struct {
-	Given      bool      `json:"given"`               // to the agent; else it logged in for one
-	Batch      bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
-	Known      bool      `json:"known"`               // Vault told what follows
-	Expires    time.Time `json:"expires,omitzero"`    // of a given token; zero means never
-	TTL        int       `json:"ttl,omitempty"`       // seconds; 0 means that it does not expire
-	UsesLeft   *int      `json:"uses_left,omitempty"` // to the next run; nil means any number
-	UsesNeeded int       `json:"uses_needed"`         // by a run of these references alone
+// Server is what Vault tells of itself to anybody.
+type Server struct {
+	Version     string `json:"version,omitempty"` // empty where Vault is told to hide it
+	Initialized bool   `json:"initialized"`
+	Sealed      bool   `json:"sealed"`
+	Standby     bool   `json:"standby"`    // it forwards requests to the active node
+	Namespaces  bool   `json:"namespaces"` // false only where it surely has none
+	Ahead       int    `json:"ahead"`      // seconds of Vault's clock before the Patch server's
 }
 
 // Verdict is what a check found about one field.
 type Verdict struct {
-	Code      Kind           `json:"code"`               // OK, or why the field would not be resolved
-	Reference ref.Ref        `json:"reference,omitzero"` // zero if the field is none
-	Part      string         `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
-	Offset    *int           `json:"offset,omitempty"`   // in bytes, of a malformed field
-	Reason    string         `json:"reason,omitempty"`   // of a malformed field
-	Fix       string         `json:"fix,omitempty"`      // what to do, unless OK
-	Text      string         `json:"text,omitempty"`     // complete; only where the caller asked for it
-	Version   int            `json:"version,omitempty"`  // of the KV v2 secret
-	Created   time.Time      `json:"created,omitzero"`   // when that version was written
-	Findings  []auth.Finding `json:"findings,omitempty"` // by the codes below
+	Code      Kind      `json:"code"`               // OK, or why the field would not be resolved
+	Reference ref.Ref   `json:"reference,omitzero"` // zero if the field is none
+	Part      string    `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
+	Offset    *int      `json:"offset,omitempty"`   // in bytes, of a malformed field
+	Reason    string    `json:"reason,omitempty"`   // of a malformed field
+	Fix       string    `json:"fix,omitempty"`      // what to do, unless OK
+	Text      string    `json:"text,omitempty"`     // complete; only where the caller asked for it
+	Version   int       `json:"version,omitempty"`  // of the KV v2 secret
+	Created   time.Time `json:"created,omitzero"`   // when that version was written
+	Findings  []Finding `json:"findings,omitempty"`
 }
-
-// The codes of what a check finds beside those of package auth: first about the
-// connection, then about fields.
-const (
-	NoPin             = "no_pin"             // notice: the Patch server does not pin the address
-	NoNamespaces      = "no_namespaces"      // a namespace is set, and the server has none
-	ClockSkew         = "clock_skew"         // Vault's clock and the Patch server's are 30 s apart or more
-	HealthUnknown     = "health_unknown"     // notice: sys/health could not be had
-	MountsUnknown     = "mounts_unknown"     // the list of mounts could not be had
-	MountVersion      = "mount_version"      // notice: a mount has another KV version than the settings say
-	ShortOfUses       = "short_of_uses"      // the token will be used up within a run
-	RootToken         = "root_token"         // the token may do anything
-	PowersUnknown     = "powers_unknown"     // notice: whether the token may do more than read is not known
-	CanWrite          = "can_write"          // the token may write to the reference's path, or delete there
-	LimitedToHosts    = "limited_to_hosts"   // notice: the secret names its hosts, and no host was given
-	TrailingNewline   = "trailing_newline"   // the value is one line with a line break at its end
-	SurroundingSpace  = "surrounding_space"  // the value begins or ends with white space
-	HoldsNUL          = "holds_nul"          // the value holds a NUL
-	HoldsBOM          = "holds_bom"          // the value holds a byte order mark
-	RoundedNumber     = "rounded_number"     // the value is a number, which KV v2 rounds
-	UnmarkedReference = "unmarked_reference" // the literal looks like a reference
-)
 
 // String is the check for a person: the connection, a line for each field, by
 // its number, and what was found about them. Fields that share the error of the
@@ -140,7 +117,7 @@ func address(settings auth.Effective) string {
 	return "none"
 }
 
-func serverLine(s *auth.Health) string {
+func serverLine(s *Server) string {
 	words := []string{"vault " + s.Version}
 	if s.Version == "" {
 		words[0] = "version hidden"
@@ -154,33 +131,6 @@ func serverLine(s *auth.Health) string {
 		words = append(words, "a standby")
 	default:
 		words = append(words, "active")
-	}
-	return strings.Join(words, ", ")
-}
-
-// String is one line.
-func (t *TokenState) String() string {
-	words := []string{"by login"}
-	if t.Given {
-		words[0] = "given"
-	}
-	if !t.Known {
-		return words[0] + ", may not look at itself"
-	}
-	if t.Batch {
-		words = append(words, "of type batch")
-	}
-	ttl := fault.Duration(time.Duration(t.TTL) * time.Second)
-	switch {
-	case t.TTL == 0:
-		words = append(words, "does not expire")
-	case t.Expires.IsZero():
-		words = append(words, "lives for "+ttl)
-	default:
-		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
-	}
-	if t.UsesLeft != nil {
-		words = append(words, fmt.Sprintf("uses left: %d (a run needs %d)", *t.UsesLeft, t.UsesNeeded))
 	}
 	return strings.Join(words, ", ")
 }
@@ -225,11 +175,7 @@ func (v Verdicts) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("version", s.Version))
 	}
 	if len(v.Connection.Findings) > 0 {
-		texts := make([]string, len(v.Connection.Findings))
-		for i, finding := range v.Connection.Findings {
-			texts[i] = finding.String()
-		}
-		attrs = append(attrs, slog.Any("findings", texts))
+		attrs = append(attrs, slog.Any("findings", textsOf(v.Connection.Findings)))
 	}
 	return slog.GroupValue(attrs...)
 }

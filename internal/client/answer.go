@@ -332,7 +332,7 @@ func refusal(a *Answer) Refusal {
 		return NotRefused
 	case a.says(invalidToken):
 		return DeadToken
-	case len(a.Errors) == 1 && a.Errors[0] == permissionDenied:
+	case len(a.Errors) == 1 && a.Errors[0] == PermissionDenied:
 		return BySource
 	}
 	return ByPolicy

@@ -63,7 +63,7 @@ func (c *Client) broken(err error, limit time.Duration, unsent bool) *fault.Erro
 		}
 	case isOperation:
 		detail = fault.Words(operation.Err.Error())
-	case strings.Contains(err.Error(), "server closed"):
+	case strings.Contains(err.Error(), idleClosed):
 		detail, f.Cause = "connection closed", io.EOF
 	case unsent && c.config.Address.Scheme == "https":
 		return &fault.Error{

@@ -3,15 +3,17 @@ package client
 import "strings"
 
 // Vault's own words, where nothing better tells two answers apart. Seen on
-// Vault 1.21.1 where no other release is named.
+// Vault 1.21.1 where no other release is named. What a refused login says stands
+// with the login methods, in package auth.
 const (
 	sealed           = "Vault is sealed"
 	invalidToken     = "invalid token" // since Vault 1.17
-	permissionDenied = "permission denied"
+	PermissionDenied = "permission denied"
 	missingIndex     = "required index state" // Enterprise; from its source
 	upgrading        = "Upgrading from non-versioned to versioned data"
-	plainHTTP        = "Client sent an HTTP request to an HTTPS server" // Go's net/http
-	noMount          = "no handler for route"
+	plainHTTP        = "Client sent an HTTP request to an HTTPS server" // Go's net/http, as a server
+	idleClosed       = "server closed"                                  // Go's net/http, as a client: an error without a name
+	NoMount          = "no handler for route"
 	readAsV1         = "Invalid path for a versioned K/V secrets engine" // a warning, and 404
 )
 
@@ -26,7 +28,7 @@ var notActive = []string{
 func (a *Answer) says(texts ...string) bool { return holds(a.Errors, texts...) }
 
 // NoMount reports whether no engine is mounted where Vault was asked.
-func (a *Answer) NoMount() bool { return a.says(noMount) }
+func (a *Answer) NoMount() bool { return a.says(NoMount) }
 
 // ReadAsV1 reports whether a mount of KV v2 was read as one of v1.
 func (a *Answer) ReadAsV1() bool { return holds(a.Warnings, readAsV1) }

@@ -116,8 +116,8 @@ func (t *tally) add(v verdicts, taken int, report resolver.Report) {
 	t.wrong += v.wrong
 	t.retries += report.Vault.Retries
 	t.longestWait = max(t.longestWait, report.Vault.Waited)
-	for _, warning := range report.Vault.Warnings {
-		if strings.Contains(warning, "could not be revoked") {
+	for _, finding := range report.Findings {
+		if finding.Code == resolver.TokenNotRevoked {
 			t.announced++
 		}
 	}

@@ -1,4 +1,15 @@
-package auth
+// Package session is one use of Vault: it logs in, repeats what was not
+// answered, logs in once more if the token dies, and revokes what it logged in.
+// Package auth makes its [Config] of settings and environment, and has the tests
+// of both.
+//
+//	summary, err := session.Do(ctx, config, session.Options{}, func(ctx context.Context, s *session.Session) error {
+//		answer, err := s.Get(ctx, "secret/data/luumen/windev", "", &data)
+//		…
+//	})
+//
+// Start with [Do].
+package session
 
 import (
 	"context"
@@ -14,9 +25,29 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// Answer is what Vault said to a request of a Session: its status is 200, 204
-// or one of the 400s, with the API's own JSON.
-type Answer = client.Answer
+// version goes into the User-Agent of every request, and so into Vault's audit
+// log.
+const version = "1.0.0"
+
+// Do logs in, calls use, and revokes the token that it logged in, on every way
+// out. The summary is complete whether or not there is an error; the error is
+// use's own, ctx's, or one of the kinds that concern a whole run.
+func Do(ctx context.Context, config *Config, options Options, use func(context.Context, *Session) error) (summary Summary, err error) {
+	s, err := open(config, options.withDefaults())
+	defer func() { summary = s.summary() }()
+	if err != nil {
+		return summary, err
+	}
+	defer s.client.Close()
+	defer s.revoke(ctx)
+	if s.options.Health {
+		s.askHealth(ctx)
+	}
+	if err := s.begin(ctx); err != nil {
+		return summary, err
+	}
+	return summary, use(ctx, &Session{func() *session { return s }})
+}
 
 // Session is a Vault that the run is logged in to. Its methods may be called
 // from any number of goroutines, until the function that it was given to
@@ -26,13 +57,6 @@ type Session struct {
 	// is behind, down to the buffers of the connections.
 	reach func() *session
 }
-
-// KVVersion is the version that the settings give to mounts of which Vault
-// does not tell it: 1 or 2.
-func (s *Session) KVVersion() int { return s.reach().plan.kvVersion }
-
-// Mounts are the paths of mounts that the settings name.
-func (s *Session) Mounts() []string { return s.reach().plan.mounts }
 
 // Over returns the error that ended the session for every request, or nil: Vault
 // answered nothing for a whole patience, or no token works any more.
@@ -60,14 +84,14 @@ func (s *Session) Unanswered() error {
 // token has died. A refusal by policy, and any other answer of status 400 to
 // 499, is an answer and not an error. The error is ctx's, or of a kind that
 // says why there is no answer.
-func (s *Session) Get(ctx context.Context, path, query string, data any) (*Answer, error) {
+func (s *Session) Get(ctx context.Context, path, query string, data any) (*client.Answer, error) {
 	return s.reach().request(ctx, client.Request{Method: http.MethodGet, Path: path, Query: query, Data: data}, (*session).send)
 }
 
 // Ask is a Get, or with a body a POST of it as JSON, for what the caller can do
 // without. Vault, or what stands before it, may block it in whatever way: after
 // a third of patience at most, the answer is one of no status.
-func (s *Session) Ask(ctx context.Context, path string, body, data any) (*Answer, error) {
+func (s *Session) Ask(ctx context.Context, path string, body, data any) (*client.Answer, error) {
 	r := client.Request{Method: http.MethodGet, Path: path, Data: data}
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -76,18 +100,17 @@ func (s *Session) Ask(ctx context.Context, path string, body, data any) (*Answer
 		}
 		r.Method, r.Body = http.MethodPost, text
 	}
-	return s.reach().request(ctx, r, func(s *session, ctx context.Context, r client.Request) (*Answer, error) {
-		return s.ask(ctx, r, s.budget/3)
+	return s.reach().request(ctx, r, func(s *session, ctx context.Context, r client.Request) (*client.Answer, error) {
+		return s.ask(ctx, r, s.options.Patience/3)
 	})
 }
 
 // session is what is behind a Session.
 type session struct {
-	plan     *plan
+	config   *Config
+	options  Options
 	client   *client.Client
 	patience *patience.Patience
-	budget   time.Duration // of patience
-	runID    string
 
 	// Vault 1.16 or newer, as an answer has shown. It refuses a dead token in
 	// other words than what no policy grants.
@@ -114,7 +137,23 @@ type session struct {
 	explicit bool
 }
 
-func (s *session) request(ctx context.Context, r client.Request, send func(*session, context.Context, client.Request) (*Answer, error)) (*Answer, error) {
+// open makes what a use of Vault works with. It reads the TLS files.
+func open(config *Config, options Options) (*session, error) {
+	s := &session{config: config, options: options, findings: slices.Clone(config.Findings)}
+	s.patience = patience.New(options.Patience, config.PerSecond, config.Burst)
+	tlsConfig, err := config.TLS(s.warn)
+	s.client = client.New(client.Config{
+		Address:     config.Address,
+		TLS:         tlsConfig,
+		Proxy:       config.Proxy,
+		Connections: options.Connections,
+		Timeout:     config.Timeout,
+		UserAgent:   "luumen-patch-vault/" + version + " run/" + options.RunID,
+	})
+	return s, err
+}
+
+func (s *session) request(ctx context.Context, r client.Request, send func(*session, context.Context, client.Request) (*client.Answer, error)) (*client.Answer, error) {
 	for {
 		t := s.current()
 		r.Header = t.header
@@ -137,8 +176,8 @@ func (s *session) request(ctx context.Context, r client.Request, send func(*sess
 }
 
 // send sends the request until it is answered.
-func (s *session) send(ctx context.Context, r client.Request) (*Answer, error) {
-	var answer *Answer
+func (s *session) send(ctx context.Context, r client.Request) (*client.Answer, error) {
+	var answer *client.Answer
 	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		answer, f = s.once(ctx, r, limit)
 		return f
@@ -148,8 +187,8 @@ func (s *session) send(ctx context.Context, r client.Request) (*Answer, error) {
 
 // ask sends a request that the run can do without. Where it is still blocked
 // after most, the answer is one of no status.
-func (s *session) ask(ctx context.Context, r client.Request, most time.Duration) (*Answer, error) {
-	var answer *Answer
+func (s *session) ask(ctx context.Context, r client.Request, most time.Duration) (*client.Answer, error) {
+	var answer *client.Answer
 	began := time.Now()
 	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		answer, f = s.once(ctx, r, limit)
@@ -159,7 +198,7 @@ func (s *session) ask(ctx context.Context, r client.Request, most time.Duration)
 		return f
 	})
 	if f, ok := err.(*fault.Error); ok && isBlock(f) && s.patience.Over() == nil {
-		return &Answer{}, nil
+		return &client.Answer{}, nil
 	}
 	return answer, err
 }
@@ -170,7 +209,7 @@ func isBlock(f *fault.Error) bool {
 	return f != nil && (f.Kind == fault.BadResponse || f.Kind == fault.ServerError)
 }
 
-func (s *session) once(ctx context.Context, r client.Request, limit time.Duration) (*Answer, *fault.Error) {
+func (s *session) once(ctx context.Context, r client.Request, limit time.Duration) (*client.Answer, *fault.Error) {
 	began := time.Now()
 	answer, f := s.client.Send(ctx, r, limit)
 	switch {
@@ -182,7 +221,7 @@ func (s *session) once(ctx context.Context, r client.Request, limit time.Duratio
 	return answer, f
 }
 
-func (s *session) note(took time.Duration, a *Answer) {
+func (s *session) note(took time.Duration, a *client.Answer) {
 	if !s.answered.Load() {
 		s.answered.Store(true)
 	}

@@ -1,4 +1,4 @@
-package auth
+package session
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 
 // Health is what Vault tells of itself to anybody.
 type Health struct {
-	Version     string `json:"version,omitempty"` // empty where Vault is told to hide it
-	Initialized bool   `json:"initialized"`
-	Sealed      bool   `json:"sealed"`
-	Standby     bool   `json:"standby"`    // it forwards requests to the active node
-	Namespaces  bool   `json:"namespaces"` // false only where it surely has none
-	Ahead       int    `json:"ahead"`      // seconds of Vault's clock before the Patch server's
+	Version     string // empty where Vault is told to hide it
+	Initialized bool
+	Sealed      bool
+	Standby     bool // it forwards requests to the active node
+	Namespaces  bool // false only where it surely has none
+	Ahead       int  // seconds of Vault's clock before the Patch server's
 }
 
 // healthQuery makes every state an answer of status 200. A balancer may put a
@@ -29,7 +29,7 @@ const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&u
 func (s *session) askHealth(ctx context.Context) {
 	var sent, received time.Time
 	r := client.Request{Method: http.MethodGet, Path: "sys/health", Query: healthQuery, Header: s.client.Header("", "")}
-	var answer *Answer
+	var answer *client.Answer
 	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		sent = time.Now()
 		answer, f = s.once(ctx, r, limit)

@@ -1,11 +1,11 @@
-package auth
+package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +18,8 @@ import (
 // logIn logs in with the credentials as they are now. A login under way when
 // ctx ends is waited for, so that its token can be revoked: Vault may have made
 // one that would live for its 768 hours.
-func (s *session) logIn(ctx context.Context, f *files) (*token, error) {
-	attempt, err := s.attempt(f)
+func (s *session) logIn(ctx context.Context) (*token, error) {
+	attempt, err := s.attempt()
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +44,7 @@ func (s *session) logIn(ctx context.Context, f *files) (*token, error) {
 		return f
 	})
 	if unclear {
-		text := " was sent and not answered, so there may be a token that nobody revokes; give the role a short token_ttl"
-		s.warn(Finding{Code: TokenNotRevoked, Text: "the login" + text, log: s.where() + text})
+		s.warn(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so there may be a token that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 	}
 	if t != nil {
 		s.setToken(t)
@@ -57,24 +56,24 @@ func (s *session) logIn(ctx context.Context, f *files) (*token, error) {
 }
 
 // attempt returns the function that logs in once.
-func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Duration) (*token, *fault.Error), error) {
-	if s.plan.handedIn != nil {
+func (s *session) attempt() (func(ctx context.Context, limit time.Duration) (*token, *fault.Error), error) {
+	if s.config.Method.HandedIn != nil {
 		return s.handedIn()
 	}
-	login, err := s.plan.body(f)
+	login, err := s.config.Method.Login(s.warn)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(login.members)
+	body, err := json.Marshal(login.Members)
 	if err != nil {
 		return nil, err
 	}
 	r := client.Request{
 		Method:  http.MethodPost,
-		Path:    "auth/" + s.plan.mount + "/" + login.path,
-		Header:  s.client.Header("", s.plan.loginNamespace),
+		Path:    "auth/" + s.config.Method.Mount + "/" + login.Path,
+		Header:  s.client.Header("", s.config.LoginNamespace),
 		Body:    body,
-		Secrets: login.secrets,
+		Secrets: login.Secrets,
 	}
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
 		began := time.Now()
@@ -85,9 +84,7 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 		s.note(time.Since(began), answer)
 		if !answer.Ok() {
 			f := s.refused(answer)
-			if secret := login.members["secret_id"]; strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
-				f.Do = "give the secret id itself, or the token file of Vault Agent: response-wrapped secret ids are not supported"
-			}
+			f.Do = cmp.Or(login.Refused, f.Do)
 			return nil, f
 		}
 		return s.accept(answer)
@@ -95,7 +92,7 @@ func (s *session) attempt(f *files) (func(ctx context.Context, limit time.Durati
 }
 
 // accept takes the token out of a login's answer.
-func (s *session) accept(answer *Answer) (*token, *fault.Error) {
+func (s *session) accept(answer *client.Answer) (*token, *fault.Error) {
 	a := answer.Auth
 	if a == nil || a.ClientToken == "" {
 		f := fault.New(fault.Login, s.where()+" gave no token", "check the method's mount")
@@ -121,18 +118,18 @@ func (s *session) accept(answer *Answer) (*token, *fault.Error) {
 }
 
 func (s *session) where() string {
-	if s.plan.handedIn != nil {
-		return "the login method " + s.plan.name
+	if s.config.Method.HandedIn != nil {
+		return "the login method " + s.config.Method.Name
 	}
-	where := "the login " + s.plan.name + " at auth/" + s.plan.mount
-	if s.plan.loginNamespace != "" {
-		where += " in namespace " + s.plan.loginNamespace
+	where := "the login " + s.config.Method.Name + " at auth/" + s.config.Method.Mount
+	if s.config.LoginNamespace != "" {
+		where += " in namespace " + s.config.LoginNamespace
 	}
 	return where
 }
 
 // refused is the fault of a login that Vault answered with no.
-func (s *session) refused(answer *Answer) *fault.Error {
+func (s *session) refused(answer *client.Answer) *fault.Error {
 	f := &fault.Error{
 		Kind:   fault.Login,
 		What:   s.where() + " was refused",
@@ -168,13 +165,9 @@ func vaultsWords(f *fault.Error) string {
 }
 
 func (s *session) hint(words string) (do string) {
-	hints := anyMethod
-	if s.plan.method != nil {
-		hints = slices.Concat(s.plan.method.hints, anyMethod)
-	}
-	for _, h := range hints {
-		if strings.Contains(words, h.says) {
-			return h.do
+	for _, h := range s.config.Method.Hints {
+		if strings.Contains(words, h.Says) {
+			return h.Do
 		}
 	}
 	return ""

@@ -1,4 +1,4 @@
-package auth
+package session
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 // look asks Vault about the token. Where that is blocked, the answer is one of
 // no status.
-func (s *session) look(ctx context.Context, t *token, data any) (*Answer, error) {
+func (s *session) look(ctx context.Context, t *token, data any) (*client.Answer, error) {
 	return s.ask(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data, Secrets: []string{t.secret.Reveal()}}, 0)
 }
 

@@ -1,8 +1,7 @@
-package auth
+package session
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 )
 
 // addStray has a token revoked that came with the answer, and is not the run's.
-func (s *session) addStray(answer *Answer) {
+func (s *session) addStray(answer *client.Answer) {
 	if t, _ := s.accept(answer); t != nil {
 		s.mu.Lock()
 		s.strays = append(s.strays, t)
@@ -37,7 +36,7 @@ func (s *session) revoke(ctx context.Context) {
 
 func (s *session) revokeOne(ctx context.Context, t *token) {
 	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}
-	var answer *Answer
+	var answer *client.Answer
 	reason := "vault did not answer"
 	once := func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		answer, f = s.client.Send(ctx, r, limit)
@@ -64,6 +63,5 @@ func (s *session) revokeOne(ctx context.Context, t *token) {
 	if !t.facts.Expires.IsZero() {
 		until = "until " + fault.Time(t.facts.Expires)
 	}
-	text := "the run's token could not be revoked%s and lives %s; grant update on auth/token/revoke-self, or give the role a short token_ttl"
-	s.warn(Finding{Code: TokenNotRevoked, Text: fmt.Sprintf(text, "", until), log: fmt.Sprintf(text, " ("+reason+")", until)})
+	s.warn(Finding{Code: TokenNotRevoked, Text: "the run's token could not be revoked and lives " + until + "; grant update on auth/token/revoke-self, or give the role a short token_ttl", Detail: reason})
 }

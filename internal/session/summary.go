@@ -1,4 +1,4 @@
-package auth
+package session
 
 import (
 	"slices"
@@ -16,9 +16,8 @@ type Summary struct {
 	P95         time.Duration // 95 of 100 were answered within it
 	Longest     time.Duration
 	Token       Token
-	Health      *Health   // nil where it was not asked for, or not told
-	Warnings    []string  // complete, for the agent's log alone
-	Findings    []Finding // the same, as the UI may show them
+	Health      *Health // nil where it was not asked for, or not told
+	Findings    []Finding
 }
 
 func (s *session) summary() Summary {
@@ -26,19 +25,19 @@ func (s *session) summary() Summary {
 	defer s.mu.Unlock()
 	retries, waited := s.patience.Stats()
 	sum := Summary{
-		RunID:       s.runID,
+		RunID:       s.options.RunID,
 		Requests:    s.client.Requests(),
 		Retries:     retries,
 		Connections: s.client.Dials(),
 		Waited:      waited,
 		Health:      s.health,
 	}
-	findings := s.findings
+	findings := slices.Clone(s.findings)
 	if !s.answered.Load() {
 		// It was not the look at the token alone that was blocked.
 		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.Code == TokenUnknown })
 	}
-	sum.find(findings)
+	sum.Findings = findings
 	if s.token != nil {
 		sum.Token = s.token.facts
 	}
@@ -47,16 +46,4 @@ func (s *session) summary() Summary {
 		sum.Median, sum.P95, sum.Longest = s.times[n/2], s.times[min(n*95/100, n-1)], s.times[n-1]
 	}
 	return sum
-}
-
-// find adds findings to the summary: in full for the log, as they are for the
-// UI.
-func (s *Summary) find(findings []Finding) {
-	for _, f := range findings {
-		text := f.Text
-		if f.log != "" {
-			text, f.log = f.log, ""
-		}
-		s.Warnings, s.Findings = append(s.Warnings, text), append(s.Findings, f)
-	}
 }

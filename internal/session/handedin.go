@@ -1,4 +1,4 @@
-package auth
+package session
 
 import (
 	"context"
@@ -24,15 +24,15 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 			Transport:     s.client.Transport(heard.note),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		Timeout:          s.plan.timeout,
+		Timeout:          s.config.Timeout,
 		DisableRedirects: true,
 		CheckRetry:       func(context.Context, *http.Response, error) (bool, error) { return false, nil },
 	})
 	if err != nil {
 		// The cause is left out: it can quote a variable's value.
-		return nil, fault.New(fault.Environment, "vault/api, which the login method "+s.plan.name+" uses, rejects a VAULT_ variable of the agent's environment", "unset VAULT_MAX_RETRIES, VAULT_SRV_LOOKUP, VAULT_DISABLE_REDIRECTS, VAULT_HTTP_PROXY and VAULT_HEADERS")
+		return nil, fault.New(fault.Environment, "vault/api, which the login method "+s.config.Method.Name+" uses, rejects a VAULT_ variable of the agent's environment", "unset VAULT_MAX_RETRIES, VAULT_SRV_LOOKUP, VAULT_DISABLE_REDIRECTS, VAULT_HTTP_PROXY and VAULT_HEADERS")
 	}
-	c.SetHeaders(s.client.Header("", s.plan.loginNamespace))
+	c.SetHeaders(s.client.Header("", s.config.LoginNamespace))
 	c.ClearToken()
 	c.SetWrappingLookupFunc(func(string, string) string { return "" })
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
@@ -40,7 +40,7 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 		defer cancel()
 		heard.take()
 		began := time.Now()
-		secret, err := enter(ctx, s.plan.handedIn, c)
+		secret, err := enter(ctx, s.config.Method.HandedIn(), c)
 		said := heard.take()
 		if said.answer != nil {
 			s.note(time.Since(began), said.answer)
@@ -85,7 +85,7 @@ func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fa
 	case err == nil && answer != nil && answer.Auth != nil && answer.Auth.ClientToken == "":
 		return s.accept(answer) // it says why there is no token
 	case err == nil:
-		return s.accept(&Answer{})
+		return s.accept(&client.Answer{})
 	}
 	// What the method says is not repeated: it may quote its credentials.
 	return nil, &fault.Error{Kind: fault.Login, What: s.where() + " failed by itself, not by Vault's answer", Do: "check what the method needs on the Patch server"}
@@ -100,12 +100,12 @@ type heard struct {
 
 // said is what Vault said to one login of a method.
 type said struct {
-	answer *Answer // the last one, or
+	answer *client.Answer // the last one, or
 	fault  *fault.Error
-	tokens []*Answer // those with a token, each token once
+	tokens []*client.Answer // those with a token, each token once
 }
 
-func (h *heard) note(a *Answer, f *fault.Error) {
+func (h *heard) note(a *client.Answer, f *fault.Error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answer, h.fault = a, f
@@ -123,7 +123,7 @@ func (h *heard) take() said {
 	return all
 }
 
-func (s said) find(token string) *Answer {
+func (s said) find(token string) *client.Answer {
 	for _, a := range s.tokens {
 		if a.Auth.ClientToken == token {
 			return a
@@ -134,11 +134,11 @@ func (s said) find(token string) *Answer {
 
 // acquired is the answer that a method's token came with. A token that Vault
 // did not answer in this login is not the run's own: it counts as cached.
-func (s said) acquired(a *api.SecretAuth) *Answer {
+func (s said) acquired(a *api.SecretAuth) *client.Answer {
 	if answer := s.find(a.ClientToken); answer != nil {
 		return answer
 	}
-	return &Answer{CacheHit: true, Auth: &client.Auth{
+	return &client.Answer{CacheHit: true, Auth: &client.Auth{
 		ClientToken:   a.ClientToken,
 		Accessor:      a.Accessor,
 		LeaseDuration: int64(a.LeaseDuration),

@@ -1,4 +1,4 @@
-package auth
+package session
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // afterRefusal makes sense of a 403. It reports whether there is a new token
 // to send the request with.
-func (s *session) afterRefusal(ctx context.Context, used *token, answer *Answer) (replaced bool, err error) {
+func (s *session) afterRefusal(ctx context.Context, used *token, answer *client.Answer) (replaced bool, err error) {
 	refusal := answer.Refusal
 	if refusal == client.NotRefused {
 		return false, nil
@@ -60,7 +60,7 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 
 // replace gets the one further token of a run: by a new login, or from the
 // token file, which may hold a new one by now.
-func (s *session) replace(ctx context.Context, dead *token, answer *Answer) error {
+func (s *session) replace(ctx context.Context, dead *token, answer *client.Answer) error {
 	if answer.Refusal == client.DeadToken {
 		s.explicit = true
 	}
@@ -89,7 +89,7 @@ func (s *session) end(f *fault.Error) error {
 
 // tokenRefused is the fault of a token that is of no use, and cannot be
 // replaced once more.
-func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
+func (s *session) tokenRefused(t *token, answer *client.Answer) *fault.Error {
 	f := &fault.Error{
 		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
 		Cause: answer.ResponseError(nil),
@@ -100,10 +100,8 @@ func (s *session) tokenRefused(t *token, answer *Answer) *fault.Error {
 	switch {
 	case !t.given:
 		f.Do = "give the role a longer token_ttl and token_num_uses=0"
-	case s.plan.token.file != "":
-		f.Do = "have " + shownFile(s.plan.token.file) + " (VAULT_TOKEN_FILE) written with a new one"
 	default:
-		f.Do = "set VAULT_TOKEN to a new one on the Patch server, and start the agent again"
+		f.Do = s.config.Method.Renew
 	}
 	if answer.Refusal == client.DeadToken {
 		return f

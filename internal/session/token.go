@@ -1,14 +1,11 @@
-package auth
+package session
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -28,34 +25,6 @@ type Token struct {
 	Policies  []string
 }
 
-// String is one line for a person; empty if there is no token.
-func (t Token) String() string {
-	var words []string
-	switch {
-	case t.Given:
-		words = append(words, "given")
-	case t.Known:
-		words = append(words, "by login")
-	default:
-		return ""
-	}
-	if !t.Known {
-		return words[0] + ", may not look at itself"
-	}
-	if t.Batch {
-		words = append(words, "of type batch")
-	}
-	if t.Expires.IsZero() {
-		words = append(words, "does not expire")
-	} else {
-		words = append(words, "expires at "+fault.Time(t.Expires))
-	}
-	if t.UsesLeft > 0 {
-		words = append(words, fmt.Sprintf("uses left: %d", t.UsesLeft))
-	}
-	return strings.Join(words, ", ")
-}
-
 // token is a token with what it takes to send it.
 type token struct {
 	secret ref.Secret
@@ -72,8 +41,8 @@ func (t *token) isExpired(now time.Time) bool {
 	return !t.facts.Expires.IsZero() && now.After(t.facts.Expires)
 }
 
-// open gets the run's first token, and looks at it if it was given.
-func (s *session) open(ctx context.Context) error {
+// begin gets the run's first token, and looks at it if it was given.
+func (s *session) begin(ctx context.Context) error {
 	t, err := s.obtain(ctx)
 	if err != nil || !t.given {
 		return err
@@ -83,14 +52,8 @@ func (s *session) open(ctx context.Context) error {
 
 // obtain gets a token and makes it the session's.
 func (s *session) obtain(ctx context.Context) (*token, error) {
-	var f files
-	defer func() {
-		for _, finding := range f.findings {
-			s.warn(finding)
-		}
-	}()
-	if s.plan.name == tokenMethod && s.plan.handedIn == nil {
-		secret, err := f.credential(s.plan.token)
+	if s.config.Method.Token != nil {
+		secret, err := s.config.Method.Token(s.warn)
 		if err != nil {
 			return nil, err
 		}
@@ -99,14 +62,14 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 		s.setToken(t)
 		return t, nil
 	}
-	return s.logIn(ctx, &f)
+	return s.logIn(ctx)
 }
 
 func (s *session) newToken(secret, index string) *token {
 	t := &token{
 		secret: ref.NewSecret(secret),
-		header: s.client.Header(secret, s.plan.namespace),
-		own:    s.client.Header(secret, s.plan.loginNamespace),
+		header: s.client.Header(secret, s.config.Namespace),
+		own:    s.client.Header(secret, s.config.LoginNamespace),
 	}
 	if index != "" {
 		// A performance standby must have heard of the token before it is used.

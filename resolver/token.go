@@ -1,0 +1,99 @@
+package resolver
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
+)
+
+// TokenState is what is known of the token of a run or a check; never the token
+// itself.
+type TokenState struct {
+	Given      bool      `json:"given"`               // to the agent; else it logged in for one
+	Batch      bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
+	Known      bool      `json:"known"`               // Vault told the lifetime and the uses; else they are unknown, and the members below zero
+	Expires    time.Time `json:"expires,omitzero"`    // of a given token; zero means never
+	TTL        int       `json:"ttl,omitempty"`       // seconds; 0 means that it does not expire
+	UsesLeft   *int      `json:"uses_left,omitempty"` // to the next run; nil means any number
+	UsesNeeded int       `json:"uses_needed"`         // by a run of these references alone
+}
+
+// tokenState counts for the next run: what this one has used is gone from a given
+// token. It is nil if there is no token, or none that Vault has taken.
+func (p *plan) tokenState(t session.Token, taken bool) *TokenState {
+	if !taken && !t.Known {
+		return nil
+	}
+	state := &TokenState{Given: t.Given, Batch: t.Batch, Known: t.Known, UsesNeeded: p.usesNeeded(t)}
+	if !t.Expires.IsZero() {
+		state.TTL = max(int(time.Until(t.Expires).Round(time.Second).Seconds()), 1)
+	}
+	left := t.UsesLeft
+	if t.Given {
+		state.Expires = t.Expires.UTC().Truncate(time.Second)
+		state.UsesNeeded++ // the look at it
+		for _, r := range p.reads {
+			if r.sent && left > 0 {
+				left--
+			}
+		}
+	}
+	if t.UsesLeft > 0 {
+		state.UsesLeft = &left
+	}
+	return state
+}
+
+// String is one line.
+func (t *TokenState) String() string {
+	words := []string{"by login"}
+	if t.Given {
+		words[0] = "given"
+	}
+	if !t.Known {
+		return words[0] + ", may not look at itself"
+	}
+	if t.Batch {
+		words = append(words, "of type batch")
+	}
+	ttl := fault.Duration(time.Duration(t.TTL) * time.Second)
+	switch {
+	case t.TTL == 0:
+		words = append(words, "does not expire")
+	case t.Expires.IsZero():
+		words = append(words, "lives for "+ttl)
+	default:
+		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
+	}
+	if t.UsesLeft != nil {
+		words = append(words, fmt.Sprintf("uses left: %d (a run needs %d)", *t.UsesLeft, t.UsesNeeded))
+	}
+	return strings.Join(words, ", ")
+}
+
+// usesNeeded is how many uses of a token the reads cost. The list of mounts costs
+// none; a revocation costs one.
+func (p *plan) usesNeeded(token session.Token) int {
+	if token.Given {
+		return len(p.reads)
+	}
+	return len(p.reads) + 1
+}
+
+// shortOfUses warns of a token that will be used up before the run is through.
+func (p *plan) shortOfUses(token session.Token) []Finding {
+	if token.UsesLeft == 0 {
+		return nil
+	}
+	return tooFewUses(token.UsesLeft, p.usesNeeded(token))
+}
+
+func tooFewUses(left, needed int) []Finding {
+	if left >= needed {
+		return nil
+	}
+	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; give it more, or token_num_uses=0", left, needed)}}
+}
