@@ -1,9 +1,12 @@
 package ref_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/ref"
 )
@@ -28,7 +31,10 @@ func TestWarning(t *testing.T) {
 		{"another product's, with spaces", " ((a))\n", "Concourse"},
 		{"an escaped literal", "literal:vault:secret/a#key", ""},
 
-		{"the empty literal", "", ""},
+		{"in quotes", `"vault:secret/a#key"`, "in quotes"},
+		{"in other quotes", " 'Vault:secret/a#key' ", "in quotes"},
+		{"the object form as a text", `{"path":"secret/a","key":"key"}`, "in quotes"},
+
 		{"a password", "correct horse battery staple", ""},
 		{"a password with a slash and a #", "k9/&x#p", ""},
 		{"a password with a # alone", "abc#def", ""},
@@ -56,4 +62,32 @@ func TestWarning(t *testing.T) {
 		})
 	}
 	assert.Empty(t, ref.Value{}.Warning())
+}
+
+// What is no look-alike, and yet is hardly meant.
+func TestWarningOfAMistake(t *testing.T) {
+	t.Parallel()
+	object := func(path string) (v ref.Value) {
+		require.NoError(t, json.Unmarshal([]byte(`{"path":"`+path+`","key":"k"}`), &v))
+		require.NoError(t, v.Err())
+		return v
+	}
+	for name, test := range map[string]struct {
+		value ref.Value
+		want  string
+	}{
+		"an empty box":                {ref.Parse(""), "is empty"},
+		"a mask that was printed":     {ref.Parse(fmt.Sprint(ref.Parse("x"))), "enter the credential again"},
+		"an invalid value in print":   {ref.Parse(fmt.Sprint(ref.Parse("vault:x"))), "enter the credential again"},
+		"a whole reference as a path": {object("vault:secret/a"), "begins with vault:"},
+		"the path of Vault's API":     {ref.Parse("vault:secret/data/a#k"), "data/"},
+		"data further down":           {ref.Parse("vault:secret/a/data/b#k"), ""},
+		"a mount called data":         {ref.Parse("vault:data/a#k"), ""},
+	} {
+		if test.want == "" {
+			assert.Empty(t, test.value.Warning(), name)
+		} else {
+			assert.Contains(t, test.value.Warning(), test.want, name)
+		}
+	}
 }

@@ -153,6 +153,9 @@ func parsePart(field string, start, end int, part string, check func(string) *fa
 		return "", f.in(part, start+f.offset)
 	}
 	if f := check(text); f != nil {
+		if f.fix == fixPath {
+			f.fix += fixLiteral // a password can begin with vault:, too
+		}
 		return "", f.in(part, start+rawOffset(raw, f.offset))
 	}
 	return text, nil

@@ -5,8 +5,10 @@ import (
 	"log/slog"
 )
 
-// mask is what a secret prints as.
-const mask = "[masked]"
+const (
+	mask        = "[masked]"  // what a secret prints as
+	invalidMask = "[invalid " // what an invalid value begins with in print
+)
 
 // Secret is a text that prints as a mask under every verb, in slog, JSON and a
 // failing test's diff. Reveal is the one way to the text. The zero Secret

@@ -51,7 +51,7 @@ func (v Value) IsZero() bool { return v.ref.IsZero() && !v.isLiteral() && v.err 
 func (v Value) String() string {
 	switch {
 	case v.err != nil:
-		return "[invalid " + v.err.Error() + "]"
+		return invalidMask + v.err.Error() + "]"
 	case v.isLiteral():
 		return mask
 	}

@@ -62,10 +62,10 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 					assert.Empty(t, warned)
 				}
 
-				v := resolver.Check(t.Context(), vaultAt(address, token), fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{Patience: patience, FullText: true})
-				assert.Equal(t, resolver.OK, v.Connection.Code, "%s", v)
+				v := resolver.Check(t.Context(), vaultAt(address, token), fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{Patience: patience})
+				assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
 				assert.True(t, v.Connection.LoggedIn)
-				assert.Equal(t, resolver.OK, v.Fields[0].Code, "%s", v)
+				assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
 				assert.Equal(t, []string{request.finding}, codes(v.Connection.Findings))
 				assert.Less(t, time.Since(began), 2*patience, "patience was waited for")
 			})
@@ -108,11 +108,11 @@ func TestNothingIsAnswered(t *testing.T) {
 
 			for _, some := range [][]string{fields, nil} {
 				v := resolver.Check(t.Context(), vaultAt(address, "t"), fieldsOf(some...), resolver.CheckOptions{Patience: patience})
-				assert.Equal(t, test.kind, v.Connection.Code)
+				assert.Equal(t, test.kind, v.Connection.Kind)
 				assert.Equal(t, test.kind == resolver.ServerError, v.Connection.Reachable)
 				assert.False(t, v.Connection.LoggedIn)
 				for _, field := range v.Fields {
-					assert.Equal(t, test.kind, field.Code)
+					assert.Equal(t, test.kind, field.Kind)
 				}
 			}
 		})

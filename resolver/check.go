@@ -3,7 +3,6 @@ package resolver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ type CheckOptions struct {
 	Host     string        // held against a secret's luumen_hosts; empty means that such a secret gets a notice
 	Patience time.Duration // without any answer of Vault; 0 means 3 s, for a person is waiting
 	RunID    string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
-	FullText bool          // adds the complete texts of errors, which are for the agent's log and not for the UI
 }
 
 func (o CheckOptions) withDefaults() CheckOptions {
@@ -76,6 +74,9 @@ func (c *check) verdicts(summary session.Summary, err error) Verdicts {
 		Fields:     make([]Verdict, len(c.plan.hosts)),
 		Mounts:     c.mountsOfReads(),
 	}
+	if summary.Requests > 0 {
+		v.RunID = summary.RunID
+	}
 	for i := range c.plan.hosts {
 		v.Fields[i] = c.verdict(&c.plan.hosts[i])
 	}
@@ -83,35 +84,25 @@ func (c *check) verdicts(summary session.Summary, err error) Verdicts {
 }
 
 func (c *check) connection(summary session.Summary, err error) Connection {
-	code, fix, text := c.outcome(err)
+	p, text := outcomeOf(err)
 	told := c.mounts != nil
-	findings := c.findings(summary, code)
-	if !c.options.FullText {
-		for i := range findings {
-			findings[i].Detail = ""
-		}
-	}
 	return Connection{
-		Code: code, Fix: fix, Text: text,
-		Reachable: summary.Health != nil || told || answered(code),
-		LoggedIn:  (told || summary.Token.Known && !summary.Token.Given) && code != Token,
+		Kind: p.Kind, Reason: p.Reason, Fix: p.Fix, Text: text,
+		Reachable: summary.Health != nil || told || answered(p.Kind),
+		LoggedIn:  (told || summary.Token.Known && !summary.Token.Given) && p.Kind != Token,
 		Server:    (*Server)(summary.Health),
 		Token:     c.plan.tokenState(summary.Token, told),
 		Settings:  c.settings,
-		Findings:  findings,
+		Findings:  c.findings(summary, p.Kind),
 	}
 }
 
-// outcome is how an error shows in a verdict.
-func (c *check) outcome(err error) (code Kind, fix, text string) {
+// outcomeOf is how an error, or none, shows to the UI, and to the agent's log.
+func outcomeOf(err error) (p problem, text string) {
 	if err == nil {
-		return OK, "", ""
+		return problem{Kind: OK}, ""
 	}
-	p := problemOf(err, ref.Ref{})
-	if c.options.FullText {
-		text = err.Error()
-	}
-	return p.Kind, p.Fix, text
+	return problemOf(err, ref.Ref{}), err.Error()
 }
 
 // answered reports whether an error of the kind is an answer of Vault.
@@ -123,16 +114,17 @@ func answered(k Kind) bool {
 	return false
 }
 
-// mountsOfReads are the mounts in which the references lie, as far as they
+// mountsOfReads are the mounts in which the references lie, as far as they may
 // hold secrets. A guess that led to a secret was right.
 func (c *check) mountsOfReads() []Mount {
-	if c.mounts == nil {
-		return nil // nothing was answered, so each would be a guess
+	if c.plan.config == nil {
+		return nil
 	}
+	table := cmp.Or(c.mounts, unlisted(c.plan.config))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
-		m := r.mount
-		if known, ok := mounts[m.Path]; m.Path == "" || !m.isKV() || ok && !known.Guessed {
+		m, _ := table.find(r.path)
+		if known, ok := mounts[m.Path]; !m.isKV() || ok && !known.Guessed {
 			continue
 		}
 		m.Guessed = m.Guessed && r.secret == nil
@@ -143,15 +135,16 @@ func (c *check) mountsOfReads() []Mount {
 
 func (c *check) verdict(h *host) Verdict {
 	if len(h.fields) == 0 {
-		return Verdict{Code: OK} // no field, no credential, no error
+		return Verdict{Kind: OK} // no field, no credential, no error
 	}
 	f := &h.fields[0]
 	v := Verdict{Reference: f.value.Ref()}
 	err := c.resolve(f, &v)
-	v.Code, v.Fix, v.Text = c.outcome(err)
-	if syntax, ok := errors.AsType[*ref.SyntaxError](err); ok {
-		v.Part, v.Offset, v.Reason = syntax.Part, &syntax.Offset, syntax.Reason
+	if warning := f.value.Warning(); warning != "" && (err != nil || v.Reference.IsZero()) {
+		v.Findings = append(v.Findings, Finding{Code: OddField, Text: "this field " + warning})
 	}
+	p, text := outcomeOf(err)
+	v.Kind, v.Part, v.Offset, v.Reason, v.Fix, v.Text = p.Kind, p.Part, p.Offset, p.Reason, p.Fix, text
 	return v
 }
 
@@ -162,9 +155,8 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	case err != nil:
 		return err
 	case s == nil:
-		if warning := f.value.Warning(); warning != "" {
-			v.Findings = []Finding{{Code: UnmarkedReference, Text: warning}}
-		}
+		text, _ := f.value.Reveal()
+		v.Findings = append(v.Findings, oddValue(text, false)...)
 		return nil
 	case c.options.Host != "" && !s.isFor(c.options.Host):
 		return notForHost(c.options.Host)
@@ -181,6 +173,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddities(text.Reveal(), s.version != 0 && s.isNumber(key))...)
+	v.Findings = append(v.Findings, oddValue(text.Reveal(), s.version != 0 && s.isNumber(key))...)
 	return nil
 }

@@ -1,12 +1,12 @@
 package resolver_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -85,7 +85,8 @@ func ExampleCheck() {
 	config, options := exampleConfiguration(`[]`)
 	ctx := context.Background()
 
-	// The agent: it alone reaches Vault.
+	// The agent: it alone reaches Vault. What it logs is complete, what it sends is
+	// for the UI.
 	test := func(request []byte) []byte {
 		var form struct {
 			Host   string
@@ -95,7 +96,9 @@ func ExampleCheck() {
 			return nil
 		}
 		vault := auth.New(config.Vault, options)
-		answer, _ := json.Marshal(resolver.Check(ctx, vault, form.Fields, resolver.CheckOptions{Host: form.Host}))
+		verdicts := resolver.Check(ctx, vault, form.Fields, resolver.CheckOptions{Host: form.Host})
+		slog.Info("checked", "verdicts", verdicts.String())
+		answer, _ := json.Marshal(verdicts)
 		return answer
 	}
 
@@ -106,9 +109,13 @@ func ExampleCheck() {
 		"vault:secret/luumen/windev#pasword",
 		"vault:secret/luumen/windev?version=9#password",
 		"vault:secret//windev#password"]}`)), &verdicts)
-	fmt.Println(verdicts.Connection.Code, err)
+	fmt.Println(verdicts.Connection.Kind, err)
 	for _, field := range verdicts.Fields {
-		fmt.Printf("%-14s| %s\n", field.Code, cmp.Or(field.Fix, "nothing to do"))
+		text := "nothing to do"
+		if field.Kind != resolver.OK {
+			text = field.Reason + "; " + field.Fix
+		}
+		fmt.Printf("%-14s| %s\n", field.Kind, text)
 	}
 	for _, finding := range verdicts.Connection.Findings {
 		fmt.Println(finding)
@@ -116,10 +123,10 @@ func ExampleCheck() {
 	// Output:
 	// ok <nil>
 	// ok            | nothing to do
-	// no_key        | check the key; the agent's log says whether a similar one exists
-	// no_version    | check the pinned version, or leave it out
-	// bad_reference | write one / between segments, none at the ends
-	// notice: VAULT_ADDR is not set on the Patch server, so whoever edits these settings can have the agent's token sent to another server; set it there to the address of this Vault
+	// no_key        | the secret has no such key; check the key; the agent's log says whether a similar one exists
+	// no_version    | Vault has no such version of the secret; check the pinned version, or leave it out
+	// bad_reference | an empty segment; write one / between segments, none at the ends
+	// notice: the Patch server takes any address from these settings; have VAULT_ADDR set there to the address of this Vault, which pins it
 	// warning: the token is a root token: whoever gets hold of it may do anything in Vault; give the agent one with the policy of its references alone
 }
 

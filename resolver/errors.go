@@ -1,20 +1,21 @@
 package resolver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Kind is what kind of error kept a host from its credentials: an error itself,
-// for errors.Is, and as it stands the code in JSON.
+// Kind is what kind of error kept a host from its credentials. It is a string, as
+// it stands in JSON, and an error: errors.Is(err, resolver.Denied).
 type Kind = fault.Kind
 
-// The kinds, each with its code in JSON, when it is returned and what to
-// conclude.
+// The kinds, each with its text, when it is returned and what to conclude.
 const (
 	NotConfigured Kind = fault.NotConfigured // not_configured: a host has references, and Vault is not set up in the UI
 	Settings      Kind = fault.Settings      // settings: the UI's settings are wrong: correct them there
@@ -48,6 +49,10 @@ type HostError struct {
 	Fields []*FieldError
 }
 
+// LogValue logs the complete text: of an error, slog's JSON would take what the UI
+// may show.
+func (e *HostError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+
 // Error is one line with every field, complete, for the agent's log alone.
 func (e *HostError) Error() string {
 	texts := make([]string, len(e.Fields))
@@ -70,7 +75,7 @@ func (e *HostError) Unwrap() []error {
 func (e *HostError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Host   string        `json:"host"`
-		Errors []*FieldError `json:"errors"`
+		Fields []*FieldError `json:"fields"`
 	}{e.Host, e.Fields})
 }
 
@@ -94,13 +99,12 @@ const (
 	reachRun
 )
 
-// Kind is the kind of the error; it is empty for an error of the caller's
-// context.
+// Kind is the kind of the error; Canceled if the caller's context ended it.
 func (e *FieldError) Kind() Kind { return kindOf(e.err) }
 
 func kindOf(err error) Kind {
 	kind, _ := errors.AsType[Kind](err)
-	return kind
+	return cmp.Or(kind, Canceled)
 }
 
 // Error is one line: field, reference, reason and what to do. It is complete,
@@ -108,6 +112,9 @@ func kindOf(err error) Kind {
 func (e *FieldError) Error() string {
 	return e.Field + ": " + e.where() + e.err.Error()
 }
+
+// LogValue logs the complete text, as that of a HostError does.
+func (e *FieldError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 func (e *FieldError) where() string {
 	if e.Ref.IsZero() {
@@ -119,9 +126,10 @@ func (e *FieldError) where() string {
 // Unwrap returns the error without its place.
 func (e *FieldError) Unwrap() error { return e.err }
 
-// MarshalJSON returns what the UI may show: kind, reference, part, offset and
-// fix. Vault's own words, the names of keys and policies, and everything about
-// the network stay in Error: whoever edits a field could learn them by asking.
+// MarshalJSON returns what the UI may show, under the names that a [Verdict] has
+// for it: field, kind, reference, part, offset, reason and fix. Vault's own words,
+// the names of keys and policies, and everything about the network stay in Error:
+// whoever edits a field could learn them by asking.
 func (e *FieldError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Field string `json:"field"`
@@ -133,28 +141,26 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 type problem struct {
 	Kind      Kind    `json:"kind"`
 	Reference ref.Ref `json:"reference,omitzero"`
-	Part      string  `json:"part,omitempty"`   // of a malformed field
-	Offset    *int    `json:"offset,omitempty"` // in bytes, of a malformed field
+	Part      string  `json:"part,omitempty"`
+	Offset    *int    `json:"offset,omitempty"`
+	Reason    string  `json:"reason"`
 	Fix       string  `json:"fix"`
 }
 
 func problemOf(err error, r ref.Ref) problem {
-	p := problem{Kind: kindOf(err), Reference: r, Fix: "try again: the check was broken off"}
-	if p.Kind == "" {
-		p.Kind = canceled
-	}
+	p := problem{Kind: kindOf(err), Reference: r, Reason: "this was broken off", Fix: "try again"}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
-		p.Fix = f.UIFix()
+		p.Reason, p.Fix = f.ForUI()
 	}
 	if syntax, ok := errors.AsType[*ref.SyntaxError](err); ok {
-		p.Part, p.Offset = syntax.Part, &syntax.Offset
+		p.Part, p.Offset, p.Reason = syntax.Part, &syntax.Offset, syntax.Reason
 	}
 	return p
 }
 
-// canceled is the code in JSON for the caller's own cancellation or deadline,
-// which passes through as it is everywhere else.
-const canceled Kind = "canceled"
+// Canceled stands in reports and in JSON for the caller's own cancellation or
+// deadline. The error itself is the context's: no error wraps Canceled.
+const Canceled Kind = "canceled"
 
 func (f *field) reach() reach {
 	switch {

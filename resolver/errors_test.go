@@ -1,8 +1,10 @@
 package resolver_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"syscall"
@@ -139,8 +141,8 @@ func TestErrorsAsTheUIShowsThem(t *testing.T) {
 	for _, c := range []struct {
 		name, field, want string
 	}{
-		{"no key", "vault:" + kv + "/a#pasword", `{"kind":"no_key","reference":"vault:` + kv + `/a#pasword","fix":"check the key; the agent's log says whether a similar one exists"}`},
-		{"denied", "vault:" + kv + "/b#password", `{"kind":"denied","reference":"vault:` + kv + `/b#password","fix":"ask the Vault administrator to grant read on this path; the agent's log has the policy line"}`},
+		{"no key", "vault:" + kv + "/a#pasword", `{"kind":"no_key","reference":"vault:` + kv + `/a#pasword","reason":"the secret has no such key","fix":"check the key; the agent's log says whether a similar one exists"}`},
+		{"denied", "vault:" + kv + "/b#password", `{"kind":"denied","reference":"vault:` + kv + `/b#password","reason":"the agent may not read this path","fix":"check the path, or ask the Vault administrator to grant read on it; the agent's log has the policy line"}`},
 		{"malformed", "vault:" + kv + "/b?version=x#password", `{"kind":"bad_reference","part":"version","offset":`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -149,13 +151,24 @@ func TestErrorsAsTheUIShowsThem(t *testing.T) {
 			require.NoError(t, err)
 			var decoded struct {
 				Host   string
-				Errors []map[string]any
+				Fields []map[string]any
 			}
 			require.NoError(t, json.Unmarshal(document, &decoded))
 			assert.Equal(t, "h", decoded.Host)
-			require.Len(t, decoded.Errors, 1)
-			assert.Equal(t, "password", decoded.Errors[0]["field"])
+			require.Len(t, decoded.Fields, 1)
+			assert.Equal(t, "password", decoded.Fields[0]["field"])
 			assert.Contains(t, string(document), c.want[1:])
+
+			// The agent's log gets all of it, through whatever handler.
+			field, ok := errors.AsType[*resolver.FieldError](result.Err())
+			require.True(t, ok)
+			for name, err := range map[string]error{"host": result.Err(), "field": field, "cause": field.Unwrap()} {
+				var log bytes.Buffer
+				slog.New(slog.NewJSONHandler(&log, nil)).Error("skipped", "why", err)
+				var record struct{ Why string }
+				require.NoError(t, json.Unmarshal(log.Bytes(), &record), name)
+				assert.Equal(t, err.Error(), record.Why, name)
+			}
 		})
 	}
 	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))

@@ -14,7 +14,7 @@ func unread(answer *client.Answer, m mount, r *read) *fault.Error {
 	api := m.api(r.path)
 	switch answer.Status {
 	case 403:
-		f := fault.New(fault.Denied, "the agent's token may not read "+api, "add to its policy: "+grant(api))
+		f := fault.New(fault.Denied, "the agent's token may not read "+api, withoutData(m, r.path)+"add to its policy: "+grant(api))
 		if why := ungrantable(api); why != "" {
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
@@ -29,8 +29,8 @@ func unread(answer *client.Answer, m mount, r *read) *fault.Error {
 		if answer.NoMount() {
 			f.What = "vault has no mount for " + api
 		}
-		if m.Version == 2 && strings.HasPrefix(m.below(r.path), "data/") {
-			f.Do = "leave data/ out of the path: it is added by itself"
+		if hint := withoutData(m, r.path); hint != "" {
+			f.Do = strings.TrimSuffix(hint, ", or ")
 		} else if !m.listed {
 			f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", m.Path, m.Version)
 		}
@@ -42,10 +42,18 @@ func unread(answer *client.Answer, m mount, r *read) *fault.Error {
 	}
 }
 
+// withoutData is a hint to those who take a path from Vault's API.
+func withoutData(m mount, path string) string {
+	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
+		return "leave data/ out of the path: it is added by itself, or "
+	}
+	return ""
+}
+
 // invisible is the fault of a path below no mount that the token can see: it
 // can read nothing there.
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
-	f := fault.New(fault.Denied, "no mount that the agent's token can see holds "+path, "check the path, or add to the token's policy: "+grant(m.api(path)))
+	f := fault.New(fault.Denied, "no mount that the agent's token can see holds "+path, "check the path, or "+withoutData(m, path)+"add to the token's policy: "+grant(m.api(path)))
 	if why := ungrantable(m.api(path)); why != "" {
 		f.Do, f.Fix = why, why
 	} else if m.Guessed {

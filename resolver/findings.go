@@ -17,7 +17,7 @@ type Finding struct {
 	Code   string `json:"code"`             // one of the constants of this package, such as TokenExpires
 	Text   string `json:"text"`             // what is so, and what to do about it; fit for the UI
 	Notice bool   `json:"notice,omitempty"` // it may well be meant so; else it is a warning
-	Detail string `json:"detail,omitempty"` // for the agent's log alone; a check has it only where the caller asked for complete texts
+	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
 }
 
 // String is one line for a person.
@@ -44,6 +44,8 @@ const (
 	ShortOfUses     = "short_of_uses"         // the token will be used up within a run
 	MountsUnknown   = "mounts_unknown"        // the list of mounts could not be had
 	MountVersion    = "mount_version"         // notice: a mount has another KV version than the settings say
+	OddField        = "odd_field"             // a field looks mistyped; see ref.Value.Warning
+	BrokenOff       = session.BrokenOff       // the caller's context ended the run while Vault did not answer
 )
 
 // The codes of findings that a check alone has, about the connection.
@@ -58,14 +60,13 @@ const (
 
 // The codes of findings that a check alone has, about a field.
 const (
-	CanWrite          = "can_write"          // the token may write to the reference's path, or delete there
-	LimitedToHosts    = "limited_to_hosts"   // notice: the secret names its hosts, and no host was given
-	TrailingNewline   = "trailing_newline"   // the value is one line with a line break at its end
-	SurroundingSpace  = "surrounding_space"  // the value begins or ends with white space
-	HoldsNUL          = "holds_nul"          // the value holds a NUL
-	HoldsBOM          = "holds_bom"          // the value holds a byte order mark
-	RoundedNumber     = "rounded_number"     // the value is a number, which KV v2 rounds
-	UnmarkedReference = "unmarked_reference" // the literal looks like a reference
+	CanWrite         = "can_write"         // the token may write to the reference's path, or delete there
+	LimitedToHosts   = "limited_to_hosts"  // notice: the secret names its hosts, and no host was given
+	TrailingNewline  = "trailing_newline"  // the value is one line with a line break at its end
+	SurroundingSpace = "surrounding_space" // the value begins or ends with white space
+	HoldsNUL         = "holds_nul"         // the value holds a NUL
+	HoldsBOM         = "holds_bom"         // the value holds a byte order mark
+	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 rounds
 )
 
 func findingsOf(summary session.Summary) []Finding {
@@ -89,15 +90,15 @@ const noticeableSkew = 30 * time.Second
 
 // findings are about the connection: first what the settings say, then what
 // Vault does, then what the token may do.
-func (c *check) findings(summary session.Summary, code Kind) []Finding {
+func (c *check) findings(summary session.Summary, kind Kind) []Finding {
 	var findings []Finding
 	warn := func(code, text string) { findings = append(findings, Finding{Code: code, Text: text}) }
 	notice := func(code, text string) {
 		findings = append(findings, Finding{Code: code, Text: text, Notice: true})
 	}
 
-	if code != NotConfigured && !c.isSet("VAULT_ADDR") {
-		notice(NoPin, "VAULT_ADDR is not set on the Patch server, so whoever edits these settings can have the agent's token sent to another server; set it there to the address of this Vault")
+	if kind != NotConfigured && !c.isSet("VAULT_ADDR") {
+		notice(NoPin, "the Patch server takes any address from these settings; have VAULT_ADDR set there to the address of this Vault, which pins it")
 	}
 	if h := summary.Health; h != nil {
 		if !h.Namespaces && c.hasNamespace() {
@@ -142,9 +143,9 @@ var (
 	limitedToHosts = Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "), others will not get it; check it for the host that is to use it", Notice: true}
 )
 
-// oddities are what makes a value unlikely to be meant as it is. Nothing of it
+// oddValue is what makes a value unlikely to be meant as it is. Nothing of it
 // gets into their texts.
-func oddities(value string, rounded bool) []Finding {
+func oddValue(value string, rounded bool) []Finding {
 	var findings []Finding
 	found := func(odd bool, code, text string) {
 		if odd {

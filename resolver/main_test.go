@@ -2,9 +2,15 @@ package resolver_test
 
 import (
 	"flag"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
@@ -46,4 +52,67 @@ func host(name string, fields ...string) resolver.Host {
 // collect ranges over a run and returns its results by the index of their host.
 func collect(run *resolver.Run) map[int]resolver.Result {
 	return maps.Collect(run.Results())
+}
+
+// fieldsOf parses fields as they were typed.
+func fieldsOf(texts ...string) []ref.Value {
+	fields := make([]ref.Value, len(texts))
+	for i, text := range texts {
+		fields[i] = ref.Parse(text)
+	}
+	return fields
+}
+
+// references makes the references to one key of each path.
+func references(t testing.TB, paths ...string) []ref.Ref {
+	t.Helper()
+	all := make([]ref.Ref, len(paths))
+	for i, path := range paths {
+		r, err := ref.New(path, "password", 0)
+		require.NoError(t, err)
+		all[i] = r
+	}
+	return all
+}
+
+func wrongServer(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// always makes a handler that gives one answer to everything.
+func always(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+}
+
+// refuses makes a proxy refuse what is below a path, as some do.
+func refuses(prefix string) func(w http.ResponseWriter, path string) bool {
+	return func(w http.ResponseWriter, path string) bool {
+		refused := strings.HasPrefix(path, prefix)
+		if refused {
+			http.Error(w, "<html>no", http.StatusForbidden)
+		}
+		return refused
+	}
+}
+
+// vaultAt describes a Vault by its address and a given token.
+func vaultAt(address, token string) *auth.Vault {
+	return auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_ADDR": address}))
+}
+
+// appRole makes a role that needs no secret id.
+func appRole(t *testing.T, server *vaulttest.Server, role map[string]any) (mount, roleID string) {
+	t.Helper()
+	mount = "approle-" + vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/auth/"+mount, map[string]any{"type": "approle"})
+	role["bind_secret_id"], role["secret_id_bound_cidrs"] = false, []string{"127.0.0.1/32"}
+	server.Must(t, http.MethodPost, "auth/"+mount+"/role/agent", role)
+	return mount, vaulttest.Text(server.Must(t, http.MethodGet, "auth/"+mount+"/role/agent/role-id", nil), "data", "role_id")
 }

@@ -56,12 +56,7 @@ type mountTable struct {
 // listMounts asks Vault which mounts the token can see. Where the list is
 // blocked, the settings and the first segments have to do.
 func listMounts(ctx context.Context, s *session.Session, config *session.Config) (*mountTable, error) {
-	table := &mountTable{version: config.KVVersion}
-	for _, path := range config.Mounts {
-		table.named = append(table.named, mount{Mount: Mount{Path: path, Version: table.version}})
-	}
-	slices.SortFunc(table.named, longestFirst)
-
+	table := unlisted(config)
 	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
@@ -73,9 +68,9 @@ func listMounts(ctx context.Context, s *session.Session, config *session.Config)
 		return nil, err
 	}
 	if !answer.Ok() || answer.BadData {
-		table.blocked = true
 		return table, nil
 	}
+	table.blocked = false
 	for path, listed := range data.Secret {
 		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: shownType(listed.Type), listed: true}
 		if listed.Options["version"] == "2" {
@@ -85,6 +80,16 @@ func listMounts(ctx context.Context, s *session.Session, config *session.Config)
 	}
 	slices.SortFunc(table.listed, longestFirst)
 	return table, nil
+}
+
+// unlisted is what there is without Vault's list.
+func unlisted(config *session.Config) *mountTable {
+	table := &mountTable{version: config.KVVersion, blocked: true}
+	for _, path := range config.Mounts {
+		table.named = append(table.named, mount{Mount: Mount{Path: path, Version: table.version}})
+	}
+	slices.SortFunc(table.named, longestFirst)
+	return table
 }
 
 // shownType is a mount's type if it looks like one, for it goes into errors and

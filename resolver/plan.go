@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ type plan struct {
 	hosts     []host
 	reads     []*read  // in the order of the hosts
 	immediate []int    // hosts that need no read
+	odd       []string // why literals look mistyped, each with its host and name
 	complete  chan int // hosts whose last path has been read; has room for all
 
 	config    *session.Config
@@ -77,6 +79,8 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 				f.read = readFor(r)
 				f.read.fields++
 				f.read.awaitedBy(i, h)
+			} else if warning := f.value.Warning(); warning != "" {
+				p.odd = append(p.odd, h.name+": "+f.name+" "+warning)
 			}
 		}
 		if h.pending == 0 {
@@ -214,6 +218,19 @@ func (p *plan) session(ctx context.Context, options session.Options, use func(co
 		return session.Summary{}, p.configErr
 	}
 	return session.Do(ctx, p.config, options, use)
+}
+
+// oddities warn of literals that look mistyped: a host would refuse them as its
+// password, and nobody would know why.
+func (p *plan) oddities() []Finding {
+	switch n := len(p.odd); n {
+	case 0:
+		return nil
+	case 1:
+		return []Finding{{Code: OddField, Text: "a literal looks mistyped, and is used as it stands", Detail: p.odd[0]}}
+	default:
+		return []Finding{{Code: OddField, Text: fmt.Sprintf("%d literals look mistyped, and are used as they stand", n), Detail: fmt.Sprintf("%s, and %d more", p.odd[0], n-1)}}
+	}
 }
 
 func badReference(err error) error {

@@ -139,7 +139,7 @@ func secretV2(answer *client.Answer, data versioned, mounts *mountTable, m mount
 	case answer.Status == 404 && data.version != 0 && data.destroyed:
 		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", data.version, r.path), "write the secret again")
 	case answer.Status == 404 && data.version != 0:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", data.version, r.path, at(data.deleted)), "write the secret again, or restore it: vault kv undelete")
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", data.version, r.path, at(data.deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", m.Path, data.version, m.below(r.path)))
 	case answer.Status != 200:
 		return nil, unread(answer, m, r)
 	case data.version == 0 && mounts.blocked:

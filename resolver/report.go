@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -45,7 +46,7 @@ func usageOf(s session.Summary) Usage {
 
 // Cause is one reason for which hosts were skipped. A host can have several.
 type Cause struct {
-	Kind  Kind   // empty for the caller's own cancellation or deadline
+	Kind  Kind   // Canceled for the caller's own cancellation or deadline
 	Text  string // complete, for the agent's log alone
 	Hosts []string
 }
@@ -61,7 +62,7 @@ func (r *Run) Report() Report {
 		Skipped:  r.taken - r.ready,
 		NotTaken: len(r.plan.hosts) - r.taken,
 		Causes:   r.causes.sorted(),
-		Findings: slices.Clone(r.findings),
+		Findings: append(r.plan.oddities(), r.findings...),
 		Vault:    r.usage,
 	}
 }
@@ -69,12 +70,12 @@ func (r *Run) Report() Report {
 // String is the report for a person, in a few lines.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d hosts: %d ready, %d skipped", r.Hosts, r.Ready, r.Skipped)
+	fmt.Fprintf(&b, "%s: %d ready, %d skipped", counted(r.Hosts, "host"), r.Ready, r.Skipped)
 	if r.NotTaken > 0 {
 		fmt.Fprintf(&b, ", %d not taken", r.NotTaken)
 	}
 	if v := r.Vault; v.Requests > 0 {
-		fmt.Fprintf(&b, "; %d requests, %d retries", v.Requests, v.Retries)
+		fmt.Fprintf(&b, "; %s (%d of them retries)", counted(v.Requests, "request"), v.Retries)
 		if v.Waited > 0 {
 			fmt.Fprintf(&b, ", %s without an answer", fault.Duration(v.Waited))
 		}
@@ -83,7 +84,7 @@ func (r Report) String() string {
 		}
 	}
 	b.WriteByte('\n')
-	if r.Vault.Requests > 0 {
+	if r.Vault.Longest > 0 { // Vault answered
 		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
 		if r.Vault.Token != nil {
 			fmt.Fprintf(&b, "; token: %s", r.Vault.Token)
@@ -99,26 +100,37 @@ func (r Report) String() string {
 	return b.String()
 }
 
+// counted puts the noun into its plural unless there is one.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // LogValue logs the counts, the run's id in Vault's audit log, what is known of
 // its token, the causes and the findings.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
-		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Duration("waited", r.Vault.Waited),
-		slog.Duration("median", r.Vault.Median), slog.Duration("p95", r.Vault.P95), slog.Duration("longest", r.Vault.Longest),
+		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Int64("waited_ms", r.Vault.Waited.Milliseconds()),
+		milliseconds("median_ms", r.Vault.Median), milliseconds("p95_ms", r.Vault.P95), milliseconds("longest_ms", r.Vault.Longest),
 	}
-	if r.Vault.Requests > 0 {
+	if r.Vault.Longest > 0 { // Vault answered
 		attrs = append(attrs, slog.String("run", r.Vault.RunID))
 	}
-	if r.Vault.Token != nil {
-		attrs = append(attrs, slog.String("token", r.Vault.Token.String()))
+	if t := r.Vault.Token; t != nil {
+		attrs = append(attrs, slog.String("token", t.String()))
+		if !t.Expires.IsZero() {
+			attrs = append(attrs, slog.Time("token_expires", t.Expires))
+		}
 	}
 	if len(r.Causes) > 0 {
-		texts := make([]string, len(r.Causes))
+		lines := make([]causeLine, len(r.Causes))
 		for i, c := range r.Causes {
-			texts[i] = c.String()
+			lines[i] = causeLine{c}
 		}
-		attrs = append(attrs, slog.Any("causes", texts))
+		attrs = append(attrs, slog.Any("causes", lines))
 	}
 	if len(r.Findings) > 0 {
 		attrs = append(attrs, slog.Any("findings", textsOf(r.Findings)))
@@ -126,12 +138,19 @@ func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
+// milliseconds keeps three digits below one.
+func milliseconds(name string, d time.Duration) slog.Attr {
+	return slog.Float64(name, float64(d.Microseconds())/1000)
+}
+
 // String is one line: the reason, and how many hosts it cost, by name if they
 // are few.
 func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
 
+// few is how many hosts are named in a line; more are counted.
+const few = 3
+
 func (c Cause) who() string {
-	const few = 3
 	if len(c.Hosts) <= few {
 		return strings.Join(c.Hosts, ", ")
 	}
@@ -141,6 +160,23 @@ func (c Cause) who() string {
 // LogValue logs the kind, the reason and the hosts.
 func (c Cause) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
+}
+
+// causeLine is a cause in the log of a report, where it is one of several.
+type causeLine struct{ Cause }
+
+// MarshalJSON leaves out the hosts where they are many.
+func (c causeLine) MarshalJSON() ([]byte, error) {
+	line := struct {
+		Kind    Kind     `json:"kind"`
+		Reason  string   `json:"reason"`
+		Skipped int      `json:"skipped"`
+		Hosts   []string `json:"hosts,omitempty"`
+	}{c.Kind, c.Text, len(c.Hosts), nil}
+	if len(c.Hosts) <= few {
+		line.Hosts = c.Hosts
+	}
+	return json.Marshal(line)
 }
 
 // causes collects why hosts were skipped, by the text of the cause.

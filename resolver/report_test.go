@@ -2,11 +2,14 @@ package resolver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -45,7 +48,7 @@ func TestReport(t *testing.T) {
 	assert.True(t, report.Vault.Token.Given)
 
 	lines := strings.Split(report.String(), "\n")
-	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests, 0 retries, answers in ")
+	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")
 	assert.Equal(t, "run report-1 in Vault's audit log; token: given, does not expire", lines[1])
 	assert.Equal(t, "skipped 5 hosts: "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[2])
 	assert.Equal(t, "skipped typo: password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])
@@ -61,7 +64,11 @@ func TestReport(t *testing.T) {
 		Run struct {
 			Hosts, Ready, Skipped int
 			Run, Token            string
-			Causes                []string
+			Causes                []struct {
+				Kind, Reason string
+				Skipped      int
+				Hosts        []string
+			}
 		}
 	}
 	require.NoError(t, json.Unmarshal(out.Bytes(), &record))
@@ -70,7 +77,16 @@ func TestReport(t *testing.T) {
 	assert.Len(t, record.Cause.Hosts, 5)
 	assert.Equal(t, 2, record.Run.Ready)
 	assert.Equal(t, []string{"report-1", "given, does not expire"}, []string{record.Run.Run, record.Run.Token})
-	assert.Len(t, record.Run.Causes, 2)
+	require.Len(t, record.Run.Causes, 2)
+	assert.Equal(t, "not_found", record.Run.Causes[0].Kind)
+	assert.Equal(t, 5, record.Run.Causes[0].Skipped)
+	assert.Empty(t, record.Run.Causes[0].Hosts, "many are counted")
+	assert.Equal(t, []string{"typo"}, record.Run.Causes[1].Hosts)
+
+	out.Reset()
+	slog.New(slog.NewTextHandler(&out, nil)).Error("hosts skipped", "run", report)
+	assert.Contains(t, out.String(), "check the path: 5 hosts skipped")
+	assert.Contains(t, out.String(), "typo skipped")
 }
 
 // A report of a run broken off says what is left.
@@ -108,4 +124,60 @@ func TestCauseNamesFewHosts(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, resolver.Cause{Text: "vault unreachable", Hosts: c.hosts}.String())
 	}
+}
+
+// A deadline shorter than patience makes the errors the caller's own. That Vault
+// is down stands in the report all the same.
+func TestReportOfADeadlineBeforePatience(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ address, cause string }{
+		"refused":   {"http://" + closedPort(t), "connection refused"},
+		"no answer": {mute(t), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			run := resolver.Resolve(ctx, vaultAt(c.address, "t"), []resolver.Host{host("h", "password", "vault:secret/a#b")}, resolver.Options{})
+			require.ErrorIs(t, collect(run)[0].Err(), context.DeadlineExceeded)
+			report := run.Report()
+			assert.Equal(t, resolver.Canceled, report.Causes[0].Kind)
+			require.Equal(t, []string{resolver.BrokenOff}, codes(report.Findings))
+			assert.Contains(t, report.Findings[0].Text, "vault had given no answer for 1.")
+			assert.Contains(t, report.Findings[0].Detail, c.cause)
+			assert.Contains(t, report.String(), "warning: vault had given no answer")
+			assert.NotContains(t, report.String(), "audit log", "Vault has seen nothing")
+		})
+	}
+}
+
+// What looks mistyped is used as it stands. The host will refuse it, and the
+// report is where somebody looks then.
+func TestReportOfOddLiterals(t *testing.T) {
+	t.Parallel()
+	hosts := []resolver.Host{
+		host("a", "password", "secret/luumen/windev#password"),
+		host("b", "password", "correct horse", "user", "root"),
+		host("c", "password", ""),
+	}
+	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts[:2], resolver.Options{})
+	collect(run)
+	assert.Equal(t, []string{"warning: a literal looks mistyped, and is used as it stands (a: password looks like a reference without its mark; write vault: before it, if it is meant as one)"}, texts(run.Report().Findings))
+
+	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
+	collect(run)
+	require.Len(t, run.Report().Findings, 1)
+	assert.Contains(t, run.Report().Findings[0].Text, "2 literals look mistyped")
+	assert.Contains(t, run.Report().String(), ", and 1 more)")
+}
+
+func TestResultPrints(t *testing.T) {
+	t.Parallel()
+	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), []resolver.Host{host("a", "password", "x"), host("b", "password", "vault:x")}, resolver.Options{})
+	results := collect(run)
+	assert.Equal(t, "a: ready", fmt.Sprintf("%+v", results[0]))
+	assert.Equal(t, "b: "+results[1].Err().Error(), fmt.Sprint(results[1]))
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("took", "result", results[1])
+	assert.Contains(t, log.String(), "no # and key after the path")
 }

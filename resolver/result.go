@@ -39,6 +39,20 @@ func (r Result) Err() error {
 	return r.err
 }
 
+// String is one line: the host, and its error if there is one.
+func (r Result) String() string {
+	if r.err != nil {
+		return r.name + ": " + r.err.Error()
+	}
+	return r.name + ": ready"
+}
+
+// Format prints what String returns, whatever the verb.
+func (r Result) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
+
+// LogValue logs what String returns.
+func (r Result) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
 // Credential returns the credential of a field. Its error is the host's if
 // there is one: a host with an error has no credentials. It is [ErrNoField] if
 // the host has no such field.

@@ -11,30 +11,32 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// OK is the code of what a run would resolve. All other codes of a check are
-// the kinds of errors, and canceled where the caller's context ended it.
+// OK is the kind of what a run would resolve. All other kinds of a check are those
+// of errors, and canceled where the caller's context ended it.
 const OK Kind = "ok"
 
-// Verdicts is what a check found. It goes to the UI as JSON and decodes there
-// to an equal value. It holds no secret, nor, unless the caller asked for the
-// complete texts, what only the agent's log may hold.
+// Verdicts is what a check found. It goes to the UI as JSON, and decodes there to
+// the same but for Text and Detail, which are complete, for the agent's log alone.
+// It holds no secret.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the order given
 	Mounts     []Mount    `json:"mounts,omitempty"` // in which the references lie, for Policy
+	RunID      string     `json:"run_id,omitempty"` // part of the User-Agent, and so of Vault's audit log; empty where Vault was not asked
 }
 
 // Connection is what a check found about the way to Vault.
 type Connection struct {
-	Code      Kind           `json:"code"`             // OK, or why no reference would be resolved
-	Fix       string         `json:"fix,omitempty"`    // what to do about it
-	Text      string         `json:"text,omitempty"`   // complete; only where the caller asked for it
-	Reachable bool           `json:"reachable"`        // Vault answered
-	LoggedIn  bool           `json:"logged_in"`        // with a token that Vault takes
-	Server    *Server        `json:"server,omitempty"` // nil where Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`  // nil where there is none
-	Settings  auth.Effective `json:"settings"`         // as they take effect
-	Findings  []Finding      `json:"findings,omitempty"`
+	Kind      Kind           `json:"kind"`               // OK, or why no reference would be resolved
+	Reason    string         `json:"reason,omitempty"`   // what is so, unless OK
+	Fix       string         `json:"fix,omitempty"`      // what to do about it, unless OK
+	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
+	Reachable bool           `json:"reachable"`          // Vault answered
+	LoggedIn  bool           `json:"logged_in"`          // with a token that Vault takes
+	Server    *Server        `json:"server,omitempty"`   // nil where Vault did not tell
+	Token     *TokenState    `json:"token,omitempty"`    // nil where there is none
+	Settings  auth.Effective `json:"settings"`           // as they take effect, with the names of variables and files on the Patch server
+	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices about the connection
 }
 
 // Server is what Vault tells of itself to anybody.
@@ -49,16 +51,16 @@ type Server struct {
 
 // Verdict is what a check found about one field.
 type Verdict struct {
-	Code      Kind      `json:"code"`               // OK, or why the field would not be resolved
+	Kind      Kind      `json:"kind"`               // OK, or why the field would not be resolved
 	Reference ref.Ref   `json:"reference,omitzero"` // zero if the field is none
 	Part      string    `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
 	Offset    *int      `json:"offset,omitempty"`   // in bytes, of a malformed field
-	Reason    string    `json:"reason,omitempty"`   // of a malformed field
+	Reason    string    `json:"reason,omitempty"`   // what is so, unless OK
 	Fix       string    `json:"fix,omitempty"`      // what to do, unless OK
-	Text      string    `json:"text,omitempty"`     // complete; only where the caller asked for it
+	Text      string    `json:"-"`                  // the complete error, for the agent's log alone
 	Version   int       `json:"version,omitempty"`  // of the KV v2 secret
 	Created   time.Time `json:"created,omitzero"`   // when that version was written
-	Findings  []Finding `json:"findings,omitempty"`
+	Findings  []Finding `json:"findings,omitempty"` // warnings and notices about the field
 }
 
 // String is the check for a person: the connection, a line for each field, by
@@ -69,9 +71,9 @@ func (v Verdicts) String() string {
 	b.WriteString(v.Connection.String())
 	failed, alike := 0, 0
 	for i, field := range v.Fields {
-		if field.Code != OK {
+		if field.Kind != OK {
 			failed++
-			if field.Code == v.Connection.Code {
+			if field.Kind == v.Connection.Kind {
 				alike++
 				continue
 			}
@@ -94,7 +96,7 @@ func (v Verdicts) String() string {
 // String is the connection for a person, in a few lines.
 func (c Connection) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Code, c.Fix, c.Text))
+	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
 	if s := c.Server; s != nil {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
@@ -140,36 +142,36 @@ func (v Verdict) String() string {
 	what := v.Reference.String()
 	switch {
 	case v.Part != "":
-		return fmt.Sprintf("%s: %s at byte %d: %s; %s", v.Code, v.Part, *v.Offset, v.Reason, v.Fix)
+		return fmt.Sprintf("%s: %s at byte %d: %s; %s", v.Kind, v.Part, *v.Offset, v.Reason, v.Fix)
 	case what == "":
 		what = "[no reference]"
 	case v.Version != 0:
 		what += fmt.Sprintf(" (version %d, written %s)", v.Version, fault.Time(v.Created))
 	}
-	return what + ": " + outcome(v.Code, v.Fix, v.Text)
+	return what + ": " + outcome(v.Kind, v.Reason, v.Fix, v.Text)
 }
 
-func outcome(code Kind, fix, text string) string {
+func outcome(kind Kind, reason, fix, text string) string {
 	switch {
+	case kind == OK:
+		return string(OK)
 	case text != "":
-		return string(code) + ": " + text
-	case fix != "":
-		return string(code) + ": " + fix
+		return string(kind) + ": " + text
 	}
-	return string(code)
+	return string(kind) + ": " + reason + "; " + fix
 }
 
-// LogValue logs how the connection is, how many fields have which code, and
+// LogValue logs how the connection is, how many fields are of which kind, and
 // what was found about the connection.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
-		counts[string(field.Code)]++
+		counts[string(field.Kind)]++
 	}
 	attrs := []slog.Attr{
-		slog.Any("connection", v.Connection.Code),
+		slog.Any("connection", v.Connection.Kind),
 		slog.Int("fields", len(v.Fields)),
-		slog.Any("codes", counts),
+		slog.Any("kinds", counts),
 	}
 	if s := v.Connection.Server; s != nil {
 		attrs = append(attrs, slog.String("version", s.Version))

@@ -107,7 +107,8 @@ func readInto(t *testing.T, c *client.Client, data any) (*client.Answer, *fault.
 func assertSafe(t *testing.T, f *fault.Error) {
 	t.Helper()
 	var all bytes.Buffer
-	fmt.Fprintf(&all, "%v %+v %q %s %s", f, f, f, f.UIFix(), f.Kind)
+	reason, fix := f.ForUI()
+	fmt.Fprintf(&all, "%v %+v %q %s %s %s", f, f, f, reason, fix, f.Kind)
 	if f.Cause != nil {
 		fmt.Fprintf(&all, " %v %+v", f.Cause, f.Cause)
 	}

@@ -22,9 +22,9 @@ func check(ctx context.Context, config *configuration, options auth.Options, typ
 	}
 	verdicts := resolver.Check(ctx, auth.New(config.Vault, options), []ref.Value{value}, resolver.CheckOptions{})
 	verdict := verdicts.Fields[0]
-	text := fmt.Sprint(verdict.Code)
-	if verdict.Fix != "" {
-		text += ": " + verdict.Fix
+	text := fmt.Sprint(verdict.Kind)
+	if verdict.Kind != resolver.OK {
+		text += ": " + verdict.Reason + "; " + verdict.Fix
 	}
 	if verdict.Version != 0 {
 		text += fmt.Sprintf(", version %d, written %s", verdict.Version, verdict.Created.Format("2006-01-02 15:04Z"))

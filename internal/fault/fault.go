@@ -4,7 +4,9 @@
 package fault
 
 import (
+	"cmp"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -67,20 +69,23 @@ func (e *Error) After(tried time.Duration) *Error {
 	return &repeated
 }
 
+// LogValue logs the complete text.
+func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+
 // MarshalJSON returns what the UI may show: the rest is for the agent's log.
 func (e *Error) MarshalJSON() ([]byte, error) {
+	reason, fix := e.ForUI()
 	return json.Marshal(struct {
-		Kind Kind   `json:"kind"`
-		Fix  string `json:"fix"`
-	}{e.Kind, e.UIFix()})
+		Kind   Kind   `json:"kind"`
+		Reason string `json:"reason"`
+		Fix    string `json:"fix"`
+	}{e.Kind, reason, fix})
 }
 
-// UIFix is what the UI may say.
-func (e *Error) UIFix() string {
-	if e.Fix != "" {
-		return e.Fix
-	}
-	return e.Kind.Advice()
+// ForUI is what the UI may say: what is so, and what to do.
+func (e *Error) ForUI() (reason, fix string) {
+	reason, fix = e.Kind.Advice()
+	return reason, cmp.Or(e.Fix, fix)
 }
 
 // Unwrap returns the kind and the cause.

@@ -45,21 +45,25 @@ func TestError(t *testing.T) {
 	assert.Equal(t, `"unreachable"`, string(code))
 }
 
-// The UI is told a fix for every kind, and nothing of the fault itself.
-func TestUIFix(t *testing.T) {
+// The UI is told what is so and what to do for every kind, and nothing of the
+// fault itself.
+func TestForUI(t *testing.T) {
 	t.Parallel()
 	assert.Len(t, fault.Kinds(), 23)
-	unknown := fault.Kind("").Advice()
 	for _, kind := range fault.Kinds() {
-		assert.NotEqual(t, unknown, kind.Advice(), kind)
+		reason, fix := kind.Advice()
+		assert.NotEmpty(t, reason, kind)
+		assert.NotEmpty(t, fix, kind)
 		f := &fault.Error{Kind: kind, What: "inside", Detail: "inside", Do: "inside", Cause: errors.New("inside")}
-		assert.Equal(t, kind.Advice(), f.UIFix())
+		said, do := f.ForUI()
+		assert.Equal(t, []string{reason, fix}, []string{said, do})
 		shown, err := json.Marshal(f)
 		assert.NoError(t, err)
 		assert.NotContains(t, string(shown), "inside")
 		assert.Contains(t, string(shown), `"kind":"`+string(kind)+`"`)
 		f.Fix = "this"
-		assert.Equal(t, "this", f.UIFix())
+		_, do = f.ForUI()
+		assert.Equal(t, "this", do)
 	}
 }
 

@@ -43,37 +43,38 @@ const (
 // Kinds are all kinds, sorted.
 func Kinds() []Kind { return slices.Sorted(maps.Keys(advices)) }
 
-// Advice is what the UI may say to a person about the kind: never Vault's own
-// words, nor anything about the network behind the Patch server.
-func (k Kind) Advice() string {
-	if advice, ok := advices[k]; ok {
-		return advice
-	}
-	return "see the agent's log on the Patch server"
+// Advice is what the UI may say to a person about the kind: what is so, and what
+// to do. It never holds Vault's own words, nor anything about the network behind
+// the Patch server.
+func (k Kind) Advice() (reason, fix string) {
+	a := advices[k]
+	return a.reason, a.fix
 }
 
-var advices = map[Kind]string{
-	NotConfigured: "set up Vault in the settings, or enter the credential itself",
-	Settings:      "correct the Vault settings",
-	Environment:   "have the agent's environment corrected on the Patch server; its log names the variable",
-	Pinned:        "use the Vault, the namespace and the paths that the Patch server allows, or have its pins changed there",
-	Unreachable:   "have the Vault server and the network between it and the Patch server checked; the agent's log has the cause",
-	TLS:           "have the certificates checked; the agent's log says which variable helps",
-	Sealed:        "have Vault unsealed",
-	NoActiveNode:  "have the Vault cluster checked: it has no active node, or this node does not reach it",
-	ServerError:   "have the Vault server checked; the agent's log has its answer",
-	RateLimited:   "have Vault's rate limit quota raised, or set VAULT_RATE_LIMIT on the Patch server",
-	BadResponse:   "check that the address is that of a Vault server, and what stands before it",
-	Login:         "have the agent's login to Vault checked; the agent's log has the reason",
-	Token:         "have the agent's Vault token replaced, or where it may be used from checked",
-	Denied:        "ask the Vault administrator to grant read on this path; the agent's log has the policy line",
-	NotFound:      "check the path; Vault has no secret there",
-	Deleted:       "have the secret written again or the version restored, or pin another version",
-	NoVersion:     "check the pinned version, or leave it out",
-	KVVersion:     "set the KV version of the settings to the one this secret's mount has",
-	NotKV:         "name a secret of a KV mount; others are never read",
-	NotForHost:    "use a secret meant for this host, or have its luumen_hosts changed in Vault",
-	NoKey:         "check the key; the agent's log says whether a similar one exists",
-	BadValue:      "have a text, a number or a boolean stored under this key",
-	BadReference:  "write vault:PATH#KEY, such as vault:secret/luumen/windev#password",
+type advice struct{ reason, fix string }
+
+var advices = map[Kind]advice{
+	NotConfigured: {"Vault is not set up", "set it up in the settings, or enter the credential itself"},
+	Settings:      {"the Vault settings are wrong", "correct them"},
+	Environment:   {"the agent's environment on the Patch server is wrong", "have it corrected there; the agent's log names the variable"},
+	Pinned:        {"this is outside of what the Patch server allows", "use the Vault, the namespace and the paths that it allows, or have its pins changed there"},
+	Unreachable:   {"Vault does not answer the Patch server", "have Vault and the network between checked; the agent's log has the cause"},
+	TLS:           {"no trusted connection with Vault comes about", "have the certificates checked; the agent's log says which variable helps"},
+	Sealed:        {"Vault is sealed, or not initialised", "have it unsealed"},
+	NoActiveNode:  {"the Vault cluster has no active node, or this node does not reach it", "have the cluster checked"},
+	ServerError:   {"Vault fails at this request", "have the Vault server checked; the agent's log has its answer"},
+	RateLimited:   {"Vault lets too few requests through", "have its rate limit quota raised, or VAULT_RATE_LIMIT set on the Patch server"},
+	BadResponse:   {"something answers that is not Vault, or is in its way", "check that the address is that of a Vault server, and what stands before it"},
+	Login:         {"Vault refuses the agent's login", "have the login checked; the agent's log has the reason"},
+	Token:         {"Vault refuses the agent's token", "have it replaced, or where it may be used from checked"},
+	Denied:        {"the agent may not read this path", "check the path, or ask the Vault administrator to grant read on it; the agent's log has the policy line"},
+	NotFound:      {"Vault has no secret at this path", "check the path"},
+	Deleted:       {"this version of the secret is deleted", "have the secret written again or the version restored, or pin another version"},
+	NoVersion:     {"Vault has no such version of the secret", "check the pinned version, or leave it out"},
+	KVVersion:     {"the secret's mount has another KV version than the settings say", "set the KV version of the settings to the one of the mount"},
+	NotKV:         {"the path is not one of a KV mount", "name a secret of a KV mount; others are never read"},
+	NotForHost:    {"the secret is meant for other hosts", "use a secret meant for this host, or have its luumen_hosts changed in Vault"},
+	NoKey:         {"the secret has no such key", "check the key; the agent's log says whether a similar one exists"},
+	BadValue:      {"the value is null, empty, an object or a list", "have a text, a number or a boolean stored under this key"},
+	BadReference:  {"the field is malformed", "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"},
 }

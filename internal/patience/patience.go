@@ -46,24 +46,25 @@ const aloneTries = 3
 type Patience struct {
 	budget time.Duration
 
-	mu       sync.Mutex
-	pace     pace
-	answers  int                      // how many came
-	answered time.Time                // when the last one came
-	failing  time.Time                // when the first request without an answer since then was sent; zero while all is well
-	last     *fault.Error             // the last concrete cause since then
-	suspects map[fault.Kind]*request  // which failed first since then, by the cause of its fault
-	passed   map[fault.Kind]time.Time // when a request that had failed was answered last, by the cause of its fault
-	outage   bool                     // another failed alike
-	prober   *request                 // the one request under way in an outage
-	probeAt  time.Time                // when the next may go
-	probes   int                      // how many failed in this outage
-	resumed  time.Time                // when the last one ended
-	waiting  []*request               // those that may not be sent yet, the longest waiting first
-	changed  chan struct{}            // closed and made anew when they must look again
-	over     *fault.Error             // why patience ended; nil until then
-	retries  int
-	waited   time.Duration
+	mu        sync.Mutex
+	pace      pace
+	answers   int                      // how many came
+	answered  time.Time                // when the last one came
+	failing   time.Time                // when the first request without an answer since then was sent; zero while all is well
+	last      *fault.Error             // the last concrete cause since then
+	abandoned time.Time                // when the first request was sent that nobody waits for any more, since the last answer
+	suspects  map[fault.Kind]*request  // which failed first since then, by the cause of its fault
+	passed    map[fault.Kind]time.Time // when a request that had failed was answered last, by the cause of its fault
+	outage    bool                     // another failed alike
+	prober    *request                 // the one request under way in an outage
+	probeAt   time.Time                // when the next may go
+	probes    int                      // how many failed in this outage
+	resumed   time.Time                // when the last one ended
+	waiting   []*request               // those that may not be sent yet, the longest waiting first
+	changed   chan struct{}            // closed and made anew when they must look again
+	over      *fault.Error             // why patience ended; nil until then
+	retries   int
+	waited    time.Duration
 }
 
 // New makes a patience with the budget. It sends at most perSecond requests a
@@ -103,7 +104,7 @@ func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit 
 		sent := time.Now()
 		f := send(ctx, limit)
 		if f != nil && ctx.Err() != nil {
-			p.abandon(r)
+			p.abandon(r, sent)
 			return ctx.Err()
 		}
 		if done, err := p.record(r, sent, f); done {
@@ -142,6 +143,21 @@ func (p *Patience) Stats() (retries int, waited time.Duration) {
 		return p.retries, p.waited + time.Since(p.failing)
 	}
 	return p.retries, p.waited
+}
+
+// Silence returns for how long nothing has been answered while Vault was asked,
+// and the last concrete cause if there is one; 0 while all is well.
+func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since := p.failing
+	if since.IsZero() {
+		since = p.abandoned
+	}
+	if since.IsZero() {
+		return 0, nil
+	}
+	return time.Since(since), p.last
 }
 
 // await returns when the request may be sent, and how long it may take.
@@ -284,7 +300,7 @@ func (p *Patience) answer(r *request, now time.Time) {
 		p.passed[cause(r.fault)] = now
 	}
 	p.answers++
-	p.answered = now
+	p.answered, p.abandoned = now, time.Time{}
 	p.pace.quicken(now)
 	clear(p.suspects)
 	if p.failing.IsZero() || p.over != nil {
@@ -388,9 +404,12 @@ func (p *Patience) isItsOwn(r *request, now time.Time) bool {
 }
 
 // abandon takes back the turn of a request that nobody waits for any more.
-func (p *Patience) abandon(r *request) {
+func (p *Patience) abandon(r *request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.abandoned.IsZero() {
+		p.abandoned = latest(sent, p.answered)
+	}
 	if p.prober == r {
 		p.prober = nil
 		p.wake()

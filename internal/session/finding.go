@@ -19,4 +19,5 @@ const (
 	TokenUnknown    = "token_unknown"
 	TokenNotRenewed = "token_not_renewed"
 	TokenNotRevoked = "token_not_revoked"
+	BrokenOff       = "broken_off"
 )

@@ -43,10 +43,28 @@ func Do(ctx context.Context, config *Config, options Options, use func(context.C
 	if s.options.Health {
 		s.askHealth(ctx)
 	}
-	if err := s.begin(ctx); err != nil {
-		return summary, err
+	if err = s.begin(ctx); err == nil {
+		err = use(ctx, &Session{func() *session { return s }})
 	}
-	return summary, use(ctx, &Session{func() *session { return s }})
+	if ctx.Err() != nil {
+		s.warnOfSilence()
+	}
+	return summary, err
+}
+
+// warnOfSilence says that Vault did not answer when the caller broke the run off:
+// the errors of the hosts are the caller's own, and a deadline shorter than
+// patience would hide for ever that Vault is down.
+func (s *session) warnOfSilence() {
+	silence, last := s.patience.Silence()
+	if silence < time.Second || s.isOver() != nil {
+		return
+	}
+	f := Finding{Code: BrokenOff, Text: "vault had given no answer for " + fault.Duration(silence) + " when the run was broken off; have it checked, or give runs more time than their patience"}
+	if last != nil {
+		f.Detail = last.Error()
+	}
+	s.warn(f)
 }
 
 // Session is a Vault that the run is logged in to. Its methods may be called
