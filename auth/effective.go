@@ -11,10 +11,10 @@ import (
 
 // Setting is one effective setting.
 type Setting struct {
-	Name   string `json:"name"`
-	Value  string `json:"value"`  // "set" in place of a secret
-	Source string `json:"source"` // UI, default, or the variable
-	Note   string `json:"note,omitempty"`
+	Name   string `json:"name"`           // of a variable in force, without VAULT_ and in lower case; of any other, as it is
+	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of what is at fault
+	Source string `json:"source"`         // "UI", "default", or the variable's name
+	Note   string `json:"note,omitempty"` // why it has no part, and what to use instead
 }
 
 // Effective is what a run would work with, and which variables have no part
@@ -61,6 +61,9 @@ func (v *Vault) Effective() Effective {
 	fromUI("address", s.Address, "none")
 	fromUI("kv_version", s.KVVersion, "v2")
 	fromUI("auth_method", s.AuthMethod, tokenMethod)
+	if v.methods(s.AuthMethod) != nil {
+		report.Settings[len(report.Settings)-1].Note = "handed in by the agent"
+	}
 	if pinned := e.text("VAULT_NAMESPACE"); s.Namespace == "" && pinned != "" {
 		add("namespace", pinned, "VAULT_NAMESPACE")
 	} else {
@@ -141,7 +144,11 @@ func isFileVariable(variable string) bool {
 func (e Effective) String() string {
 	var b strings.Builder
 	for _, s := range e.Settings {
-		fmt.Fprintf(&b, "%s = %s (%s)\n", s.Name, s.Value, s.Source)
+		source := s.Source
+		if s.Note != "" {
+			source += ", " + s.Note
+		}
+		fmt.Fprintf(&b, "%s = %s (%s)\n", s.Name, s.Value, source)
 	}
 	for _, s := range e.Unused {
 		fmt.Fprintf(&b, "%s is not used: %s\n", s.Name, s.Note)

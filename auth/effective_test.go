@@ -69,7 +69,7 @@ func TestEffectiveWithMethodHandedIn(t *testing.T) {
 	t.Parallel()
 	report := withMethod("https://vault.example", userpass{}, variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}).Effective()
 	assert.Len(t, report.Unused, 2)
-	assert.Contains(t, report.Settings, auth.Setting{Name: "auth_method", Value: "userpass", Source: "UI"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "auth_method", Value: "userpass", Source: "UI", Note: "handed in by the agent"})
 }
 
 func TestEffectiveWithoutVault(t *testing.T) {

@@ -139,9 +139,10 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	assert.ErrorIs(t, r.err, context.Canceled)
 	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
 	assert.Len(t, server.requests(), 1)
-	if assert.Len(t, r.warnings(), 1) {
+	if assert.Len(t, r.warnings(), 2) {
 		assert.Contains(t, r.warnings()[0], "was sent and not answered")
 		assert.Contains(t, r.warnings()[0], "(the login approle at auth/approle)")
+		assert.Contains(t, r.warnings()[1], "when the run was broken off")
 	}
 }
 

@@ -27,14 +27,15 @@ type Settings struct {
 	faults []Fault // of decoding
 }
 
-// Fault is one thing that is wrong with the settings. It never holds what was
-// entered.
+// Fault is one thing that is wrong with the settings, fit for the UI. It never holds
+// what was entered.
 type Fault struct {
-	Setting string `json:"setting"`
-	Reason  string `json:"reason"`
-	Fix     string `json:"fix"`
+	Setting string `json:"setting"` // its name in JSON; "vault" if the settings are no object
+	Reason  string `json:"reason"`  // what is wrong
+	Fix     string `json:"fix"`     // what to enter
 }
 
+// Error is one line: setting, reason and fix.
 func (f Fault) Error() string { return f.Setting + ": " + f.Reason + "; " + f.Fix }
 
 // Configured reports whether Vault is to be used: it is neither disabled nor
@@ -49,8 +50,10 @@ func (s Settings) Configured() bool {
 	})
 }
 
-// Faults returns all that is wrong with the settings, without the network.
-// Methods names the login methods that the agent hands in besides the five.
+// Faults returns all that is wrong with the settings, without the network; nil if
+// nothing is. Settings without an address have no fault, unless Vault is enabled:
+// see [Settings.Configured]. Methods names the login methods that the agent hands
+// in besides the five.
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -151,6 +154,8 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 	const example = "write it like https://vault.example:8200"
 	u, err := url.Parse(text)
 	switch {
+	case strings.TrimSpace(text) != text:
+		return nil, "white space at its beginning or end", "remove it"
 	case err != nil || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
 		return nil, "not a URL", example
 	case u.Scheme != "https" && u.Scheme != "http":
@@ -165,8 +170,10 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "holds a ? or a #", example
 	case u.Port() == "" && strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
 		return nil, "not a port", example
-	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
-		return nil, "ends in /v1", "leave /v1 out: it is added to every request"
+	case contains("/v1", u.Path) || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
+		return nil, "holds /v1", "leave /v1 and what follows out: it is added to every request"
+	case contains("/ui", u.Path):
+		return nil, "is one of Vault's web pages", "leave /ui and what follows out"
 	case u.RawPath != "" || strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return nil, "not a plain path after the host", example
 	}

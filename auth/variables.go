@@ -2,8 +2,11 @@ package auth
 
 import "strings"
 
-// SecretVariables names the variables whose values are secrets, or can hold
-// one, and which the agent should keep from the processes it starts.
+// SecretVariables names the variables whose values are secrets, or can hold one,
+// and which the agent should keep from the processes it starts. On Windows, names
+// of variables differ in case alone. The standard proxy variables are not among
+// them, since other programs need them, nor are the variables of methods that the
+// agent hands in.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {

@@ -8,7 +8,8 @@
 //
 // No secret comes from the UI, and nothing is kept between runs: each reads
 // variables and files again, logs in, and revokes the token that it logged in.
-// Start with [New] and hand the Vault to package resolver.
+// Start with [New] and hand the Vault to package resolver; [Vault.Session] is there
+// for that package alone.
 package auth
 
 import (
@@ -33,13 +34,16 @@ type Options struct {
 	// as those of vault/api's packages for AWS or LDAP; one with the name of a
 	// built-in method takes its place. Their requests go over the run's own
 	// connections, without redirects, and the token that Vault answers to them
-	// is revoked after the run. They need an api.Client, so for them alone a
-	// malformed variable that vault/api reads is an error.
+	// is revoked after the run. What a method's own error says is not repeated,
+	// since it may quote credentials: a method that can fail without Vault logs
+	// that by itself. Methods need an api.Client, so for them alone a malformed
+	// variable that vault/api reads is an error of the run.
 	Methods map[string]api.AuthMethod
 }
 
-// Vault is one Vault server as the settings and the environment describe it.
-// It holds no connection and can serve several runs at once.
+// Vault is one Vault server as the settings and the environment describe it. It
+// holds no connection and can serve several runs at once. It is made by [New]; the
+// zero Vault is of no use, and panics.
 type Vault struct {
 	settings    Settings
 	getenv      func(string) string
@@ -62,9 +66,9 @@ func New(settings Settings, options Options) *Vault {
 	return v
 }
 
-// Validate checks settings, environment and pins as far as that goes without
-// reading a file or asking Vault. The error is of kind not_configured,
-// settings, environment or pinned.
+// Validate checks settings, environment and pins together, as far as that goes
+// without reading a file or asking Vault. The error is of one of package resolver's
+// kinds NotConfigured, Settings, Environment and Pinned.
 func (v *Vault) Validate() error {
 	_, err := v.Session()
 	return err

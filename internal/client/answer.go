@@ -235,7 +235,7 @@ func (c *Client) redirected(response *http.Response, secrets []string) *fault.Er
 // of the body.
 func (c *Client) notVault(response *http.Response, body []byte, secrets []string) *fault.Error {
 	if strings.HasPrefix(string(body[:min(len(body), 200)]), plainHTTP) {
-		return &fault.Error{Kind: fault.TLS, What: "the server at " + c.Address() + " expects https", Do: "write https in the address"}
+		return &fault.Error{Kind: fault.TLS, What: "the server at " + c.Address() + " expects https", Do: "write https in the address", Fix: "write https in the address"}
 	}
 	contentType, _, err := mime.ParseMediaType(mask(response.Header.Get("Content-Type"), secrets))
 	if err != nil {

@@ -127,6 +127,7 @@ func (c *Client) untrusted(err error) *fault.Error {
 		f.What, f.Do = "the server at "+c.Address()+" does not speak TLS", "check the port in the address"
 		if string(record.RecordHeader[:]) == "HTTP/" {
 			f.What, f.Do = "the server at "+c.Address()+" expects http, not https", "have Vault listen with TLS, or write http in the address"
+			f.Fix = "check the scheme and the port in the address: something answers there that does not speak https"
 		}
 		return f
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,8 +32,9 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 		CheckRetry:       func(context.Context, *http.Response, error) (bool, error) { return false, nil },
 	})
 	if err != nil {
+		set := slices.DeleteFunc(slices.Clone(parsedByAPI), func(name string) bool { return os.Getenv(name) == "" })
 		// The cause is left out: it can quote a variable's value.
-		return nil, fault.New(fault.Environment, "vault/api, which the login method "+s.config.Method.Name+" uses, rejects a VAULT_ variable of the agent's environment", "unset VAULT_MAX_RETRIES, VAULT_SRV_LOOKUP, VAULT_DISABLE_REDIRECTS, VAULT_HTTP_PROXY and VAULT_HEADERS")
+		return nil, fault.New(fault.Environment, "vault/api, which the login method "+s.config.Method.Name+" uses, rejects a VAULT_ variable of the agent's environment", "unset it, or mend it if it is another program's, too: one of "+strings.Join(set, ", "))
 	}
 	c.SetHeaders(s.client.Header("", s.config.LoginNamespace))
 	c.ClearToken()
@@ -56,6 +60,14 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 		}
 		return t, f
 	}, nil
+}
+
+// parsedByAPI are the variables of the process that can keep vault/api from making
+// a client.
+var parsedByAPI = []string{
+	api.EnvVaultAgentAddr, api.EnvVaultMaxRetries, api.EnvVaultSRVLookup, api.EnvVaultDisableRedirects, api.EnvHTTPProxy, api.EnvVaultHeaders,
+	api.EnvVaultCACert, api.EnvVaultCACertBytes, api.EnvVaultCAPath, api.EnvVaultClientCert, api.EnvVaultClientKey,
+	api.EnvVaultProxyAddr, api.EnvVaultClientTimeout, api.EnvRateLimit, api.EnvVaultSkipVerify,
 }
 
 var errPanic = errors.New("panic")

@@ -94,6 +94,9 @@ func (s *session) tokenRefused(t *token, answer *client.Answer) *fault.Error {
 		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
 		Cause: answer.ResponseError(nil),
 	}
+	if t.given && !t.worked.Load() {
+		f.What += ", or it is another Vault's or namespace's"
+	}
 	if s.again && !t.given {
 		f.Detail = "for a second time in this run"
 	}
