@@ -58,6 +58,9 @@ func load(file string) (*configuration, error) {
 	return &config, json.Unmarshal(data, &config)
 }
 
+// patience is short, for nobody watches a demo wait for a stopped Vault.
+const patience = 2 * time.Second
+
 // run is one scheduled run of the agent.
 func run(ctx context.Context, config *configuration, options auth.Options) ([]outcome, resolver.Report) {
 	targets := slices.Concat(config.Hosts, config.Integrations)
@@ -72,7 +75,7 @@ func run(ctx context.Context, config *configuration, options auth.Options) ([]ou
 	}
 
 	vault := auth.New(config.Vault, options)
-	resolving := resolver.Resolve(ctx, vault, hosts, resolver.Options{Patience: 2 * time.Second})
+	resolving := resolver.Resolve(ctx, vault, hosts, resolver.Options{Patience: patience})
 	for i, result := range resolving.Results() {
 		if err := result.Err(); err != nil {
 			outcomes[i] = skipped(targets[i], err)

@@ -21,7 +21,7 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 2)")
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 3)", "after the rotation")
 	assert.Contains(t, out.String(), `path "team/kv/data/odd#name" { capabilities = ["read"] }`)
-	assert.Contains(t, out.String(), "no_key: check the key")
+	assert.Contains(t, out.String(), "no_key: the secret has no such key")
 	assert.Equal(t, 1, strings.Count(out.String(), "vault unreachable ("), "an outage is said once")
 }
 

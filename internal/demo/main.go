@@ -43,7 +43,8 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 	if err := server.admit(policy); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "The policy that the fleet's references need, for the Vault administrator:\n\n%s", indented(policy))
+	fmt.Fprintf(out, "A fleet of %d hosts and %d integrations, and a Vault at %s. Some hosts have a mistake that the run must name.\n",
+		len(config.Hosts), len(config.Integrations), server.Address)
 	fmt.Fprintf(out, "\nSomebody types a password's reference in the UI, and presses Test each time:\n\n")
 	for _, typed := range []string{
 		"secret/luumen/windev#password",
@@ -55,7 +56,6 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		fmt.Fprintf(out, "  %s\n%s", typed, indented(indented(check(ctx, config, server.environment(), typed))))
 	}
 
-	fmt.Fprintf(out, "\n%d hosts and %d integrations, and a Vault at %s.\n", len(config.Hosts), len(config.Integrations), server.Address)
 	wrong := 0
 	for i, step := range []struct {
 		title  string
@@ -63,7 +63,7 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 	}{
 		{"all is up", func() error { return nil }},
 		{"a password was rotated and a secret deleted, the agent was not restarted", server.rotate},
-		{"Vault was stopped", server.shutDown},
+		{fmt.Sprintf("Vault was stopped; patience is %s here, 60s by default", patience), server.shutDown},
 	} {
 		if err := step.change(); err != nil {
 			return err
@@ -74,6 +74,7 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		fmt.Fprintf(out, "\n%s", report)
 		wrong += printUnexpected(out, outcomes, i)
 	}
+	fmt.Fprintf(out, "\nThe policy that the fleet's references ask for, mistakes included, as the UI writes it for the Vault administrator:\n\n%s", indented(policy))
 	if wrong > 0 {
 		return errors.New("not every host ended as the configuration says")
 	}
