@@ -2,6 +2,7 @@ package vaulttest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -13,8 +14,13 @@ import (
 
 // Main runs a package's tests, stops the shared servers, and returns the code
 // to exit with: not 0 if a goroutine is left behind. It is to be called by the
-// package's TestMain.
+// package's TestMain. Under -short, what is left of the tests waits for stand-ins
+// more than it works, so many of them run at once.
 func Main(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() {
+		flag.Set("test.parallel", "16")
+	}
 	code := m.Run()
 	StopShared()
 	if code != 0 {
