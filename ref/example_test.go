@@ -80,6 +80,24 @@ func ExampleValue() {
 	// true
 }
 
+// JSON of a value is for logs and the like. What is stored or sent on is what was
+// typed: a mask that was stored by mistake is an error, and never a password.
+func ExampleValue_MarshalJSON() {
+	typed := []byte(`{"user": "vault:secret/luumen/windev#user", "password": "hunter2"}`)
+	var credentials map[string]ref.Value
+	json.Unmarshal(typed, &credentials)
+	masked, _ := json.Marshal(credentials)
+	fmt.Println(string(masked))
+
+	json.Unmarshal(masked, &credentials)
+	fmt.Println(credentials["user"])
+	fmt.Println(credentials["password"].Err())
+	// Output:
+	// {"password":{"masked":"literal"},"user":"vault:secret/luumen/windev#user"}
+	// vault:secret/luumen/windev#user
+	// field at byte 0: a mask in place of the credential; enter the credential again: what was stored is its masked form
+}
+
 // What a save handler of the UI answers to one field.
 func ExampleSyntaxError() {
 	save := func(body string) {

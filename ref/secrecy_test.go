@@ -28,7 +28,6 @@ func assertNoLeak(t *testing.T, output string) {
 // secrets are a Secret and a Value of every kind that was made of the canary.
 func secrets(t *testing.T) map[string]any {
 	secrets := map[string]any{
-		"Secret":        ref.NewSecret(canary),
 		"literal":       ref.Parse(canary),
 		"empty literal": ref.Parse(""),
 		"escaped":       ref.Parse("literal:vault:" + canary),
@@ -84,7 +83,6 @@ type unexported struct {
 	field any
 	value ref.Value
 	ptr   *ref.Value
-	text  ref.Secret
 }
 
 // shapes are the places in which a program holds a value.
@@ -94,11 +92,7 @@ func shapes(secret any) map[string]any {
 	switch secret := secret.(type) {
 	case ref.Value:
 		hidden.value, hidden.ptr = secret, &secret
-		hidden.text, _ = secret.Literal()
 		typed = []any{&secret, []ref.Value{secret}, [1]ref.Value{secret}, map[string]ref.Value{"password": secret}, &exported{"windev", &secret}}
-	case ref.Secret:
-		hidden.text = secret
-		typed = []any{&secret, []ref.Secret{secret}, [1]ref.Secret{secret}, map[string]ref.Secret{"password": secret}, &exported{"windev", &secret}}
 	}
 	return map[string]any{
 		"bare":             secret,
@@ -174,8 +168,6 @@ func TestMasksAreReadable(t *testing.T) {
 		{"empty literal", ref.Parse(""), "[masked]", `{"masked":"literal"}`},
 		{"invalid", ref.Parse("vault:kv/a#"), "[invalid key at byte 11: no key; name the value inside the secret, such as password]", `{"masked":"invalid"}`},
 		{"no field", ref.Value{}, "", `null`},
-		{"secret", ref.NewSecret(canary), "[masked]", `{"masked":"secret"}`},
-		{"empty secret", ref.Secret{}, "[masked]", `{"masked":"secret"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -208,24 +200,14 @@ func TestMaskedJSONDecodesToAnError(t *testing.T) {
 	}
 }
 
-func TestSecretText(t *testing.T) {
-	t.Parallel()
-	text, err := ref.NewSecret(canary).MarshalText()
-	require.NoError(t, err)
-	assert.Equal(t, "[masked]", string(text))
-	assert.Equal(t, canary, ref.NewSecret(canary).Reveal())
-	assert.Empty(t, ref.Secret{}.Reveal())
-}
-
 // TestPanicPrintsNoSecret dies in a process of its own.
 func TestPanicPrintsNoSecret(t *testing.T) {
 	const variable = "REF_TEST_PANIC"
 	values := map[string]any{
-		"Secret":  ref.NewSecret(canary),
 		"literal": ref.Parse(canary),
 		"invalid": ref.Parse("vault:" + canary),
 		"error":   ref.Parse("vault:" + canary).Err(),
-		"struct":  unexported{value: ref.Parse(canary), text: ref.NewSecret(canary)},
+		"struct":  unexported{value: ref.Parse(canary)},
 	}
 	if name := os.Getenv(variable); name != "" {
 		panic(values[name])

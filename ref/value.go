@@ -17,24 +17,36 @@ import (
 // mistyped field costs one host and not the whole configuration. It prints a
 // reference in clear and a literal as a mask; as JSON, a literal is
 // {"masked":"literal"}, which decodes to an invalid value.
+//
+// To store or send a field, keep the JSON that was typed, or make it anew: the
+// String of a reference, or [Escape] of what a literal reveals.
 type Value struct {
-	ref     Ref
-	literal Secret
-	err     *SyntaxError
+	ref Ref
+	err *SyntaxError
+
+	// A func, because everything else can be printed through reflection: fmt
+	// calls no method on an unexported field, and a diff follows pointers.
+	literal func() string
 }
 
-func literal(text string) Value { return Value{literal: NewSecret(text)} }
+const (
+	mask        = "[masked]"  // what a literal prints as
+	invalidMask = "[invalid " // what an invalid value begins with in print
+)
+
+func literal(text string) Value { return Value{literal: func() string { return text }} }
 func invalid(f fault) Value     { return Value{err: f.in(PartField, f.offset)} }
-func (v Value) isLiteral() bool { return v.literal.reveal != nil }
 
 // Ref returns the reference, or the zero Ref if v is none.
 func (v Value) Ref() Ref { return v.ref }
 
 // Reveal returns the literal's text, and whether v is a literal at all.
-func (v Value) Reveal() (text string, ok bool) { return v.literal.Reveal(), v.isLiteral() }
-
-// Literal returns the literal's text, still masked, and whether v is a literal.
-func (v Value) Literal() (text Secret, ok bool) { return v.literal, v.isLiteral() }
+func (v Value) Reveal() (text string, ok bool) {
+	if v.literal == nil {
+		return "", false
+	}
+	return v.literal(), true
+}
 
 // Err returns the *[SyntaxError] of an invalid value, and nil for any other.
 func (v Value) Err() error {
@@ -45,14 +57,14 @@ func (v Value) Err() error {
 }
 
 // IsZero reports whether there is no such field: it was absent or null.
-func (v Value) IsZero() bool { return v.ref.IsZero() && !v.isLiteral() && v.err == nil }
+func (v Value) IsZero() bool { return v.ref.IsZero() && v.literal == nil && v.err == nil }
 
 // String returns the reference, or a note that hides what was typed.
 func (v Value) String() string {
 	switch {
 	case v.err != nil:
 		return invalidMask + v.err.Error() + "]"
-	case v.isLiteral():
+	case v.literal != nil:
 		return mask
 	}
 	return v.ref.String()
@@ -70,7 +82,7 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	switch {
 	case v.err != nil:
 		return []byte(`{"masked":"invalid"}`), nil
-	case v.isLiteral():
+	case v.literal != nil:
 		return []byte(`{"masked":"literal"}`), nil
 	case v.IsZero():
 		return []byte("null"), nil

@@ -173,6 +173,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddValue(text.Reveal(), s.version != 0 && s.isNumber(key))...)
+	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && s.isNumber(key))...)
 	return nil
 }

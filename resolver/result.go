@@ -68,10 +68,10 @@ func (r Result) Credential(field string) (Credential, error) {
 	return Credential{}, fmt.Errorf("%s: %w", field, ErrNoField)
 }
 
-// Credential is a resolved field. It prints as what it refers to, never as
-// what it holds.
+// Credential is a resolved field. It prints as what it refers to, never as what it
+// holds. The zero Credential holds nothing.
 type Credential struct {
-	secret  ref.Secret
+	reveal  func() string // a func, for no print through reflection finds the text
 	ref     ref.Ref
 	version int
 	created time.Time
@@ -79,7 +79,12 @@ type Credential struct {
 
 // Reveal returns the credential itself: of a string in Vault or a literal, the
 // exact bytes; of a number or a boolean, its exact JSON text.
-func (c Credential) Reveal() string { return c.secret.Reveal() }
+func (c Credential) Reveal() string {
+	if c.reveal == nil {
+		return ""
+	}
+	return c.reveal()
+}
 
 // Ref is where the credential came from; the zero Ref for a literal.
 func (c Credential) Ref() ref.Ref { return c.ref }
@@ -93,6 +98,8 @@ func (c Credential) Created() time.Time { return c.created }
 // String says where the credential came from.
 func (c Credential) String() string {
 	switch {
+	case c.reveal == nil:
+		return "[none]"
 	case c.ref.IsZero():
 		return "[literal]"
 	case c.version != 0 && c.ref.Version() == 0:
@@ -108,7 +115,7 @@ func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // MarshalJSON returns a mask, which decodes to an invalid [ref.Value].
-func (c Credential) MarshalJSON() ([]byte, error) { return c.secret.MarshalJSON() }
+func (Credential) MarshalJSON() ([]byte, error) { return []byte(`{"masked":"credential"}`), nil }
 
 // result picks the fields of a host whose paths have all been read.
 func (h *host) result() Result {
@@ -147,8 +154,8 @@ func (f *field) resolve(host string) (Credential, error) {
 	case err != nil:
 		return Credential{}, err
 	case s == nil:
-		text, _ := f.value.Literal()
-		return Credential{secret: text}, nil
+		literal, _ := f.value.Reveal()
+		return Credential{reveal: func() string { return literal }}, nil
 	case !s.isFor(host):
 		return Credential{}, notForHost(host)
 	}
@@ -156,7 +163,7 @@ func (f *field) resolve(host string) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	return Credential{secret: text, ref: f.value.Ref(), version: s.version, created: s.created}, nil
+	return Credential{reveal: func() string { return text }, ref: f.value.Ref(), version: s.version, created: s.created}, nil
 }
 
 // source is the secret that holds the field's value; nil if that is a literal.

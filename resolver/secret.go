@@ -11,7 +11,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/ref"
 )
 
 // hostsMetadata is the custom metadata by which a secret names its hosts.
@@ -98,20 +97,20 @@ func (s *secret) isFor(host string) bool {
 }
 
 // pick returns the value of a key. It is called by one goroutine at a time.
-func (s *secret) pick(key string) (ref.Secret, error) {
+func (s *secret) pick(key string) (text string, err error) {
 	v, ok := s.values().find(key)
 	if ok && v.text != "" {
-		return ref.NewSecret(v.text), nil
+		return v.text, nil
 	}
-	err := s.missed[key]
-	if err == nil {
-		err = s.miss(key, v, ok)
+	missed := s.missed[key]
+	if missed == nil {
+		missed = s.miss(key, v, ok)
 		if s.missed == nil {
 			s.missed = make(map[string]*fault.Error)
 		}
-		s.missed[key] = err // one search and one fault, however many hosts misspell the key
+		s.missed[key] = missed // one search and one fault, however many hosts misspell the key
 	}
-	return ref.Secret{}, err
+	return "", missed
 }
 
 // isNumber reports whether the value of a key is a number.

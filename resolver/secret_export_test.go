@@ -26,7 +26,6 @@ func Decode(status int, data []byte, kvVersion int) (pick func(key string) (stri
 		return nil, err
 	}
 	return func(key string) (string, error) {
-		text, err := s.pick(key)
-		return text.Reveal(), err
+		return s.pick(key)
 	}, nil
 }

@@ -13,7 +13,7 @@ import (
 // look asks Vault about the token. Where that is blocked, the answer is one of
 // no status.
 func (s *session) look(ctx context.Context, t *token, data any) (*client.Answer, error) {
-	return s.ask(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data, Secrets: []string{t.secret.Reveal()}}, 0)
+	return s.ask(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data, Secrets: []string{t.secret()}}, 0)
 }
 
 // examine looks at a given token once, warns of its end, and renews it.
@@ -70,7 +70,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 
 // renew returns when the token expires now.
 func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
-	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret.Reveal()}}, 0)
+	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret()}}, 0)
 	if err != nil || !answer.Ok() || answer.Auth == nil {
 		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + fault.Time(expires)})
 		return expires, true

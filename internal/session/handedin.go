@@ -51,7 +51,7 @@ func (s *session) handedIn() (func(context.Context, time.Duration) (*token, *fau
 		}
 		t, f := s.outcome(secret, err, said)
 		for _, made := range said.tokens {
-			if t == nil || made.Auth.ClientToken != t.secret.Reveal() {
+			if t == nil || made.Auth.ClientToken != t.secret() {
 				s.addStray(made)
 			}
 		}

@@ -75,7 +75,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *client.Answe
 		}
 		return err
 	}
-	if t.given && t.secret.Reveal() == dead.secret.Reveal() {
+	if t.given && t.secret() == dead.secret() {
 		return s.end(s.tokenRefused(dead, answer))
 	}
 	return nil

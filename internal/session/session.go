@@ -175,7 +175,7 @@ func (s *session) request(ctx context.Context, r client.Request, send func(*sess
 	for {
 		t := s.current()
 		r.Header = t.header
-		r.Secrets = []string{t.secret.Reveal()}
+		r.Secrets = []string{t.secret()}
 		answer, err := send(s, ctx, r)
 		if err != nil {
 			return nil, err
