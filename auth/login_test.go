@@ -1,8 +1,10 @@
 package auth_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -315,6 +318,52 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 				assert.ErrorContains(t, r.err, "the login approle at auth/approle")
 			}
 		})
+	}
+}
+
+// The one time that a login is sent again is when Vault is well: whatever stands
+// in its place for a while costs no host.
+func TestLoginWaitsForVault(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]http.HandlerFunc{
+		"closes the connection": func(w http.ResponseWriter, _ *http.Request) {
+			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				conn.Close()
+			}
+		},
+		"a balancer's page": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusServiceUnavailable) },
+		"an internal error": func(w http.ResponseWriter, _ *http.Request) { say(w, 500, `{"errors":["internal error"]}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			left := atomic.Int32{}
+			left.Store(6)
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				ill := left.Add(-1) >= 0
+				if ill {
+					fail(w, r)
+				}
+				return ill
+			})
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			summary, err := do(t.Context(), vault, session.Options{Patience: 20 * time.Second}, func(context.Context, *session.Session) error { return nil })
+			require.NoError(t, err)
+			assert.Equal(t, 2, count(server.requests(), "auth/approle/login"))
+			assert.Equal(t, 9, summary.Requests, "%v", server.requests())
+		})
+	}
+}
+
+// A server with TLS resets the connection behind its answer to what is sent
+// without.
+func TestLoginWithoutTLSAtAServerWithTLS(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	plain := strings.Replace(server.Address, "https://", "http://", 1)
+	secret := strings.Repeat("s", 200_000) // so much that it is never read to the end
+	for range 5 {
+		vault := auth.New(auth.Settings{Address: plain, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": secret}.options())
+		assertKind(t, readOnce(t.Context(), vault).err, fault.TLS, "write https in the address")
 	}
 }
 

@@ -234,7 +234,7 @@ func (c *Client) redirected(response *http.Response, secrets []string) *fault.Er
 // notVault is the fault of whatever answers in Vault's place. It says nothing
 // of the body.
 func (c *Client) notVault(response *http.Response, body []byte, secrets []string) *fault.Error {
-	if strings.HasPrefix(string(body[:min(len(body), 200)]), plainHTTP) {
+	if expectsHTTPS(body) {
 		return &fault.Error{Kind: fault.TLS, What: "the server at " + c.Address() + " expects https", Do: "write https in the address", Fix: "write https in the address"}
 	}
 	contentType, _, err := mime.ParseMediaType(mask(response.Header.Get("Content-Type"), secrets))

@@ -146,7 +146,7 @@ func (c *Client) Send(ctx context.Context, r Request, limit time.Duration) (*Ans
 	}
 	defer response.Body.Close()
 	a.body, err = readAll(response, a.body[:0])
-	if err != nil {
+	if err != nil && !expectsHTTPS(a.body) { // which resets the connection behind its answer
 		return nil, c.retire(c.broken(err, limit, false))
 	}
 	answer, f := c.understand(r, response, a.body)

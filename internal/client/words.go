@@ -1,6 +1,9 @@
 package client
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // Vault's own words, where nothing better tells two answers apart. Seen on
 // Vault 1.21.1 where no other release is named. What a refused login says stands
@@ -29,6 +32,10 @@ func (a *Answer) says(texts ...string) bool { return holds(a.Errors, texts...) }
 
 // NoMount reports whether no engine is mounted where Vault was asked.
 func (a *Answer) NoMount() bool { return a.says(NoMount) }
+
+// expectsHTTPS reports whether the body is the answer of Go's HTTPS server to a
+// request in plain HTTP.
+func expectsHTTPS(body []byte) bool { return bytes.HasPrefix(body, []byte(plainHTTP)) }
 
 // ReadAsV1 reports whether a mount of KV v2 was read as one of v1.
 func (a *Answer) ReadAsV1() bool { return holds(a.Warnings, readAsV1) }

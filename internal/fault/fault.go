@@ -72,6 +72,13 @@ func (e *Error) After(tried time.Duration) *Error {
 // LogValue logs the complete text.
 func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
+// Final is the fault for a sender that does not repeat the request.
+func (e *Error) Final() *Error {
+	final := *e
+	final.Retry = Never
+	return &final
+}
+
 // MarshalJSON returns what the UI may show: the rest is for the agent's log.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	reason, fix := e.ForUI()

@@ -24,15 +24,15 @@ type Health struct {
 // page of its own in place of any other.
 const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
 
-// askHealth asks for Vault's health. Where there is none to be had, the
-// requests that follow tell why; a proxy may block this one alone.
+// askHealth asks for Vault's health. Where there is none to be had, the requests
+// that follow tell why; a proxy may block this one alone.
 func (s *session) askHealth(ctx context.Context) {
 	var sent, received time.Time
-	r := client.Request{Method: http.MethodGet, Path: "sys/health", Query: healthQuery, Header: s.client.Header("", "")}
-	var answer *client.Answer
+	var answer client.Answer
+	ask := s.asking(&answer)
 	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
 		sent = time.Now()
-		answer, f = s.once(ctx, r, limit)
+		f = ask(ctx, limit)
 		received = time.Now()
 		if isBlock(f) {
 			f.Retry = fault.Never
@@ -52,6 +52,18 @@ func (s *session) askHealth(ctx context.Context) {
 		Version:     h.Version,
 		Namespaces:  hasNamespaces(h),
 		Ahead:       int(ahead(h.ServerTime, sent, received).Seconds()),
+	}
+}
+
+// asking returns the function that asks once for Vault's health.
+func (s *session) asking(into *client.Answer) func(ctx context.Context, limit time.Duration) *fault.Error {
+	r := client.Request{Method: http.MethodGet, Path: "sys/health", Query: healthQuery, Header: s.client.Header("", "")}
+	return func(ctx context.Context, limit time.Duration) *fault.Error {
+		answer, f := s.once(ctx, r, limit)
+		if f == nil {
+			*into = *answer
+		}
+		return f
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -27,23 +28,29 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastMoments, cancel) })()
 	var t *token
-	unclear := false
-	err = s.patience.Do(ctx, func(_ context.Context, limit time.Duration) *fault.Error {
-		var f *fault.Error
-		t, f = attempt(patient, limit)
-		cutOff := patient.Err() != nil
-		if f == nil || f.Unsent || f.Retry != fault.Later && !cutOff {
-			return f
+	unclear := 0 // logins that failed, though Vault may have acted on them
+	send := func() error {
+		return s.patience.Do(ctx, func(_ context.Context, limit time.Duration) (f *fault.Error) {
+			t, f = attempt(patient, limit)
+			cutOff := patient.Err() != nil
+			if f == nil || f.Unsent || f.Retry != fault.Later && !cutOff {
+				return f
+			}
+			if unclear++; unclear == 2 {
+				f.Detail += ", sent twice and not again, since Vault may have acted on it"
+			}
+			return f.Final()
+		})
+	}
+	err = send()
+	if f, ok := err.(*fault.Error); ok && unclear == 1 && s.patience.Over() == nil {
+		// Once more is harmless; more could use up a secret id, or leave tokens
+		// behind. So the one more time is when Vault is well again.
+		if err = s.awaitVault(ctx, f.Kind); err == nil {
+			err = send()
 		}
-		// Vault may have acted on it. Once more is harmless; more could use up a
-		// secret id or leave tokens behind.
-		if unclear {
-			f.Retry = fault.Never
-		}
-		unclear = true
-		return f
-	})
-	if unclear {
+	}
+	if unclear > 0 {
 		s.warn(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so there may be a token that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 	}
 	if t != nil {
@@ -53,6 +60,31 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		}
 	}
 	return t, err
+}
+
+// awaitVault waits until Vault answers what anybody may ask, after a login that
+// failed. Its error ends the login.
+func (s *session) awaitVault(ctx context.Context, failed fault.Kind) error {
+	switch err := s.patience.Do(ctx, s.asking(new(client.Answer))); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.patience.Over() != nil:
+		return s.patience.Over()
+	case errors.Is(err, fault.TLS):
+		return err // no waiting mends it
+	}
+	if failed != fault.ServerError {
+		return nil
+	}
+	// Vault itself is in trouble that its health does not show.
+	pause := time.NewTimer(s.options.Patience / 12)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-pause.C:
+		return nil
+	}
 }
 
 // attempt returns the function that logs in once.
