@@ -5,12 +5,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/session"
 )
 
 // Whoever can edit the UI sends the agent's credentials nowhere but where the
@@ -80,7 +82,7 @@ func TestHostileUI(t *testing.T) {
 	assert.Zero(t, connections.Load())
 
 	// The listener does count: without a pin, the same address is asked.
-	readOnce(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), session.Options{Patience: 200 * time.Millisecond}, nil)
 	assert.NotZero(t, connections.Load())
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -87,7 +88,7 @@ func TestNothingShowsACredential(t *testing.T) {
 					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary.Secret}, v)
 				}
 				shown := map[string]string{}
-				summary, err := do(t.Context(), vault, session.Options{}, func(ctx context.Context, s *session.Session) error {
+				summary, err := do(t.Context(), vault, session.Options{Patience: 6 * time.Second}, func(ctx context.Context, s *session.Session) error {
 					answer, err := s.Get(ctx, "secret/app", "", nil)
 					if err != nil {
 						return err

@@ -10,11 +10,12 @@ import (
 )
 
 // unread is the fault of a path that Vault answered without a secret.
-func unread(answer *client.Answer, m mount, r *read) *fault.Error {
+func unread(answer *client.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
 	api := m.api(r.path)
 	switch answer.Status {
 	case 403:
-		f := fault.New(fault.Denied, "the agent's token may not read "+api, withoutData(m, r.path)+"add to its policy: "+grant(api))
+		f := fault.New(fault.Denied, "the agent's token may not read "+api, withoutData(m, r.path)+"add to its policy, unless another one denies it: "+grant(api))
+		f.Detail = policiesOf(mounts)
 		if why := ungrantable(api); why != "" {
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
@@ -30,7 +31,7 @@ func unread(answer *client.Answer, m mount, r *read) *fault.Error {
 			f.What = "vault has no mount for " + api
 		}
 		if hint := withoutData(m, r.path); hint != "" {
-			f.Do = strings.TrimSuffix(hint, ", or ")
+			f.Do = strings.TrimSuffix(hint, "; or ")
 		} else if !m.listed {
 			f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", m.Path, m.Version)
 		}
@@ -42,10 +43,18 @@ func unread(answer *client.Answer, m mount, r *read) *fault.Error {
 	}
 }
 
+// policiesOf names the token's policies, where Vault told.
+func policiesOf(mounts *mountTable) string {
+	if len(mounts.policies) == 0 {
+		return ""
+	}
+	return "its policies: " + fault.Words(strings.Join(mounts.policies, ", "))
+}
+
 // withoutData is a hint to those who take a path from Vault's API.
 func withoutData(m mount, path string) string {
 	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
-		return "leave data/ out of the path: it is added by itself, or "
+		return "leave data/ out of the path, for it is added by itself; or "
 	}
 	return ""
 }
@@ -53,11 +62,14 @@ func withoutData(m mount, path string) string {
 // invisible is the fault of a path below no mount that the token can see: it
 // can read nothing there.
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
-	f := fault.New(fault.Denied, "no mount that the agent's token can see holds "+path, "check the path, or "+withoutData(m, path)+"add to the token's policy: "+grant(m.api(path)))
+	f := fault.New(fault.Denied, "vault shows the agent's token no mount for "+path, "")
+	f.Detail = policiesOf(mounts)
+	f.Do = "check the path, and that its mount exists (vault secrets list); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.api(path))
+	if m.Guessed {
+		f.Do += fmt.Sprintf(", where the mount %s of KV v%d is a guess: name the right one in the settings, if it is another", m.Path, m.Version)
+	}
 	if why := ungrantable(m.api(path)); why != "" {
 		f.Do, f.Fix = why, why
-	} else if m.Guessed {
-		f.Do += ", where the mount " + m.Path + " is a guess: name a nested one in the settings"
 	}
 	first, rest, _ := strings.Cut(path, "/")
 	if slices.ContainsFunc(mounts.listed, func(m mount) bool { return strings.HasPrefix(rest, m.Path+"/") }) {

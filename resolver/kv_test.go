@@ -62,6 +62,7 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 		want  string // the value, if there is no kind
 		kind  resolver.Kind
 		text  string // after the field and the reference; %s is the v2 mount
+		ends  string // with this; likewise
 		reads int
 	}{
 		{name: "v2", field: "vault:" + v2 + "/app#password", want: "new", reads: 1},
@@ -92,7 +93,7 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 		{name: "not found on v1", field: "vault:" + v1 + "/none#password", kind: resolver.NotFound, reads: 1,
 			text: "vault has no secret at " + v1 + "/none; check the path"},
 		{name: "doubled data/", field: "vault:" + v2 + "/data/app#password", kind: resolver.NotFound, reads: 1,
-			text: "vault has no secret at %s/data/data/app; leave data/ out of the path: it is added by itself"},
+			text: "vault has no secret at %s/data/data/app; leave data/ out of the path, for it is added by itself"},
 		{name: "a mount is no secret", field: "vault:" + nested + "#password", kind: resolver.NotFound,
 			text: nested + " is a mount, not a secret; write the path of the secret below it"},
 		{name: "deleted", field: "vault:" + v2 + "/deleted#password", kind: resolver.Deleted, reads: 1,
@@ -104,13 +105,15 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 		{name: "pin on v1", field: "vault:" + v1 + "/app?version=1#password", kind: resolver.NoVersion,
 			text: "the mount " + v1 + " is KV v1, which has no versions; leave the version out, or have the mount upgraded to KV v2"},
 		{name: "denied", field: "vault:" + v2 + "/hr#password", kind: resolver.Denied, reads: 1,
-			text: `the agent's token may not read %[1]s/data/hr; add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }`},
+			text: `the agent's token may not read %[1]s/data/hr (its policies: `,
+			ends: `); add to its policy, unless another one denies it: path "%[1]s/data/hr" { capabilities = ["read"] }`},
 		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
-			text: "no mount that the agent's token can see holds " + hidden + `/app; check the path, or add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }, where the mount ` + hidden + " is a guess: name a nested one in the settings"},
+			text: "vault shows the agent's token no mount for " + hidden + "/app (its policies: ",
+			ends: `); check the path, and that its mount exists (vault secrets list); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }, where the mount ` + hidden + " of KV v2 is a guess: name the right one in the settings, if it is another"},
 		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
-			text: "no mount that the agent's token can see holds "},
+			text: "vault shows the agent's token no mount for "},
 		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,
-			text: "no mount that the agent's token can see holds "},
+			text: "vault shows the agent's token no mount for "},
 		{name: "not KV", field: "vault:" + transit + "/keys/a#name", kind: resolver.NotKV,
 			text: "the mount " + transit + " is of type transit, not KV; name a secret of a KV mount"},
 		{name: "bad reference", field: "vault:" + v2 + "/app", kind: resolver.BadReference, text: "key at byte "},
@@ -137,11 +140,14 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			if r := ref.Parse(c.field).Ref(); !r.IsZero() {
 				place += r.String() + ": "
 			}
-			text := c.text
-			if strings.Contains(text, "%") {
-				text = fmt.Sprintf(text, v2)
+			inV2 := func(text string) string {
+				if strings.Contains(text, "%") {
+					return fmt.Sprintf(text, v2)
+				}
+				return text
 			}
-			assert.Contains(t, err.Error(), place+text)
+			assert.Contains(t, err.Error(), place+inV2(c.text))
+			assert.True(t, strings.HasSuffix(err.Error(), inV2(c.ends)), err.Error())
 			assert.NotContains(t, err.Error(), "\n")
 			assert.Equal(t, "[none]", password.String(), "no credential beside an error")
 		})

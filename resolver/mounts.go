@@ -47,16 +47,18 @@ func (m Mount) below(path string) string {
 
 // mountTable says where a path's mount is.
 type mountTable struct {
-	listed  []mount // longest first
-	blocked bool    // Vault's list could not be had
-	named   []mount // in the settings, longest first
-	version int     // of KV, for mounts of which it is not known
+	listed   []mount  // longest first
+	blocked  bool     // Vault's list could not be had
+	named    []mount  // in the settings, longest first
+	version  int      // of KV, for mounts of which it is not known
+	policies []string // of the token, as far as Vault told; for messages
 }
 
 // listMounts asks Vault which mounts the token can see. Where the list is
 // blocked, the settings and the first segments have to do.
 func listMounts(ctx context.Context, s *session.Session, config *session.Config) (*mountTable, error) {
 	table := unlisted(config)
+	table.policies = s.Token().Policies
 	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`

@@ -94,7 +94,7 @@ func readSecret(ctx context.Context, s *session.Session, mounts *mountTable, r *
 		if err != nil {
 			return nil, err
 		}
-		return secretV1(answer, data, m, r)
+		return secretV1(answer, data, mounts, m, r)
 	}
 	var data versioned
 	answer, err := readKV(ctx, s, m, r.path, query, &data)
@@ -118,12 +118,12 @@ func readKV(ctx context.Context, s *session.Session, m mount, path, query string
 	return answer, nil
 }
 
-func secretV1(answer *client.Answer, data values, m mount, r *read) (*secret, error) {
+func secretV1(answer *client.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
-		return nil, unread(answer, m, r)
+		return nil, unread(answer, mounts, m, r)
 	case answer.BadData || data == nil:
 		return nil, noSecret(m.api(r.path))
 	}
@@ -141,7 +141,7 @@ func secretV2(answer *client.Answer, data versioned, mounts *mountTable, m mount
 	case answer.Status == 404 && data.version != 0:
 		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", data.version, r.path, at(data.deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", m.Path, data.version, m.below(r.path)))
 	case answer.Status != 200:
-		return nil, unread(answer, m, r)
+		return nil, unread(answer, mounts, m, r)
 	case data.version == 0 && mounts.blocked:
 		return nil, otherVersion(m, 1)
 	case data.version == 0:

@@ -47,7 +47,7 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	last := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 	switch last {
 	case "lookup-self":
-		answer(200, `{"request_id":"1","data":{"id":%q,"policies":["p"],"ttl":0}}`, echo.String())
+		answer(200, `{"request_id":"1","data":{"id":%q,"policies":["p",%[1]q],"ttl":0}}`, echo.String())
 	case "mounts":
 		answer(200, `{"request_id":"1","data":{"secret":{"v2/":{"type":"kv","options":{"version":"2"}},"v1/":{"type":"kv"},"transit/":{"type":"transit"}}}}`)
 	case "login":

@@ -16,7 +16,7 @@ func Decode(status int, data []byte, kvVersion int) (pick func(key string) (stri
 	if kvVersion == 1 {
 		var v1 values
 		answer.BadData = json.Unmarshal(data, &v1) != nil
-		s, err = secretV1(answer, v1, m, r)
+		s, err = secretV1(answer, v1, &mountTable{}, m, r)
 	} else {
 		var v2 versioned
 		answer.BadData = json.Unmarshal(data, &v2) != nil

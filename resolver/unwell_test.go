@@ -140,7 +140,7 @@ func TestUnwell(t *testing.T) {
 				return s
 			},
 			kind: resolver.Denied, causes: 2, asked: []string{look, list, "read kv/data/app", "read kv/data/db"},
-			text: "%[1]s/app: the agent's token may not read %[1]s/data/app; add to its policy: path \"%[1]s/data/app\" { capabilities = [\"read\"] }",
+			text: "%[1]s/app: the agent's token may not read %[1]s/data/app (its policies: default, ",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

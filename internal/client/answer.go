@@ -142,13 +142,16 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 	if e.wrapped {
 		return nil, fault.New(fault.BadResponse, c.Address()+" wraps its answers", "take the wrapping out of the proxy before Vault, or the policy's min_wrapping_ttl away")
 	}
+	if e.auth != nil {
+		e.auth.Policies = Masked(e.auth.Policies, append([]string{e.auth.ClientToken}, r.Secrets...))
+	}
 	answer := &Answer{
 		Status:   status,
 		LeaseID:  e.leaseID,
 		BadData:  badData,
 		Auth:     e.auth,
 		Modern:   e.mountType != nil,
-		Warnings: masked(e.warnings, r.Secrets),
+		Warnings: Masked(e.warnings, r.Secrets),
 		Errors:   e.errors,
 		Index:    response.Header.Get("X-Vault-Index"),
 		CacheHit: response.Header.Get("X-Cache") == "HIT",
@@ -159,7 +162,7 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 	// Vault's words are read before a short secret can cut them to pieces.
 	f := unwell(response, answer)
 	answer.Refusal = refusal(answer)
-	answer.Errors = masked(answer.Errors, r.Secrets)
+	answer.Errors = Masked(answer.Errors, r.Secrets)
 	if f != nil {
 		f.Detail = strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at ")
 		f.Cause = answer.ResponseError(response.Request)
@@ -279,8 +282,8 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// masked cuts the secrets from texts of the server.
-func masked(texts, secrets []string) []string {
+// Masked cuts the secrets from texts of a server, in place.
+func Masked(texts, secrets []string) []string {
 	for i := range texts {
 		texts[i] = mask(texts[i], secrets)
 	}
