@@ -270,3 +270,27 @@ func TestPlainHTTPIsAWarning(t *testing.T) {
 		}
 	}
 }
+
+// Somebody set up the Patch server for a method, and forgot to choose it in the
+// UI: the way out is not a token.
+func TestEnvironmentOfAnotherMethod(t *testing.T) {
+	t.Parallel()
+	validate := func(method string, v variables) error {
+		return auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: method}, v.options()).Validate()
+	}
+	assertKind(t, validate("", variables{"VAULT_ROLE_ID_FILE": "/f", "VAULT_SECRET_ID_FILE": "/g"}), fault.Environment,
+		"the login method is token, while VAULT_ROLE_ID_FILE is set: if approle is meant, choose it in the UI")
+	assertKind(t, validate("jwt", variables{"VAULT_TOKEN": "t"}), fault.Environment, "if token is meant")
+	assert.NotContains(t, validate("approle", variables{"VAULT_SECRET_ID": "s", "VAULT_TOKEN": "t"}).Error(), "is meant", "half of the chosen one is set")
+	assert.NotContains(t, validate("", nil).Error(), "is meant")
+	assert.NoError(t, validate("", variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}))
+}
+
+// systemd hands the service a copy of a credential's file, and makes it once.
+func TestTokenInSystemdsCopyOfAFile(t *testing.T) {
+	t.Parallel()
+	config, err := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN_FILE": "/run/credentials/luumen-patch.service/token"}.options()).Session()
+	require.NoError(t, err)
+	assert.Contains(t, config.Method.Renew, "LoadCredential=")
+	assert.Contains(t, config.Method.Renew, "start the service again")
+}

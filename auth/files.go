@@ -53,7 +53,7 @@ func (f files) read(variable, name string, most int64) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		do := "create it, or set " + variable + " to the right one"
 		if !filepath.IsAbs(name) {
-			do = "write its full path"
+			do = "write its full path: what is there now is not shown, for it may be a secret"
 		}
 		return nil, badFile(variable, name, "does not exist", do, nil)
 	case err != nil:

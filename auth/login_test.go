@@ -115,10 +115,10 @@ func TestLoginErrors(t *testing.T) {
 		says   string // of Vault's own
 		do     string
 	}{
-		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "check the role id"},
-		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "check the role id"},
-		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "the role needs secret_id_num_uses=0"},
-		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "neither expired nor used up"},
+		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "compare the role id"},
+		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "compare the role id"},
+		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "give the role secret_id_num_uses=0"},
+		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed: have a new one made"},
 		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
 		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
 		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "check that the mount exists"},
@@ -132,7 +132,7 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "the token file is not renewed"},
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "trust the keys"},
-		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "configured as a role of this mount"},
+		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "in a role of this mount"},
 		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},

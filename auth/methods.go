@@ -68,7 +68,7 @@ var methods = []method{
 			return notWrapped(fields("login", field{"role_id", role}, field{"secret_id", secret}))
 		},
 		hints: []session.Hint{
-			{Says: "invalid role or secret ID", Do: "check the role id, and that the secret id is neither expired nor used up: the role needs secret_id_num_uses=0"},
+			{Says: "invalid role or secret ID", Do: "compare the role id with the role's in Vault; if it is right, the secret id is wrong, expired, used up or destroyed: have a new one made, and give the role secret_id_num_uses=0"},
 			{Says: "missing secret_id", Do: "set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or give the role bind_secret_id=false"},
 		},
 	},
@@ -120,8 +120,8 @@ var methods = []method{
 		},
 		hints: []session.Hint{
 			{Says: "failed to verify client's certificate", Do: "renew the certificate in VAULT_CLIENT_CERT"}, // expired
-			{Says: "match all constraints", Do: "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
-			{Says: "invalid certificate", Do: "have the certificate, or the CA that signed it, configured as a role of this mount, and check VAULT_CERT_ROLE"},
+			{Says: "match all constraints", Do: "have the certificate, or the CA that signed it, and its name (allowed_common_names) in a role of this mount, and check VAULT_CERT_ROLE"},
+			{Says: "invalid certificate", Do: "have the certificate, or the CA that signed it, and its name (allowed_common_names) in a role of this mount, and check VAULT_CERT_ROLE"},
 			{Says: "client certificate", Do: "let the connection reach Vault's own TLS: a proxy that ends it cannot pass the certificate on"},
 			{Says: "tls connection required", Do: "write https in the address: a certificate proves nothing over http"},
 		},
@@ -194,6 +194,10 @@ func notWrapped(made login) login {
 	}
 }
 
+// systemdCredentials is where systemd keeps what LoadCredential= names, copied when
+// the service starts.
+const systemdCredentials = "/run/credentials/"
+
 // givenToken is the method that logs nobody in.
 func (e *environment) givenToken(m *method) session.Method {
 	s := e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
@@ -202,7 +206,10 @@ func (e *environment) givenToken(m *method) session.Method {
 		Token: func(found func(session.Finding)) (string, error) { return files{found}.credential(s) },
 		Renew: "set VAULT_TOKEN to a new one on the Patch server, and start the agent again",
 	}
-	if s.file != "" {
+	switch {
+	case strings.HasPrefix(s.file, systemdCredentials):
+		given.Renew = "have the file that LoadCredential= names for VAULT_TOKEN_FILE written with a new one, and start the service again: " + s.file + " is systemd's copy"
+	case s.file != "":
 		given.Renew = "have " + shownFile(s.file) + " (VAULT_TOKEN_FILE) written with a new one"
 	}
 	return given

@@ -35,8 +35,8 @@ func (e *environment) pins() pins {
 		p.paths = []string{}
 		for prefix := range strings.SplitSeq(text, ",") {
 			prefix = strings.TrimSpace(prefix)
-			if !isPlainPath(prefix) {
-				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes separated by commas, such as secret/luumen,team/kv")
+			if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
+				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
 				continue
 			}
 			p.paths = append(p.paths, strings.TrimSuffix(prefix, "/"))
@@ -51,6 +51,7 @@ func (p pins) permit(path string) error {
 		return nil
 	}
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
+	f.Detail = "which is " + strings.Join(p.paths, ", ")
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
 	return f
 }

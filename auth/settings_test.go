@@ -152,7 +152,7 @@ func TestConfigured(t *testing.T) {
 		assert.Equal(t, configured, settings.Configured(), text)
 		err := auth.New(settings, variables{"VAULT_TOKEN": "t"}.options()).Validate()
 		if !configured {
-			assertKind(t, err, fault.NotConfigured, "set it up in the UI")
+			assertKind(t, err, fault.NotConfigured, "or enter the credential itself")
 		} else {
 			assert.NotErrorIs(t, err, fault.NotConfigured, text)
 		}

@@ -13,6 +13,7 @@
 package auth
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -78,7 +79,11 @@ func (v *Vault) Validate() error {
 func (v *Vault) Session() (*session.Config, error) {
 	s := v.settings
 	if !s.Configured() {
-		return nil, fault.New(fault.NotConfigured, "vault is not configured", "set it up in the UI, or enter the credential itself")
+		what, do := "vault is not configured", "set it up in the UI, or enter the credential itself"
+		if s.Enabled != nil && s.Address != "" {
+			what, do = "vault is disabled in the UI", "enable it there, or enter the credential itself"
+		}
+		return nil, fault.New(fault.NotConfigured, what, do)
 	}
 	if faults := s.Faults(v.methodNames...); len(faults) > 0 {
 		texts := make([]string, len(faults))
@@ -106,6 +111,7 @@ func (v *Vault) Session() (*session.Config, error) {
 	}
 	c.Method = v.method(e)
 	if len(e.problems) > 0 {
+		e.suspectMethod(c.Method.Name)
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "")
 	}
 	if err := pins.hold(c); err != nil {
@@ -118,6 +124,28 @@ func (v *Vault) Session() (*session.Config, error) {
 		c.Findings = append(c.Findings, session.Finding{Code: session.PlainHTTP, Text: "the address begins with http: anybody in between can read the token and every secret; use https"})
 	}
 	return c, nil
+}
+
+// suspectMethod says which method the environment is for, if it has nothing for the
+// chosen one: somebody has forgotten to choose in the UI.
+func (e *environment) suspectMethod(chosen string) {
+	isFor := func(m *method) (variable string) {
+		for _, v := range m.variables {
+			if e.isSet(v.name) {
+				return v.name
+			}
+		}
+		return ""
+	}
+	if m := methodNamed(chosen); m == nil || isFor(m) != "" {
+		return
+	}
+	for i := range methods {
+		if variable := isFor(&methods[i]); variable != "" {
+			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen, variable, methods[i].name))
+			return
+		}
+	}
 }
 
 // method is the chosen way to get a token.

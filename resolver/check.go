@@ -159,7 +159,7 @@ func (c *check) resolve(f *field, v *Verdict) error {
 		v.Findings = append(v.Findings, oddValue(text, false)...)
 		return nil
 	case c.options.Host != "" && !s.isFor(c.options.Host):
-		return notForHost(c.options.Host)
+		return notForHost(c.options.Host, f.read.mount, f.read.path)
 	}
 	key := f.value.Ref().Key()
 	text, err := s.pick(key)

@@ -47,7 +47,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 		{name: "not configured", kind: resolver.NotConfigured,
 			text: "vault is not configured; set it up in the UI, or enter the credential itself"},
 		{name: "disabled", settings: auth.Settings{Enabled: new(false), Address: "http://" + closed}, kind: resolver.NotConfigured,
-			text: "vault is not configured"},
+			text: "vault is disabled in the UI; enable it there, or enter the credential itself"},
 		{name: "enabled without address", settings: auth.Settings{Enabled: new(true)}, kind: resolver.Settings,
 			text: "the vault settings are wrong: address: missing, while Vault is enabled; enter it, such as https://vault.example:8200, or disable Vault"},
 		{name: "two faults in the settings", settings: auth.Settings{Address: "vault.example:8200", KVVersion: "2"}, kind: resolver.Settings,

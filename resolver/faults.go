@@ -90,6 +90,7 @@ func noSecret(api string) *fault.Error {
 	return fault.New(fault.BadResponse, "the answer at "+api+" is no KV secret", "check what stands before Vault")
 }
 
-func notForHost(host string) *fault.Error {
-	return fault.New(fault.NotForHost, "the secret is meant for other hosts than "+fmt.Sprintf("%q", host), "use another secret, or add the host to "+hostsMetadata+" in its custom metadata")
+func notForHost(host string, m mount, path string) *fault.Error {
+	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for other hosts than %q", host),
+		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, m.Path, m.below(path)))
 }

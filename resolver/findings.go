@@ -116,7 +116,7 @@ func (c *check) findings(summary session.Summary, kind Kind) []Finding {
 	}
 	findings = append(findings, findingsOf(summary)...)
 	if t := c.plan.tokenState(summary.Token, c.mounts != nil); t != nil && t.UsesLeft != nil {
-		findings = append(findings, tooFewUses(*t.UsesLeft, t.UsesNeeded)...)
+		findings = append(findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
 	}
 	if c.mounts != nil {
 		findings = append(findings, c.mounts.findings(c.plan.reads)...)

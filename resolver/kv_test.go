@@ -303,7 +303,7 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	hosts := []resolver.Host{host("web-1", "p", "vault:"+kv+"/web#k"), host("db-2", "p", "vault:"+kv+"/web#k")}
 	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
 	assert.NoError(t, results[0].Err())
-	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata`)
+	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
 }
 
 // Trap 16: a near match is two edits away at most and has four characters at

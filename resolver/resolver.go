@@ -178,7 +178,9 @@ func (r *Run) read(ctx context.Context) {
 		}
 		findings = r.plan.shortOfUses(s.Token())
 		r.plan.readAll(ctx, s, mounts, workers)
-		findings = append(findings, mounts.findings(r.plan.reads)...)
+		if s.Unanswered() == nil {
+			findings = append(findings, mounts.findings(r.plan.reads)...)
+		}
 		return nil
 	})
 	if err != nil {

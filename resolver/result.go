@@ -157,7 +157,7 @@ func (f *field) resolve(host string) (Credential, error) {
 		literal, _ := f.value.Reveal()
 		return Credential{reveal: func() string { return literal }}, nil
 	case !s.isFor(host):
-		return Credential{}, notForHost(host)
+		return Credential{}, notForHost(host, f.read.mount, f.read.path)
 	}
 	text, err := s.pick(f.value.Ref().Key())
 	if err != nil {

@@ -88,12 +88,16 @@ func (p *plan) shortOfUses(token session.Token) []Finding {
 	if token.UsesLeft == 0 {
 		return nil
 	}
-	return tooFewUses(token.UsesLeft, p.usesNeeded(token))
+	return tooFewUses(token.Given, token.UsesLeft, p.usesNeeded(token))
 }
 
-func tooFewUses(left, needed int) []Finding {
+func tooFewUses(given bool, left, needed int) []Finding {
 	if left >= needed {
 		return nil
 	}
-	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; give it more, or token_num_uses=0", left, needed)}}
+	do := "give its role token_num_uses=0"
+	if given {
+		do = "have it replaced by one without a limit of uses"
+	}
+	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; %s", left, needed, do)}}
 }

@@ -121,12 +121,15 @@ func (c *Client) untrusted(err error) *fault.Error {
 	if f.Cause != nil {
 		f.What = whose + " certificate is not trusted"
 		f.Do = "name the CA that signed it in VAULT_CACERT on the Patch server"
+		if c.config.TLS != nil && c.config.TLS.RootCAs != nil {
+			f.Do = "name the CA that signed it in VAULT_CACERT on the Patch server: those named there now did not"
+		}
 		return f
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		f.What, f.Do = "the server at "+c.Address()+" does not speak TLS", "check the port in the address"
 		if string(record.RecordHeader[:]) == "HTTP/" {
-			f.What, f.Do = "the server at "+c.Address()+" expects http, not https", "have Vault listen with TLS, or write http in the address"
+			f.What, f.Do = "the server at "+c.Address()+" expects http, not https", "check the port in the address, and have Vault listen with TLS: over http, anybody in between could read its secrets"
 			f.Fix = "check the scheme and the port in the address: something answers there that does not speak https"
 		}
 		return f

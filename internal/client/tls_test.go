@@ -146,7 +146,7 @@ func TestWrongScheme(t *testing.T) {
 		require.NotNil(t, f)
 		assert.Equal(t, fault.TLS, f.Kind)
 		assert.Equal(t, fault.Never, f.Retry)
-		assert.Contains(t, f.Error(), "expects http, not https; have Vault listen with TLS, or write http in the address")
+		assert.Contains(t, f.Error(), "expects http, not https; check the port in the address, and have Vault listen with TLS")
 		assertSafe(t, f)
 	})
 	t.Run("http to a port of TLS", func(t *testing.T) {
