@@ -44,6 +44,7 @@ const (
 	ShortOfUses     = "short_of_uses"         // the token will be used up within a run
 	MountsUnknown   = "mounts_unknown"        // the list of mounts could not be had
 	MountVersion    = "mount_version"         // notice: a mount has another KV version than the settings say
+	HostsMisspelt   = "hosts_misspelt"        // custom metadata of a secret is almost luumen_hosts, and has no effect
 	OddField        = "odd_field"             // a field looks mistyped; see ref.Value.Warning
 	BrokenOff       = session.BrokenOff       // the caller's context ended the run while Vault did not answer
 )

@@ -306,6 +306,28 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
 }
 
+// A secret whose limit is misspelt goes to every host, and somebody must learn it.
+func TestMisspeltHostsOfASecret(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for name, found := range map[string]bool{"luumen_host": true, "Luumen_Hosts": true, "luumen-hosts": true, "owner": false, "hosts": false} {
+		path := vaulttest.Name()
+		server.Put(t, kv, path, map[string]any{"k": "v"})
+		server.Metadata(t, kv, path, map[string]string{name: "web-*"})
+		vault := connect(server, server.ReaderToken(t, kv+"/data/"+path))
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("db-1", "p", "vault:"+kv+"/"+path+"#k")}, resolver.Options{})
+		require.NoError(t, collect(run)[0].Err())
+		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/"+path+"#k"), resolver.CheckOptions{})
+		if found {
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so it is given to every host; have it named exactly so (%q of %s/%s)", name, kv, path))
+			assert.Contains(t, codes(v.Connection.Findings), resolver.HostsMisspelt)
+		} else {
+			assert.NotContains(t, codes(run.Report().Findings), resolver.HostsMisspelt, name)
+		}
+	}
+}
+
 // Trap 16: a near match is two edits away at most and has four characters at
 // least; no other key is ever named.
 func TestNearMatch(t *testing.T) {

@@ -129,14 +129,18 @@ func guess(path string, version int) Mount {
 	return Mount{Path: first, Version: version, Guessed: true}
 }
 
-// findings say where the settings had to serve in place of Vault's list, and
-// which mounts have another KV version than they say.
+// findings say where the settings had to serve in place of Vault's list, which
+// mounts have another KV version than they say, and which secrets hardly have the
+// custom metadata that they were meant to have.
 func (t *mountTable) findings(reads []*read) []Finding {
 	var findings []Finding
 	if t.blocked {
 		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
 	for _, r := range reads {
+		if r.almost != "" {
+			findings = append(findings, Finding{Code: HostsMisspelt, Text: "a secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; have it named exactly so", Detail: fmt.Sprintf("%q of %s", r.almost, r.path)})
+		}
 		m := r.mount
 		if !m.listed || !m.isKV() || m.Version == t.version {
 			continue

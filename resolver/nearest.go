@@ -1,5 +1,11 @@
 package resolver
 
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
 // nearest returns the key that was probably meant: at most two edits away, and
 // long enough that this says something.
 func nearest(key string, candidates values) string {
@@ -13,6 +19,17 @@ func nearest(key string, candidates values) string {
 		}
 	}
 	return best
+}
+
+// almostHosts returns a name that was probably meant as luumen_hosts: with it
+// misspelt, the secret is given to every host.
+func almostHosts(custom map[string]string) string {
+	for _, name := range slices.Sorted(maps.Keys(custom)) {
+		if edits(strings.ToLower(name), hostsMetadata) <= 2 {
+			return name
+		}
+	}
+	return ""
 }
 
 // edits is the Levenshtein distance between two texts, in characters; any

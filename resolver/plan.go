@@ -54,9 +54,10 @@ type read struct {
 	settled bool
 	secret  *secret // nil, too, when no field wants it any more
 	err     error
-	ofRun   bool  // err is the whole run's
-	mount   mount // where the path was found to lie
-	sent    bool  // Vault was asked for it
+	ofRun   bool   // err is the whole run's
+	mount   mount  // where the path was found to lie
+	sent    bool   // Vault was asked for it
+	almost  string // custom metadata whose name is almost luumen_hosts; empty if there is none
 }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {

@@ -151,6 +151,8 @@ func secretV2(answer *client.Answer, data versioned, mounts *mountTable, m mount
 	s := &secret{values: func() values { return held }, version: data.version, created: created}
 	if hosts, ok := data.custom[hostsMetadata]; ok {
 		s.hosts = new(hosts)
+	} else {
+		r.almost = almostHosts(data.custom)
 	}
 	return s, nil
 }
