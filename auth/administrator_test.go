@@ -42,6 +42,8 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{TLS: true})
 	server.Put(t, "secret", "luumen/windev", map[string]any{"password": "of no matter"})
+	server.Put(t, "secret", "luumen/dmz", map[string]any{"password": "of no matter"})
+	server.Metadata(t, "secret", "luumen/dmz", map[string]string{"owner": "alice"})
 	kubernetes, jwt, cert := vaulttest.NewKubernetes(t), vaulttest.NewJWT(t), vaulttest.NewCert(t)
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "issuer.pem"), jwt.PublicKey(t))
@@ -65,6 +67,7 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	_, answer, err := server.Do("GET", "secret/metadata/luumen/dmz", nil)
 	require.NoError(t, err)
 	assert.Equal(t, "win-dmz-*, lin-dmz-*", vaulttest.Text(answer, "data", "custom_metadata", "luumen_hosts"))
+	assert.Equal(t, "alice", vaulttest.Text(answer, "data", "custom_metadata", "owner"), "what the owner had written before")
 
 	certificate, key := cert.Issue(t, "luumen-patch")
 	pod := kubernetes.Token(t, map[string]any{

@@ -3,6 +3,8 @@ package auth_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/luumen/patch-vault/auth"
 )
@@ -33,6 +35,19 @@ func ExampleSettings_Faults() {
 	// kv_version: of the wrong type; send "v1" or "v2"
 	// address: neither https:// nor http://; write it like https://vault.example:8200
 	// auth_method: unknown; choose one of approle, cert, jwt, kubernetes, token
+}
+
+// What the agent starts gets none of its secrets.
+func ExampleSecretVariables() {
+	isSecret := func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return slices.ContainsFunc(auth.SecretVariables(), func(secret string) bool {
+			return strings.EqualFold(secret, name) // as on Windows
+		})
+	}
+	// Of a child: command.Env = slices.DeleteFunc(os.Environ(), isSecret)
+	fmt.Println(slices.DeleteFunc([]string{"PATH=/bin", "VAULT_TOKEN=…", "VAULT_SECRET_ID_FILE=/etc/luumen/secret_id"}, isSecret))
+	// Output: [PATH=/bin VAULT_SECRET_ID_FILE=/etc/luumen/secret_id]
 }
 
 // Where each setting comes from, and what has no part in it.

@@ -1,9 +1,13 @@
 package resolver_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log"
+	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/luumen/patch-vault/auth"
@@ -42,6 +46,23 @@ var exampleVault = sync.OnceValue(func() *vaulttest.Server {
 	return server
 })
 
+// logToOutput has the log go to the example's output, without times, until it is
+// called back.
+func logToOutput() (back func()) {
+	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})))
+	return func() {
+		slog.SetDefault(before)
+		log.SetOutput(writer) // SetDefault has led package log to slog, and does not lead it back
+		log.SetFlags(flags)
+	}
+}
+
 // connectTo stands for the agent's own work.
 func connectTo(host, user, password string) { fmt.Println("connecting to", host, "as", user) }
 
@@ -49,8 +70,10 @@ func ExampleResolve() {
 	config, options := exampleConfiguration(`[
 		{"Name": "win-1", "Credentials": {"user": "vault:secret/luumen/windev#user", "password": "vault:secret/luumen/windev#password"}},
 		{"Name": "win-2", "Credentials": {"user": "vault:secret/luumen/windev#user", "password": "vault:secret/luumen/windev#pasword"}},
-		{"Name": "lin-1", "Credentials": {"user": "root", "password": "a literal"}}]`)
+		{"Name": "lin-1", "Credentials": {"user": "root", "password": "a literal"}},
+		{"Name": "lin-2", "Credentials": {"user": "root"}}]`)
 	ctx := context.Background()
+	defer logToOutput()()
 
 	hosts := make([]resolver.Host, len(config.Hosts))
 	for i, h := range config.Hosts {
@@ -62,24 +85,50 @@ func ExampleResolve() {
 		if result.Err() != nil {
 			continue // skipped; the report says why, once per cause
 		}
-		user, err := result.Credential("user")
-		if err != nil {
-			continue // the host has no such field: never an empty password
-		}
-		password, err := result.Credential("password")
-		if err != nil {
+		user, errUser := result.Credential("user")
+		password, errPassword := result.Credential("password")
+		if err := cmp.Or(errUser, errPassword); err != nil { // it has no such field
+			slog.Error("host skipped", "host", result.Host(), "error", err)
 			continue
 		}
 		connectTo(hosts[i].Name, user.Reveal(), password.Reveal())
 	}
 	for _, cause := range run.Report().Causes {
-		fmt.Println("hosts skipped:", cause)
+		slog.Error("hosts skipped", "cause", cause)
 	}
 
 	// Unordered output:
 	// connecting to lin-1 as root
 	// connecting to win-1 as Administrator
-	// hosts skipped: password: vault:secret/luumen/windev#pasword: no key "pasword" at version 1; did you mean "password"?: win-2 skipped
+	// level=ERROR msg="host skipped" host=lin-2 error="password: the host has no such field"
+	// level=ERROR msg="hosts skipped" cause.kind=no_key cause.reason="password: vault:secret/luumen/windev#pasword: no key \"pasword\" at version 1; did you mean \"password\"?" cause.skipped=1 cause.hosts=[win-2]
+}
+
+// The report of a run, for a person; slog has it as attributes.
+func ExampleReport() {
+	config, options := exampleConfiguration(`[
+		{"Name": "win-1", "Credentials": {"password": "vault:secret/luumen/windev#password"}},
+		{"Name": "win-2", "Credentials": {"password": "vault:secret/luumen/linuxdev#password"}},
+		{"Name": "win-3", "Credentials": {"password": "secret/luumen/windev#password"}}]`)
+	var hosts []resolver.Host
+	for _, h := range config.Hosts {
+		hosts = append(hosts, resolver.Host{Name: h.Name, Fields: h.Credentials})
+	}
+	run := resolver.Resolve(context.Background(), auth.New(config.Vault, options), hosts, resolver.Options{})
+	for range run.Results() {
+	}
+	report := run.Report()
+	fmt.Println(report.Hosts, "hosts,", report.Ready, "ready,", report.Skipped, "skipped")
+	for _, cause := range report.Causes {
+		fmt.Println(cause.Kind, cause.Hosts)
+	}
+	for _, finding := range report.Findings {
+		fmt.Println(finding)
+	}
+	// Output:
+	// 3 hosts, 2 ready, 1 skipped
+	// not_found [win-2]
+	// warning: a literal looks mistyped, and is used as it stands (win-3: password looks like a reference without its mark; write vault: before it, if it is meant as one)
 }
 
 func ExampleOne() {

@@ -77,7 +77,7 @@ func (r Report) String() string {
 	if v := r.Vault; v.Requests > 0 {
 		fmt.Fprintf(&b, "; %s (%d of them retries)", counted(v.Requests, "request"), v.Retries)
 		if v.Waited > 0 {
-			fmt.Fprintf(&b, ", %s without an answer", fault.Duration(v.Waited))
+			fmt.Fprintf(&b, ", waited %s for Vault", fault.Duration(v.Waited))
 		}
 		if v.Longest > 0 {
 			fmt.Fprintf(&b, ", answers in %s (median), %s (95th), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
@@ -92,7 +92,7 @@ func (r Report) String() string {
 		b.WriteByte('\n')
 	}
 	for _, c := range r.Causes {
-		fmt.Fprintf(&b, "skipped %s: %s\n", c.who(), c.Text)
+		fmt.Fprintf(&b, "skipped %s (%s): %s\n", c.who(), c.Kind, c.Text)
 	}
 	for _, f := range r.Findings {
 		fmt.Fprintln(&b, f)
@@ -164,6 +164,9 @@ func (c Cause) LogValue() slog.Value {
 
 // causeLine is a cause in the log of a report, where it is one of several.
 type causeLine struct{ Cause }
+
+// String names the kind, too.
+func (c causeLine) String() string { return string(c.Kind) + ": " + c.Cause.String() }
 
 // MarshalJSON leaves out the hosts where they are many.
 func (c causeLine) MarshalJSON() ([]byte, error) {

@@ -50,8 +50,8 @@ func TestReport(t *testing.T) {
 	lines := strings.Split(report.String(), "\n")
 	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")
 	assert.Equal(t, "run report-1 in Vault's audit log; token: given, does not expire", lines[1])
-	assert.Equal(t, "skipped 5 hosts: "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[2])
-	assert.Equal(t, "skipped typo: password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])
+	assert.Equal(t, "skipped 5 hosts (not_found): "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[2])
+	assert.Equal(t, "skipped typo (no_key): password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])
 
 	var out bytes.Buffer
 	slog.New(slog.NewJSONHandler(&out, nil)).Error("hosts skipped", "cause", report.Causes[0], "run", report)

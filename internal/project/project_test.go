@@ -62,6 +62,17 @@ func TestFilesStayShort(t *testing.T) {
 	assert.Less(t, strings.Count(read(t, "Makefile"), "\n"), 60)
 }
 
+// Every block of the README is of a kind that some test runs: Go here, the shell's
+// and systemd's in package auth. The diagram has no language.
+func TestREADMEsBlocksAreOfKnownKinds(t *testing.T) {
+	t.Parallel()
+	fences := regexp.MustCompile("(?m)^```(.*)$").FindAllStringSubmatch(read(t, "README.md"), -1)
+	require.NotEmpty(t, fences)
+	for i := 0; i < len(fences); i += 2 {
+		assert.Contains(t, []string{"go", "sh", "ini", ""}, fences[i][1])
+	}
+}
+
 // Every block of Go in the README is part of an example that the tests run.
 func TestREADMEsCodeIsTested(t *testing.T) {
 	t.Parallel()
