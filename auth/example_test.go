@@ -27,14 +27,14 @@ func ExampleNew() {
 // All that is wrong with the settings, for the UI to show before they are saved.
 func ExampleSettings_Faults() {
 	var settings auth.Settings
-	json.Unmarshal([]byte(`{"address": "vault.example", "kv_version": 2, "auth_method": "ldap"}`), &settings)
+	json.Unmarshal([]byte(`{"address": "vault.example", "kv_version": 2, "namespace": "/team"}`), &settings)
 	for _, fault := range settings.Faults() {
 		fmt.Println(fault)
 	}
 	// Output:
 	// kv_version: of the wrong type; send "v1" or "v2"
 	// address: neither https:// nor http://; write it like https://vault.example:8200
-	// auth_method: unknown; choose one of approle, cert, jwt, kubernetes, token
+	// namespace: not a namespace; write it as Vault shows it, such as team/patch
 }
 
 // What the agent starts gets none of its secrets.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,7 +237,12 @@ func TestMethodNames(t *testing.T) {
 	}
 	assert.NoError(t, validate("custom"))
 	assert.NoError(t, validate(""), "the token")
-	assertKind(t, validate("nil"), fault.Settings, "choose one of approle, cert, custom, jwt, kubernetes, token")
+	known := []string{"custom"}
+	for _, c := range loginCases {
+		known = append(known, c.method)
+	}
+	slices.Sort(known)
+	assertKind(t, validate("nil"), fault.Settings, "choose one of "+strings.Join(slices.Compact(known), ", "))
 	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults(), 1)
 	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults("custom"))
 }

@@ -40,7 +40,10 @@ func TestLogin(t *testing.T) {
 				r := readOnce(t.Context(), vault, secret.path)
 				require.NoError(t, r.err)
 				assert.Equal(t, []int{200}, r.status)
-				assert.Equal(t, []string{"auth/" + mount + "/login", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
+				asked := r.requests(t, server)
+				require.Len(t, asked, 3)
+				assert.True(t, strings.HasPrefix(asked[0], "auth/"+mount+"/login"), asked[0]) // some methods name the user behind it
+				assert.Equal(t, []string{secret.path, "auth/token/revoke-self"}, asked[1:])
 				assert.Empty(t, r.warnings())
 				assert.Equal(t, 3, r.summary.Requests)
 				assert.Equal(t, r.id, r.summary.RunID)
