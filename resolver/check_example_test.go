@@ -97,7 +97,7 @@ func ExampleCheck() {
 		}
 		vault := auth.New(config.Vault, options)
 		verdicts := resolver.Check(ctx, vault, form.Fields, resolver.CheckOptions{Host: form.Host})
-		slog.Info("checked", "verdicts", verdicts.String())
+		slog.Debug("checked", "verdicts", verdicts.String())
 		answer, _ := json.Marshal(verdicts)
 		return answer
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/internal/fault"
 )
@@ -49,7 +50,7 @@ func TestError(t *testing.T) {
 // fault itself.
 func TestForUI(t *testing.T) {
 	t.Parallel()
-	assert.Len(t, fault.Kinds(), 23)
+	require.NotEmpty(t, fault.Kinds())
 	for _, kind := range fault.Kinds() {
 		reason, fix := kind.Advice()
 		assert.NotEmpty(t, reason, kind)

@@ -12,8 +12,8 @@ type Kind string
 func (k Kind) Error() string { return string(k) }
 
 // The kinds. Package resolver documents each where callers find it. To add one:
-// a line here and one in advices, one in package resolver, its scenarios in that
-// package's tests, and a row in the README.
+// a line here and one in advices, one in package resolver, its case in TestEachKind
+// there, whose golden file -update writes, and a row in the README.
 const (
 	NotConfigured Kind = "not_configured"
 	Settings      Kind = "settings"
