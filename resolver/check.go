@@ -30,6 +30,10 @@ func (o CheckOptions) withDefaults() CheckOptions {
 // Check tells what the next run would make of the fields, for the person who
 // typed them: it logs in, reads each path once, and says what is right, what is
 // wrong, and what is odd. Without fields, it checks the connection alone.
+//
+// Whoever may ask for a check learns which secrets and keys exist and when they
+// were written, though no value: the UI is to let only those ask who may edit
+// credentials.
 func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options CheckOptions) Verdicts {
 	c := newCheck(vault, fields, options.withDefaults())
 	run := session.Options{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Health: true}

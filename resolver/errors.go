@@ -46,7 +46,7 @@ const (
 // resolved, sorted by name.
 type HostError struct {
 	Host   string
-	Fields []*FieldError
+	Fields []*FieldError // one at least
 }
 
 // LogValue logs the complete text: of an error, slog's JSON would take what the UI
@@ -83,7 +83,7 @@ func (e *HostError) MarshalJSON() ([]byte, error) {
 // cause, or the error of the caller's context.
 type FieldError struct {
 	Host  string
-	Field string
+	Field string  // its name in Host.Fields
 	Ref   ref.Ref // zero if the field is malformed
 
 	err   error

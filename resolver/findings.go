@@ -32,7 +32,7 @@ func (f Finding) String() string {
 	return "warning: " + text
 }
 
-// The codes of findings, about the way to Vault and the token.
+// The codes of findings that runs and checks have.
 const (
 	SkipVerify      = session.SkipVerify      // skip_verify: certificates are not verified
 	PlainHTTP       = session.PlainHTTP       // plain_http: the way to Vault is not encrypted

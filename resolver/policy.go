@@ -18,8 +18,8 @@ import (
 // the mounts of the references it is about.
 //
 // Vault's policies have no escape: some paths would grant others too, or
-// cannot be written. The error names each reference to one of these; the policy
-// is that of all others.
+// cannot be written. The error has a line for each reference to one of these, and
+// for each zero one; the policy is that of all others.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	mounts = bestFirst(mounts)
 	var lines []policyLine

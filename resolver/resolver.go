@@ -50,7 +50,9 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Host is a host, or an integration, with its credential fields by name.
+// Host is a host, or an integration, with its credential fields by name. Each field
+// that is there must resolve, or the host is skipped: leave out what it does not
+// use.
 type Host struct {
 	Name   string               // need not be unique; a secret's luumen_hosts is held against it
 	Fields map[string]ref.Value // only read, so that hosts can share one map
@@ -72,8 +74,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Run is one run over a list of hosts. Nothing happens until its Results are
-// ranged over.
+// Run is one run over a list of hosts, made by [Resolve]. Nothing happens until its
+// Results are ranged over.
 type Run struct {
 	ctx     context.Context // of Resolve; a Run is that call, drawn out
 	options Options
@@ -90,12 +92,15 @@ type Run struct {
 
 // Resolve prepares a run: it plans the reads, and asks Vault nothing yet.
 // Whatever is wrong with Vault, its settings or the environment is the error of
-// just those hosts that need Vault.
+// just those hosts that need Vault. When ctx ends, all hosts that are not complete
+// get its error; so a deadline should be longer than the patience that a dead Vault
+// takes.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	return &Run{ctx: ctx, options: options.withDefaults(), plan: newPlan(vault, hosts)}
 }
 
-// One resolves a single target.
+// One resolves a single target. It is a run of its own, with a login and with
+// patience of its own: for several targets there is [Resolve].
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result

@@ -15,7 +15,7 @@ import (
 var ErrNoField = errors.New("the host has no such field")
 
 // Result is what a run has for one host: all of its credentials, or the error
-// for which it is to be skipped.
+// for which it is to be skipped. It never changes, and is good beyond the run.
 type Result struct {
 	name        string
 	credentials []namedCredential // sorted by name; none if there is an error
