@@ -65,7 +65,15 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 // awaitVault waits until Vault answers what anybody may ask, after a login that
 // failed. Its error ends the login.
 func (s *session) awaitVault(ctx context.Context, failed fault.Kind) error {
-	switch err := s.patience.Do(ctx, s.asking(new(client.Answer))); {
+	began, ask := time.Now(), s.asking(new(client.Answer))
+	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) *fault.Error {
+		f := ask(ctx, limit)
+		if isBlock(f) && time.Since(began) >= s.options.Patience*3/4 {
+			return f.Final() // what stands before Vault may block this one request for ever
+		}
+		return f
+	})
+	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case s.patience.Over() != nil:
