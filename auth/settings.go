@@ -38,8 +38,9 @@ type Fault struct {
 // Error is one line: setting, reason and fix.
 func (f Fault) Error() string { return f.Setting + ": " + f.Reason + "; " + f.Fix }
 
-// Configured reports whether Vault is to be used: it is neither disabled nor
-// without an address. Settings with faults can be configured.
+// Configured reports whether Vault is to be used: Enabled is true, or it is nil and
+// there is an address. Settings with faults can be configured, and an address of a
+// wrong type is there.
 func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled

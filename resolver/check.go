@@ -31,6 +31,10 @@ func (o CheckOptions) withDefaults() CheckOptions {
 // typed them: it logs in, reads each path once, and says what is right, what is
 // wrong, and what is odd. Without fields, it checks the connection alone.
 //
+// Log the verdicts with slog as well: what the UI shows sends people to the agent's
+// log. A deadline of ctx should be longer than the patience, or it hides that Vault
+// is down.
+//
 // Whoever may ask for a check learns which secrets and keys exist and when they
 // were written, though no value: the UI is to let only those ask who may edit
 // credentials.
@@ -78,7 +82,7 @@ func (c *check) verdicts(summary session.Summary, err error) Verdicts {
 		Fields:     make([]Verdict, len(c.plan.hosts)),
 		Mounts:     c.mountsOfReads(),
 	}
-	if summary.Requests > 0 {
+	if summary.Longest > 0 { // Vault answered
 		v.RunID = summary.RunID
 	}
 	for i := range c.plan.hosts {

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,10 @@ type Finding struct {
 	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
 }
 
-// String is one line for a person.
+// LogValue logs what String returns.
+func (f Finding) LogValue() slog.Value { return slog.StringValue(f.String()) }
+
+// String is one line for a person, with the detail if there is one.
 func (f Finding) String() string {
 	text := f.Text
 	if f.Detail != "" {

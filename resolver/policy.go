@@ -18,20 +18,20 @@ import (
 // the mounts of the references it is about.
 //
 // Vault's policies have no escape: some paths would grant others too, or
-// cannot be written. The error has a line for each reference to one of these, and
-// for each zero one; the policy is that of all others.
+// cannot be written. The error has a line for each reference to one of these; the
+// policy is that of all others. A zero reference, as the verdict of a literal has
+// it, needs no policy.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	mounts = bestFirst(mounts)
 	var lines []policyLine
 	var refused []error
-	for i, r := range references {
+	for _, r := range references {
+		if r.IsZero() {
+			continue
+		}
 		line, why := policyOf(r, mounts)
 		if why != "" {
-			where := r.String()
-			if r.IsZero() {
-				where = fmt.Sprintf("reference %d", i+1)
-			}
-			refused = append(refused, errors.New(where+": "+why))
+			refused = append(refused, errors.New(r.String()+": "+why))
 			continue
 		}
 		lines = append(lines, line)
@@ -79,9 +79,6 @@ type policyLine struct {
 
 // policyOf returns the line that a reference needs, or why there is none.
 func policyOf(r ref.Ref, mounts []Mount) (line policyLine, why string) {
-	if r.IsZero() {
-		return policyLine{}, "it names nothing; leave it out"
-	}
 	m := guess(r.Path(), 2)
 	if i := slices.IndexFunc(mounts, func(m Mount) bool { return m.covers(r.Path()) }); i >= 0 {
 		m = mounts[i]

@@ -16,7 +16,7 @@ import (
 // Report sums up a run.
 type Report struct {
 	Hosts    int
-	Ready    int       // handed out with their credentials
+	Ready    int       // handed out with all credentials that they have, be it none that the caller asks for
 	Skipped  int       // handed out with an error
 	NotTaken int       // left when the caller broke off the loop
 	Causes   []Cause   // why hosts were skipped; most hosts first

@@ -99,8 +99,9 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 	return &Run{ctx: ctx, options: options.withDefaults(), plan: newPlan(vault, hosts)}
 }
 
-// One resolves a single target. It is a run of its own, with a login and with
-// patience of its own: for several targets there is [Resolve].
+// One resolves a single target. It is a run of its own, with a login of its own,
+// and waits for a dead Vault for all of its patience, 60 s by default: for several
+// targets there is [Resolve].
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result

@@ -22,7 +22,7 @@ type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the order given
 	Mounts     []Mount    `json:"mounts,omitempty"` // in which the references lie, for Policy
-	RunID      string     `json:"run_id,omitempty"` // part of the User-Agent, and so of Vault's audit log; empty where Vault was not asked
+	RunID      string     `json:"run_id,omitempty"` // part of the User-Agent, and so of Vault's audit log; empty where Vault did not answer
 }
 
 // Connection is what a check found about the way to Vault.
@@ -65,7 +65,8 @@ type Verdict struct {
 
 // String is the check for a person: the connection, a line for each field, by
 // its number, and what was found about them. Fields that share the error of the
-// connection are only counted.
+// connection are only counted. On the agent it is complete, for its log alone; of
+// a check that was decoded from JSON, it is what the UI may show.
 func (v Verdicts) String() string {
 	var b strings.Builder
 	b.WriteString(v.Connection.String())
@@ -93,7 +94,8 @@ func (v Verdicts) String() string {
 	return b.String()
 }
 
-// String is the connection for a person, in a few lines.
+// String is the connection for a person, in a few lines; for whom, see
+// [Verdicts.String].
 func (c Connection) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
@@ -137,7 +139,11 @@ func serverLine(s *Server) string {
 	return strings.Join(words, ", ")
 }
 
-// String is one line.
+// LogValue logs what String returns.
+func (v Verdict) LogValue() slog.Value { return slog.StringValue(v.String()) }
+
+// String is one line: complete on the agent, for its log alone; decoded from JSON,
+// what the UI may show.
 func (v Verdict) String() string {
 	what := v.Reference.String()
 	switch {
@@ -161,8 +167,9 @@ func outcome(kind Kind, reason, fix, text string) string {
 	return string(kind) + ": " + reason + "; " + fix
 }
 
-// LogValue logs how the connection is, how many fields are of which kind, and
-// what was found about the connection.
+// LogValue logs how the connection is, how many fields are of which kind, complete
+// errors, and what was found about the connection: what the UI shows sends people
+// to the agent's log.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
@@ -176,8 +183,31 @@ func (v Verdicts) LogValue() slog.Value {
 	if s := v.Connection.Server; s != nil {
 		attrs = append(attrs, slog.String("version", s.Version))
 	}
+	if v.Connection.Text != "" {
+		attrs = append(attrs, slog.String("error", v.Connection.Text))
+	}
+	if errors := v.fieldErrors(); len(errors) > 0 {
+		attrs = append(attrs, slog.Any("errors", errors))
+	}
 	if len(v.Connection.Findings) > 0 {
 		attrs = append(attrs, slog.Any("findings", textsOf(v.Connection.Findings)))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// fieldErrors are those of fields that have one of their own, up to what a line of
+// a log should hold.
+func (v Verdicts) fieldErrors() []string {
+	const most = 100
+	var errors []string
+	for _, field := range v.Fields {
+		if field.Kind == OK || field.Kind == v.Connection.Kind {
+			continue
+		}
+		if len(errors) == most {
+			return append(errors, "…")
+		}
+		errors = append(errors, field.String())
+	}
+	return errors
 }

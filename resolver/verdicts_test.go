@@ -111,5 +111,5 @@ notice: another thing
 		}
 		return a
 	}})).Info("checked", "vault", v)
-	assert.Equal(t, `level=INFO msg=checked vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.findings="[warning: one thing; mend it notice: another thing]"`+"\n", log.String())
+	assert.Equal(t, `level=INFO msg=checked vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.errors="[bad_reference: path at byte 9: an empty segment; write one / between segments vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; mend it notice: another thing]"`+"\n", log.String())
 }
