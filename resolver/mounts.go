@@ -137,9 +137,10 @@ func (t *mountTable) findings(reads []*read) []Finding {
 	if t.blocked {
 		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
+	var misspelt []string
 	for _, r := range reads {
 		if r.almost != "" {
-			findings = append(findings, Finding{Code: HostsMisspelt, Text: "a secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; have it named exactly so", Detail: fmt.Sprintf("%q of %s", r.almost, r.path)})
+			misspelt = append(misspelt, fmt.Sprintf("%q of %s", r.almost, r.path))
 		}
 		m := r.mount
 		if !m.listed || !m.isKV() || m.Version == t.version {
@@ -149,6 +150,13 @@ func (t *mountTable) findings(reads []*read) []Finding {
 		if !slices.Contains(findings, f) {
 			findings = append(findings, f)
 		}
+	}
+	if len(misspelt) > 0 {
+		f := Finding{Code: HostsMisspelt, Text: "a secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; have it named exactly so", Detail: misspelt[0]}
+		if more := len(misspelt) - 1; more > 0 {
+			f.Detail += fmt.Sprintf(", and %d more", more)
+		}
+		findings = append(findings, f)
 	}
 	return findings
 }
