@@ -176,7 +176,7 @@ func TestHintsAreVaultsWords(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
-	_, err := do(t.Context(), vault, session.Options{Patience: 200 * time.Millisecond}, nil)
+	_, err := do(t.Context(), vault, session.Options{Patience: 2 * time.Second}, nil)
 	assertKind(t, err, fault.ServerError, "see Vault's own log")
 }
 

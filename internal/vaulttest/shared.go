@@ -19,7 +19,7 @@ import (
 func Main(m *testing.M) int {
 	flag.Parse()
 	if testing.Short() {
-		flag.Set("test.parallel", "16")
+		flag.Set("test.parallel", "8")
 	}
 	code := m.Run()
 	StopShared()
