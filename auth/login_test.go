@@ -400,3 +400,17 @@ func newPair(t testing.TB) variables {
 	certificate, key := vaulttest.Pair(t, "agent")
 	return variables{"VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
 }
+
+// A login that is never answered costs one patience, like anything else.
+func TestLoginThatHangsCostsOnePatience(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+	began := time.Now()
+	_, err := do(t.Context(), vault, session.Options{Patience: 3 * time.Second}, nil)
+	assertKind(t, err, fault.Unreachable, "tried for 3s")
+	assert.Less(t, time.Since(began), 5*time.Second)
+}

@@ -50,7 +50,10 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
-		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: client.Masked(data.Policies, []string{t.secret()})}
+		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
+	if len(t.secret()) >= 8 { // a development server's may be called root, as its policy is
+		facts.Policies = client.Masked(facts.Policies, []string{t.secret()})
+	}
 	refused := false
 	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
 		facts.Expires, refused = s.renew(ctx, t, facts.Expires)

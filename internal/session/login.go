@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -29,27 +28,29 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastMoments, cancel) })()
 	var t *token
 	unclear := 0 // logins that failed, though Vault may have acted on them
-	send := func() error {
-		return s.patience.Do(ctx, func(_ context.Context, limit time.Duration) (f *fault.Error) {
-			t, f = attempt(patient, limit)
-			cutOff := patient.Err() != nil
-			if f == nil || f.Unsent || f.Retry != fault.Later && !cutOff {
+	var first *fault.Error
+	var since time.Time
+	err = s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) (f *fault.Error) {
+		began := time.Now()
+		if first != nil {
+			// Once more is harmless; more could use up a secret id, or leave tokens
+			// behind. So the one more time is when Vault is well again.
+			if f := s.isIll(ctx, limit, first, since); f != nil {
 				return f
 			}
-			if unclear++; unclear == 2 {
-				f.Detail += ", sent twice and not again, since Vault may have acted on it"
-			}
-			return f.Final()
-		})
-	}
-	err = send()
-	if f, ok := err.(*fault.Error); ok && unclear == 1 && s.patience.Over() == nil {
-		// Once more is harmless; more could use up a secret id, or leave tokens
-		// behind. So the one more time is when Vault is well again.
-		if err = s.awaitVault(ctx, f.Kind); err == nil {
-			err = send()
 		}
-	}
+		t, f = attempt(patient, max(limit-time.Since(began), time.Millisecond))
+		cutOff := patient.Err() != nil
+		if f == nil || f.Unsent || f.Retry != fault.Later && !cutOff {
+			return f
+		}
+		if unclear++; unclear == 2 {
+			f.Detail += ", sent twice and not again, since Vault may have acted on it"
+			return f.Final()
+		}
+		first, since = f, time.Now()
+		return f
+	})
 	if unclear > 0 {
 		s.warn(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so there may be a token that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 	}
@@ -62,37 +63,18 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 	return t, err
 }
 
-// awaitVault waits until Vault answers what anybody may ask, after a login that
-// failed. Its error ends the login.
-func (s *session) awaitVault(ctx context.Context, failed fault.Kind) error {
-	began, ask := time.Now(), s.asking(new(client.Answer))
-	err := s.patience.Do(ctx, func(ctx context.Context, limit time.Duration) *fault.Error {
-		f := ask(ctx, limit)
-		if isBlock(f) && time.Since(began) >= s.options.Patience*3/4 {
-			return f.Final() // what stands before Vault may block this one request for ever
-		}
-		return f
-	})
+// isIll asks what anybody may, after a login that failed, and returns why it is too
+// early for the one more.
+func (s *session) isIll(ctx context.Context, limit time.Duration, failed *fault.Error, since time.Time) *fault.Error {
+	waited := time.Since(since)
+	f := s.asking(new(client.Answer))(ctx, limit)
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case s.patience.Over() != nil:
-		return s.patience.Over()
-	case errors.Is(err, fault.TLS):
-		return err // no waiting mends it
+	case f != nil && (f.Kind == fault.TLS || f.Retry != fault.Never) && !(isBlock(f) && waited >= s.options.Patience/3):
+		return f
+	case failed.Kind == fault.ServerError && waited < s.options.Patience/12:
+		return failed // Vault itself is in trouble that its health does not show
 	}
-	if failed != fault.ServerError {
-		return nil
-	}
-	// Vault itself is in trouble that its health does not show.
-	pause := time.NewTimer(s.options.Patience / 12)
-	defer pause.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-pause.C:
-		return nil
-	}
+	return nil // well, or what stands before it blocks this one request
 }
 
 // attempt returns the function that logs in once.
