@@ -27,7 +27,7 @@ type Effective struct {
 
 // Effective reports the settings as they take effect, without reading a file.
 func (v *Vault) Effective() Effective {
-	s, e := v.settings, &environment{getenv: v.getenv}
+	s, e := v.settings(), &environment{getenv: v.getenv}
 	var report Effective
 	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})

@@ -152,3 +152,62 @@ func TestSettingsShowNoUser(t *testing.T) {
 		assert.Contains(t, settings.String(), " not valid")
 	}
 }
+
+// A server that has learned a credential at the login echoes it in all that it says
+// later.
+func TestLaterAnswersShowNoCredential(t *testing.T) {
+	t.Parallel()
+	const hidden = "\u200b" // dropped from what is shown
+	echo := canary.Secret[:4] + hidden + canary.Secret[4:]
+	for _, c := range canaryCases(t) {
+		if c.method != "approle" && c.method != "kubernetes" && c.method != "jwt" && c.method != "userpass" {
+			continue
+		}
+		for name, answer := range map[string]http.HandlerFunc{
+			"refuses": func(w http.ResponseWriter, _ *http.Request) { say(w, 400, `{"errors":["no `+echo+`"]}`) },
+			"fails":   func(w http.ResponseWriter, _ *http.Request) { say(w, 500, `{"errors":["no `+canary.Secret+`"]}`) },
+			"redirects": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "https://"+canary.Secret+".example/")
+				w.WriteHeader(http.StatusFound)
+			},
+			"a page": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/"+canary.Secret) },
+		} {
+			t.Run(c.name+" "+name, func(t *testing.T) {
+				t.Parallel()
+				server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+					if strings.Contains(r.URL.Path, "/login") {
+						say(w, 200, `{"request_id":"1","auth":{"client_token":"hvs.t","accessor":"a","token_type":"service","lease_duration":3600,"policies":["`+canary.Secret+`"]}}`)
+						return true
+					}
+					answer(w, r)
+					return true
+				})
+				vault := auth.New(auth.Settings{Address: server.address, AuthMethod: c.method}, c.v.options())
+				if c.method == "userpass" {
+					vault = withMethod(server.address, userpass{"userpass", "agent", canary.Secret}, c.v)
+				}
+				shown := ""
+				summary, err := do(t.Context(), vault, session.Options{Patience: 300 * time.Millisecond}, func(ctx context.Context, s *session.Session) error {
+					answer, err := s.Get(ctx, "secret/app", "", nil)
+					shown = s.Mask(canary.Secret)
+					if err == nil {
+						shown += dump(answer)
+					}
+					return err
+				})
+				summary.Token.Policies = nil // raw, and masked where they are shown
+				assert.False(t, leaks(shown), "the answer")
+				assert.False(t, leaks(dump(summary)), "the summary")
+				assert.False(t, err != nil && leaks(dump(err)+err.Error()), "the error")
+			})
+		}
+	}
+}
+
+// What is at fault in settings may be a pasted token.
+func TestVaultPrintsNoSettings(t *testing.T) {
+	t.Parallel()
+	for _, settings := range []auth.Settings{{Address: "https://h?" + canary.Secret}, {Address: "https://h", AuthMethod: canary.Secret}, {Address: "https://h", Namespace: "/" + canary.Secret}} {
+		assert.False(t, leaks(dump(auth.New(settings, variables{}.options()))))
+	}
+}

@@ -46,7 +46,7 @@ type Options struct {
 // holds no connection and can serve several runs at once. It is made by [New]; the
 // zero Vault is of no use, and panics.
 type Vault struct {
-	settings    Settings
+	settings    func() Settings // a func, for anything can have been pasted into them
 	getenv      func(string) string
 	methodNames []string                         // of those handed in, sorted
 	methods     func(name string) api.AuthMethod // a func, for they hold credentials that a print could find; nil if there is none
@@ -56,7 +56,7 @@ type Vault struct {
 // where Vault is needed.
 func New(settings Settings, options Options) *Vault {
 	settings.Address = withoutUser(settings.Address)
-	v := &Vault{settings: settings, getenv: options.Getenv}
+	v := &Vault{settings: func() Settings { return settings }, getenv: options.Getenv}
 	if v.getenv == nil {
 		v.getenv = os.Getenv
 	}
@@ -77,7 +77,7 @@ func (v *Vault) Validate() error {
 
 // Session is what package resolver logs in with. Its error is that of Validate.
 func (v *Vault) Session() (*session.Config, error) {
-	s := v.settings
+	s := v.settings()
 	if !s.Configured() {
 		what, do := "vault is not configured", "set it up in the UI, or enter the credential itself"
 		if s.Enabled != nil && s.Address != "" {
@@ -150,7 +150,7 @@ func (e *environment) suspectMethod(chosen string) {
 
 // method is the chosen way to get a token.
 func (v *Vault) method(e *environment) session.Method {
-	name := v.settings.AuthMethod
+	name := v.settings().AuthMethod
 	if handedIn := v.methods(name); handedIn != nil {
 		return session.Method{Name: name, HandedIn: func() api.AuthMethod { return handedIn }, Hints: anyMethod}
 	}

@@ -25,7 +25,7 @@ func assertNoLeak(t *testing.T, output string) {
 	assert.Empty(t, canaries.Leak(output), "leaks in %q", output)
 }
 
-// secrets are a Secret and a Value of every kind that was made of the canary.
+// secrets are values of every kind that was made of the canary.
 func secrets(t *testing.T) map[string]any {
 	secrets := map[string]any{
 		"literal":       ref.Parse(canary),

@@ -178,6 +178,9 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.options.Host == "" && s.hosts != nil {
 		v.Findings = append(v.Findings, limitedToHosts)
 	}
+	if f.read.almost != "" {
+		v.Findings = append(v.Findings, hostsMisspelt)
+	}
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}

@@ -145,6 +145,7 @@ func (c *check) hasNamespace() bool {
 
 var (
 	canWrite       = Finding{Code: CanWrite, Text: "the token may also write or delete this secret; have that taken out of its policy: read is enough"}
+	hostsMisspelt  = Finding{Code: HostsMisspelt, Text: "the secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; have it named exactly so"}
 	limitedToHosts = Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "), others will not get it; check it for the host that is to use it", Notice: true}
 )
 

@@ -321,7 +321,7 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/"+path+"#k"), resolver.CheckOptions{})
 		if found {
 			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so it is given to every host; have it named exactly so (%q of %s/%s)", name, kv, path))
-			assert.Contains(t, codes(v.Connection.Findings), resolver.HostsMisspelt)
+			assert.Contains(t, codes(v.Fields[0].Findings), resolver.HostsMisspelt)
 		} else {
 			assert.NotContains(t, codes(run.Report().Findings), resolver.HostsMisspelt, name)
 		}

@@ -58,7 +58,9 @@ type mountTable struct {
 // blocked, the settings and the first segments have to do.
 func listMounts(ctx context.Context, s *session.Session, config *session.Config) (*mountTable, error) {
 	table := unlisted(config)
-	table.policies = s.Token().Policies
+	for _, policy := range s.Token().Policies {
+		table.policies = append(table.policies, s.Mask(policy))
+	}
 	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
@@ -74,7 +76,7 @@ func listMounts(ctx context.Context, s *session.Session, config *session.Config)
 	}
 	table.blocked = false
 	for path, listed := range data.Secret {
-		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: shownType(listed.Type), listed: true}
+		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: shownType(s.Mask(listed.Type)), listed: true}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -129,19 +131,14 @@ func guess(path string, version int) Mount {
 	return Mount{Path: first, Version: version, Guessed: true}
 }
 
-// findings say where the settings had to serve in place of Vault's list, which
-// mounts have another KV version than they say, and which secrets hardly have the
-// custom metadata that they were meant to have.
+// findings say where the settings had to serve in place of Vault's list, and
+// which mounts have another KV version than they say.
 func (t *mountTable) findings(reads []*read) []Finding {
 	var findings []Finding
 	if t.blocked {
 		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
-	var misspelt []string
 	for _, r := range reads {
-		if r.almost != "" {
-			misspelt = append(misspelt, fmt.Sprintf("%q of %s", r.almost, r.path))
-		}
 		m := r.mount
 		if !m.listed || !m.isKV() || m.Version == t.version {
 			continue
@@ -150,13 +147,6 @@ func (t *mountTable) findings(reads []*read) []Finding {
 		if !slices.Contains(findings, f) {
 			findings = append(findings, f)
 		}
-	}
-	if len(misspelt) > 0 {
-		f := Finding{Code: HostsMisspelt, Text: "a secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; have it named exactly so", Detail: misspelt[0]}
-		if more := len(misspelt) - 1; more > 0 {
-			f.Detail += fmt.Sprintf(", and %d more", more)
-		}
-		findings = append(findings, f)
 	}
 	return findings
 }

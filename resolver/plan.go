@@ -19,7 +19,7 @@ type plan struct {
 	hosts     []host
 	reads     []*read  // in the order of the hosts
 	immediate []int    // hosts that need no read
-	odd       []string // why literals look mistyped, each with its host and name
+	odd       examples // of literals that look mistyped
 	complete  chan int // hosts whose last path has been read; has room for all
 
 	config    *session.Config
@@ -80,8 +80,8 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 				f.read = readFor(r)
 				f.read.fields++
 				f.read.awaitedBy(i, h)
-			} else if warning := f.value.Warning(); warning != "" {
-				p.odd = append(p.odd, h.name+": "+f.name+" "+warning)
+			} else if warning := f.value.Warning(); warning != "" && !f.isEmpty() {
+				p.odd.add(h.name + ": " + f.name + " " + warning)
 			}
 		}
 		if h.pending == 0 {
@@ -221,17 +221,53 @@ func (p *plan) session(ctx context.Context, options session.Options, use func(co
 	return session.Do(ctx, p.config, options, use)
 }
 
-// oddities warn of literals that look mistyped: a host would refuse them as its
-// password, and nobody would know why.
-func (p *plan) oddities() []Finding {
-	switch n := len(p.odd); n {
-	case 0:
-		return nil
-	case 1:
-		return []Finding{{Code: OddField, Text: "a literal looks mistyped, and is used as it stands", Detail: p.odd[0]}}
-	default:
-		return []Finding{{Code: OddField, Text: fmt.Sprintf("%d literals look mistyped, and are used as they stand", n), Detail: fmt.Sprintf("%s, and %d more", p.odd[0], n-1)}}
+// isEmpty holds for the empty literal, of which the UI warns who typed it: to a
+// host, it is a password like any other.
+func (f *field) isEmpty() bool {
+	text, ok := f.value.Reveal()
+	return ok && text == ""
+}
+
+// oddLiterals warn of literals that look mistyped: hosts will refuse them, and
+// nobody would know why.
+func (p *plan) oddLiterals() []Finding {
+	return p.odd.finding(nil, Finding{Code: OddField, Text: "what looks mistyped is used as it stands, as a literal"})
+}
+
+// misspeltHosts warn of secrets that were read and go to every host by mistake.
+func (p *plan) misspeltHosts() []Finding {
+	var misspelt examples
+	for _, r := range p.reads {
+		if r.almost != "" {
+			misspelt.add(fmt.Sprintf("%q of %s", r.almost, r.path))
+		}
 	}
+	return misspelt.finding(nil, hostsMisspelt)
+}
+
+// examples are things that are counted, of which the first stands for all.
+type examples struct {
+	first string
+	count int
+}
+
+func (e *examples) add(one string) {
+	if e.count++; e.count == 1 {
+		e.first = one
+	}
+}
+
+// finding appends the finding about them, if there are any.
+func (e *examples) finding(findings []Finding, f Finding) []Finding {
+	switch {
+	case e.count == 0:
+		return findings
+	case e.count == 1:
+		f.Detail = e.first
+	default:
+		f.Detail = fmt.Sprintf("%s, and %d more", e.first, e.count-1)
+	}
+	return append(findings, f)
 }
 
 func badReference(err error) error {

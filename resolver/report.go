@@ -62,7 +62,7 @@ func (r *Run) Report() Report {
 		Skipped:  r.taken - r.ready,
 		NotTaken: len(r.plan.hosts) - r.taken,
 		Causes:   r.causes.sorted(),
-		Findings: append(r.plan.oddities(), r.findings...),
+		Findings: append(r.plan.oddLiterals(), r.findings...),
 		Vault:    r.usage,
 	}
 }

@@ -42,6 +42,7 @@ package resolver
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,7 +186,7 @@ func (r *Run) read(ctx context.Context) {
 		findings = r.plan.shortOfUses(s.Token())
 		r.plan.readAll(ctx, s, mounts, workers)
 		if s.Unanswered() == nil {
-			findings = append(findings, mounts.findings(r.plan.reads)...)
+			findings = slices.Concat(findings, mounts.findings(r.plan.reads), r.plan.misspeltHosts())
 		}
 		return nil
 	})

@@ -14,7 +14,7 @@ import (
 type TokenState struct {
 	Given      bool      `json:"given"`               // to the agent; else it logged in for one
 	Batch      bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
-	Known      bool      `json:"known"`               // Vault told the lifetime and the uses; else they are unknown, and the members below zero
+	Known      bool      `json:"known"`               // Vault told when it expires and which uses are left; else both are zero, and unknown
 	Expires    time.Time `json:"expires,omitzero"`    // of a given token; zero means never
 	TTL        int       `json:"ttl,omitempty"`       // seconds; 0 means that it does not expire
 	UsesLeft   *int      `json:"uses_left,omitempty"` // to the next run; nil means any number

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -125,26 +124,23 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 		return &Answer{Status: status}, nil
 	}
 	if 300 <= status && status < 400 {
-		return nil, c.redirected(response, r.Secrets)
+		return nil, c.redirected(response)
 	}
 	if !isJSON(response) {
-		return nil, c.notVault(response, body, r.Secrets)
+		return nil, c.notVault(response, body)
 	}
 	e, badData, err := open(body, r.Data)
 	if err == nil && e.health {
 		answer := &Answer{Status: status}
 		json.Unmarshal(body, &answer.Health)
-		answer.Health.Version = fault.Words(answer.Health.Version)
+		answer.Health.Version = shownVersion(answer.Health.Version)
 		return answer, nil
 	}
 	if err != nil || e.requestID == "" && !e.failed {
-		return nil, c.notVault(response, body, r.Secrets)
+		return nil, c.notVault(response, body)
 	}
 	if e.wrapped {
 		return nil, fault.New(fault.BadResponse, c.Address()+" wraps its answers", "take the wrapping out of the proxy before Vault, or the policy's min_wrapping_ttl away")
-	}
-	if e.auth != nil {
-		e.auth.Policies = Masked(e.auth.Policies, append([]string{e.auth.ClientToken}, r.Secrets...))
 	}
 	answer := &Answer{
 		Status:   status,
@@ -152,18 +148,18 @@ func (c *Client) understand(r Request, response *http.Response, body []byte) (*A
 		BadData:  badData,
 		Auth:     e.auth,
 		Modern:   e.mountType != nil,
-		Warnings: Masked(e.warnings, r.Secrets),
+		Warnings: c.masked(e.warnings),
 		Errors:   e.errors,
 		Index:    response.Header.Get("X-Vault-Index"),
 		CacheHit: response.Header.Get("X-Cache") == "HIT",
 	}
 	if e.mountType != nil {
-		answer.MountType = fault.Words(mask(*e.mountType, r.Secrets))
+		answer.MountType = fault.Words(c.Mask(*e.mountType))
 	}
 	// Vault's words are read before a short secret can cut them to pieces.
 	f := unwell(response, answer)
 	answer.Refusal = refusal(answer)
-	answer.Errors = Masked(answer.Errors, r.Secrets)
+	answer.Errors = c.masked(answer.Errors)
 	if f != nil {
 		f.Detail = strings.TrimPrefix(answer.Words()+" at "+c.Address(), " at ")
 		f.Cause = answer.ResponseError(response.Request)
@@ -213,10 +209,10 @@ func tooMany(response *http.Response) *fault.Error {
 
 // redirected is the fault of a redirect. None is followed: a token goes to no
 // host but the configured one.
-func (c *Client) redirected(response *http.Response, secrets []string) *fault.Error {
+func (c *Client) redirected(response *http.Response) *fault.Error {
 	target := "elsewhere"
 	if u, err := response.Location(); err == nil && u.Host != "" {
-		target = fault.Words(mask(u.Scheme+"://"+u.Host, secrets))
+		target = fault.Words(c.Mask(u.Scheme + "://" + u.Host))
 	}
 	if response.StatusCode == http.StatusTemporaryRedirect {
 		// Any standby answers so for seconds while the leader changes.
@@ -237,11 +233,11 @@ func (c *Client) redirected(response *http.Response, secrets []string) *fault.Er
 
 // notVault is the fault of whatever answers in Vault's place. It says nothing
 // of the body.
-func (c *Client) notVault(response *http.Response, body []byte, secrets []string) *fault.Error {
+func (c *Client) notVault(response *http.Response, body []byte) *fault.Error {
 	if expectsHTTPS(body) {
 		return &fault.Error{Kind: fault.TLS, What: "the server at " + c.Address() + " expects https", Do: "write https in the address", Fix: "write https in the address"}
 	}
-	contentType, _, err := mime.ParseMediaType(mask(response.Header.Get("Content-Type"), secrets))
+	contentType, _, err := mime.ParseMediaType(c.Mask(response.Header.Get("Content-Type")))
 	if err != nil {
 		contentType = "no content type"
 	}
@@ -283,26 +279,11 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// Masked cuts the secrets from texts of a server, in place.
-func Masked(texts, secrets []string) []string {
-	for i := range texts {
-		texts[i] = mask(texts[i], secrets)
-	}
-	return texts
-}
-
-func mask(text string, secrets []string) string {
-	// What fault.Words would leave out later could hide a secret now.
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) && !unicode.IsSpace(r) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, text)
-	for _, secret := range secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "[masked]")
-		}
+// shownVersion is a version if it looks like one: it is shown in the UI, and a
+// hostile server could write anything there.
+func shownVersion(text string) string {
+	if len(text) > 40 || strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_") != "" {
+		return ""
 	}
 	return text
 }

@@ -44,6 +44,7 @@ type Client struct {
 	attempts  attempts
 	dials     atomic.Int64
 	requests  atomic.Int64
+	secrets   atomic.Pointer[[]string] // that were sent, or are to be
 }
 
 // New makes a client. It does no I/O.
@@ -110,14 +111,12 @@ type Request struct {
 	Header http.Header
 	Body   []byte
 	Data   any // where the data of the answer is decoded to; nil if nobody wants it
-	// Secrets are cut from whatever comes back, lest a server's error text
-	// echo them into a log.
-	Secrets []string
 }
 
-// Header makes the header of requests with the token (may be empty), in the
-// namespace (may be empty).
+// Header makes the header of requests with the token (may be empty), which it
+// learns, in the namespace (may be empty).
 func (c *Client) Header(token, namespace string) http.Header {
+	c.Learn(token)
 	h := http.Header{
 		"User-Agent": {c.config.UserAgent},
 		// Vault Proxy and Agent can demand it, against requests that a browser

@@ -17,5 +17,6 @@ func Understand(status int, header http.Header, body, secret string, data any) (
 	if err != nil {
 		panic(err)
 	}
-	return c.understand(Request{Data: data, Secrets: []string{secret}}, response, read)
+	c.Learn(secret)
+	return c.understand(Request{Data: data}, response, read)
 }

@@ -94,11 +94,10 @@ func read(t *testing.T, c *client.Client) (*client.Answer, *fault.Error) {
 func readInto(t *testing.T, c *client.Client, data any) (*client.Answer, *fault.Error) {
 	t.Helper()
 	return c.Send(t.Context(), client.Request{
-		Method:  http.MethodGet,
-		Path:    "secret/data/app",
-		Header:  c.Header(token, "team"),
-		Data:    data,
-		Secrets: []string{token},
+		Method: http.MethodGet,
+		Path:   "secret/data/app",
+		Header: c.Header(token, "team"),
+		Data:   data,
 	}, generous)
 }
 

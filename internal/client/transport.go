@@ -32,6 +32,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.Learn(secrets...)
 	response, err := t.transport.RoundTrip(r)
 	var body []byte
 	if err == nil {
@@ -42,7 +43,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.note(nil, t.retire(t.broken(err, limit, false)))
 		return nil, err
 	}
-	answer, f := t.understand(Request{Secrets: secrets}, response, body)
+	answer, f := t.understand(Request{}, response, body)
 	t.note(answer, t.retire(f))
 	response.Body = http.MaxBytesReader(nil, io.NopCloser(bytes.NewReader(body)), maxAnswer)
 	return response, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/client"
@@ -13,7 +14,7 @@ import (
 // look asks Vault about the token. Where that is blocked, the answer is one of
 // no status.
 func (s *session) look(ctx context.Context, t *token, data any) (*client.Answer, error) {
-	return s.ask(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data, Secrets: []string{t.secret()}}, 0)
+	return s.ask(ctx, client.Request{Method: http.MethodGet, Path: "auth/token/lookup-self", Header: t.own, Data: data}, 0)
 }
 
 // examine looks at a given token once, warns of its end, and renews it.
@@ -27,6 +28,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		Renewable   bool      `json:"renewable"`
 		Type        string    `json:"type"`
 		Policies    []string  `json:"policies"`
+		OfEntity    []string  `json:"identity_policies"`
 	}
 	answer, err := s.look(ctx, t, &data)
 	if err != nil {
@@ -50,10 +52,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: data.Type == "batch", Known: true, Expires: data.Expires,
-		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: data.Policies}
-	if len(t.secret()) >= 8 { // a development server's may be called root, as its policy is
-		facts.Policies = client.Masked(facts.Policies, []string{t.secret()})
-	}
+		UsesLeft: data.UsesLeft, Renewable: data.Renewable, Policies: slices.Concat(data.Policies, data.OfEntity)}
 	refused := false
 	if data.Renewable && data.TTL > 0 && data.TTL < max(data.CreationTTL, data.Period)/2 {
 		facts.Expires, refused = s.renew(ctx, t, facts.Expires)
@@ -73,7 +72,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 
 // renew returns when the token expires now.
 func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
-	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret()}}, 0)
+	answer, err := s.ask(ctx, client.Request{Method: http.MethodPost, Path: "auth/token/renew-self", Header: t.own, Body: []byte("{}")}, 0)
 	if err != nil || !answer.Ok() || answer.Auth == nil {
 		s.warn(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or have it replaced before " + fault.Time(expires)})
 		return expires, true

@@ -91,12 +91,12 @@ func (s *session) attempt() (func(ctx context.Context, limit time.Duration) (*to
 		return nil, err
 	}
 	r := client.Request{
-		Method:  http.MethodPost,
-		Path:    "auth/" + s.config.Method.Mount + "/" + login.Path,
-		Header:  s.client.Header("", s.config.LoginNamespace),
-		Body:    body,
-		Secrets: login.Secrets,
+		Method: http.MethodPost,
+		Path:   "auth/" + s.config.Method.Mount + "/" + login.Path,
+		Header: s.client.Header("", s.config.LoginNamespace),
+		Body:   body,
 	}
+	s.client.Learn(login.Secrets...)
 	return func(ctx context.Context, limit time.Duration) (*token, *fault.Error) {
 		began := time.Now()
 		answer, f := s.client.Send(ctx, r, limit)

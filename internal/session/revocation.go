@@ -35,7 +35,7 @@ func (s *session) revoke(ctx context.Context) {
 }
 
 func (s *session) revokeOne(ctx context.Context, t *token) {
-	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}"), Secrets: []string{t.secret()}}
+	r := client.Request{Method: http.MethodPost, Path: "auth/token/revoke-self", Header: t.own, Body: []byte("{}")}
 	var answer *client.Answer
 	reason := "vault did not answer"
 	once := func(ctx context.Context, limit time.Duration) (f *fault.Error) {

@@ -43,11 +43,13 @@ func Do(ctx context.Context, config *Config, options Options, use func(context.C
 	if s.options.Health {
 		s.askHealth(ctx)
 	}
+	var ended atomic.Pointer[time.Time]
+	defer context.AfterFunc(ctx, func() { ended.Store(new(time.Now())) })()
 	if err = s.begin(ctx); err == nil {
 		err = use(ctx, &Session{func() *session { return s }})
 	}
-	if ctx.Err() != nil {
-		s.warnOfSilence()
+	if at := ended.Load(); at != nil {
+		s.warnOfSilence(*at)
 	}
 	return summary, err
 }
@@ -55,8 +57,9 @@ func Do(ctx context.Context, config *Config, options Options, use func(context.C
 // warnOfSilence says that Vault did not answer when the caller broke the run off:
 // the errors of the hosts are the caller's own, and a deadline shorter than
 // patience would hide for ever that Vault is down.
-func (s *session) warnOfSilence() {
+func (s *session) warnOfSilence(brokenOff time.Time) {
 	silence, last := s.patience.Silence()
+	silence -= time.Since(brokenOff) // a login is waited for
 	if silence < time.Second || s.isOver() != nil {
 		return
 	}
@@ -83,6 +86,9 @@ func (s *Session) Over() error { return s.reach().isOver() }
 // AwaitOutage returns true as soon as nothing is answered but that one request
 // at a time is repeated, and false if ctx ends, or patience does.
 func (s *Session) AwaitOutage(ctx context.Context) bool { return s.reach().patience.AwaitOutage(ctx) }
+
+// Mask cuts from a text of Vault's every secret that was sent to it.
+func (s *Session) Mask(text string) string { return s.reach().client.Mask(text) }
 
 // Token is what is known of the run's token so far.
 func (s *Session) Token() Token { return s.reach().facts() }
@@ -175,7 +181,6 @@ func (s *session) request(ctx context.Context, r client.Request, send func(*sess
 	for {
 		t := s.current()
 		r.Header = t.header
-		r.Secrets = []string{t.secret()}
 		answer, err := send(s, ctx, r)
 		if err != nil {
 			return nil, err
