@@ -414,3 +414,27 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	assertKind(t, err, fault.Unreachable, "tried for 3s")
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
+
+// What stands before Vault may block the look at its health for ever, and lets the
+// login through: then the one more is sent after a third of patience.
+func TestLoginWhereHealthIsBlocked(t *testing.T) {
+	t.Parallel()
+	var logins atomic.Int32
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/sys/health"):
+			http.Error(w, "<html>", http.StatusServiceUnavailable)
+			return true
+		case strings.HasSuffix(r.URL.Path, "/login") && logins.Add(1) == 1:
+			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				conn.Close()
+			}
+			return true
+		}
+		return false
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
+	_, err := do(t.Context(), vault, session.Options{Patience: 3 * time.Second}, func(context.Context, *session.Session) error { return nil })
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, logins.Load())
+}
