@@ -48,7 +48,11 @@ func Do(ctx context.Context, config *Config, options Options, use func(context.C
 	if err = s.begin(ctx); err == nil {
 		err = use(ctx, &Session{func() *session { return s }})
 	}
-	if at := ended.Load(); at != nil {
+	if ctx.Err() != nil {
+		at := ended.Load()
+		if at == nil { // it ended this very moment
+			at = new(time.Now())
+		}
 		s.warnOfSilence(*at)
 	}
 	return summary, err
