@@ -191,7 +191,7 @@ func (c *Cluster) form(ctx context.Context) error {
 		return first.explain(err)
 	}
 	active := func() bool { return first.health(ctx) == http.StatusOK }
-	if err := first.wait(ctx, active); err != nil {
+	if err := first.process.wait(ctx, active); err != nil {
 		return first.explain(err)
 	}
 	if _, err := first.call(ctx, "PUT", "sys/storage/raft/autopilot/configuration",
@@ -231,7 +231,7 @@ func (s *Server) launchNode() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	if err := s.wait(ctx, func() bool { return s.health(ctx) != 0 }); err != nil {
+	if err := s.process.wait(ctx, func() bool { return s.health(ctx) != 0 }); err != nil {
 		err = s.explain(err)
 		s.Kill()
 		return err

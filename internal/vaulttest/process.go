@@ -1,10 +1,15 @@
 package vaulttest
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 )
 
 // leash runs a program that must not outlive this process, even if this one is
@@ -74,4 +79,32 @@ func (p *process) end(last string) {
 		p.pipe.Close()
 	})
 	<-p.done
+}
+
+// wait polls until the program is ready, or has ended, or ctx ends.
+func (p *process) wait(ctx context.Context, ready func() bool) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !ready() {
+		select {
+		case <-ticker.C:
+		case <-p.done:
+			return errors.New("vault ended")
+		case <-ctx.Done():
+			return fmt.Errorf("vault is not ready: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// explain adds the end of what a program printed to an error.
+func explain(err error, log string) error {
+	text, readErr := os.ReadFile(log)
+	if readErr != nil {
+		return err
+	}
+	if bytes.Contains(text, []byte("address already in use")) {
+		return errPortTaken
+	}
+	return fmt.Errorf("%w; the end of its log:\n%s", err, text[max(0, len(text)-4096):])
 }

@@ -24,11 +24,9 @@
 package vaulttest
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -163,7 +161,7 @@ func (s *Server) launch() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	err := s.wait(ctx, func() bool {
+	err := s.process.wait(ctx, func() bool {
 		client, err := newClient(s.CAFile)
 		if err != nil {
 			return false // Vault has yet to write the file
@@ -194,33 +192,8 @@ func (s *Server) exec() error {
 	return err
 }
 
-// wait polls until the server is ready, or dead, or ctx ends.
-func (s *Server) wait(ctx context.Context, ready func() bool) error {
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for !ready() {
-		select {
-		case <-ticker.C:
-		case <-s.process.done:
-			return errors.New("vault ended")
-		case <-ctx.Done():
-			return fmt.Errorf("vault is not ready: %w", ctx.Err())
-		}
-	}
-	return nil
-}
-
 // explain adds the end of what Vault printed to an error.
-func (s *Server) explain(err error) error {
-	text, readErr := os.ReadFile(s.log)
-	if readErr != nil {
-		return err
-	}
-	if bytes.Contains(text, []byte("address already in use")) {
-		return errPortTaken
-	}
-	return fmt.Errorf("%w; the end of its log:\n%s", err, text[max(0, len(text)-4096):])
-}
+func (s *Server) explain(err error) error { return explain(err, s.log) }
 
 // freePort returns a loopback address nobody listens on. It is below the range
 // from which systems take the ports of outgoing connections, so that it stays
