@@ -75,11 +75,12 @@ func NewCertificate(t testing.TB, issuer *Certificate, config CertificateConfig)
 
 // PEM is the certificate in PEM form, followed by others in the given order.
 func (c *Certificate) PEM(others ...*Certificate) string {
-	text := inPEM("CERTIFICATE", c.Raw)
+	var text strings.Builder
+	text.WriteString(inPEM("CERTIFICATE", c.Raw))
 	for _, other := range others {
-		text += inPEM("CERTIFICATE", other.Raw)
+		text.WriteString(inPEM("CERTIFICATE", other.Raw))
 	}
-	return text
+	return text.String()
 }
 
 // KeyPEM is the key in PEM form (PKCS #8).

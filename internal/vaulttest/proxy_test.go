@@ -143,8 +143,8 @@ func TestProxyTakesTokensForItsOwn(t *testing.T) {
 		p := s.Proxy(t, vaulttest.ProxyConfig{Cache: cache})
 		role := s.AppRole(t, auto)
 		secretID := role.SecretID(t, nil)
-		same := login(p, role, secretID) == login(p, role, secretID)
-		assert.Equal(t, cache, same)
+		first, second := login(p, role, secretID), login(p, role, secretID)
+		assert.Equal(t, cache, first == second)
 	}
 }
 
