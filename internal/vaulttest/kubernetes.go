@@ -25,9 +25,9 @@ import (
 )
 
 // Kubernetes is a role of a Kubernetes login method, and the API server of the
-// cluster: a stub of the one endpoint that Vault asks, TokenReview. It checks whom
-// it is asked by, and what about, as kube-apiserver 1.36 does, and its answers are
-// that server's.
+// cluster: a stub of the one endpoint that Vault asks, TokenReview. It checks the
+// token of whoever asks and the token to review, and answers both, as
+// kube-apiserver 1.36 does.
 //
 // Every service account exists until it is deleted. They are named by namespace
 // and name, such as "luumen/luumen-patch".
@@ -54,10 +54,10 @@ type Kubernetes struct {
 
 // Review is one request to the API server and its answer.
 type Review struct {
-	User      string   // who asked, such as system:serviceaccount:kube-system:vault-reviewer; "" for nobody that it knows
-	Audiences []string // for which the token was to be good
+	User      string   // who asked, such as system:serviceaccount:kube-system:vault-reviewer; "" if the API server does not know
+	Audiences []string // spec.audiences
 	Status    int      // of the answer
-	Error     string   // why the token, or whoever asked, was refused; "" for a good one
+	Error     string   // why the token or the request was refused; "" if it was not
 }
 
 const (
@@ -147,7 +147,7 @@ func (k *Kubernetes) TokenOf(t testing.TB, account string, claims map[string]any
 }
 
 // SecretToken makes the token of a Secret of type
-// kubernetes.io/service-account-token, which has no end and is for the API server.
+// kubernetes.io/service-account-token. It does not expire and is for the API server.
 // That of [Reviewer] may review tokens.
 func (k *Kubernetes) SecretToken(t testing.TB, account string) string {
 	t.Helper()
@@ -168,15 +168,15 @@ func (k *Kubernetes) Delegate(account string) {
 	k.delegates[account] = true
 }
 
-// Delete deletes a service account, so that its tokens are good no more.
+// Delete deletes a service account. Its tokens are no longer accepted.
 func (k *Kubernetes) Delete(account string) { k.setUID(account, "") }
 
-// Recreate deletes a service account and creates it again: tokens made before are
-// good no more, those made afterwards are.
+// Recreate deletes a service account and creates it again. Tokens made before are
+// no longer accepted; tokens made afterwards are.
 func (k *Kubernetes) Recreate(account string) { k.setUID(account, "recreated-"+Name()) }
 
-// DeletePods deletes all pods, so that no projected token is good any more. Those
-// of a Secret are bound to no pod.
+// DeletePods deletes all pods. Projected tokens are no longer accepted; tokens of
+// a Secret are, since they are bound to no pod.
 func (k *Kubernetes) DeletePods() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -383,8 +383,10 @@ func (a *audience) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(a))
 }
 
-// authenticate checks a token in the order in which the API server does. It gives
-// no leeway, where Vault gives some.
+// leeway is what the API server and Vault give a token's times, in seconds.
+const leeway = 60
+
+// authenticate checks a token in the order in which the API server does.
 func (k *Kubernetes) authenticate(token string, audiences []string) (*account, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -408,10 +410,10 @@ func (k *Kubernetes) authenticate(token string, audiences []string) (*account, e
 		return nil, refused("token audiences %q is invalid for the target audiences %q", []string(own), audiences)
 	}
 	now := time.Now().Unix()
-	if claims.Expiry != 0 && now > claims.Expiry {
+	if claims.Expiry != 0 && now-leeway > claims.Expiry {
 		return nil, refused("service account token has expired")
 	}
-	if now < claims.NotBefore {
+	if now+leeway < claims.NotBefore {
 		return nil, refused("service account token is not valid yet")
 	}
 	namespace := cmp.Or(claims.Kubernetes.Namespace, claims.Namespace)
