@@ -132,16 +132,20 @@ func parseVersion(query string) (int, bool) {
 }
 
 func versionNumber(digits string) (int, bool) {
-	if len(digits) == 0 || len(digits) > maxVersionDigits || digits[0] == '0' {
+	if !isDigits(digits) || len(digits) > maxVersionDigits || digits[0] == '0' {
 		return 0, false
-	}
-	for i := range len(digits) {
-		if digits[i] < '0' || digits[i] > '9' {
-			return 0, false
-		}
 	}
 	n, err := strconv.Atoi(digits)
 	return n, err == nil
+}
+
+func isDigits(text string) bool {
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return false
+		}
+	}
+	return text != ""
 }
 
 // parsePart decodes and checks field[start:end]. Offsets of errors count in
@@ -167,9 +171,12 @@ func unescape(raw string) (string, *fault) {
 	for i := range len(raw) {
 		switch raw[i] {
 		case '#':
+			if isDigits(raw[i+1:]) { // Bank-Vaults writes path#key#version
+				return "", &fault{i, "a bare #", fixVersion + "; write a # in the key as %23"}
+			}
 			return "", &fault{i, "a bare #", "write it %23"}
 		case '?':
-			return "", &fault{i, "a bare ?", "write it %3F; a version goes before the #"}
+			return "", &fault{i, "a bare ?", "write it %3F; " + fixVersion}
 		case '%':
 			if escapedByte(raw[i:]) == 0 {
 				return "", &fault{i, "a % that begins none of %23, %3F, %25", "write a percent sign %25, and the escapes in upper case"}
@@ -311,6 +318,7 @@ const (
 	fixLiteral   = ", or literal: before the whole field if it is meant as it stands"
 	fixPath      = "write the mount and the path below it, such as secret/luumen/windev"
 	fixKey       = "name the value inside the secret, such as password"
+	fixVersion   = "a version goes before the #, as in vault:secret/luumen/windev?version=3#password"
 	versions     = "a whole number from 1 to 9,999,999,999"
 )
 

@@ -165,3 +165,28 @@ func TestFixesAreFixed(t *testing.T) {
 		assert.LessOrEqual(t, len(fixes), 2, "%s: %v", reason, fixes)
 	}
 }
+
+// A fix tells the reader what to write. Following it removes the error.
+func TestFixes(t *testing.T) {
+	t.Parallel()
+	const version = "a version goes before the #, as in vault:secret/luumen/windev?version=3#password"
+	for _, test := range []struct{ name, field, fix, fixed string }{
+		{"a version after a bare #", "vault:secret/app#password#4", version, "vault:secret/app?version=4#password"},
+		{"digits at the end of the key", "vault:secret/app#password#4", "write a # in the key as %23", "vault:secret/app#password%234"},
+		{"a version after a bare ?", "vault:secret/app#password?version=4", version, "vault:secret/app?version=4#password"},
+		{"a bare #", "vault:secret/app#pass#word", "write it %23", "vault:secret/app#pass%23word"},
+		{"a bare # before digits and more", "vault:secret/app#pass#4word", "write it %23", "vault:secret/app#pass%234word"},
+		{"a bare # at the end", "vault:secret/app#password#", "write it %23", "vault:secret/app#password%23"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err, ok := errors.AsType[*ref.SyntaxError](ref.Parse(test.field).Err())
+			require.True(t, ok)
+			assert.Contains(t, err.Fix, test.fix)
+			assert.NoError(t, ref.Parse(test.fixed).Err())
+			if test.fix == "write it %23" {
+				assert.NotContains(t, err.Fix, version)
+			}
+		})
+	}
+}
