@@ -123,5 +123,5 @@ func ExampleSyntaxError() {
 	// 200
 	// 422: path, byte 13: an empty segment
 	//      write one / between segments, none at the ends
-	// 200: looks like a reference without its mark; write vault: before it, if it is meant as one
+	// 200: looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:
 }
