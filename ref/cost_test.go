@@ -11,7 +11,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// AllocsPerRun cannot run beside other tests.
+// This test is not parallel: AllocsPerRun counts the allocations of all goroutines.
 func TestParsingAllocatesNothing(t *testing.T) {
 	for _, test := range []struct{ name, field string }{
 		{"plain", "vault:secret/luumen/windev#password"},
@@ -25,7 +25,7 @@ func TestParsingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// The UI backend imports this package, and wants nothing else with it.
+// The UI backend imports this package and no other dependency.
 func TestImportsAreTheStandardLibrary(t *testing.T) {
 	t.Parallel()
 	output, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()

@@ -10,7 +10,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// host is as the agent's configuration has it.
+// host is a host of the agent's configuration.
 type host struct {
 	Name       string     `json:"name"`
 	User       ref.Value  `json:"user"`
@@ -19,8 +19,8 @@ type host struct {
 	Port       int        `json:"port"`
 }
 
-// One broken field costs one field: all that stands beside it is decoded.
-func TestBrokenFieldsFailAlone(t *testing.T) {
+// A malformed field does not affect the fields around it.
+func TestMalformedFieldsFailAlone(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, password, kind string }{
 		{"a reference", `"vault:a/b#c"`, "reference"},
@@ -30,8 +30,8 @@ func TestBrokenFieldsFailAlone(t *testing.T) {
 		{"a number", `5`, "invalid"},
 		{"a boolean", `true`, "invalid"},
 		{"an array", `["vault:a/b#c",{"path":[{}]}]`, "invalid"},
-		{"an object of another kind", `{"path":{"path":null},"x":[1,2]}`, "invalid"},
-		{"a near miss", `" vault:a/b#c"`, "invalid"},
+		{"another object", `{"path":{"path":null},"x":[1,2]}`, "invalid"},
+		{"a misplaced mark", `" vault:a/b#c"`, "invalid"},
 		{"invalid UTF-8", "\"\xff\"", "invalid"},
 		{"half a surrogate pair", `"\ud800"`, "invalid"},
 		{"a mask", `{"masked":"literal"}`, "invalid"},
@@ -73,12 +73,12 @@ func TestAbsentFields(t *testing.T) {
 			assert.NoError(t, h.User.Err())
 			text, err := json.Marshal(h)
 			require.NoError(t, err)
-			assert.JSONEq(t, `{"name":"windev","user":null,"port":0}`, string(text), "omitzero leaves the password out")
+			assert.JSONEq(t, `{"name":"windev","user":null,"port":0}`, string(text), "omitzero omits the password")
 		})
 	}
 }
 
-// An empty literal is there, and omitzero keeps it.
+// An empty literal is a field, so omitzero keeps it.
 func TestEmptyLiteralIsAField(t *testing.T) {
 	t.Parallel()
 	var h host
@@ -89,7 +89,7 @@ func TestEmptyLiteralIsAField(t *testing.T) {
 	assert.Contains(t, string(text), `"password":{"masked":"literal"}`)
 }
 
-// Decoding into a value that is in use leaves nothing of what it was.
+// Decoding into a value replaces all of it.
 func TestDecodingOverwrites(t *testing.T) {
 	t.Parallel()
 	fields := []string{`"vault:a/b?version=2#c"`, `"hunter2"`, `"vault:"`, `null`}
@@ -104,7 +104,7 @@ func TestDecodingOverwrites(t *testing.T) {
 	}
 }
 
-// The decoder's buffer is used again after UnmarshalJSON returns.
+// The decoder reuses its buffer after UnmarshalJSON returns.
 func TestDecodingCopies(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`"hunter2"`, `"vault:kv/a#b"`, `{"path":"kv/a","key":"b"}`} {
@@ -119,8 +119,8 @@ func TestDecodingCopies(t *testing.T) {
 	}
 }
 
-// encoding/json hands over whole values only; another caller may not.
-func TestUnmarshalJSONOfNoJSON(t *testing.T) {
+// encoding/json passes only valid JSON; other callers may not.
+func TestUnmarshalInvalidJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", " ", "nul", `"`, `"\`, `"\u`, `"\ud83d\u`, `"a" "b"`, "'a'", "{", `{"path":"a/b","key":"c"`, `{"path":"a/b","key":"c"}}`, `{"path":"a/b","key"}`, "\u00a0null"} {
 		var v ref.Value

@@ -26,11 +26,11 @@ func ExampleParse() {
 	// Output:
 	// reference: secret/luumen/windev 3 password
 	// literal: 7 bytes
-	// invalid: field at byte 0: the mark is not in lower case; write vault:, or literal: before the whole field if it is meant as it stands
+	// invalid: field at byte 0: the mark is not in lower case; begin the field with vault:, or write literal: before the whole field to use it as a literal
 }
 
 func ExampleNew() {
-	// As typed into two input boxes: # and ? stand for themselves.
+	// The text of two input boxes: # and ? need no escapes.
 	r, err := ref.New("kv/a#b", "c?d", 0)
 	fmt.Println(r, err)
 
@@ -38,7 +38,7 @@ func ExampleNew() {
 	fmt.Println(err)
 	// Output:
 	// vault:kv/a%23b#c%3Fd <nil>
-	// path at byte 0: a path of Vault's own, not of a secret; name a secret of a KV mount
+	// path at byte 0: a path of Vault itself, not of a secret; name a secret in a KV mount
 }
 
 func ExampleEscape() {
@@ -52,7 +52,7 @@ func ExampleEscape() {
 	// vault:is my password
 }
 
-// A field that is broken costs itself, and nothing that stands beside it.
+// A malformed field does not affect the fields around it.
 func ExampleValue() {
 	var host struct {
 		Name       string
@@ -76,12 +76,12 @@ func ExampleValue() {
 	// <nil>
 	// [masked]
 	// vault:secret/luumen/windev#password
-	// key at byte 20: no key; name the value inside the secret, such as password
+	// key at byte 20: no key; name the key in the secret, such as password
 	// true
 }
 
-// JSON of a value is for logs and the like. What is stored or sent on is what was
-// typed: a mask that was stored by mistake is an error, and never a password.
+// The JSON of a Value is for logs. To store a field, keep the JSON that was typed:
+// a stored mask is an error and never a password.
 func ExampleValue_MarshalJSON() {
 	typed := []byte(`{"user": "vault:secret/luumen/windev#user", "password": "hunter2"}`)
 	var credentials map[string]ref.Value
@@ -95,10 +95,10 @@ func ExampleValue_MarshalJSON() {
 	// Output:
 	// {"password":{"masked":"literal"},"user":"vault:secret/luumen/windev#user"}
 	// vault:secret/luumen/windev#user
-	// field at byte 0: a mask in place of the credential; enter the credential again: what was stored is its masked form
+	// field at byte 0: a mask in place of the credential; enter the credential again; only its mask was stored
 }
 
-// What a save handler of the UI answers to one field.
+// A save handler of the UI checks one field.
 func ExampleSyntaxError() {
 	save := func(body string) {
 		var field ref.Value
@@ -123,5 +123,5 @@ func ExampleSyntaxError() {
 	// 200
 	// 422: path, byte 13: an empty segment
 	//      write one / between segments, none at the ends
-	// 200: looks like a reference without its mark; write vault: before it, if it is meant as one
+	// 200: looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// FuzzParse compares the parser with the grammar of this package's tests, so
-// that no field ever comes to another path than the one that was written.
+// FuzzParse compares Parse with the grammar of the tests.
 func FuzzParse(f *testing.F) {
 	for _, vector := range vectors(f) {
 		var text string
@@ -44,7 +43,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkError holds an error to texts that do not depend on the field.
+// checkError checks that the texts of an error do not depend on the field.
 func checkError(t *testing.T, fixes map[string]map[string]bool, v ref.Value) {
 	t.Helper()
 	err, ok := errors.AsType[*ref.SyntaxError](v.Err())
@@ -58,7 +57,7 @@ func checkError(t *testing.T, fixes map[string]map[string]bool, v ref.Value) {
 	require.Equal(t, "[invalid "+text+"]", fmt.Sprint(v))
 }
 
-// FuzzUnmarshalJSON puts any JSON between two good fields.
+// FuzzUnmarshalJSON decodes any JSON between two valid fields.
 func FuzzUnmarshalJSON(f *testing.F) {
 	for _, vector := range vectors(f) {
 		f.Add(vector.data(f))
@@ -73,7 +72,7 @@ func FuzzUnmarshalJSON(f *testing.F) {
 		require.NoError(t, v.UnmarshalJSON(data))
 		require.Len(t, strings.Fields(kind(v)), 1)
 		if !json.Valid(data) {
-			require.EqualError(t, v.Err(), "field at byte 0: not valid JSON; quote the text as a JSON string")
+			require.EqualError(t, v.Err(), "field at byte 0: not valid JSON; write the text as a JSON string")
 			return
 		}
 		checkError(t, fixes, v)
@@ -95,7 +94,7 @@ func FuzzUnmarshalJSON(f *testing.F) {
 			require.NotEqual(t, "literal", kind(v))
 		}
 
-		// What it was stored as means the same, or says that it was masked.
+		// The encoded value decodes to the same meaning, or to the error of a mask.
 		stored, err := json.Marshal(v)
 		require.NoError(t, err)
 		var again ref.Value
@@ -113,8 +112,8 @@ var (
 	replacementRune = regexp.MustCompile(`(?i)^\\ufffd$`)
 )
 
-// decoded is the text of a JSON string. It is faithful if encoding/json has
-// put in no more replacement characters than were written.
+// decoded returns the text of a JSON string. The text is faithful if
+// encoding/json did not add replacement characters to it.
 func decoded(data []byte) (text string, faithful, isString bool) {
 	var value *string
 	if json.Unmarshal(data, &value) != nil || value == nil {
@@ -129,7 +128,7 @@ func decoded(data []byte) (text string, faithful, isString bool) {
 	return *value, strings.Count(*value, "\ufffd") == written, true
 }
 
-// FuzzNew takes paths and keys as they are typed into input boxes.
+// FuzzNew checks that a reference from New equals its string and object forms.
 func FuzzNew(f *testing.F) {
 	for _, vector := range vectors(f) {
 		f.Add(vector.Path, vector.Key, vector.Version)

@@ -15,7 +15,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// meaning is what a string field stands for.
+// meaning is the parsed form of a string field.
 type meaning struct {
 	kind, path, key string
 	version         int
@@ -27,8 +27,8 @@ func meaningOf(v ref.Value) meaning {
 	return meaning{kind(v), v.Ref().Path(), v.Ref().Key(), v.Ref().Version(), literal}
 }
 
-// The grammar once more, as regular expressions: what grammar says of a field
-// owes nothing to the parser it is compared with.
+// A second implementation of the grammar, as regular expressions. It shares no
+// code with the parser that it is compared with.
 const (
 	invisible = `[\s\x0b\x{85}\pZ\p{Cf}\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{2065}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}\x{fff0}-\x{fff8}\x{e0000}-\x{e0fff}]`
 	written   = `(?:[^#?%/]|%23|%3F|%25)+`
@@ -56,7 +56,7 @@ func grammar(field string) meaning {
 	if m == nil {
 		return invalid
 	}
-	// The expression has let no escape through but the three.
+	// The expression matches only the three valid escapes.
 	path, err1 := url.PathUnescape(m[1])
 	key, err2 := url.PathUnescape(m[3])
 	version, _ := strconv.Atoi(m[2])
@@ -68,7 +68,7 @@ func grammar(field string) meaning {
 	return meaning{"reference", path, key, version, ""}
 }
 
-// The vectors were written by hand, so they vouch for the oracle.
+// The vectors are written by hand, so they check the grammar.
 func TestGrammarAgreesWithVectors(t *testing.T) {
 	t.Parallel()
 	for _, vector := range vectors(t) {
@@ -81,8 +81,8 @@ func TestGrammarAgreesWithVectors(t *testing.T) {
 	}
 }
 
-// TestEveryByteEverywhere puts each of the 256 bytes before, after and in
-// place of each byte of a reference and of an escaped literal.
+// TestEveryByteEverywhere inserts each of the 256 bytes at each offset of a
+// field, and replaces each byte of the field with it.
 func TestEveryByteEverywhere(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{
@@ -115,8 +115,8 @@ func TestEveryByteEverywhere(t *testing.T) {
 	}
 }
 
-// TestEveryCharacter goes beyond the bytes, through all of Unicode but
-// ideographs, Hangul and private use.
+// TestEveryCharacter tests the characters of Unicode except ideographs, Hangul
+// and private use.
 func TestEveryCharacter(t *testing.T) {
 	t.Parallel()
 	invisible := regexp.MustCompile(`^` + invisible + `$`)
@@ -149,6 +149,6 @@ func checkOffset(t *testing.T, field string, v ref.Value) {
 		return
 	}
 	if err.Offset < 0 || err.Offset > len(field) || utf8.ValidString(field) && err.Offset < len(field) && !utf8.RuneStart(field[err.Offset]) {
-		require.Fail(t, "an offset that is no place in the field", "%d in %q: %s", err.Offset, field, err)
+		require.Fail(t, "an offset outside the field or inside a character", "%d in %q: %s", err.Offset, field, err)
 	}
 }

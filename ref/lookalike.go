@@ -1,12 +1,20 @@
 package ref
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+	"unicode"
+)
 
-// Warning says what makes a field look mistyped, and what to write: a literal that
-// is empty, that looks like a reference without its mark or like another product's,
-// or like a mask of this package; a reference whose path looks like a whole
-// reference, or holds the data/ that the API of KV v2 adds. It is empty for any
-// other value. Such a field is legal, and is used as it stands.
+// Warning says why v looks mistyped and what to write instead. It returns "" if
+// v looks right, is invalid, or is absent. The text is a predicate of the field,
+// such as "is empty and …", and never contains text from a literal.
+//
+// Warning reports a literal that is empty, that looks like a reference with a
+// missing or mistyped mark, that looks like a reference for another product, or
+// that is a printed mask. It reports a reference whose path begins with a mark,
+// or has data/ after the mount, which the API of KV v2 adds. Such a field is
+// valid and is used as it is.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {
@@ -15,54 +23,179 @@ func (v Value) Warning() string {
 	case !ok:
 		return ""
 	case text == "":
-		return "is empty, and is sent as an empty credential; leave the field out, or store null, if there is none"
+		return "is empty and is sent as an empty credential; if there is no credential, omit the field or store null"
 	case text == mask || strings.HasPrefix(text, invalidMask):
-		return "is what a masked credential prints as; enter the credential again"
+		return "is the printed mask of a credential; enter the credential again"
+	case marked(text):
+		return "" // it was escaped, so it is meant as a literal
 	}
-	text = strings.TrimSpace(text)
-	if unquoted := strings.Trim(text, "\"'"); unquoted != text && marked(unquoted) || strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`) {
-		return "looks like a reference in quotes, which is used as a literal here; " + fixReference + ", if it is meant as a reference"
-	}
-	for _, form := range foreignForms {
-		if strings.HasPrefix(text, form.prefix) && strings.HasSuffix(text, form.suffix) {
-			return "looks like a reference of " + form.product + ", which is used as a literal here; " + fixReference + ", if it is meant as a reference"
-		}
-	}
-	if looksLikeReference(text) {
-		return "looks like a reference without its mark; write vault: before it, if it is meant as one"
-	}
-	return ""
+	return literalWarning(strings.TrimSpace(text))
 }
 
 func (r Ref) warning() string {
 	switch _, rest, _ := strings.Cut(r.path, "/"); {
 	case marked(r.path):
-		return "has a path that begins with " + mark + "; write the path of the secret alone, and the key apart"
+		return "has a path that begins with " + mark + "; write only the path of the secret, and the key separately"
 	case strings.HasPrefix(rest, "data/"):
-		return "has data/ after the mount, which is added by itself; leave it out, unless the secret's own path begins so"
+		return "has data/ after the mount, which the library adds for KV v2; remove it unless the path of the secret itself begins with data/"
 	}
 	return ""
 }
 
-// foreignForms are the ways in which other products write a reference to Vault
-// or to a vault of their own.
-var foreignForms = []struct{ prefix, suffix, product string }{
-	{"ref+vault://", "", "vals"},
-	{"${vault:", "}", "Bank-Vaults or Spring"},
-	{"$__vault{", "}", "Grafana"},
-	{"((", "))", "Concourse"},
-	{"<path:", ">", "Argo CD"},
-	{"{{", "}}", "a template"},
-	{"{vault://", "}", "Kong"},
-	{"op://", "", "1Password"},
+// literalWarning returns the warning for a literal that is not empty. Any text
+// can be a password, so each case matches only texts that a person hardly ever
+// chooses as one and a password generator hardly ever returns.
+func literalWarning(text string) string {
+	const fix = ", but is used as a literal; if it is meant as a reference, "
+	const fixMark = fix + "begin the field with vault:"
+	if isQuotedReference(text) {
+		return "looks like a reference in quotes" + fix + fixReference
+	}
+	if product := foreignProduct(text); product != "" {
+		return "looks like a reference for " + product + fix + fixReference
+	}
+	if flaw := markFlaw(text, mark); flaw != "" {
+		return "looks like a reference with " + flaw + " in or before its mark" + fixMark
+	}
+	if markFlaw(text, literalMark) != "" || hasPrefixFold(text, literalMark) {
+		return "begins with literal:, which is sent as part of the literal; remove it, or write exactly literal: before a literal that begins with vault:"
+	}
+	if !strings.Contains(text, "#") {
+		return "" // the forms below all have a key
+	}
+	if hasReferenceInside(text) {
+		return "looks like a reference after other text" + fixMark
+	}
+	if looksUnmarked(text) || looksUnmarked(cutMistypedMark(text)) {
+		return "looks like a reference without its mark" + fixMark
+	}
+	return ""
 }
 
-// looksLikeReference is narrower than what a reference may be, so that few
-// passwords with a slash and a # are suspected.
-func looksLikeReference(text string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-?=#%"
-	if strings.Trim(text, letters) != "" {
-		return false
+// isQuotedReference reports whether text is a marked string in quotes, or the
+// object form as text. A password that contains either is not ordinary.
+func isQuotedReference(text string) bool {
+	unquoted := strings.TrimLeft(text, "\"'`“”‘’„")
+	return unquoted != text && marked(unquoted) ||
+		strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`)
+}
+
+// foreignForms lists how other products write a reference to a secret. A form
+// begins with words and punctuation that no person chooses as a password, or it
+// fixes at least three punctuation characters at the ends of the text, which
+// fewer than one in 500,000 random passwords match.
+var foreignForms = []struct{ prefix, inside, suffix, product string }{
+	{"ref+", "://", "", "vals"}, // ref+vault://, ref+awssecrets://
+	{"secretref+", "://", "", "vals"},
+	{"${vault:", "", "}", "Bank-Vaults or Spring"},
+	{"${", "", "}", "a template"},  // Jenkins, Spring, Terraform, GitHub Actions
+	{"{{", "", "}}", "a template"}, // Ansible, consul-template, External Secrets, CloudFormation
+	{"((", "", "))", "Concourse"},
+	{"$__", "{", "}", "Grafana"}, // $__vault{, $__file{
+	{"<path:", "", ">", "Argo CD"},
+	{"{vault://", "", "}", "Kong"},
+	{"$ANSIBLE_VAULT;", "", "", "Ansible"},
+	{"!vault ", "", "", "Ansible"},
+	{"lookup(", "", ")", "Ansible"},
+	{"credentials(", "", ")", "Jenkins"},
+	{"arn:aws", ":secretsmanager:", "", "AWS"}, // arn:aws:, arn:aws-cn:, arn:aws-us-gov:
+	{"arn:aws", ":ssm:", "", "AWS"},
+	{"@Microsoft.KeyVault(", "", ")", "Azure"},
+	{"https://", ".vault.azure.net/", "", "Azure"},
+	{"sm://", "", "", "Google Cloud"},
+	{"projects/", "/secrets/", "", "Google Cloud"},
+	{"!var ", "/", "", "Conjur"},
+	{"op://", "", "", "1Password"},
+	{"keeper://", "", "", "Keeper"},
+	{"hashivault://", "", "", "another product"},
+	{"vault kv get ", "", "", "the vault command"},
+	{"vault read ", "/", "", "the vault command"},
+	{"$(vault ", "", ")", "the vault command"},
+}
+
+// foreignProduct returns the product whose form text matches, or "".
+func foreignProduct(text string) string {
+	for _, form := range foreignForms {
+		rest, ok := strings.CutPrefix(text, form.prefix)
+		if ok && strings.Contains(rest, form.inside) && strings.HasSuffix(rest, form.suffix) {
+			return form.product
+		}
+	}
+	return ""
+}
+
+// markFlaw returns the first flaw of the mark that text begins with. It returns
+// "" if text begins with something else, or if only the letter case differs. A
+// person reads the mark in such a text, and no ordinary password spells it.
+func markFlaw(text, mark string) string {
+	flaw := ""
+	for _, r := range text {
+		switch c := unicode.ToLower(narrow(r)); {
+		case c == rune(mark[0]):
+			if narrow(r) != r {
+				flaw = cmp.Or(flaw, "a full-width character")
+			}
+			if mark = mark[1:]; mark == "" {
+				return flaw
+			}
+		case unicode.IsSpace(r):
+			flaw = cmp.Or(flaw, "a space")
+		case invisible(r) || !unicode.IsPrint(r):
+			flaw = cmp.Or(flaw, "a control or invisible character")
+		default:
+			return ""
+		}
+	}
+	return ""
+}
+
+// narrow returns the ASCII character that r is a full-width form of, or that r
+// is displayed like in the place of a colon. It returns any other r unchanged.
+func narrow(r rune) rune {
+	switch {
+	case r >= '！' && r <= '～':
+		return r - '！' + '!'
+	case strings.ContainsRune("﹕∶꞉ː", r):
+		return ':'
+	}
+	return r
+}
+
+// hasReferenceInside reports whether text contains a mark and a valid reference
+// follows it. Such a text has a YAML dash, the name of a member, or the >> of
+// Bank-Vaults before the mark. No ordinary password contains a mark, a path and
+// a key.
+func hasReferenceInside(text string) bool {
+	_, rest, ok := strings.Cut(text, mark)
+	return ok && isReference(rest)
+}
+
+// cutMistypedMark returns text without the word or characters that stand in the
+// place of a mark, as in vault;secret/a#b and valt:secret/a#b.
+func cutMistypedMark(text string) string {
+	const word = "vault"
+	if hasPrefixFold(text, word) {
+		return strings.TrimLeftFunc(text[len(word):], func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	}
+	rest, _ := strings.CutPrefix(strings.TrimLeft(text, asciiLetters), ":")
+	return rest
+}
+
+const asciiLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// looksUnmarked reports whether text looks like a reference without a mark. It
+// accepts fewer characters than a reference does, so that only about one in
+// 7,000 random passwords of printable ASCII is suspected, and none of base64 or
+// hexadecimal digits.
+func looksUnmarked(text string) bool {
+	return strings.Trim(text, asciiLetters+"0123456789/._-?=#%") == "" && isReference(text)
+}
+
+// isReference reports whether text is a valid reference if a mark is written
+// before it. The # and version that Bank-Vaults writes at the end are ignored.
+func isReference(text string) bool {
+	if i := strings.LastIndexByte(text, '#'); i >= 0 && isDigits(text[i+1:]) && strings.Contains(text[:i], "#") {
+		text = text[:i]
 	}
 	_, err := parseReference(mark + text)
 	return err == nil

@@ -3,6 +3,7 @@ package ref_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,41 +14,132 @@ import (
 
 func TestWarning(t *testing.T) {
 	t.Parallel()
-	const unmarked = "without its mark"
+	const (
+		unmarked  = "looks like a reference without its mark"
+		quoted    = "looks like a reference in quotes"
+		inside    = "looks like a reference after other text"
+		space     = "looks like a reference with a space in or before its mark"
+		invisible = "looks like a reference with a control or invisible character in or before its mark"
+		wide      = "looks like a reference with a full-width character in or before its mark"
+		misuse    = "begins with literal:, which is sent as part of the literal"
+		product   = "looks like a reference for "
+	)
 	for _, test := range []struct{ name, field, want string }{
 		{"no mark", "secret/a/b#key", unmarked},
 		{"no mark, and a version", "secret/a/b?version=3#key", unmarked},
+		{"no mark, and a version after the key", "secret/a/b#key#3", unmarked},
 		{"no mark, and escapes", "secret/a%23b#key", unmarked},
 		{"no mark, and a line feed", "secret/a/b#key\n", unmarked},
+		{"no colon", "vaultsecret/a#key", unmarked},
 		{"a slash for the colon", "vault/secret/a#key", unmarked},
-		{"vals", "ref+vault://secret/a#/key", "vals"},
-		{"Bank-Vaults", "${vault:secret/data/a#key}", "Bank-Vaults or Spring"},
-		{"Grafana", "$__vault{kv:secret/a:key}", "Grafana"},
-		{"Concourse", "((vault:secret/a.key))", "Concourse"},
-		{"Argo CD", "<path:secret/data/a#key>", "Argo CD"},
-		{"a template", `{{ lookup("hashi_vault", "secret/a") }}`, "a template"},
-		{"Kong", "{vault://hcv/a/key}", "Kong"},
-		{"1Password", "op://vault/item/field", "1Password"},
-		{"another product's, with spaces", " ((a))\n", "Concourse"},
+		{"a semicolon for the colon", "vault;secret/a#key", unmarked},
+		{"a space for the colon", "Vault secret/a#key", unmarked},
+		{"an escaped colon", "vault%3Asecret/a#key", unmarked},
+		{"a misspelled mark", "valut:secret/a#key", unmarked},
+		{"a mark of another name", "hcv:secret/a#key", unmarked},
+
+		{"a space before the colon", "vault :secret/a#key", space},
+		{"a space before the colon, without a key", "Vault : secret/a", space},
+		{"a no-break space before the colon", "vault\u00a0:secret/a#key", space},
+		{"a full-width colon", "vault：secret/a#key", wide},
+		{"a full-width colon, without a key", "vault：secret/a", wide},
+		{"a small colon", "vault﹕secret/a", wide},
+		{"a ratio sign", "vault∶secret/a", wide},
+		{"full-width letters", "ｖａｕｌｔ:secret/a", wide},
+		{"full-width capitals", "ＶＡＵＬＴ：secret/a", wide},
+		{"a NUL before the mark", "\x00vault:secret/a#key", invisible},
+		{"a bell before the mark", "\avault:secret/a", invisible},
+		{"an escape before the mark", " \x1bVault:secret/a", invisible},
+		{"a DEL before the mark", "\x7fvault:", invisible},
+		{"a C1 control before the mark", "\u009fvault:secret/a", invisible},
+		{"a swapped BOM before the mark", "\ufffevault:secret/a", invisible},
+		{"a private-use character before the mark", "\ue000vault:secret/a", invisible},
+		{"a NUL in the mark", "va\x00ult:secret/a", invisible},
+		{"a zero-width space in the mark", "vault\u200b:secret/a", invisible},
+
+		{"a member name before the mark", "password: vault:secret/a#key", inside},
+		{"a YAML dash before the mark", "- vault:secret/a#key", inside},
+		{"a Bank-Vaults mutation", ">>vault:secret/a#key#3", inside},
+		{"a broken BOM before the mark", "ï»¿vault:secret/a#key", inside},
+		{"a replacement character before the mark", "\ufffdvault:secret/a#key", inside},
+
+		{"literal: before a password", "literal:hunter2", misuse},
+		{"literal: twice before a password", "literal:literal:hunter2", misuse},
+		{"LITERAL: before a password", "LITERAL:hunter2", misuse},
+		{"a space in literal:", "literal :vault:secret/a#key", misuse},
+		{"a space in literal: before a mark", "literal:vault :secret/a#key", misuse},
+		{"a full-width colon in literal:", "literal：vault:secret/a#key", misuse},
+
+		{"vals", "ref+vault://secret/a#/key", product + "vals"},
+		{"vals for AWS", "ref+awssecrets://a/key", product + "vals"},
+		{"vals in Helm", "secretref+vault://secret/a#/key", product + "vals"},
+		{"Bank-Vaults", "${vault:secret/data/a#key}", product + "Bank-Vaults or Spring"},
+		{"Jenkins configuration as code", "${secret/a/key}", product + "a template"},
+		{"GitHub Actions", "${{ secrets.KEY }}", product + "a template"},
+		{"a Jinja template", `{{ lookup("hashi_vault", "secret/a") }}`, product + "a template"},
+		{"a consul-template", `{{ with secret "secret/a" }}{{ .Data.key }}{{ end }}`, product + "a template"},
+		{"CloudFormation", "{{resolve:secretsmanager:a:SecretString:key}}", product + "a template"},
+		{"Grafana", "$__vault{kv:secret/a:key}", product + "Grafana"},
+		{"Grafana's file", "$__file{/run/secrets/a}", product + "Grafana"},
+		{"Concourse", "((vault:secret/a.key))", product + "Concourse"},
+		{"Argo CD", "<path:secret/data/a#key>", product + "Argo CD"},
+		{"Kong", "{vault://hcv/a/key}", product + "Kong"},
+		{"Ansible Vault", "$ANSIBLE_VAULT;1.1;AES256\n6130", product + "Ansible"},
+		{"an Ansible tag", "!vault |\n  $ANSIBLE_VAULT;1.1;AES256", product + "Ansible"},
+		{"an Ansible lookup", "lookup('community.hashi_vault.vault_kv2_get', 'a')", product + "Ansible"},
+		{"Jenkins", "credentials('a')", product + "Jenkins"},
+		{"AWS Secrets Manager", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-AbCdEf", product + "AWS"},
+		{"AWS Parameter Store in China", "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/a", product + "AWS"},
+		{"Azure", "@Microsoft.KeyVault(SecretUri=https://a.vault.azure.net/secrets/key)", product + "Azure"},
+		{"an Azure identifier", "https://a.vault.azure.net/secrets/key", product + "Azure"},
+		{"Google Cloud", "sm://project/a", product + "Google Cloud"},
+		{"a Google Cloud name", "projects/1/secrets/a/versions/latest", product + "Google Cloud"},
+		{"Conjur", "!var prod/a/key", product + "Conjur"},
+		{"1Password", "op://vault/item/field", product + "1Password"},
+		{"Keeper", "keeper://uid/field/password", product + "Keeper"},
+		{"Go CDK", "hashivault://a", product + "another product"},
+		{"vault kv get", "vault kv get -field=key secret/a", product + "the vault command"},
+		{"vault read", "vault read -field=key kv/a", product + "the vault command"},
+		{"a command substitution", "$(vault kv get -field=key secret/a)", product + "the vault command"},
+		{"another product, with spaces around", " ((a))\n", product + "Concourse"},
+
+		{"double quotes", `"vault:secret/a#key"`, quoted},
+		{"single quotes and a capital", " 'Vault:secret/a' ", quoted},
+		{"backquotes", "`vault:secret/a`", quoted},
+		{"typographic quotes", "“vault:secret/a”", quoted},
+		{"the object form as text", `{"path":"secret/a","key":"key"}`, quoted},
+
 		{"an escaped literal", "literal:vault:secret/a#key", ""},
-
-		{"in quotes", `"vault:secret/a#key"`, "in quotes"},
-		{"in other quotes", " 'Vault:secret/a#key' ", "in quotes"},
-		{"the object form as a text", `{"path":"secret/a","key":"key"}`, "in quotes"},
-
-		{"a password", "correct horse battery staple", ""},
+		{"an escaped literal with a space", "literal: vault:secret/a#key", ""},
+		{"an escaped literal in another case", "literal:VAULT:secret/a#key", ""},
+		{"an escaped escape", "literal:literal:vault:secret/a#key", ""},
+		{"a passphrase", "correct horse battery staple", ""},
 		{"a password with a slash and a #", "k9/&x#p", ""},
-		{"a password with a # alone", "abc#def", ""},
+		{"a password with a #", "abc#def", ""},
+		{"a password with a colon, a slash and a #", "a1:b/c d#e", ""},
+		{"a password with control characters", "s3cr\x00t\a", ""},
+		{"a password of full-width letters", "ｐａｓｓ：word", ""},
+		{"the word vault", "vault", ""},
+		{"the word vault and a number", "vault;2024", ""},
+		{"a passphrase about a vault", "vault of the bank: 7", ""},
+		{"a passphrase with a mark", "my vault: open", ""},
+		{"a passphrase about literals", "literally: yes", ""},
 		{"a path alone", "secret/a/b", ""},
+		{"a path that a reference cannot have", "auth/token/lookup-self#id", ""},
+		{"a Windows user", `DOMAIN\administrator`, ""},
+		{"a mail address", "admin@example.com", ""},
 		{"a URL", "https://vault.example/ui#key", ""},
 		{"half a form", "((a)", ""},
 		{"the other half", "a))", ""},
 		{"a form inside", "x{{a}}y", ""},
-		{"ref+ and something else", "ref+1", ""},
+		{"ref+ and no URL", "ref+1", ""},
+		{"an ARN of another service", "arn:aws:iam::123456789012:user/a", ""},
+		{"base64", "q83vEjRWeJCrze8SNFZ4kA==", ""},
+		{"a bcrypt hash", "$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy", ""},
+		{"a Vault token", "hvs.CAESIJ", ""},
 		{"a private key", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n", ""},
-		{"a path that no reference may have", "auth/token/lookup-self#id", ""},
 		{"a reference", "vault:secret/a#key", ""},
-		{"a near miss", "Vault:secret/a#key", ""},
+		{"an invalid field", "Vault:secret/a#key", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,37 +149,65 @@ func TestWarning(t *testing.T) {
 				return
 			}
 			assert.Contains(t, warning, test.want)
-			assert.Contains(t, warning, "vault:", "says what to write")
+			assert.Contains(t, warning, "vault:", "it says what to write")
 			assert.NotContains(t, warning, test.field)
 		})
 	}
 	assert.Empty(t, ref.Value{}.Warning())
 }
 
-// What is no look-alike, and yet is hardly meant.
-func TestWarningOfAMistake(t *testing.T) {
+func TestWarningOfMistakes(t *testing.T) {
 	t.Parallel()
 	object := func(path string) (v ref.Value) {
 		require.NoError(t, json.Unmarshal([]byte(`{"path":"`+path+`","key":"k"}`), &v))
 		require.NoError(t, v.Err())
 		return v
 	}
-	for name, test := range map[string]struct {
+	for _, test := range []struct {
+		name  string
 		value ref.Value
 		want  string
 	}{
-		"an empty box":                {ref.Parse(""), "is empty"},
-		"a mask that was printed":     {ref.Parse(fmt.Sprint(ref.Parse("x"))), "enter the credential again"},
-		"an invalid value in print":   {ref.Parse(fmt.Sprint(ref.Parse("vault:x"))), "enter the credential again"},
-		"a whole reference as a path": {object("vault:secret/a"), "begins with vault:"},
-		"the path of Vault's API":     {ref.Parse("vault:secret/data/a#k"), "data/"},
-		"data further down":           {ref.Parse("vault:secret/a/data/b#k"), ""},
-		"a mount called data":         {ref.Parse("vault:data/a#k"), ""},
+		{"an empty field", ref.Parse(""), "is empty"},
+		{"a printed mask", ref.Parse(fmt.Sprint(ref.Parse("x"))), "enter the credential again"},
+		{"a printed invalid value", ref.Parse(fmt.Sprint(ref.Parse("vault:x"))), "enter the credential again"},
+		{"a mark in the path", object("vault:secret/a"), "begins with vault:"},
+		{"the path of Vault's API", ref.Parse("vault:secret/data/a#k"), "data/"},
+		{"data further down", ref.Parse("vault:secret/a/data/b#k"), ""},
+		{"a mount named data", ref.Parse("vault:data/a#k"), ""},
 	} {
 		if test.want == "" {
-			assert.Empty(t, test.value.Warning(), name)
+			assert.Empty(t, test.value.Warning(), test.name)
 		} else {
-			assert.Contains(t, test.value.Warning(), test.want, name)
+			assert.Contains(t, test.value.Warning(), test.want, test.name)
 		}
+	}
+}
+
+// TestFewFalseAlarms bounds the warnings for random passwords.
+func TestFewFalseAlarms(t *testing.T) {
+	t.Parallel()
+	const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	const printable = alphanumeric + "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+	for _, test := range []struct {
+		name, alphabet string
+		most           int // of 100,000 passwords
+	}{
+		{"printable ASCII", printable, 30},
+		{"base64", alphanumeric + "+/=", 0},
+		{"letters, digits and common symbols", alphanumeric + "!@#$%^&*-_=+?", 0},
+	} {
+		random := rand.New(rand.NewPCG(1, 2)) // the same passwords in every run
+		warnings := 0
+		for range 100_000 {
+			password := make([]byte, 8+random.IntN(13))
+			for i := range password {
+				password[i] = test.alphabet[random.IntN(len(test.alphabet))]
+			}
+			if ref.Parse(string(password)).Warning() != "" {
+				warnings++
+			}
+		}
+		assert.LessOrEqual(t, warnings, test.most, test.name)
 	}
 }

@@ -16,11 +16,11 @@ const (
 	maxPath          = 1024 // bytes, decoded
 	maxKey           = 512  // bytes, decoded
 	maxVersionDigits = 10
-	maxVersion       = min(9_999_999_999, math.MaxInt) // an int may have 32 bits
+	maxVersion       = min(9_999_999_999, math.MaxInt) // an int can have 32 bits
 )
 
-// Parse reads the string form of a field. It always returns a value that is
-// not zero: a literal, a reference, or an invalid value that holds its error.
+// Parse parses the string form of a field. The returned Value is never zero: it
+// is a literal, a reference, or an invalid value that holds a *[SyntaxError].
 func Parse(field string) Value {
 	if !strings.HasPrefix(field, mark) {
 		return parseUnmarked(field)
@@ -32,10 +32,10 @@ func Parse(field string) Value {
 	return Value{ref: r}
 }
 
-// Escape returns the field text that stands for the literal: the literal
-// itself, or, where that would read as a reference, the literal behind
-// "literal:". Text that is not valid UTF-8 cannot be stored in a field; Parse
-// rejects it with or without Escape.
+// Escape returns the field that [Parse] parses as the given literal: the literal
+// itself, or "literal:" followed by the literal if the literal alone has another
+// meaning. A field cannot hold text that is not valid UTF-8: Parse rejects it,
+// escaped or not.
 func Escape(literal string) string {
 	if marked(literal) {
 		return literalMark + literal
@@ -43,7 +43,7 @@ func Escape(literal string) string {
 	return literal
 }
 
-// parseUnmarked reads a field that does not begin with exactly "vault:".
+// parseUnmarked parses a field that does not begin with exactly "vault:".
 func parseUnmarked(field string) Value {
 	if f := checkUTF8(field); f != nil {
 		return invalid(*f)
@@ -54,14 +54,19 @@ func parseUnmarked(field string) Value {
 	if rest, ok := strings.CutPrefix(field, literalMark); ok {
 		return literal(rest)
 	}
-	if len(skipInvisible(field)) < len(field) {
-		return invalid(fault{0, "white space or an invisible character before the mark", "begin with vault:" + fixLiteral})
+	visible := skipInvisible(field)
+	fix := "begin the field with vault:" + fixLiteral
+	if hasPrefixFold(visible, literalMark) {
+		fix = "begin the field with literal:"
 	}
-	return invalid(fault{0, "the mark is not in lower case", "write vault:" + fixLiteral})
+	if len(visible) < len(field) {
+		return invalid(fault{0, "white space or an invisible character before the mark", fix})
+	}
+	return invalid(fault{0, "the mark is not in lower case", fix})
 }
 
-// marked reports whether the text could be meant as a reference, or as the
-// escape of one.
+// marked reports whether text may be meant as a reference, or as a literal
+// escaped with "literal:". A marked string that is neither is an error.
 func marked(text string) bool {
 	for {
 		text = skipInvisible(text)
@@ -79,18 +84,19 @@ func hasPrefixFold(text, prefix string) bool {
 	return len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix)
 }
 
-// skipInvisible cuts what a person does not see, or a paste brings along,
-// before the first visible character: white space, byte order marks,
-// zero-width and other characters that Unicode has drawn as nothing.
-func skipInvisible(text string) string {
-	return strings.TrimLeftFunc(text, func(r rune) bool {
-		return unicode.IsSpace(r) ||
-			unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
-	})
+// skipInvisible returns text without the characters before its first visible
+// one. A paste often brings them along, and a person does not see them.
+func skipInvisible(text string) string { return strings.TrimLeftFunc(text, invisible) }
+
+// invisible reports whether r is white space, a byte order mark, a zero-width
+// character, or another character that Unicode displays as nothing.
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) ||
+		unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// parseReference reads a field that begins with "vault:". Of several faults,
-// it reports the first.
+// parseReference parses a field that begins with "vault:". It reports the first
+// of several errors.
 func parseReference(field string) (Ref, *SyntaxError) {
 	if f := checkUTF8(field); f != nil {
 		return Ref{}, f.in(PartField, f.offset)
@@ -112,7 +118,7 @@ func parseReference(field string) (Ref, *SyntaxError) {
 	if query >= 0 {
 		var ok bool
 		if version, ok = parseVersion(field[query+1 : hash]); !ok {
-			return Ref{}, &SyntaxError{PartVersion, query + 1, "not a version", "write ?version=N before the #, N being " + versions + ", or a ? of the path as %3F"}
+			return Ref{}, &SyntaxError{PartVersion, query + 1, "not a version", "write ?version=N before the #, where N is " + versions + "; write a ? in the path as %3F"}
 		}
 	}
 	key, err := parsePart(field, hash+1, len(field), PartKey, checkKey)
@@ -122,7 +128,7 @@ func parseReference(field string) (Ref, *SyntaxError) {
 	return Ref{path, key, version}, nil
 }
 
-// parseVersion reads what stands between ? and #.
+// parseVersion parses the text between ? and #.
 func parseVersion(query string) (int, bool) {
 	digits, ok := strings.CutPrefix(query, versionParameter)
 	if !ok {
@@ -132,20 +138,24 @@ func parseVersion(query string) (int, bool) {
 }
 
 func versionNumber(digits string) (int, bool) {
-	if len(digits) == 0 || len(digits) > maxVersionDigits || digits[0] == '0' {
+	if !isDigits(digits) || len(digits) > maxVersionDigits || digits[0] == '0' {
 		return 0, false
-	}
-	for i := range len(digits) {
-		if digits[i] < '0' || digits[i] > '9' {
-			return 0, false
-		}
 	}
 	n, err := strconv.Atoi(digits)
 	return n, err == nil
 }
 
-// parsePart decodes and checks field[start:end]. Offsets of errors count in
-// the whole field.
+func isDigits(text string) bool {
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return false
+		}
+	}
+	return text != ""
+}
+
+// parsePart decodes and checks field[start:end]. The offset of an error counts
+// from the beginning of field.
 func parsePart(field string, start, end int, part string, check func(string) *fault) (string, *SyntaxError) {
 	raw := field[start:end]
 	text, f := unescape(raw)
@@ -154,25 +164,28 @@ func parsePart(field string, start, end int, part string, check func(string) *fa
 	}
 	if f := check(text); f != nil {
 		if f.fix == fixPath {
-			f.fix += fixLiteral // a password can begin with vault:, too
+			f.fix += fixLiteral // a password can also begin with vault:
 		}
 		return "", f.in(part, start+rawOffset(raw, f.offset))
 	}
 	return text, nil
 }
 
-// unescape decodes %23, %3F and %25, and allocates only where there is one.
+// unescape decodes %23, %3F and %25. It allocates only if raw contains one.
 func unescape(raw string) (string, *fault) {
 	escaped := false
 	for i := range len(raw) {
 		switch raw[i] {
 		case '#':
+			if isDigits(raw[i+1:]) { // Bank-Vaults writes path#key#version
+				return "", &fault{i, "a bare #", fixVersion + "; write a # in the key as %23"}
+			}
 			return "", &fault{i, "a bare #", "write it %23"}
 		case '?':
-			return "", &fault{i, "a bare ?", "write it %3F; a version goes before the #"}
+			return "", &fault{i, "a bare ?", "write it %3F; " + fixVersion}
 		case '%':
 			if escapedByte(raw[i:]) == 0 {
-				return "", &fault{i, "a % that begins none of %23, %3F, %25", "write a percent sign %25, and the escapes in upper case"}
+				return "", &fault{i, "a % that does not begin %23, %3F or %25", "write a percent sign as %25, and write the escapes in upper case"}
 			}
 			escaped = true
 		}
@@ -191,8 +204,8 @@ func unescape(raw string) (string, *fault) {
 	return text.String(), nil
 }
 
-// escapedByte is what the escape at the start of the text stands for, or 0
-// where there is none.
+// escapedByte decodes the escape at the beginning of text. It returns 0 if there
+// is none.
 func escapedByte(text string) byte {
 	switch {
 	case strings.HasPrefix(text, "%23"):
@@ -205,7 +218,7 @@ func escapedByte(text string) byte {
 	return 0
 }
 
-// rawOffset is where the decoded offset stands in the escaped text.
+// rawOffset converts an offset in the decoded text to an offset in raw.
 func rawOffset(raw string, decoded int) int {
 	i := 0
 	for ; decoded > 0; decoded-- {
@@ -218,9 +231,9 @@ func rawOffset(raw string, decoded int) int {
 	return i
 }
 
-// reservedMounts hand out tokens and identities instead of secrets:
-// auth/token/lookup-self answers with the caller's own token, and whoever
-// edits a field could have it sent to a host as a password.
+// reservedMounts return tokens and identities instead of secrets. For example,
+// auth/token/lookup-self returns the caller's own token, and anyone who can edit
+// a field could send that token to a host as a password.
 var reservedMounts = []string{"auth", "sys", "identity", "cubbyhole"}
 
 func checkPath(path string) *fault {
@@ -228,9 +241,9 @@ func checkPath(path string) *fault {
 		return &fault{0, "no path", fixPath}
 	}
 	if len(path) > maxPath {
-		return &fault{characterAt(path, maxPath), "longer than 1,024 bytes", "shorten the path of the secret"}
+		return &fault{characterAt(path, maxPath), "longer than 1,024 bytes", "move the secret to a shorter path in Vault"}
 	}
-	if f := checkPrintable(path); f != nil {
+	if f := checkPrintable(path, "remove it"); f != nil { // Vault rejects such a path, so no secret has one
 		return f
 	}
 	segments := 0
@@ -241,16 +254,16 @@ func checkPath(path string) *fault {
 		case segment == "":
 			return &fault{start, "an empty segment", "write one / between segments, none at the ends"}
 		case segment == "." || segment == "..":
-			return &fault{start, "a . or .. segment", "write the path of the secret in full"}
+			return &fault{start, "a . or .. segment", "write the full path of the secret"}
 		case segment[0] == ' ':
-			return &fault{start, "a space at the beginning of a segment", "remove the space"}
+			return &fault{start, "a space at the beginning of a segment", fixSpaceInPath}
 		case segment[len(segment)-1] == ' ':
-			return &fault{end - 1, "a space at the end of a segment", "remove the space"}
+			return &fault{end - 1, "a space at the end of a segment", fixSpaceInPath}
 		}
 		if segments == 0 {
 			for _, reserved := range reservedMounts {
 				if strings.EqualFold(segment, reserved) {
-					return &fault{0, "a path of Vault's own, not of a secret", "name a secret of a KV mount"}
+					return &fault{0, "a path of Vault itself, not of a secret", "name a secret in a KV mount"}
 				}
 			}
 		}
@@ -274,29 +287,29 @@ func checkKey(key string) *fault {
 	case key == "":
 		return &fault{0, "no key", fixKey}
 	case len(key) > maxKey:
-		return &fault{characterAt(key, maxKey), "longer than 512 bytes", "shorten the key"}
+		return &fault{characterAt(key, maxKey), "longer than 512 bytes", "rename the key in Vault to a shorter one"}
 	case key[0] == '/':
-		return &fault{0, "a key that begins with /, which is reserved", fixKey}
+		return &fault{0, "a key that begins with /, which is reserved", "remove the /" + fixNamed}
 	case key[0] == ' ':
-		return &fault{0, "a space before the key", "remove the space"}
+		return &fault{0, "a space before the key", "remove the space" + fixNamed}
 	case key[len(key)-1] == ' ':
-		return &fault{len(key) - 1, "a space after the key", "remove the space"}
+		return &fault{len(key) - 1, "a space after the key", "remove the space" + fixNamed}
 	}
-	return checkPrintable(key)
+	return checkPrintable(key, "remove it"+fixNamed)
 }
 
-// checkPrintable uses Vault's own test: its server answers 400 to a path with
-// any other character. Of white space, only U+0020 is printable.
-func checkPrintable(text string) *fault {
+// checkPrintable applies Vault's own test: Vault answers 400 to a path with any
+// other character. The only printable white space is U+0020.
+func checkPrintable(text, fix string) *fault {
 	for i, r := range text {
-		if (r < ' ' || r > '~') && !unicode.IsPrint(r) { // ASCII is quicker here
-			return &fault{i, "a character that cannot be printed, such as a tab or a zero-width space", "remove it"}
+		if (r < ' ' || r > '~') && !unicode.IsPrint(r) { // the comparison is faster for ASCII
+			return &fault{i, "a character that cannot be printed, such as a tab or a zero-width space", fix}
 		}
 	}
 	return nil
 }
 
-// fault is a SyntaxError that does not know its part yet.
+// fault is a SyntaxError without its part.
 type fault struct {
 	offset      int
 	reason, fix string
@@ -307,15 +320,18 @@ func (f fault) in(part string, offset int) *SyntaxError {
 }
 
 const (
-	fixReference = "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"
-	fixLiteral   = ", or literal: before the whole field if it is meant as it stands"
-	fixPath      = "write the mount and the path below it, such as secret/luumen/windev"
-	fixKey       = "name the value inside the secret, such as password"
-	versions     = "a whole number from 1 to 9,999,999,999"
+	fixReference   = "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"
+	fixLiteral     = ", or write literal: before the whole field to use it as a literal"
+	fixPath        = "write the mount and the path below it, such as secret/luumen/windev"
+	fixKey         = "name the key in the secret, such as password"
+	fixNamed       = "; if the key in Vault has it, rename the key in Vault"
+	fixSpaceInPath = "remove the space; if the path in Vault has it, move the secret to another path"
+	fixVersion     = "a version goes before the #, as in vault:secret/luumen/windev?version=3#password"
+	versions       = "a whole number from 1 to 9,999,999,999"
 )
 
-// badVersion is for a version that stands in a place of its own.
-var badVersion = fault{reason: "not a version", fix: "write " + versions + ", or leave the version out"}
+// badVersion is the fault of a version outside the string form.
+var badVersion = fault{reason: "not a version", fix: "write " + versions + ", or omit the version"}
 
 func notUTF8(offset int) *fault {
 	return &fault{offset, "not valid UTF-8", "store the text as UTF-8"}
@@ -326,14 +342,14 @@ func checkUTF8(text string) *fault {
 		return nil
 	}
 	for i, r := range text {
-		if r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD") { // one that was typed is valid
+		if r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD") { // a typed U+FFFD is valid
 			return notUTF8(i)
 		}
 	}
 	return nil
 }
 
-// characterAt is where the character begins that the byte at i belongs to.
+// characterAt returns the offset of the character that contains byte i.
 func characterAt(text string, i int) int {
 	for !utf8.RuneStart(text[i]) {
 		i--

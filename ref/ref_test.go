@@ -22,7 +22,8 @@ func mustNew(t testing.TB, path, key string, version int) ref.Ref {
 	return r
 }
 
-// The vectors hold what a path and a key may be; this is what only Go can ask.
+// The vectors cover paths and keys; this test covers arguments that JSON cannot
+// express.
 func TestNewRejects(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -41,8 +42,8 @@ func TestNewRejects(t *testing.T) {
 		{"a path of continuation bytes", strings.Repeat("\x80", 2000), "c", 0, ref.PartPath, 0, "not valid UTF-8"},
 		{"a key that is not UTF-8", "a/b", "\ufffd\xc3", 0, ref.PartKey, 3, "not valid UTF-8"},
 		{"a key of continuation bytes", "a/b", strings.Repeat("\x80", 2000), 0, ref.PartKey, 0, "not valid UTF-8"},
-		{"no path", "", "c", 0, ref.PartPath, 0, "no path"},
-		{"no key", "a/b", "", 0, ref.PartKey, 0, "no key"},
+		{"an empty path", "", "c", 0, ref.PartPath, 0, "no path"},
+		{"an empty key", "a/b", "", 0, ref.PartKey, 0, "no key"},
 		{"the path before the key and the version", "a", "", -1, ref.PartPath, 1, "one segment only"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -83,11 +84,11 @@ func TestRefUnmarshalText(t *testing.T) {
 		part       string // of the error, if any
 	}{
 		{"a reference", "vault:a/b?version=2#c", mustNew(t, "a/b", "c", 2), ""},
-		{"nothing", "", ref.Ref{}, ""},
+		{"empty text", "", ref.Ref{}, ""},
 		{"a literal", "hunter2", before, ref.PartField},
 		{"an escaped literal", "literal:vault:a/b#c", before, ref.PartField},
-		{"a near miss", "Vault:a/b#c", before, ref.PartField},
-		{"a broken reference", "vault:a#c", before, ref.PartPath},
+		{"a capital in the mark", "Vault:a/b#c", before, ref.PartField},
+		{"an invalid reference", "vault:a#c", before, ref.PartPath},
 		{"not UTF-8", "\xff", before, ref.PartField},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -116,7 +117,7 @@ func TestZeroRef(t *testing.T) {
 	assert.Empty(t, text)
 }
 
-// Parse answers with something that is there, even to an empty field.
+// Parse never returns an absent field, even for an empty string.
 func TestParseIsNeverZero(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{"", "x", "vault:", "vault:a/b#c", "literal:vault:"} {
@@ -128,11 +129,11 @@ func TestParseIsNeverZero(t *testing.T) {
 func TestEscapeAddsOnlyWhatIsNeeded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, literal, field string }{
-		{"nothing", "", ""},
+		{"the empty literal", "", ""},
 		{"a password", "hunter2", "hunter2"},
 		{"literal: and a password", "literal:hunter2", "literal:hunter2"},
 		{"a reference", "vault:a/b#c", "literal:vault:a/b#c"},
-		{"a near miss", "\ufeff Vault:", "literal:\ufeff Vault:"},
+		{"a misplaced mark", "\ufeff Vault:", "literal:\ufeff Vault:"},
 		{"an escape", "literal:vault:", "literal:literal:vault:"},
 		{"an escape in another case", " LITERAL: vault:", "literal: LITERAL: vault:"},
 	} {

@@ -25,7 +25,7 @@ func assertNoLeak(t *testing.T, output string) {
 	assert.Empty(t, canaries.Leak(output), "leaks in %q", output)
 }
 
-// secrets are values of every kind that was made of the canary.
+// secrets returns values of every kind that are parsed from the canary.
 func secrets(t *testing.T) map[string]any {
 	secrets := map[string]any{
 		"literal":       ref.Parse(canary),
@@ -42,7 +42,7 @@ func secrets(t *testing.T) map[string]any {
 		"key":           "vault:kv/a# " + canary,
 		"second #":      "vault:kv/a#k#" + canary,
 		"no key":        "vault:" + canary,
-		"near miss":     "Vault:" + canary,
+		"capital":       "Vault:" + canary,
 		"space before":  " vault:" + canary,
 		"not UTF-8":     canary + "\xff",
 		"too long":      "vault:kv/a#" + strings.Repeat(canary, 50),
@@ -85,7 +85,7 @@ type unexported struct {
 	ptr   *ref.Value
 }
 
-// shapes are the places in which a program holds a value.
+// shapes returns the data structures in which a program holds a value.
 func shapes(secret any) map[string]any {
 	hidden := unexported{name: "windev", field: secret}
 	var typed []any
@@ -136,17 +136,17 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
-// The sinks do find a canary that is not masked; otherwise the test above
-// would prove nothing.
-func TestSinksSeeWhatIsNotMasked(t *testing.T) {
+// The sinks find a canary that is not masked. Without this, the test above proves
+// nothing.
+func TestSinksFindUnmaskedSecrets(t *testing.T) {
 	t.Parallel()
 	for sink, write := range canaries.Sinks() {
 		for name, v := range map[string]any{"a string": canary, "a named string": struct{ Password any }{Password: namedString(canary)}} {
 			if sink == "%p" || sink == "%T" || sink == "XML" || sink == "gob" || sink == "%-20.3s" {
-				continue // these show a type, an address, or not such a struct
+				continue // these print a type or an address, or do not support such a struct
 			}
 			output := write(v)
-			assert.NotEmpty(t, canaries.Leak(output), "%s does not see %s: %s", sink, name, output)
+			assert.NotEmpty(t, canaries.Leak(output), "%s does not find %s: %s", sink, name, output)
 		}
 	}
 }
@@ -159,14 +159,14 @@ func TestMasksAreReadable(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		value any
-		text  string // under every verb and in slog
+		text  string // with every verb and in slog
 		json  string
 	}{
 		{"reference", reference, "vault:secret/luumen/windev?version=3#password", `"vault:secret/luumen/windev?version=3#password"`},
 		{"pointer to a reference", &reference, "vault:secret/luumen/windev?version=3#password", `"vault:secret/luumen/windev?version=3#password"`},
 		{"literal", ref.Parse(canary), "[masked]", `{"masked":"literal"}`},
 		{"empty literal", ref.Parse(""), "[masked]", `{"masked":"literal"}`},
-		{"invalid", ref.Parse("vault:kv/a#"), "[invalid key at byte 11: no key; name the value inside the secret, such as password]", `{"masked":"invalid"}`},
+		{"invalid", ref.Parse("vault:kv/a#"), "[invalid key at byte 11: no key; name the key in the secret, such as password]", `{"masked":"invalid"}`},
 		{"no field", ref.Value{}, "", `null`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestMasksAreReadable(t *testing.T) {
 	}
 }
 
-// A mask that was stored in place of the credential is not a credential.
+// A stored mask is not a credential.
 func TestMaskedJSONDecodesToAnError(t *testing.T) {
 	t.Parallel()
 	for name, secret := range secrets(t) {
@@ -200,7 +200,7 @@ func TestMaskedJSONDecodesToAnError(t *testing.T) {
 	}
 }
 
-// TestPanicPrintsNoSecret dies in a process of its own.
+// TestPanicPrintsNoSecret panics in a child process.
 func TestPanicPrintsNoSecret(t *testing.T) {
 	const variable = "REF_TEST_PANIC"
 	values := map[string]any{

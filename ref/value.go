@@ -10,37 +10,39 @@ import (
 	"unicode/utf8"
 )
 
-// Value is one credential field: a literal, a reference, or invalid with the
-// error that says why. The zero Value is a field that is not there.
+// Value is a credential field: a literal, a reference, or an invalid field with
+// its error. The zero Value is an absent field.
 //
-// It decodes from JSON and never fails the decoding around it, so that one
-// mistyped field costs one host and not the whole configuration. It prints a
-// reference in clear and a literal as a mask; as JSON, a literal is
-// {"masked":"literal"}, which decodes to an invalid value.
+// Decoding JSON into a Value never fails: a malformed field becomes an invalid
+// Value and does not affect the values around it.
 //
-// To store or send a field, keep the JSON that was typed, or make it anew: the
-// String of a reference, or [Escape] of what a literal reveals.
+// A Value prints a reference in clear and a literal as a mask, with every verb,
+// in log/slog and in JSON. To store or send a field, keep its original JSON, or
+// write [Ref.String] for a reference and [Escape] of the revealed text for a
+// literal.
 type Value struct {
 	ref Ref
 	err *SyntaxError
 
-	// A func, because everything else can be printed through reflection: fmt
-	// calls no method on an unexported field, and a diff follows pointers.
+	// literal is a func because reflection can print anything else: fmt does
+	// not call the methods of an unexported field, and a diff follows pointers.
 	literal func() string
 }
 
 const (
-	mask        = "[masked]"  // what a literal prints as
-	invalidMask = "[invalid " // what an invalid value begins with in print
+	mask        = "[masked]"  // String of a literal
+	invalidMask = "[invalid " // prefix of String of an invalid value
 )
 
 func literal(text string) Value { return Value{literal: func() string { return text }} }
 func invalid(f fault) Value     { return Value{err: f.in(PartField, f.offset)} }
 
-// Ref returns the reference, or the zero Ref if v is none.
+// Ref returns the reference, or the zero Ref if v is not a reference.
 func (v Value) Ref() Ref { return v.ref }
 
-// Reveal returns the literal's text, and whether v is a literal at all.
+// Reveal returns the text of a literal. If v is not a literal, ok is false and
+// text is empty. The text of a literal can be empty, too. Reveal is the only way
+// to the text.
 func (v Value) Reveal() (text string, ok bool) {
 	if v.literal == nil {
 		return "", false
@@ -48,7 +50,8 @@ func (v Value) Reveal() (text string, ok bool) {
 	return v.literal(), true
 }
 
-// Err returns the *[SyntaxError] of an invalid value, and nil for any other.
+// Err returns the *[SyntaxError] of an invalid value, or nil if v is valid or
+// absent.
 func (v Value) Err() error {
 	if v.err == nil {
 		return nil
@@ -56,10 +59,11 @@ func (v Value) Err() error {
 	return v.err
 }
 
-// IsZero reports whether there is no such field: it was absent or null.
+// IsZero reports whether the field is absent or null.
 func (v Value) IsZero() bool { return v.ref.IsZero() && v.literal == nil && v.err == nil }
 
-// String returns the reference, or a note that hides what was typed.
+// String returns the string form of a reference, "[masked]" for a literal,
+// "[invalid ERROR]" for an invalid value, and "" for an absent field.
 func (v Value) String() string {
 	switch {
 	case v.err != nil:
@@ -70,14 +74,16 @@ func (v Value) String() string {
 	return v.ref.String()
 }
 
-// Format prints what String returns, whatever the verb.
+// Format implements [fmt.Formatter]. It writes v.String() for every verb.
 func (v Value) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
 
-// LogValue logs what String returns.
+// LogValue implements [slog.LogValuer]. It returns v.String().
 func (v Value) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
-// MarshalJSON returns the reference in its string form, a mask for a literal
-// or an invalid value, and null for a field that is not there.
+// MarshalJSON returns the string form of a reference, {"masked":"literal"} for a
+// literal, {"masked":"invalid"} for an invalid value, and null for an absent
+// field. The error is always nil. A masked value decodes to an invalid value
+// whose error says that it was masked.
 func (v Value) MarshalJSON() ([]byte, error) {
 	switch {
 	case v.err != nil:
@@ -90,16 +96,17 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v.ref)
 }
 
-// UnmarshalJSON never returns an error: an invalid value holds its own.
+// UnmarshalJSON decodes a field and replaces v. It always returns nil; [Value.Err]
+// returns the error of an invalid field.
 func (v *Value) UnmarshalJSON(data []byte) error {
 	*v = decode(data)
 	return nil
 }
 
 func decode(data []byte) Value {
-	// encoding/json hands over valid JSON only; another caller may not.
+	// encoding/json passes only valid JSON; other callers may not.
 	if !json.Valid(data) {
-		return invalid(fault{0, "not valid JSON", "quote the text as a JSON string"})
+		return invalid(fault{0, "not valid JSON", "write the text as a JSON string"})
 	}
 	data = bytes.TrimSpace(data)
 	switch {
@@ -114,12 +121,12 @@ func decode(data []byte) Value {
 	case bytes.HasPrefix(data, []byte("{")):
 		return decodeObject(data)
 	}
-	return invalid(fault{0, "neither a string nor an object", fixReference + ", or quote the literal"})
+	return invalid(fault{0, "neither a string nor an object", fixReference + ", or put a literal in quotes"})
 }
 
-// decodeObject reads {"path": …, "key": …, "version": …} by its tokens, since
-// decoding into a struct would accept other cases of the names, doubles and
-// repaired text.
+// decodeObject decodes {"path": …, "key": …, "version": …} token by token.
+// Decoding into a struct would accept member names in another letter case,
+// repeated members, and repaired text.
 func decodeObject(data []byte) Value {
 	const fixObject = `write {"path": "secret/luumen/windev", "key": "password"}`
 	var (
@@ -128,7 +135,7 @@ func decodeObject(data []byte) Value {
 		hasPath, hasKey, pinned bool
 	)
 	d := json.NewDecoder(bytes.NewReader(data))
-	d.Token() // the opening brace; as the JSON is valid, no step can fail
+	d.Token() // the opening brace; no step can fail, because the JSON is valid
 	for d.More() {
 		token, _ := d.Token()
 		var raw json.RawMessage
@@ -149,13 +156,13 @@ func decodeObject(data []byte) Value {
 				f = &badVersion
 			}
 		case "masked":
-			return invalid(fault{0, "a mask in place of the credential", "enter the credential again: what was stored is its masked form"})
+			return invalid(fault{0, "a mask in place of the credential", "enter the credential again; only its mask was stored"})
 		default:
-			return invalid(fault{0, "a member that is none of path, key, version", fixObject})
+			return invalid(fault{0, "a member other than path, key and version", fixObject})
 		}
 		switch {
 		case twice:
-			return Value{err: &SyntaxError{token.(string), 0, "given twice", fixObject}}
+			return Value{err: &SyntaxError{token.(string), 0, "given twice", "write it once"}}
 		case f != nil:
 			return Value{err: f.in(token.(string), f.offset)}
 		}
@@ -167,15 +174,15 @@ func decodeObject(data []byte) Value {
 	return Value{ref: r}
 }
 
-// decodeString decodes a JSON string as it stands. encoding/json would put
-// U+FFFD in place of invalid UTF-8 and of half a surrogate pair, and a host
-// would be sent a password that nobody chose.
+// decodeString decodes a JSON string without repairing it. encoding/json
+// replaces invalid UTF-8 and lone surrogates with U+FFFD, and a host would be
+// sent a password that nobody chose.
 func decodeString(data []byte) (string, *fault) {
 	if data[0] != '"' {
-		return "", &fault{0, "not a string", "quote it"}
+		return "", &fault{0, "not a string", "write a JSON string"}
 	}
 	var text string
-	if i, f := unfaithful(data); f != nil {
+	if i, f := notText(data); f != nil {
 		json.Unmarshal(append(data[:i:i], '"'), &text)
 		f.offset = len(text)
 		return "", f
@@ -184,9 +191,9 @@ func decodeString(data []byte) (string, *fault) {
 	return text, nil
 }
 
-// unfaithful finds the first place of a quoted JSON string that has no exact
-// meaning as text.
-func unfaithful(data []byte) (int, *fault) {
+// notText finds the first part of a quoted JSON string that is not text: invalid
+// UTF-8 or a lone surrogate. It returns the offset in data and the fault.
+func notText(data []byte) (int, *fault) {
 	for i := 0; i < len(data); {
 		switch {
 		case data[i] == '\\' && data[i+1] != 'u':
@@ -212,7 +219,8 @@ func unfaithful(data []byte) (int, *fault) {
 	return 0, nil
 }
 
-// utf16Unit reads the \uXXXX at the start of data, or returns -1.
+// utf16Unit decodes \uXXXX at the beginning of data. It returns -1 if there is
+// none.
 func utf16Unit(data []byte) rune {
 	if !bytes.HasPrefix(data, []byte(`\u`)) {
 		return -1

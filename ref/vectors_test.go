@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,11 +16,11 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// vector is one field of testdata/references.json and what it means.
+// vector is a field of testdata/references.json and its meaning.
 type vector struct {
 	Name   string `json:"name"`
 	JSON   string `json:"json"`
-	Base64 string `json:"json_base64"` // in place of JSON
+	Base64 string `json:"json_base64"` // replaces JSON if not empty
 
 	Kind      string `json:"kind"` // reference, literal, invalid, none
 	Path      string `json:"path"`
@@ -44,11 +45,11 @@ func vectors(t testing.TB) []vector {
 	d.DisallowUnknownFields()
 	require.NoError(t, d.Decode(&file))
 	require.NotEmpty(t, file.Description)
-	require.GreaterOrEqual(t, len(file.Vectors), 120, "references.json has lost its vectors")
+	require.GreaterOrEqual(t, len(file.Vectors), 120, "vectors are missing from references.json")
 	return file.Vectors
 }
 
-// data is the field as JSON text.
+// data returns the JSON text of the field.
 func (v vector) data(t testing.TB) []byte {
 	t.Helper()
 	if v.Base64 == "" {
@@ -74,7 +75,8 @@ func TestVectors(t *testing.T) {
 			require.NoError(t, json.Unmarshal(data, &v))
 			check(t, vector, v)
 
-			// The string form means the same to Parse, where Go can hold it.
+			// Parse of the decoded string has the same result, if the text is
+			// valid.
 			var text string
 			if vector.Base64 == "" && json.Unmarshal(data, &text) == nil && text != "" && vector.Reason != "half of a surrogate pair" {
 				check(t, vector, ref.Parse(text))
@@ -119,7 +121,8 @@ func check(t *testing.T, want vector, got ref.Value) {
 	}
 }
 
-// kind also holds a value to being one thing only.
+// kind returns the kind of a value. It returns a list if the value has not
+// exactly one kind.
 func kind(v ref.Value) string {
 	var kinds []string
 	if !v.Ref().IsZero() {
@@ -140,8 +143,8 @@ func kind(v ref.Value) string {
 	return kinds[0]
 }
 
-// fixes are the reasons that the vectors bring about, with the fixes of each.
-// An error is made of these alone, so that none can hold a part of the field.
+// fixes returns the reasons in the errors of the vectors, with the fixes of each
+// reason. Every error uses these texts, so it cannot contain text from a field.
 func fixes(t testing.TB) map[string]map[string]bool {
 	t.Helper()
 	fixes := map[string]map[string]bool{}
@@ -158,10 +161,53 @@ func fixes(t testing.TB) map[string]map[string]bool {
 	return fixes
 }
 
-// An error that quoted its field would have as many fixes as there are fields.
-func TestFixesAreFixed(t *testing.T) {
+// An error that quotes its field has a different fix for each field.
+func TestFixesAreConstant(t *testing.T) {
 	t.Parallel()
 	for reason, fixes := range fixes(t) {
 		assert.LessOrEqual(t, len(fixes), 2, "%s: %v", reason, fixes)
+	}
+}
+
+// A fix says what to write. A field that follows the fix has no error, unless the
+// fix is to change the secret in Vault.
+func TestFixes(t *testing.T) {
+	t.Parallel()
+	const (
+		version = "a version goes before the #, as in vault:secret/luumen/windev?version=3#password"
+		rename  = "; if the key in Vault has it, rename the key in Vault"
+		move    = "; if the path in Vault has it, move the secret to another path"
+	)
+	for _, test := range []struct{ name, field, fix, fixed string }{
+		{"a version after a bare #", "vault:secret/app#password#4", version + "; write a # in the key as %23", "vault:secret/app?version=4#password"},
+		{"digits at the end of the key", "vault:secret/app#password#4", version + "; write a # in the key as %23", "vault:secret/app#password%234"},
+		{"a version after a bare ?", "vault:secret/app#password?version=4", "write it %3F; " + version, "vault:secret/app?version=4#password"},
+		{"a bare #", "vault:secret/app#pass#word", "write it %23", "vault:secret/app#pass%23word"},
+		{"a bare # before digits and more", "vault:secret/app#pass#4word", "write it %23", "vault:secret/app#pass%234word"},
+		{"a bare # at the end", "vault:secret/app#password#", "write it %23", "vault:secret/app#password%23"},
+
+		{"a space after the key", "vault:secret/app#password ", "remove the space" + rename, "vault:secret/app#password"},
+		{"a space before the key", "vault:secret/app# password", "remove the space" + rename, "vault:secret/app#password"},
+		{"a tab after the key", "vault:secret/app#password\t", "remove it" + rename, "vault:secret/app#password"},
+		{"a slash before the key", "vault:secret/app#/password", "remove the /" + rename, "vault:secret/app#password"},
+		{"a long key", "vault:secret/app#" + strings.Repeat("k", 513), "rename the key in Vault to a shorter one", "vault:secret/app#k"},
+		{"a space after a segment", "vault:secret/app #password", "remove the space" + move, "vault:secret/app#password"},
+		{"a space before a segment", "vault: secret/app#password", "remove the space" + move, "vault:secret/app#password"},
+		{"a tab in the path", "vault:secret/\tapp#password", "remove it", "vault:secret/app#password"},
+		{"a long path", "vault:secret/" + strings.Repeat("a", 1024) + "#password", "move the secret to a shorter path in Vault", "vault:secret/a#password"},
+
+		{"a capital in the mark", "Vault:secret/app#password", "begin the field with vault:, or write literal: before the whole field to use it as a literal", "vault:secret/app#password"},
+		{"a literal with a capital", "Vault: my password", "begin the field with vault:, or write literal: before the whole field to use it as a literal", "literal:Vault: my password"},
+		{"a space before the mark", " vault:secret/app#password", "begin the field with vault:, or write literal: before the whole field to use it as a literal", "vault:secret/app#password"},
+		{"a capital in the escape", "Literal:vault:x", "begin the field with literal:", "literal:vault:x"},
+		{"a space before the escape", " literal:vault:x", "begin the field with literal:", "literal:vault:x"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err, ok := errors.AsType[*ref.SyntaxError](ref.Parse(test.field).Err())
+			require.True(t, ok)
+			assert.Equal(t, test.fix, err.Fix)
+			assert.NoError(t, ref.Parse(test.fixed).Err())
+		})
 	}
 }

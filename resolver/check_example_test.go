@@ -73,10 +73,10 @@ func Example_save() {
 	// kv_version: of the wrong type
 	//     send "v1" or "v2"
 	// password: key at byte 0: no key
-	//     name the value inside the secret, such as password
+	//     name the key in the secret, such as password
 	// user: path at byte 13: an empty segment
 	//     write one / between segments, none at the ends
-	// to be confirmed: password looks like a reference without its mark; write vault: before it, if it is meant as one
+	// to be confirmed: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:
 	// 204
 }
 
