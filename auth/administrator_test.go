@@ -53,6 +53,7 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	require.NoError(t, err)
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(program, filepath.Join(bin, "vault")))
+	kubernetes.Kubectl(t, bin)
 	shells := blocks(t, "sh")
 	require.Len(t, shells, 7, "a policy, the hosts of a secret, and five ways to log in")
 	for _, block := range shells {
@@ -70,11 +71,7 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	assert.Equal(t, "alice", vaulttest.Text(answer, "data", "custom_metadata", "owner"), "what the owner had written before")
 
 	certificate, key := cert.Issue(t, "luumen-patch")
-	pod := kubernetes.Token(t, map[string]any{
-		"sub": "system:serviceaccount:luumen:luumen-patch",
-		"kubernetes.io": map[string]any{"namespace": "luumen",
-			"serviceaccount": map[string]any{"name": "luumen-patch", "uid": vaulttest.ServiceAccountUID}},
-	})
+	pod := kubernetes.TokenOf(t, "luumen/luumen-patch", nil)
 	for method, v := range map[string]variables{
 		"approle":    {"VAULT_ROLE_ID_FILE": filepath.Join(dir, "role_id"), "VAULT_SECRET_ID_FILE": filepath.Join(dir, "secret_id")},
 		"kubernetes": {"VAULT_KUBERNETES_ROLE": "luumen-patch", "VAULT_KUBERNETES_JWT_FILE": inFile(t, pod)},
@@ -115,10 +112,8 @@ func TestREADMEForTheService(t *testing.T) {
 	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options())
 	assert.NoError(t, vault.Validate())
 	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "secret_id_file", Value: credentials + "/secret-id", Source: "VAULT_SECRET_ID_FILE"})
-	config, err := vault.Session()
-	require.NoError(t, err)
-	assert.NoError(t, config.Permits("secret/luumen/windev"))
-	assert.Error(t, config.Permits("secret/other"))
+	assert.NoError(t, vault.Permits("secret/luumen/windev"))
+	assert.Error(t, vault.Permits("secret/other"))
 
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {

@@ -27,12 +27,14 @@ type Effective struct {
 
 // Effective reports the settings as they take effect, without reading a file.
 func (v *Vault) Effective() Effective {
-	s, e := v.settings(), &environment{getenv: v.getenv}
+	inner := v.inner()
+	s, e := inner.settings, &environment{getenv: inner.getenv}
+	isHandedIn := inner.methods[s.AuthMethod] != nil
 	var report Effective
 	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
 	}
-	faults := s.Faults(v.methodNames...)
+	faults := s.Faults(slices.Sorted(maps.Keys(inner.methods))...)
 	fromUI := func(name, value, fallback string) {
 		switch {
 		case isAtFault(faults, name):
@@ -61,7 +63,7 @@ func (v *Vault) Effective() Effective {
 	fromUI("address", s.Address, "none")
 	fromUI("kv_version", s.KVVersion, "v2")
 	fromUI("auth_method", s.AuthMethod, tokenMethod)
-	if v.methods(s.AuthMethod) != nil {
+	if isHandedIn {
 		report.Settings[len(report.Settings)-1].Note = "handed in by the agent"
 	}
 	if pinned := e.text("VAULT_NAMESPACE"); s.Namespace == "" && pinned != "" {
@@ -72,7 +74,7 @@ func (v *Vault) Effective() Effective {
 	fromUI("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them")
 
 	chosen := methodNamed(s.AuthMethod)
-	if v.methods(s.AuthMethod) != nil {
+	if isHandedIn {
 		chosen = nil
 	}
 	for i := range methods {

@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -12,6 +11,8 @@ import (
 	"unicode"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -60,17 +61,42 @@ type source struct {
 	variable string // the one that is set
 	value    string
 	file     string
+	odd      string // what is unusual about the credential that was read last
 }
 
-func (s source) isSet() bool { return s.variable != "" }
+func (s *source) isSet() bool { return s.variable != "" }
+
+// misplaced says why a text cannot be the source's credential, by its shape.
+func (s *source) misplaced(text string) (reason, fix string) {
+	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
+		return misplacedToken(text)
+	}
+	return misplaced(text)
+}
+
+// note remembers what is unusual about a credential that is used.
+func (s *source) note(text string) {
+	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
+		s.odd = oddToken(text)
+	} else {
+		s.odd = oddID(s.variable, text)
+	}
+}
 
 // oneOf reads a credential that comes from a variable or from a file.
 func (e *environment) oneOf(variable, fileVariable string) source {
+	raw, _ := trimmed(e.getenv(variable))
+	s := source{variable: variable, value: raw}
+	if reason, fix := s.misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
+		e.problem(variable + " " + reason + "; " + fix)
+		return source{}
+	}
 	switch value, file := e.text(variable), e.text(fileVariable); {
 	case value != "" && file != "":
 		e.problem(variable + " and " + fileVariable + " are both set; unset one")
 	case value != "":
-		return source{variable: variable, value: value}
+		s.note(value)
+		return s
 	case file != "":
 		return source{variable: fileVariable, file: file}
 	}
@@ -149,15 +175,15 @@ func (e *environment) boolean(name string) bool {
 	return b
 }
 
-// proxy returns the way to Vault: VAULT_PROXY_ADDR for every address, or else
-// the standard variable of the address's scheme, which exempts loopback.
-// net/http's own reading of it sees the process environment alone, and only
-// once.
-func (e *environment) proxy(scheme string) func(*http.Request) (*url.URL, error) {
+// proxy returns the proxy before the address: that of VAULT_PROXY_ADDR for every
+// address, or else that of the standard variable for the address's scheme, which
+// exempts loopback; nil for none. net/http's own reading of these sees the process
+// environment alone, and only once.
+func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	if text := e.text("VAULT_PROXY_ADDR"); text != "" {
-		return http.ProxyURL(e.proxyURL("VAULT_PROXY_ADDR", text))
+		return e.proxyAt("VAULT_PROXY_ADDR", text)
 	}
-	variable := e.either(strings.ToUpper(scheme) + "_PROXY")
+	variable := e.either(strings.ToUpper(address.Scheme) + "_PROXY")
 	text := e.text(variable)
 	if text == "" {
 		return nil
@@ -165,26 +191,24 @@ func (e *environment) proxy(scheme string) func(*http.Request) (*url.URL, error)
 	if !strings.Contains(text, "://") {
 		text = "http://" + text // as curl and net/http take it
 	}
-	u := e.proxyURL(variable, text)
-	if u == nil {
+	proxy := e.proxyAt(variable, text)
+	if proxy == nil {
 		return nil
 	}
-	through := (&httpproxy.Config{HTTPProxy: u.Host, HTTPSProxy: u.Host, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
-	return func(r *http.Request) (*url.URL, error) {
-		if exempt, err := through(r.URL); exempt == nil || err != nil {
-			return nil, err
-		}
-		return u, nil
+	through := (&httpproxy.Config{HTTPProxy: proxy.URL.Host, HTTPSProxy: proxy.URL.Host, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
+	if exempt, err := through(address); exempt == nil || err != nil {
+		return nil
 	}
+	return proxy
 }
 
-func (e *environment) proxyURL(variable, text string) *url.URL {
+func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
 		e.problem(variable + " is not the URL of a proxy; write it like http://proxy.example:3128")
 		return nil
 	}
-	return u
+	return &transport.Proxy{URL: u, Variable: variable}
 }
 
 // either is the name of a variable that is known in upper and in lower case.

@@ -13,12 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
+
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -130,9 +131,9 @@ func TestClientTimeout(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "50ms"}.options())
-	_, err := do(t.Context(), vault, session.Options{Patience: 500 * time.Millisecond}, nil)
+	_, err := do(t.Context(), vault, auth.Use{Patience: 500 * time.Millisecond}, nil)
 	assertKind(t, err, fault.Unreachable, "no answer within 50ms")
-	logins := slices.DeleteFunc(server.requests(), func(request string) bool { return request != "POST auth/approle/login" })
+	logins := slices.DeleteFunc(server.requests(), func(request string) bool { return request != "PUT auth/approle/login" })
 	assert.Len(t, logins, 1, "the second waits until Vault answers anything")
 }
 
@@ -190,10 +191,10 @@ func TestProxies(t *testing.T) {
 	// What a dead proxy says about itself is without its password.
 	withUser.Host = "127.0.0.1:1"
 	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
-	summary, err := do(t.Context(), vault, session.Options{Patience: 50 * time.Millisecond}, nil)
-	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy before http://vault.invalid")
+	usage, err := do(t.Context(), vault, auth.Use{Patience: 50 * time.Millisecond}, nil)
+	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy 127.0.0.1:1 before http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
-	assert.NotEmpty(t, summary.Findings) // http beyond loopback
+	assert.NotEmpty(t, usage.Findings) // http beyond loopback
 }
 
 // To an https address, a standard proxy is asked for a tunnel; NO_PROXY exempts
@@ -243,8 +244,8 @@ func TestProxiesOfHTTPS(t *testing.T) {
 		before := tunnels.Load()
 		v := test.v.and(variables{"VAULT_TOKEN": token, "VAULT_CACERT": server.CAFile, "VAULT_TLS_SERVER_NAME": "localhost"})
 		vault := auth.New(auth.Settings{Address: "https://vault.invalid:" + target.Port()}, v.options())
-		_, err := do(t.Context(), vault, session.Options{Patience: time.Second}, func(ctx context.Context, s *session.Session) error {
-			_, err := s.Get(ctx, secret.path, "", nil)
+		_, err := do(t.Context(), vault, auth.Use{Patience: time.Second}, func(ctx context.Context, client *api.Client) error {
+			_, err := get(ctx, client, secret.path)
 			return err
 		})
 		assert.Equal(t, test.tunnels, tunnels.Load() > before, test.name)
@@ -289,8 +290,7 @@ func TestEnvironmentOfAnotherMethod(t *testing.T) {
 // systemd hands the service a copy of a credential's file, and makes it once.
 func TestTokenInSystemdsCopyOfAFile(t *testing.T) {
 	t.Parallel()
-	config, err := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN_FILE": "/run/credentials/luumen-patch.service/token"}.options()).Session()
-	require.NoError(t, err)
-	assert.Contains(t, config.Method.Renew, "LoadCredential=")
-	assert.Contains(t, config.Method.Renew, "start the service again")
+	do := auth.Renewal(auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN_FILE": "/run/credentials/luumen-patch.service/token"}.options()))
+	assert.Contains(t, do, "LoadCredential=")
+	assert.Contains(t, do, "restart the service")
 }

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/luumen/patch-vault/internal/mask"
 )
 
 const (
@@ -22,11 +24,16 @@ const (
 )
 
 // files reads what variables point to, afresh each time, and notes what others
-// may read.
-type files struct{ found func(session.Finding) }
+// can read or write.
+type files struct {
+	found *findings
+	sent  *mask.Secrets // learns credentials; nil where there are none to read
+}
+
+func (f files) learn(secret string) { f.sent.Learn(secret) }
 
 // credential reads the source: its value, or its file as it is now.
-func (f files) credential(s source) (string, error) {
+func (f files) credential(s *source) (string, error) {
 	if s.file == "" {
 		return s.value, nil
 	}
@@ -34,38 +41,43 @@ func (f files) credential(s source) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f.warnIfExposed(s)
 	text, ok := trimmed(string(data))
+	reason, fix := s.misplaced(text)
 	switch {
+	case reason != "":
+		return "", badFile(s.variable, s.file, reason, fix, nil)
 	case !ok:
 		return "", badFile(s.variable, s.file, "holds a control character", "write the credential alone into it", nil)
 	case text == "":
 		return "", badFile(s.variable, s.file, "is empty", "write the credential into it", nil)
 	}
+	s.note(text)
 	return text, nil
 }
 
-// read returns the content of a regular file (links are followed), so that no
-// FIFO or device blocks a run.
+// read returns the content of a regular file; links are followed.
 func (f files) read(variable, name string, most int64) ([]byte, error) {
-	info, err := os.Stat(name)
+	file, err := openFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		do := "create it, or set " + variable + " to the right one"
 		if !filepath.IsAbs(name) {
-			do = "write its full path: what is there now is not shown, for it may be a secret"
+			do = "write its full path: what " + variable + " holds now is not shown, as it may be a secret"
 		}
 		return nil, badFile(variable, name, "does not exist", do, nil)
+	case err != nil:
+		return nil, unreadable(variable, name, err)
+	}
+	defer file.Close()
+	// The file itself is looked at, not its name, which may have got another
+	// file since.
+	info, err := file.Stat()
+	switch {
 	case err != nil:
 		return nil, unreadable(variable, name, err)
 	case !info.Mode().IsRegular():
 		return nil, badFile(variable, name, "is not a regular file", "name one", nil)
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, unreadable(variable, name, err)
-	}
-	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err != nil {
 		return nil, unreadable(variable, name, err)
@@ -77,25 +89,37 @@ func (f files) read(variable, name string, most int64) ([]byte, error) {
 		// Windows PowerShell 5 writes so what is redirected to a file.
 		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8", nil)
 	}
+	f.warnIfExposed(variable, name, info.Mode())
 	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
-// warnIfExposed notes a credential that every user of the machine may read.
-func (f files) warnIfExposed(s source) {
-	// The kubelet writes the pod's own token so, and nobody can change it.
-	if runtime.GOOS == "windows" || s.file == podTokenFile {
+// warnIfExposed notes a file that every user of the machine can read, unless it
+// is public anyway, or write.
+func (f files) warnIfExposed(variable, name string, mode fs.FileMode) {
+	if runtime.GOOS == "windows" || f.found == nil || isProjected(name) {
 		return
 	}
-	if info, err := os.Stat(s.file); err == nil && info.Mode().Perm()&0o004 != 0 {
-		f.found(session.Finding{Code: session.FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server may read %s; chmod o-r it", s.variable, s.file)})
+	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, variable)
+	switch {
+	case mode.Perm()&0o002 != 0:
+		f.found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can write %s; chmod o-w it", variable, shownFile(name))})
+	case mode.Perm()&0o004 != 0 && !public:
+		f.found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can read %s; chmod o-r it", variable, shownFile(name))})
 	}
+}
+
+// isProjected reports whether the kubelet writes the file, and decides its mode:
+// it is a link into the folder ..data, which the kubelet replaces as a whole.
+func isProjected(name string) bool {
+	target, err := os.Readlink(name)
+	return name == podTokenFile || err == nil && strings.HasPrefix(filepath.ToSlash(target), "..data/")
 }
 
 func unreadable(variable, name string, err error) *fault.Error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // without the name; see shownFile
 	}
-	f := badFile(variable, name, "cannot be read", "let the agent's user read it", err)
+	f := badFile(variable, name, "cannot be read", "give the agent's user the right to read it", err)
 	f.Detail = err.Error()
 	return f
 }

@@ -46,7 +46,7 @@ func TestBadFiles(t *testing.T) {
 	endless := holding(content + strings.Repeat(" ", 64<<10))
 	for _, method := range fileCases(t) {
 		isPEM := method.method == "cert" || method.variable == "VAULT_CACERT"
-		noPair := "not a certificate and its key"
+		noPair := "in PEM form"
 		if method.variable == "VAULT_CACERT" {
 			noPair = "holds no certificate"
 		}
@@ -115,7 +115,7 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 			assert.Empty(t, r.warnings(), test.mode)
 			continue
 		}
-		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server may read " + link + "; chmod o-r it"}, r.warnings())
+		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server can read " + link + "; chmod o-r it"}, r.warnings())
 	}
 	// A private key is no different.
 	pair := newPair(t)

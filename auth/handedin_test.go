@@ -50,9 +50,9 @@ func TestHandedInMethod(t *testing.T) {
 		r := readOnce(t.Context(), withMethod(server.Address, good, variables{"VAULT_CACERT": server.CAFile}), secret.path)
 		require.NoError(t, r.err)
 		assert.Equal(t, []int{200}, r.status)
-		assert.Equal(t, []string{"auth/" + mount + "/login/agent", secret.path, "auth/token/revoke-self"}, r.requests(t, server))
-		assert.Equal(t, 50, r.summary.Token.UsesLeft)
-		assert.Equal(t, 3, r.summary.Requests)
+		assert.Equal(t, []string{"auth/" + mount + "/login/agent", secret.path, "auth/token/lookup-self", "auth/token/revoke-self"}, r.requests(t, server))
+		assert.Equal(t, 50, r.usage.Token.UsesLeft)
+		assert.Equal(t, 4, r.usage.Requests)
 		assert.Empty(t, r.warnings())
 		assert.False(t, isAlive(t, server, r.accessor(t, server)))
 	}
@@ -104,7 +104,7 @@ func TestHandedInMethodAgainstWrongServers(t *testing.T) {
 		{"see other", redirect(303), 9, 1, fault.BadResponse},
 		{"sealed", answer(503, `{"errors":["Vault is sealed"]}`), 2, 3, nil},
 		{"too many", answer(429, `{"errors":["rate limit quota exceeded"]}`), 1, 2, nil},
-		{"internal error", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.ServerError},
+		{"internal error", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.Login},
 		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>" + password)) }, 9, 1, fault.BadResponse},
 		{"echoes what it was sent", answer(400, `{"errors":["no such user with `+password+`"]}`), 9, 1, fault.Login},
 		{"no token", answer(200, `{"request_id":"1","data":{}}`), 9, 1, fault.Login},
@@ -161,22 +161,22 @@ func TestHandedInMethodByItself(t *testing.T) {
 		{"fails after Vault made a token", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
 			login.Login(ctx, c)
 			return nil, errors.New("second thoughts about " + password)
-		}, fault.Login, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
+		}, fault.Login, []string{"PUT auth/userpass/login/agent", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}},
 		{"looks at its token", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
 			secret, err := login.Login(ctx, c)
 			c.SetToken(secret.Auth.ClientToken)
 			c.Auth().Token().LookupSelfWithContext(ctx)
 			return secret, err
-		}, nil, []string{"PUT auth/userpass/login/agent", "GET auth/token/lookup-self", "POST auth/token/revoke-self"}},
-		{"fails after its login, as if Vault were away", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+		}, nil, []string{"PUT auth/userpass/login/agent", "GET auth/token/lookup-self", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}},
+		{"fails after its login, when Vault refuses something else", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
 			login.Login(ctx, c)
 			return c.Logical().ReadWithContext(ctx, "away")
-		}, fault.ServerError, []string{"PUT auth/userpass/login/agent", "GET away", "POST auth/token/revoke-self"}},
+		}, fault.Login, []string{"PUT auth/userpass/login/agent", "GET away", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}},
 		{"panics", func(context.Context, *api.Client) (*api.Secret, error) { panic("with " + password) }, fault.Login, nil},
 		{"panics after its login", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
 			login.Login(ctx, c)
 			panic(errors.New("with " + password))
-		}, fault.Login, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
+		}, fault.Login, []string{"PUT auth/userpass/login/agent", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}},
 		// It belongs to somebody else.
 		{"returns a token that it had", func(context.Context, *api.Client) (*api.Secret, error) {
 			return &api.Secret{Auth: &api.SecretAuth{ClientToken: "hvs.kept", Accessor: "a"}}, nil
@@ -184,14 +184,14 @@ func TestHandedInMethodByItself(t *testing.T) {
 		{"sets the client's own token", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
 			c.SetToken("hvs.other")
 			return login.Login(ctx, c)
-		}, nil, []string{"PUT auth/userpass/login/agent", "POST auth/token/revoke-self"}},
+		}, nil, []string{"PUT auth/userpass/login/agent", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 				away := strings.HasSuffix(r.URL.Path, "/away")
 				if away {
-					say(w, 500, `{"errors":["internal error"]}`)
+					say(w, 400, `{"errors":["no such thing"]}`)
 				}
 				return away
 			})

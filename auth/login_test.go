@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
+
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -41,15 +42,15 @@ func TestLogin(t *testing.T) {
 				require.NoError(t, r.err)
 				assert.Equal(t, []int{200}, r.status)
 				asked := r.requests(t, server)
-				require.Len(t, asked, 3)
+				require.Len(t, asked, 4)
 				assert.True(t, strings.HasPrefix(asked[0], "auth/"+mount+"/login"), asked[0]) // some methods name the user behind it
-				assert.Equal(t, []string{secret.path, "auth/token/revoke-self"}, asked[1:])
+				assert.Equal(t, []string{secret.path, "auth/token/lookup-self", "auth/token/revoke-self"}, asked[1:])
 				assert.Empty(t, r.warnings())
-				assert.Equal(t, 3, r.summary.Requests)
-				assert.Equal(t, r.id, r.summary.RunID)
-				assert.False(t, r.summary.Token.Given)
-				assert.True(t, r.summary.Token.Known)
-				assert.WithinDuration(t, time.Now().Add(time.Hour), r.summary.Token.Expires, time.Minute)
+				assert.Equal(t, 4, r.usage.Requests)
+				assert.Equal(t, r.id, r.usage.RunID)
+				assert.False(t, r.usage.Token.Given)
+				assert.True(t, r.usage.Token.Known)
+				assert.WithinDuration(t, time.Now().Add(time.Hour), r.usage.Token.Expires, time.Minute)
 				assert.False(t, isAlive(t, server, r.accessor(t, server)), "the token is still alive")
 			}
 			assert.Zero(t, tokensOf(t, server, mount))
@@ -118,24 +119,24 @@ func TestLoginErrors(t *testing.T) {
 		says   string // of Vault's own
 		do     string
 	}{
-		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "compare the role id"},
-		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "compare the role id"},
-		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "give the role secret_id_num_uses=0"},
-		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed: have a new one made"},
+		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
+		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
+		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "set secret_id_num_uses=0"},
+		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed: create a new one"},
 		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
 		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
-		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "check that the mount exists"},
+		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "exists in this namespace"},
 		{"Kubernetes, wrong role", "kubernetes", kubernetes(k, "nobody", k.Token(t, nil)), "400 invalid role name", "check VAULT_KUBERNETES_ROLE"},
-		{"Kubernetes, refused review", "kubernetes", kubernetes(refusing, "patch", refusing.Token(t, nil)), "403 permission denied", "token reviewer"},
-		{"Kubernetes, expired token", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"exp": hour})), "token is expired", "the token file is not renewed"},
-		{"Kubernetes, other audience", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"aud": []string{"other"}})), "invalid audience", "the audience of the pod's token"},
+		{"Kubernetes, refused review", "kubernetes", kubernetes(refusing, "patch", refusing.Token(t, nil)), "403 permission denied", "token_reviewer_jwt"},
+		{"Kubernetes, expired token", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"exp": hour})), "token is expired", "not renew"},
+		{"Kubernetes, other audience", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"aud": []string{"other"}})), "invalid audience", "a token projected for the role's audience"},
 		{"Kubernetes, other namespace", "kubernetes", kubernetes(k, "patch", k.Token(t, map[string]any{"kubernetes.io": map[string]any{
-			"namespace": "other", "serviceaccount": map[string]any{"name": "runner", "uid": "1"}}})), "namespace not authorized", "add the pod's service account and namespace"},
+			"namespace": "other", "serviceaccount": map[string]any{"name": "runner", "uid": "1"}}})), "namespace not authorized", "add the pod's namespace"},
 		{"JWT, wrong role", "jwt", jwt("nobody", j.Token(t, nil)), `role "nobody" could not be found`, "check VAULT_JWT_ROLE"},
-		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "the token file is not renewed"},
+		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "not renew"},
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
-		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "trust the keys"},
-		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "in a role of this mount"},
+		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of what signs the token"},
+		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "to a role of this mount"},
 		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
@@ -164,7 +165,7 @@ func TestLoginThatFailsInVault(t *testing.T) {
 	server.Must(t, "POST", "auth/"+mount+"/role/patch", map[string]any{"bound_service_account_names": "runner", "bound_service_account_namespaces": "default"})
 	vault := at(server, "kubernetes", variables{"VAULT_KUBERNETES_MOUNT": mount, "VAULT_KUBERNETES_ROLE": "patch", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "a.b.c")})
 	r := readOnce(t.Context(), vault)
-	assertKind(t, r.err, fault.Login, "the login kubernetes at auth/"+mount, "vault write auth/kubernetes/config")
+	assertKind(t, r.err, fault.Login, "the login kubernetes at auth/"+mount, "vault write auth/"+mount+"/config")
 	assert.Len(t, r.requests(t, server), 1)
 }
 
@@ -176,7 +177,7 @@ func TestHintsAreVaultsWords(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
-	_, err := do(t.Context(), vault, session.Options{Patience: 2 * time.Second}, nil)
+	_, err := do(t.Context(), vault, auth.Use{Patience: 2 * time.Second}, nil)
 	assertKind(t, err, fault.ServerError, "see Vault's own log")
 }
 
@@ -192,7 +193,7 @@ func TestDefaultMounts(t *testing.T) {
 		server := newStandIn(t, nil)
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, v.options()))
 		require.NoError(t, r.err, method)
-		assert.Equal(t, []string{"POST auth/" + method + "/login", "POST auth/token/revoke-self"}, server.requests())
+		assert.Equal(t, []string{"PUT auth/" + method + "/login", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}, server.requests())
 	}
 }
 
@@ -218,8 +219,8 @@ func TestNamespaces(t *testing.T) {
 			settings := auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: test.ui}
 			r := readOnce(t.Context(), auth.New(settings, variables{"VAULT_NAMESPACE": test.pinned, "VAULT_ROLE_ID": "r"}.options()), "secret/app")
 			require.NoError(t, r.err)
-			want := map[string]string{"auth/approle/login": test.login, "secret/app": test.read, "auth/token/revoke-self": test.login}
-			require.Len(t, server.all(), len(want))
+			want := map[string]string{"auth/approle/login": test.login, "secret/app": test.read, "auth/token/lookup-self": test.login, "auth/token/revoke-self": test.login}
+			require.Len(t, server.all(), len(want), "%v", server.requests())
 			for _, request := range server.all() {
 				path := strings.TrimPrefix(request.URL.Path, "/v1/")
 				namespace, ok := want[path]
@@ -246,7 +247,7 @@ func TestAddressWithAPath(t *testing.T) {
 		for _, request := range server.all() {
 			assert.True(t, strings.HasPrefix(request.URL.Path, "/team/vault/v1/"), request.URL.Path)
 		}
-		assert.Len(t, server.all(), 3)
+		assert.Len(t, server.all(), 4)
 	}
 }
 
@@ -282,7 +283,7 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 		{"broken off once", broken, 1, 2, nil, true},
 		{"broken off for ever", broken, 9, 2, fault.Unreachable, true},
 		{"internal error once", answer(500, `{"errors":["internal error"]}`), 1, 2, nil, true},
-		{"internal error for ever", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.ServerError, true},
+		{"internal error for ever", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.Login, true},
 		{"refused", answer(400, `{"errors":["invalid role or secret ID"]}`), 9, 1, fault.Login, false},
 		{"denied", answer(403, `{"errors":["permission denied"]}`), 9, 1, fault.Login, false},
 		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>")) }, 9, 1, fault.BadResponse, false},
@@ -317,8 +318,8 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 				}
 			}
 			assert.Equal(t, test.logins, logins)
-			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.warnings(), "|"), "there may be a token that nobody revokes"), "%q", r.warnings())
-			if test.kind == fault.ServerError {
+			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.warnings(), "|"), "a token may exist that nobody revokes"), "%q", r.warnings())
+			if test.kind == fault.Login {
 				assert.ErrorContains(t, r.err, "the login approle at auth/approle")
 			}
 		})
@@ -350,10 +351,10 @@ func TestLoginWaitsForVault(t *testing.T) {
 				return ill
 			})
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-			summary, err := do(t.Context(), vault, session.Options{Patience: 20 * time.Second}, func(context.Context, *session.Session) error { return nil })
+			usage, err := do(t.Context(), vault, auth.Use{Patience: 20 * time.Second}, func(context.Context, *api.Client) error { return nil })
 			require.NoError(t, err)
 			assert.Equal(t, 2, count(server.requests(), "auth/approle/login"))
-			assert.Equal(t, 9, summary.Requests, "%v", server.requests())
+			assert.Equal(t, 10, usage.Requests, "%v", server.requests())
 		})
 	}
 }
@@ -367,7 +368,7 @@ func TestLoginWithoutTLSAtAServerWithTLS(t *testing.T) {
 	secret := strings.Repeat("s", 200_000) // so much that it is never read to the end
 	for range 5 {
 		vault := auth.New(auth.Settings{Address: plain, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": secret}.options())
-		assertKind(t, readOnce(t.Context(), vault).err, fault.TLS, "write https in the address")
+		assertKind(t, readOnce(t.Context(), vault).err, fault.TLS, "use https in the address")
 	}
 }
 
@@ -410,7 +411,7 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 	began := time.Now()
-	_, err := do(t.Context(), vault, session.Options{Patience: 3 * time.Second}, nil)
+	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, nil)
 	assertKind(t, err, fault.Unreachable, "tried for 3s")
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
@@ -434,7 +435,7 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, session.Options{Patience: 3 * time.Second}, func(context.Context, *session.Session) error { return nil })
+	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
 }

@@ -14,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/luumen/patch-vault/internal/reply"
+
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -60,24 +62,25 @@ func newSecret(t testing.TB, server *vaulttest.Server) secret {
 
 // run is one use of Vault, and what it asked for.
 type run struct {
-	id      string
-	status  []int // of the reads
-	summary session.Summary
-	err     error
+	id     string
+	status []int // of the reads
+	usage  auth.Usage
+	err    error
 }
 
-func do(ctx context.Context, vault *auth.Vault, options session.Options, use func(context.Context, *session.Session) error) (session.Summary, error) {
-	config, err := vault.Session()
-	if err != nil {
-		return session.Summary{}, err
-	}
-	return session.Do(ctx, config, options, use)
+func do(ctx context.Context, vault *auth.Vault, options auth.Use, use func(context.Context, *api.Client) error) (auth.Usage, error) {
+	return vault.Do(ctx, options, use)
+}
+
+// get reads a path as package resolver does.
+func get(ctx context.Context, client *api.Client, path string) (*reply.Answer, error) {
+	return reply.Read(ctx, client, path, nil, nil)
 }
 
 // warnings are what the run found, as the agent's log has it.
 func (r *run) warnings() []string {
 	var texts []string
-	for _, f := range r.summary.Findings {
+	for _, f := range r.usage.Findings {
 		text := f.Text
 		if f.Detail != "" {
 			text += " (" + f.Detail + ")"
@@ -91,9 +94,9 @@ func (r *run) warnings() []string {
 // busy machine, and is not waited for where nothing fails.
 func readOnce(ctx context.Context, vault *auth.Vault, paths ...string) *run {
 	r := &run{id: vaulttest.Name()}
-	r.summary, r.err = do(ctx, vault, session.Options{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, s *session.Session) error {
+	r.usage, r.err = do(ctx, vault, auth.Use{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, client *api.Client) error {
 		for _, path := range paths {
-			answer, err := s.Get(ctx, path, "", nil)
+			answer, err := get(ctx, client, path)
 			if err != nil {
 				return err
 			}
@@ -187,7 +190,7 @@ func newStandIn(t testing.TB, answer func(w http.ResponseWriter, r *http.Request
 		case strings.HasSuffix(path, "/revoke-self"):
 			w.WriteHeader(http.StatusNoContent)
 		case strings.HasSuffix(path, "/lookup-self"):
-			say(w, 200, `{"request_id":"1","data":{"ttl":0,"expire_time":null,"type":"service"},"mount_type":"token"}`)
+			say(w, 200, `{"request_id":"1","data":{"accessor":"a","ttl":0,"expire_time":null,"type":"service"},"mount_type":"token"}`)
 		default:
 			say(w, 200, `{"request_id":"1","data":{"password":"x"},"mount_type":"kv"}`)
 		}

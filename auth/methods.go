@@ -1,56 +1,47 @@
 package auth
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"strings"
 
-	"github.com/luumen/patch-vault/internal/client"
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/api/auth/approle"
+	"github.com/hashicorp/vault/api/auth/kubernetes"
 )
 
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// method is a way to log in, at the mount that VAULT_<NAME>_MOUNT names; without
-// it, at the one of the method's own name. To add one: an entry in methods, a row
-// in the tables of the tests that range over them, one in the README's.
-//
-// The official packages for AppRole and Kubernetes are not used: the former
-// refuses a role without secret id, the latter reads the token once in its
-// constructor, not at each login, and both need an api.Client, which cannot be
-// made while any VAULT_* variable is malformed.
+// method is a way to get a token. All but the given token log in, at the mount
+// that VAULT_<NAME>_MOUNT names, or at the one of the method's own name. To add
+// one: an entry in methods, its hints in internal/reply, a row in the tables of
+// the tests that range over them, and one in the README.
 type method struct {
 	name      string
-	variables []variable                 // that belong to it alone, beside that of the mount
-	prepare   func(e *environment) login // nil for token
-	hints     []session.Hint             // Vault 1.21.1 says so
+	variables []variable // its own, but for the mount's
+	read      func(e *environment, mount string) credentials
 }
 
 // variable is one that the library reads.
 type variable struct {
 	name      string
 	plain     bool   // it cannot hold a secret; any other is never shown
-	otherwise string // what an unset one stands for
+	otherwise string // what an unset one means
 }
 
-// mount is the variable with the mount; its name is empty for token, which has
-// none.
-func (m *method) mount() variable {
-	if m.prepare == nil {
-		return variable{}
-	}
-	return variable{name: "VAULT_" + strings.ToUpper(m.name) + "_MOUNT", plain: true, otherwise: m.name}
+// credentials are what a login needs. They make a login method for each login,
+// of files as they are then.
+type credentials interface {
+	authMethod(files files) (api.AuthMethod, error)
+
+	// oddity says what is unusual about the credentials that were used last,
+	// for a login that was refused; empty if nothing is.
+	oddity() string
 }
 
-func (m *method) allVariables() []variable {
-	if m.prepare == nil {
-		return m.variables
-	}
-	return append([]variable{m.mount()}, m.variables...)
-}
-
-// login makes the request of a login. It reads the files afresh.
-type login func(found func(session.Finding)) (session.Login, error)
+const tokenMethod = "token"
 
 var methods = []method{
 	{
@@ -60,87 +51,55 @@ var methods = []method{
 	{
 		name:      "approle",
 		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
-		prepare: func(e *environment) login {
-			role, secret := e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")
-			if !secret.isSet() {
-				return fields("login", field{"role_id", role}) // a role with bind_secret_id=false
-			}
-			return notWrapped(fields("login", field{"role_id", role}, field{"secret_id", secret}))
-		},
-		hints: []session.Hint{
-			{Says: "invalid role or secret ID", Do: "compare the role id with the role's in Vault; if it is right, the secret id is wrong, expired, used up or destroyed: have a new one made, and give the role secret_id_num_uses=0"},
-			{Says: "missing secret_id", Do: "set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or give the role bind_secret_id=false"},
+		read: func(e *environment, mount string) credentials {
+			return &appRole{mount: mount, roleID: e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), secretID: e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")}
 		},
 	},
 	{
 		name:      "kubernetes",
 		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
-		prepare: func(e *environment) login {
-			role, file := e.requiredText("VAULT_KUBERNETES_ROLE"), e.text("VAULT_KUBERNETES_JWT_FILE")
-			if file == "" {
-				file = podTokenFile
-			}
-			return fields("login", public("role", role), field{"jwt", source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}})
-		},
-		hints: []session.Hint{
-			{Says: "invalid role name", Do: "check VAULT_KUBERNETES_ROLE, and the roles of this mount in Vault"},
-			{Says: "not authorized", Do: "add the pod's service account and namespace to the role in Vault"},
-			{Says: "audience", Do: "give the role the audience of the pod's token"},
-			{Says: "expired", Do: "the token file is not renewed: check its projection into the pod"},
-			{Says: "could not load backend configuration", Do: "configure the mount in Vault: vault write auth/kubernetes/config"},
-			{Says: client.PermissionDenied, Do: "check that the mount exists, that Vault's token reviewer may ask Kubernetes and reaches it, and that the role allows the Patch server's address; Vault's log has the cause"},
+		read: func(e *environment, mount string) credentials {
+			file := cmp.Or(e.text("VAULT_KUBERNETES_JWT_FILE"), podTokenFile)
+			return &serviceAccount{mount: mount, role: e.requiredText("VAULT_KUBERNETES_ROLE"), jwt: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
 		},
 	},
 	{
 		name:      "jwt",
 		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
-		prepare: func(e *environment) login {
-			role, file := e.requiredText("VAULT_JWT_ROLE"), e.requiredText("VAULT_JWT_FILE")
-			return fields("login", public("role", role), field{"jwt", source{variable: "VAULT_JWT_FILE", file: file}})
-		},
-		hints: []session.Hint{
-			{Says: "could not be found", Do: "check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
-			{Says: "expired", Do: "the token file is not renewed: check what writes it"},
-			{Says: "audience", Do: "give the role the audience of the token in bound_audiences"},
-			{Says: "signature", Do: "have the mount trust the keys of what signs the token"},
-			{Says: "claim", Do: "have the role accept the claims of the token"},
+		read: func(e *environment, mount string) credentials {
+			return &jwt{mount: mount, role: e.requiredText("VAULT_JWT_ROLE"), jwt: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
 		},
 	},
 	{
 		name:      "cert",
 		variables: []variable{{name: "VAULT_CERT_ROLE", plain: true}},
-		prepare: func(e *environment) login {
+		read: func(e *environment, mount string) credentials {
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
-			if role := e.text("VAULT_CERT_ROLE"); role != "" {
-				return fields("login", public("name", role))
-			}
-			return fields("login")
-		},
-		hints: []session.Hint{
-			{Says: "failed to verify client's certificate", Do: "renew the certificate in VAULT_CLIENT_CERT"}, // expired
-			{Says: "match all constraints", Do: "have the certificate, or the CA that signed it, and its name (allowed_common_names) in a role of this mount, and check VAULT_CERT_ROLE"},
-			{Says: "invalid certificate", Do: "have the certificate, or the CA that signed it, and its name (allowed_common_names) in a role of this mount, and check VAULT_CERT_ROLE"},
-			{Says: "client certificate", Do: "let the connection reach Vault's own TLS: a proxy that ends it cannot pass the certificate on"},
-			{Says: "tls connection required", Do: "write https in the address: a certificate proves nothing over http"},
+			return &certificate{mount: mount, role: e.text("VAULT_CERT_ROLE")}
 		},
 	},
 }
 
-// anyMethod are the hints that hold for every method, after its own.
-var anyMethod = []session.Hint{
-	{Says: "CIDR", Do: "allow the Patch server's address in the role in Vault"},
-	{Says: client.NoMount, Do: "check the mount and the namespace"},
-	{Says: client.PermissionDenied, Do: "check that the mount exists in this namespace, that the role allows the Patch server's address, and what Vault's log says"},
+// mount is the variable with the mount; its name is empty for token, which has
+// none.
+func (m *method) mount() variable {
+	if m.read == nil {
+		return variable{}
+	}
+	return variable{name: "VAULT_" + strings.ToUpper(m.name) + "_MOUNT", plain: true, otherwise: m.name}
 }
 
-const tokenMethod = "token"
+func (m *method) allVariables() []variable {
+	if m.read == nil {
+		return m.variables
+	}
+	return append([]variable{m.mount()}, m.variables...)
+}
 
 func methodNamed(name string) *method {
-	if name == "" {
-		name = tokenMethod
-	}
+	name = cmp.Or(name, tokenMethod)
 	i := slices.IndexFunc(methods, func(m method) bool { return m.name == name })
 	if i < 0 {
 		return nil
@@ -156,61 +115,118 @@ func methodNames() []string {
 	return names
 }
 
-// field is one member of a login's JSON.
-type field struct {
-	name string
-	source
+// appRole logs in with vault/api's own package.
+type appRole struct {
+	mount            string
+	roleID, secretID source // no secret id for a role with bind_secret_id=false
 }
 
-// public is a field that is no secret.
-func public(name, value string) field { return field{name, source{value: value}} }
-
-func fields(path string, all ...field) login {
-	return func(found func(session.Finding)) (session.Login, error) {
-		l := session.Login{Path: path, Members: make(map[string]string, len(all))}
-		for _, one := range all {
-			value, err := files{found}.credential(one.source)
-			if err != nil {
-				return session.Login{}, err
-			}
-			l.Members[one.name] = value
-			if one.variable != "" {
-				l.Secrets = append(l.Secrets, value)
-			}
-		}
-		return l, nil
+func (a *appRole) authMethod(files files) (api.AuthMethod, error) {
+	role, err := files.credential(&a.roleID)
+	if err != nil {
+		return nil, err
 	}
+	files.learn(role)
+	if !a.secretID.isSet() {
+		// The package refuses a role without a secret id.
+		return write{"auth/" + a.mount + "/login", map[string]any{"role_id": role}}, nil
+	}
+	secret, err := files.credential(&a.secretID)
+	if err != nil {
+		return nil, err
+	}
+	files.learn(secret)
+	return approle.NewAppRoleAuth(role, &approle.SecretID{FromString: secret}, approle.WithMountPath(a.mount))
 }
 
-// notWrapped knows why Vault refuses a secret id that is a wrapping token.
-func notWrapped(made login) login {
-	return func(found func(session.Finding)) (session.Login, error) {
-		l, err := made(found)
-		secret := l.Members["secret_id"]
-		if strings.HasPrefix(secret, "hvs.") || strings.HasPrefix(secret, "hvb.") || strings.HasPrefix(secret, "s.") {
-			l.Refused = "give the secret id itself, or the token file of Vault Agent: response-wrapped secret ids are not supported"
-		}
-		return l, err
-	}
+func (a *appRole) oddity() string { return cmp.Or(a.roleID.odd, a.secretID.odd) }
+
+// serviceAccount logs in with vault/api's package for Kubernetes.
+type serviceAccount struct {
+	mount, role string
+	jwt         source
 }
+
+func (a *serviceAccount) authMethod(files files) (api.AuthMethod, error) {
+	token, err := files.credential(&a.jwt)
+	if err != nil {
+		return nil, err
+	}
+	files.learn(token)
+	return kubernetes.NewKubernetesAuth(a.role, kubernetes.WithServiceAccountToken(token), kubernetes.WithMountPath(a.mount))
+}
+
+func (a *serviceAccount) oddity() string { return "" }
+
+// jwt logs in with a token that something else issued.
+type jwt struct {
+	mount, role string
+	jwt         source
+}
+
+func (a *jwt) authMethod(files files) (api.AuthMethod, error) {
+	token, err := files.credential(&a.jwt)
+	if err != nil {
+		return nil, err
+	}
+	files.learn(token)
+	return write{"auth/" + a.mount + "/login", map[string]any{"role": a.role, "jwt": token}}, nil
+}
+
+func (a *jwt) oddity() string { return "" }
+
+// certificate logs in with the client certificate of the TLS connection.
+type certificate struct{ mount, role string }
+
+func (a *certificate) authMethod(files) (api.AuthMethod, error) {
+	body := make(map[string]any)
+	if a.role != "" {
+		body["name"] = a.role
+	}
+	return write{"auth/" + a.mount + "/login", body}, nil
+}
+
+func (a *certificate) oddity() string { return "" }
+
+// write is a login method of one request.
+type write struct {
+	path string
+	body map[string]any
+}
+
+func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
+	return client.Logical().WriteWithContext(ctx, w.path, w.body)
+}
+
+// handedIn are the credentials of a login method of the caller's.
+type handedIn struct{ method api.AuthMethod }
+
+func (h handedIn) authMethod(files) (api.AuthMethod, error) { return h.method, nil }
+func (h handedIn) oddity() string                           { return "" }
+
+// given is the token that the agent was given.
+type given struct{ source source }
 
 // systemdCredentials is where systemd keeps what LoadCredential= names, copied when
 // the service starts.
 const systemdCredentials = "/run/credentials/"
 
-// givenToken is the method that logs nobody in.
-func (e *environment) givenToken(m *method) session.Method {
-	s := e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")
-	given := session.Method{
-		Name:  m.name,
-		Token: func(found func(session.Finding)) (string, error) { return files{found}.credential(s) },
-		Renew: "set VAULT_TOKEN to a new one on the Patch server, and start the agent again",
-	}
+func (g *given) read(files files) (string, error) { return files.credential(&g.source) }
+
+func (g *given) isFile() bool { return g.source.file != "" }
+
+func (g *given) authMethod(files) (api.AuthMethod, error) { return nil, nil }
+
+func (g *given) oddity() string { return g.source.odd }
+
+// renew says how to replace the token.
+func (g *given) renew() string {
+	file := g.source.file
 	switch {
-	case strings.HasPrefix(s.file, systemdCredentials):
-		given.Renew = "have the file that LoadCredential= names for VAULT_TOKEN_FILE written with a new one, and start the service again: " + s.file + " is systemd's copy"
-	case s.file != "":
-		given.Renew = "have " + shownFile(s.file) + " (VAULT_TOKEN_FILE) written with a new one"
+	case strings.HasPrefix(file, systemdCredentials):
+		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + file + " is systemd's copy"
+	case file != "":
+		return "write a new one to " + shownFile(file) + " (VAULT_TOKEN_FILE)"
 	}
-	return given
+	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
 }

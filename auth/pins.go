@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
 )
 
 // pins are what the Patch server holds against the UI. Whoever can edit the
@@ -58,27 +57,27 @@ func (p pins) permit(path string) error {
 
 // hold holds the settings against the pins, and has the login take place in the
 // pinned namespace.
-func (p pins) hold(c *session.Config) error {
-	if p.address != nil && !sameServer(p.address, c.Address) {
+func (p pins) hold(c *config) error {
+	if p.address != nil && !sameServer(p.address, c.address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
-			Detail: plainAddress(c.Address) + " against " + plainAddress(p.address),
+			Detail: plainAddress(c.address) + " against " + plainAddress(p.address),
 			Do:     "correct the one or the other",
 			Fix:    "enter the address that the Patch server is pinned to, or have the pin changed there",
 		}
 	}
-	c.LoginNamespace = c.Namespace
+	c.loginNamespace = c.namespace
 	if p.namespace == "" {
 		return nil
 	}
-	c.LoginNamespace = p.namespace
-	if c.Namespace == "" {
-		c.Namespace = p.namespace
+	c.loginNamespace = p.namespace
+	if c.namespace == "" {
+		c.namespace = p.namespace
 	}
-	if !contains(p.namespace, c.Namespace) {
+	if !contains(p.namespace, c.namespace) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
-			Detail: c.Namespace + " against " + p.namespace,
+			Detail: c.namespace + " against " + p.namespace,
 			Do:     "correct the one or the other",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
 )
 
 // Whoever can edit the UI sends the agent's credentials nowhere but where the
@@ -67,7 +66,7 @@ func TestHostileUI(t *testing.T) {
 				r := readOnce(t.Context(), vault, "secret/app")
 				assertKind(t, r.err, fault.Pinned)
 				assert.NotContains(t, r.err.Error(), "canary")
-				assert.Zero(t, r.summary.Requests)
+				assert.Zero(t, r.usage.Requests)
 			}
 		})
 	}
@@ -77,12 +76,12 @@ func TestHostileUI(t *testing.T) {
 		vault := auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "hvs.canary", "VAULT_ADDR": "http://vault.internal:" + port, "HTTP_PROXY": hostile}.options())
 		r := readOnce(t.Context(), vault, "secret/app")
 		assertKind(t, r.err, fault.Settings, "address: holds a letter beyond ASCII", "xn-- form")
-		assert.Zero(t, r.summary.Requests)
+		assert.Zero(t, r.usage.Requests)
 	}
 	assert.Zero(t, connections.Load())
 
 	// The listener does count: without a pin, the same address is asked.
-	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), session.Options{Patience: 200 * time.Millisecond}, nil)
+	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: 200 * time.Millisecond}, nil)
 	assert.NotZero(t, connections.Load())
 }
 
@@ -127,9 +126,7 @@ func TestPathPins(t *testing.T) {
 		{"kv", []string{"kv/a"}, []string{"kv2/a"}},
 		{"kv/" + strings.Repeat("a", 500), nil, []string{"kv/a"}},
 	} {
-		config, err := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": test.pins}.options()).Session()
-		require.NoError(t, err)
-		permits := config.Permits
+		permits := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": test.pins}.options()).Permits
 		for _, path := range test.permits {
 			assert.NoError(t, permits(path), "%s in %s", path, test.pins)
 		}

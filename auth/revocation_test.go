@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/session"
+
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -55,7 +56,7 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() {
 				defer func() { recover() }()
-				_, err = do(ctx, vault, session.Options{RunID: id}, func(context.Context, *session.Session) error {
+				_, err = do(ctx, vault, auth.Use{RunID: id}, func(context.Context, *api.Client) error {
 					alive = tokensOf(t, server, a.Mount)
 					return test.use(cancel)
 				})
@@ -64,7 +65,7 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 			assert.ErrorIs(t, err, test.err)
 			assert.Equal(t, 1, alive, "tokens during the run")
 			assert.Zero(t, tokensOf(t, server, a.Mount), "tokens after the run")
-			assert.Len(t, server.RequestsBy(t, "run/"+id), 2)
+			assert.Len(t, server.RequestsBy(t, "run/"+id), 3)
 		})
 	}
 }
@@ -97,7 +98,7 @@ func TestCancelledRunsLeaveNoToken(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			logins += min(r.summary.Requests, 1)
+			logins += min(r.usage.Requests, 1)
 		})
 	}
 	group.Wait()
@@ -120,7 +121,7 @@ func TestLateLoginIsRevoked(t *testing.T) {
 	})
 	r := readOnce(ctx, auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()), "secret/app")
 	assert.ErrorIs(t, r.err, context.Canceled)
-	assert.Equal(t, []string{"POST auth/approle/login", "POST auth/token/revoke-self"}, server.requests())
+	assert.Equal(t, []string{"PUT auth/approle/login", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}, server.requests())
 	assert.Equal(t, standInToken, server.all()[1].Header.Get("X-Vault-Token"))
 	assert.Empty(t, r.warnings())
 }
@@ -159,7 +160,7 @@ func TestNeverRevoked(t *testing.T) {
 				r := readOnce(t.Context(), at(server, "", v), secret.path)
 				require.NoError(t, r.err)
 				assert.Equal(t, []string{"auth/token/lookup-self", secret.path}, r.requests(t, server))
-				assert.True(t, r.summary.Token.Given)
+				assert.True(t, r.usage.Token.Given)
 				assert.True(t, isAlive(t, server, r.accessor(t, server)))
 			}
 		}
@@ -170,7 +171,7 @@ func TestNeverRevoked(t *testing.T) {
 		r := readOnce(t.Context(), vault, secret.path)
 		require.NoError(t, r.err)
 		assert.Equal(t, []string{"auth/" + a.Mount + "/login", secret.path}, r.requests(t, server))
-		assert.True(t, r.summary.Token.Batch)
+		assert.True(t, r.usage.Token.Batch)
 		assert.Empty(t, r.warnings())
 	})
 	t.Run("a token out of a proxy's cache", func(t *testing.T) {
@@ -182,9 +183,9 @@ func TestNeverRevoked(t *testing.T) {
 			})
 			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()), "secret/app")
 			require.NoError(t, r.err)
-			want := []string{"POST auth/approle/login", "GET secret/app"}
+			want := []string{"PUT auth/approle/login", "GET secret/app"}
 			if cache == "MISS" {
-				want = append(want, "POST auth/token/revoke-self")
+				want = append(want, "GET auth/token/lookup-self", "PUT auth/token/revoke-self")
 			}
 			assert.Equal(t, want, server.requests())
 		}
@@ -202,7 +203,7 @@ func TestRefusedRevocation(t *testing.T) {
 	require.NoError(t, r.err)
 	assert.Equal(t, []int{200}, r.status)
 	if assert.Len(t, r.warnings(), 1) {
-		assert.Contains(t, r.warnings()[0], "could not be revoked and lives until "+r.summary.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
+		assert.Contains(t, r.warnings()[0], "was not revoked, since it may not be looked at, and lives until "+r.usage.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
 		assert.Contains(t, r.warnings()[0], "(vault answered: 1 error occurred: * permission denied)")
 		assert.Contains(t, r.warnings()[0], "auth/token/revoke-self")
 	}
@@ -223,7 +224,7 @@ func TestUnansweredRevocation(t *testing.T) {
 	require.NoError(t, r.err)
 	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
 	if assert.Len(t, r.warnings(), 1) {
-		assert.Contains(t, r.warnings()[0], "(vault did not answer)")
+		assert.Contains(t, r.warnings()[0], "(vault unreachable (no answer within 1.5s at ")
 	}
 }
 
@@ -234,8 +235,8 @@ func TestRevocationInVain(t *testing.T) {
 		status       int
 		body, reason string
 	}{
-		{429, `{"errors":["rate limit quota exceeded"]}`, "vault allows no more requests for now: rate limit quota exceeded at "},
-		{503, `{"errors":["Vault is sealed"]}`, "vault is sealed or not initialised: Vault is sealed at "},
+		{429, `{"errors":["rate limit quota exceeded"]}`, "vault is rate limiting the agent (rate limit quota exceeded at "},
+		{503, `{"errors":["Vault is sealed"]}`, "vault is sealed or not initialized (Vault is sealed at "},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
@@ -250,7 +251,7 @@ func TestRevocationInVain(t *testing.T) {
 			require.NoError(t, r.err)
 			if assert.Len(t, r.warnings(), 1) {
 				assert.Contains(t, r.warnings()[0], "("+test.reason)
-				assert.NotContains(t, r.summary.Findings[0].Text, test.reason)
+				assert.NotContains(t, r.usage.Findings[0].Text, test.reason)
 			}
 		})
 	}
@@ -271,5 +272,5 @@ func TestRevocationIsRepeated(t *testing.T) {
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()))
 	require.NoError(t, r.err)
 	assert.Empty(t, r.warnings())
-	assert.Equal(t, []string{"POST auth/approle/login", "POST auth/token/revoke-self", "POST auth/token/revoke-self"}, server.requests())
+	assert.Equal(t, []string{"PUT auth/approle/login", "GET auth/token/lookup-self", "PUT auth/token/revoke-self", "PUT auth/token/revoke-self"}, server.requests())
 }

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/canary"
-	"github.com/luumen/patch-vault/internal/session"
 )
 
 // dump writes a value in every way that a program could.
@@ -88,19 +88,20 @@ func TestNothingShowsACredential(t *testing.T) {
 					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary.Secret}, v)
 				}
 				shown := map[string]string{}
-				summary, err := do(t.Context(), vault, session.Options{Patience: 6 * time.Second}, func(ctx context.Context, s *session.Session) error {
-					answer, err := s.Get(ctx, "secret/app", "", nil)
+				usage, err := do(t.Context(), vault, auth.Use{Patience: 6 * time.Second}, func(ctx context.Context, client *api.Client) error {
+					answer, err := get(ctx, client, "secret/app")
 					if err != nil {
 						return err
 					}
 					shown["answer"] = dump(answer)
-					shown["session"] = dump(s)
-					shown["token"] = dump(s.Token())
+					shown["client"] = dump(client)
+					shown["context"] = dump(ctx)
+					shown["token"] = dump(auth.TokenOf(ctx))
 					return nil
 				})
 				shown["vault"] = dump(vault)
 				shown["effective"] = dump(vault.Effective()) + vault.Effective().String()
-				shown["summary"] = dump(summary)
+				shown["usage"] = dump(usage)
 				if err != nil {
 					shown["error"] = dump(err) + err.Error()
 				}
@@ -108,7 +109,7 @@ func TestNothingShowsACredential(t *testing.T) {
 					assert.False(t, leaks(text), "the %s shows it", what)
 				}
 				if key := test.v["VAULT_CLIENT_KEY"]; key != "" {
-					assert.NotContains(t, shown["session"], "PrivateKey")
+					assert.NotContains(t, shown["client"], "PrivateKey")
 				}
 			})
 		}
@@ -187,17 +188,15 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 					vault = withMethod(server.address, userpass{"userpass", "agent", canary.Secret}, c.v)
 				}
 				shown := ""
-				summary, err := do(t.Context(), vault, session.Options{Patience: 300 * time.Millisecond}, func(ctx context.Context, s *session.Session) error {
-					answer, err := s.Get(ctx, "secret/app", "", nil)
-					shown = s.Mask(canary.Secret)
+				usage, err := do(t.Context(), vault, auth.Use{Patience: 300 * time.Millisecond}, func(ctx context.Context, client *api.Client) error {
+					answer, err := get(ctx, client, "secret/app")
 					if err == nil {
-						shown += dump(answer)
+						shown = dump(answer)
 					}
 					return err
 				})
-				summary.Token.Policies = nil // raw, and masked where they are shown
 				assert.False(t, leaks(shown), "the answer")
-				assert.False(t, leaks(dump(summary)), "the summary")
+				assert.False(t, leaks(dump(usage)), "the summary")
 				assert.False(t, err != nil && leaks(dump(err)+err.Error()), "the error")
 			})
 		}

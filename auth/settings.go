@@ -38,6 +38,16 @@ type Fault struct {
 // Error is one line: setting, reason and fix.
 func (f Fault) Error() string { return f.Setting + ": " + f.Reason + "; " + f.Fix }
 
+// clone returns a copy that shares nothing with the original.
+func (s Settings) clone() Settings {
+	if s.Enabled != nil {
+		s.Enabled = new(*s.Enabled)
+	}
+	s.Mounts = slices.Clone(s.Mounts)
+	s.faults = slices.Clone(s.faults)
+	return s
+}
+
 // Configured reports whether Vault is to be used: Enabled is true, or it is nil and
 // there is an address. Settings with faults can be configured, and an address of a
 // wrong type is there.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"os"
@@ -8,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
 )
 
 // trust is how the two sides prove who they are. Its files are read at each
@@ -48,64 +48,79 @@ func (e *environment) trust() trust {
 	return t
 }
 
-func (t trust) config(found func(session.Finding)) (*tls.Config, error) {
-	f := files{found}
-	config := &tls.Config{
+// configs are for Vault and for an https proxy before it. The proxy gets nothing
+// of what belongs to Vault's TLS: not the server name, not the client certificate,
+// and its own certificate is always verified, by the system's CAs as well.
+func (t trust) configs(f files) (vault, proxy *tls.Config, err error) {
+	vault = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
 		InsecureSkipVerify: t.skipVerify, // the operator's own choice, and a warning of every run
 	}
-	var err error
-	if config.RootCAs, err = t.roots(f); err != nil {
-		return nil, err
+	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
+	pem, err := t.cas(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	if pem != nil {
+		vault.RootCAs = x509.NewCertPool()
+		vault.RootCAs.AppendCertsFromPEM(pem)
+		if proxy.RootCAs, err = x509.SystemCertPool(); err != nil {
+			proxy.RootCAs = x509.NewCertPool()
+		}
+		proxy.RootCAs.AppendCertsFromPEM(pem)
 	}
 	if t.certFile != "" {
 		certificate, err := t.pair(f)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		// Sent whatever CAs the server names: Vault's refusal says more than the
 		// silence of a certificate left out. A func, for no print finds its key.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
+		vault.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 	}
-	return config, nil
+	return vault, proxy, nil
 }
 
-// roots are the CAs that the operator trusts; nil means the system's.
-func (t trust) roots(f files) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
+// cas returns the certificates of the CAs that the operator trusts, in PEM form;
+// nil means the system's.
+func (t trust) cas(f files) ([]byte, error) {
+	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
 	switch {
 	case t.caBytes != "":
-		if !pool.AppendCertsFromPEM([]byte(t.caBytes)) {
+		if !holdsOne([]byte(t.caBytes)) {
 			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES holds no certificate", "set it to certificates in PEM form")
 		}
+		return []byte(t.caBytes), nil
 	case t.caFile != "":
 		data, err := f.read("VAULT_CACERT", t.caFile, maxCAFile)
 		if err != nil {
 			return nil, err
 		}
-		if !pool.AppendCertsFromPEM(data) {
+		if !holdsOne(data) {
 			return nil, badFile("VAULT_CACERT", t.caFile, "holds no certificate", "name a file of certificates in PEM form", nil)
 		}
+		return data, nil
 	case t.caPath != "":
 		entries, err := os.ReadDir(t.caPath)
 		if err != nil {
 			f := unreadable("VAULT_CAPATH", t.caPath, err)
-			f.Do = "name the folder of the CA files, and let the agent's user read it"
+			f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
 			return nil, f
 		}
-		found := false
+		var all []byte
 		for _, entry := range entries {
 			data, err := f.read("VAULT_CAPATH", filepath.Join(t.caPath, entry.Name()), maxCAFile)
-			found = err == nil && pool.AppendCertsFromPEM(data) || found
+			if err == nil && holdsOne(data) {
+				all = append(append(all, data...), '\n')
+			}
 		}
-		if !found {
+		if all == nil {
 			return nil, badFile("VAULT_CAPATH", t.caPath, "holds no certificate", "put certificates in PEM form there", nil)
 		}
-	default:
-		return nil, nil
+		return all, nil
 	}
-	return pool, nil
+	return nil, nil
 }
 
 func (t trust) pair(f files) (tls.Certificate, error) {
@@ -117,11 +132,20 @@ func (t trust) pair(f files) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	f.warnIfExposed(source{variable: "VAULT_CLIENT_KEY", file: t.keyFile})
 	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		// The cause is left out: it can quote what it failed to parse.
-		return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, in PEM form")
+	if err == nil {
+		return pair, nil
 	}
-	return pair, nil
+	// The cause is left out: it can quote what it failed to parse.
+	switch {
+	case bytes.Contains(key, []byte("ENCRYPTED")):
+		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let the agent's user alone read it", nil)
+	case bytes.Contains(certificate, []byte("PRIVATE KEY-----")) && !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
+		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY", nil)
+	case !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
+		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, "holds no certificate in PEM form", "name one, or convert it from DER: openssl x509 -inform der -in FILE -out NEW", nil)
+	case !bytes.Contains(key, []byte("PRIVATE KEY-----")):
+		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, "holds no key in PEM form", "name one, or convert it from DER: openssl pkey -inform der -in FILE -out NEW", nil)
+	}
+	return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
 }

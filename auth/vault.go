@@ -7,22 +7,26 @@
 //	}
 //
 // No secret comes from the UI, and nothing is kept between runs: each reads
-// variables and files again, logs in, and revokes the token that it logged in.
-// Start with [New] and hand the Vault to package resolver; [Vault.Session] is there
-// for that package alone.
+// variables and files again, logs in, and revokes the token of its login.
+//
+// Start with [New]. Package resolver reads secrets with a Vault; for anything
+// else there is [Vault.Do].
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // Options are what the agent can replace. The zero Options are the default.
@@ -32,98 +36,156 @@ type Options struct {
 	Getenv func(name string) string
 
 	// Methods are further login methods by the name that the settings use, such
-	// as those of vault/api's packages for AWS or LDAP; one with the name of a
-	// built-in method takes its place. Their requests go over the run's own
-	// connections, without redirects, and the token that Vault answers to them
-	// is revoked after the run. What a method's own error says is not repeated,
-	// since it may quote credentials: a method that can fail without Vault logs
-	// that by itself. Methods need an api.Client, so for them alone a malformed
-	// variable that vault/api reads is an error of the run.
+	// as those of vault/api's packages for AWS or LDAP. One with the name of a
+	// built-in method replaces it. A method logs in as the built-in ones do; the
+	// tokens that Vault makes for it are revoked after the run. A method's own
+	// error is not repeated, since it may quote credentials: a method that can
+	// fail without Vault logs that by itself.
 	Methods map[string]api.AuthMethod
 }
 
-// Vault is one Vault server as the settings and the environment describe it. It
-// holds no connection and can serve several runs at once. It is made by [New]; the
-// zero Vault is of no use, and panics.
-type Vault struct {
-	settings    func() Settings // a func, for anything can have been pasted into them
-	getenv      func(string) string
-	methodNames []string                         // of those handed in, sorted
-	methods     func(name string) api.AuthMethod // a func, for they hold credentials that a print could find; nil if there is none
+// Format prints no credential of a method.
+func (o Options) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "auth.Options{Methods: %q}", slices.Sorted(maps.Keys(o.Methods)))
 }
 
-// New describes a Vault. It does no I/O and never fails: what is wrong shows
-// where Vault is needed.
+// Vault is one Vault server as the settings and the environment describe it. It
+// holds no connection and can serve several runs at once. It is made by [New];
+// the zero Vault panics.
+type Vault struct {
+	// A func, because a print through reflection would find what was pasted
+	// into the settings, and the credentials of login methods.
+	inner func() *vault
+}
+
+type vault struct {
+	settings Settings
+	getenv   func(string) string
+	methods  map[string]api.AuthMethod // handed in
+}
+
+// New describes a Vault. It copies what it is given. It does no I/O and never
+// fails: what is wrong shows where Vault is needed.
 func New(settings Settings, options Options) *Vault {
-	settings.Address = withoutUser(settings.Address)
-	v := &Vault{settings: func() Settings { return settings }, getenv: options.Getenv}
+	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
+	v.settings.Address = withoutUser(settings.Address)
 	if v.getenv == nil {
 		v.getenv = os.Getenv
 	}
-	methods := maps.Clone(options.Methods)
-	maps.DeleteFunc(methods, func(name string, m api.AuthMethod) bool { return name == "" || m == nil })
-	v.methodNames = slices.Sorted(maps.Keys(methods))
-	v.methods = func(name string) api.AuthMethod { return methods[name] }
-	return v
+	maps.DeleteFunc(v.methods, func(name string, m api.AuthMethod) bool { return name == "" || m == nil })
+	return &Vault{func() *vault { return v }}
+}
+
+// Settings returns a copy of the settings, with the namespace that is in force:
+// the pinned one if the UI names none.
+func (v *Vault) Settings() Settings {
+	settings := v.inner().settings.clone()
+	if c, err := v.inner().config(); err == nil {
+		settings.Namespace = c.namespace
+	}
+	return settings
 }
 
 // Validate checks settings, environment and pins together, as far as that goes
-// without reading a file or asking Vault. The error is of one of package resolver's
-// kinds NotConfigured, Settings, Environment and Pinned.
+// without reading a file or asking Vault. The error is of one of package
+// resolver's kinds NotConfigured, Settings, Environment and Pinned.
 func (v *Vault) Validate() error {
-	_, err := v.Session()
+	_, err := v.inner().config()
 	return err
 }
 
-// Session is what package resolver logs in with. Its error is that of Validate.
-func (v *Vault) Session() (*session.Config, error) {
-	s := v.settings()
+// Permits checks a path against the Patch server's pin LUUMEN_VAULT_PATHS. The
+// error is of package resolver's kind Pinned.
+func (v *Vault) Permits(path string) error {
+	e := &environment{getenv: v.inner().getenv}
+	return e.pins().permit(path)
+}
+
+// config is what a use of Vault works with. It holds no credential but those in
+// variables; files are read when they are needed.
+type config struct {
+	address        *url.URL
+	namespace      string // of the client
+	loginNamespace string // of the login, and of requests about the token itself
+	trust          trust
+	proxy          *transport.Proxy // nil means none
+	timeout        time.Duration    // of one attempt, body included
+	perSecond      float64          // requests at most; 0 means any number
+	burst          int              // of them at once
+	method         chosen
+	findings       []Finding // about the configuration itself
+}
+
+// chosen is the chosen way to get a token.
+type chosen struct {
+	name        string
+	mount       string      // of a login, below auth/
+	given       *given      // nil for a login
+	credentials credentials // of a login
+	handedIn    bool
+	renew       string // what to do about a given token that is dead
+}
+
+func (v *vault) config() (*config, error) {
+	s := v.settings
 	if !s.Configured() {
 		what, do := "vault is not configured", "set it up in the UI, or enter the credential itself"
 		if s.Enabled != nil && s.Address != "" {
 			what, do = "vault is disabled in the UI", "enable it there, or enter the credential itself"
 		}
-		return nil, fault.New(fault.NotConfigured, what, do)
+		return nil, fault.New(fault.NotConfigured, what, do).OfRun()
 	}
-	if faults := s.Faults(v.methodNames...); len(faults) > 0 {
+	if faults := s.Faults(slices.Sorted(maps.Keys(v.methods))...); len(faults) > 0 {
 		texts := make([]string, len(faults))
 		for i, f := range faults {
 			texts[i] = f.Error()
 		}
 		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, ". "), "")
 		f.Fix = strings.Join(texts, ". ")
-		return nil, f
+		return nil, f.OfRun()
 	}
 	e := &environment{getenv: v.getenv}
 	trust, pins := e.trust(), e.pins()
-	c := &session.Config{
-		Namespace: strings.TrimSuffix(s.Namespace, "/"),
-		TLS:       trust.config,
-		Timeout:   e.timeout(),
-		KVVersion: kvVersions[s.KVVersion],
-		Permits:   pins.permit,
-	}
-	c.Address, _, _ = parseAddress(s.Address)
-	c.Proxy = e.proxy(c.Address.Scheme)
-	c.PerSecond, c.Burst = e.rateLimit()
-	for _, mount := range s.Mounts {
-		c.Mounts = append(c.Mounts, strings.TrimSuffix(mount, "/"))
-	}
-	c.Method = v.method(e)
+	c := &config{namespace: strings.TrimSuffix(s.Namespace, "/"), trust: trust, timeout: e.timeout()}
+	c.address, _, _ = parseAddress(s.Address)
+	c.proxy = e.proxy(c.address)
+	c.perSecond, c.burst = e.rateLimit()
+	c.method = v.method(e)
 	if len(e.problems) > 0 {
-		e.suspectMethod(c.Method.Name)
-		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "")
+		e.suspectMethod(c.method.name)
+		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "").OfRun()
 	}
 	if err := pins.hold(c); err != nil {
+		if f, ok := errors.AsType[*fault.Error](err); ok {
+			return nil, f.OfRun()
+		}
 		return nil, err
 	}
-	if trust.skipVerify {
-		c.Findings = append(c.Findings, session.Finding{Code: session.SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anybody in between can read the token and every secret; set VAULT_CACERT instead"})
-	}
-	if c.Address.Scheme == "http" && !isLoopback(c.Address.Hostname()) {
-		c.Findings = append(c.Findings, session.Finding{Code: session.PlainHTTP, Text: "the address begins with http: anybody in between can read the token and every secret; use https"})
-	}
+	c.warn(pins)
 	return c, nil
+}
+
+// warn notes what is dangerous about the configuration.
+func (c *config) warn(pins pins) {
+	add := func(f Finding) { c.findings = append(c.findings, f) }
+	if c.trust.skipVerify {
+		add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anybody in between can read the token and every secret; set VAULT_CACERT instead"})
+	}
+	if c.address.Scheme == "http" {
+		proxy := ""
+		if c.proxy != nil && !isLoopback(c.proxy.URL.Hostname()) {
+			proxy = c.proxy.Variable
+		}
+		switch {
+		case !isLoopback(c.address.Hostname()):
+			add(Finding{Code: PlainHTTP, Text: "the address begins with http: anybody in between can read the token and every secret; use https"})
+		case proxy != "":
+			add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy})
+		}
+	}
+	if pins.paths != nil && pins.namespace == "" {
+		add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
+	}
 }
 
 // suspectMethod says which method the environment is for, if it has nothing for the
@@ -148,15 +210,17 @@ func (e *environment) suspectMethod(chosen string) {
 	}
 }
 
-// method is the chosen way to get a token.
-func (v *Vault) method(e *environment) session.Method {
-	name := v.settings().AuthMethod
-	if handedIn := v.methods(name); handedIn != nil {
-		return session.Method{Name: name, HandedIn: func() api.AuthMethod { return handedIn }, Hints: anyMethod}
+// method reads the chosen way to get a token.
+func (v *vault) method(e *environment) chosen {
+	name := v.settings.AuthMethod
+	if method := v.methods[name]; method != nil {
+		return chosen{name: name, handedIn: true, credentials: handedIn{method}}
 	}
 	m := methodNamed(name)
-	if m.prepare == nil {
-		return e.givenToken(m)
+	if m.read == nil {
+		g := &given{e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")}
+		return chosen{name: m.name, given: g, credentials: g, renew: g.renew()}
 	}
-	return session.Method{Name: m.name, Mount: e.mount(m.mount()), Login: m.prepare(e), Hints: slices.Concat(m.hints, anyMethod)}
+	mount := e.mount(m.mount())
+	return chosen{name: m.name, mount: mount, credentials: m.read(e, mount)}
 }

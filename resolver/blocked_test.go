@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/resolver"
 )
@@ -23,7 +24,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 	server.Put(t, kv, "app", map[string]any{"password": "right"})
 	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))}, "ttl": "999h"})
 	for _, request := range []struct{ path, finding string }{
-		{"auth/token/lookup-self", resolver.TokenUnknown},
+		{"auth/token/lookup-self", auth.TokenUnknown},
 		{"sys/internal/ui/mounts", resolver.MountsUnknown},
 		{"sys/capabilities-self", resolver.PowersUnknown},
 		{"sys/health", resolver.HealthUnknown},
@@ -54,8 +55,8 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 				assert.NoError(t, results[0].Err())
 				warned := strings.Join(texts(run.Report().Findings), "|")
 				switch request.finding {
-				case resolver.TokenUnknown:
-					assert.Contains(t, warned, "grant read on auth/token/lookup-self, or have it let through by what stands before Vault")
+				case auth.TokenUnknown:
+					assert.Contains(t, warned, "may not read auth/token/lookup-self; grant read on it, or let what stands before Vault pass it")
 				case resolver.MountsUnknown:
 					assert.Contains(t, warned, "sys/internal/ui/mounts")
 				default: // a check's alone

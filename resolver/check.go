@@ -6,17 +6,20 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
 // CheckOptions shape a check. The zero CheckOptions are the default.
 type CheckOptions struct {
-	Host     string        // held against a secret's luumen_hosts; empty means that such a secret gets a notice
-	Patience time.Duration // without any answer of Vault; 0 means 3 s, for a person is waiting
+	Host     string        // compared with a secret's luumen_hosts; empty means that such a secret gets a notice
+	Patience time.Duration // without any answer of Vault, beside an attempt under way; 0 means 3 s, since a person is waiting
 	RunID    string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
 }
 
@@ -31,41 +34,70 @@ func (o CheckOptions) withDefaults() CheckOptions {
 // typed them: it logs in, reads each path once, and says what is right, what is
 // wrong, and what is odd. Without fields, it checks the connection alone.
 //
+// A definite answer comes within seconds. Silence is waited for as long as a run
+// waits for one attempt, VAULT_CLIENT_TIMEOUT, and twice that at most. A state
+// that may pass, such as a sealed Vault, is reported as it is now.
+//
 // Log the verdicts with slog as well: what the UI shows sends people to the agent's
-// log. A deadline of ctx should be longer than the patience, or it hides that Vault
-// is down.
+// log. A deadline of ctx should be longer than the check may take, or it hides that
+// Vault is down.
 //
 // Whoever may ask for a check learns which secrets and keys exist and when they
-// were written, though no value: the UI is to let only those ask who may edit
+// were written, though no value: the UI must let only those ask who may edit
 // credentials.
 func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options CheckOptions) Verdicts {
 	c := newCheck(vault, fields, options.withDefaults())
-	run := session.Options{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Health: true}
-	summary, err := c.plan.session(ctx, run, func(ctx context.Context, s *session.Session) error {
-		mounts, err := listMounts(ctx, s, c.plan.config)
+	use := auth.Use{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Check: true}
+	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		mounts, err := listMounts(ctx, client, c.settings)
 		if err != nil {
 			return err
 		}
-		c.plan.readAll(ctx, s, mounts, min(defaultWorkers, len(c.plan.reads)))
-		if err := s.Unanswered(); err != nil {
-			return cmp.Or(s.Over(), ctx.Err(), err)
+		var asking sync.WaitGroup
+		asking.Go(func() { c.powers = askPowers(ctx, client, mounts, c.plan.reads) })
+		if len(c.plan.reads) > 0 {
+			c.plan.readAll(ctx, client, mounts, min(defaultWorkers, len(c.plan.reads)))
 		}
+		asking.Wait()
 		c.mounts = mounts
-		c.powers = askPowers(ctx, s, c.plan.reads)
-		return cmp.Or(s.Over(), ctx.Err())
+		return cmp.Or(c.plan.errOfRun(), ctx.Err())
 	})
+	if err == nil && !usage.Token.Proven {
+		err = c.unproven()
+	}
 	if err != nil {
 		c.plan.settleAll(err)
 	}
-	return c.verdicts(summary, err)
+	return c.verdicts(usage, err)
+}
+
+// errOfRun is the error with which every read fails; nil if there is none.
+func (p *plan) errOfRun() error {
+	for _, r := range p.reads {
+		if f, ok := r.err.(*fault.Error); ok && f.Run {
+			return f
+		}
+	}
+	return nil
+}
+
+// unproven is the error of a check whose token nothing has proven: what would
+// tell is blocked.
+func (c *check) unproven() error {
+	if c.mounts != nil && c.mounts.fault != nil {
+		return c.mounts.fault
+	}
+	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
+		"let what stands before Vault pass these paths, or check a reference as well")
 }
 
 type check struct {
-	options  CheckOptions
-	plan     *plan // each field is a host of its own
-	settings auth.Effective
-	mounts   *mountTable // nil if there was no login, or no answer
-	powers   powers
+	options   CheckOptions
+	plan      *plan // each field is a host of its own
+	settings  auth.Settings
+	effective auth.Effective
+	mounts    *mountTable // nil if there was no login, or no answer
+	powers    powers
 }
 
 func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *check {
@@ -73,17 +105,17 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 	for i, value := range fields {
 		hosts[i] = Host{Name: options.Host, Fields: map[string]ref.Value{"": value}}
 	}
-	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Effective()}
+	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Settings(), effective: vault.Effective()}
 }
 
-func (c *check) verdicts(summary session.Summary, err error) Verdicts {
+func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	v := Verdicts{
-		Connection: c.connection(summary, err),
+		Connection: c.connection(usage, err),
 		Fields:     make([]Verdict, len(c.plan.hosts)),
 		Mounts:     c.mountsOfReads(),
 	}
-	if summary.Longest > 0 { // Vault answered
-		v.RunID = summary.RunID
+	if usage.Longest > 0 { // Vault answered
+		v.RunID = usage.RunID
 	}
 	for i := range c.plan.hosts {
 		v.Fields[i] = c.verdict(&c.plan.hosts[i])
@@ -91,26 +123,29 @@ func (c *check) verdicts(summary session.Summary, err error) Verdicts {
 	return v
 }
 
-func (c *check) connection(summary session.Summary, err error) Connection {
-	p, text := outcomeOf(err)
-	told := c.mounts != nil
+func (c *check) connection(usage auth.Usage, err error) Connection {
+	p := problemOf(err, ref.Ref{})
+	switch p.Kind {
+	case Sealed, NoActiveNode, RateLimited:
+		p.Reason += " now; a run waits up to 60 s for it to pass"
+	}
 	return Connection{
-		Kind: p.Kind, Reason: p.Reason, Fix: p.Fix, Text: text,
-		Reachable: summary.Health != nil || told || answered(p.Kind),
-		LoggedIn:  (told || summary.Token.Known && !summary.Token.Given) && p.Kind != Token,
-		Server:    (*Server)(summary.Health),
-		Token:     c.plan.tokenState(summary.Token, told),
-		Settings:  c.settings,
-		Findings:  c.findings(summary, p.Kind),
+		Problem: p, Text: textOf(err),
+		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
+		LoggedIn:  usage.Token.Proven && p.Kind != Token,
+		Server:    usage.Health,
+		Token:     c.plan.tokenState(usage.Token),
+		Settings:  c.effective,
+		Findings:  c.findings(usage, p.Kind),
 	}
 }
 
-// outcomeOf is how an error, or none, shows to the UI, and to the agent's log.
-func outcomeOf(err error) (p problem, text string) {
+// textOf is the complete text of an error, for the agent's log.
+func textOf(err error) string {
 	if err == nil {
-		return problem{Kind: OK}, ""
+		return ""
 	}
-	return problemOf(err, ref.Ref{}), err.Error()
+	return err.Error()
 }
 
 // answered reports whether an error of the kind is an answer of Vault.
@@ -125,10 +160,10 @@ func answered(k Kind) bool {
 // mountsOfReads are the mounts in which the references lie, as far as they may
 // hold secrets. A guess that led to a secret was right.
 func (c *check) mountsOfReads() []Mount {
-	if c.plan.config == nil {
+	if c.plan.invalid != nil {
 		return nil
 	}
-	table := cmp.Or(c.mounts, unlisted(c.plan.config))
+	table := cmp.Or(c.mounts, unlisted(c.settings))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m, _ := table.find(r.path)
@@ -143,47 +178,49 @@ func (c *check) mountsOfReads() []Mount {
 
 func (c *check) verdict(h *host) Verdict {
 	if len(h.fields) == 0 {
-		return Verdict{Kind: OK} // no field, no credential, no error
+		return Verdict{Problem: Problem{Kind: OK}} // no field, no credential, no error
 	}
 	f := &h.fields[0]
-	v := Verdict{Reference: f.value.Ref()}
+	var v Verdict
 	err := c.resolve(f, &v)
-	if warning := f.value.Warning(); warning != "" && (err != nil || v.Reference.IsZero()) {
+	if warning := f.value.Warning(); warning != "" && (err != nil || f.value.Ref().IsZero()) {
 		v.Findings = append(v.Findings, Finding{Code: OddField, Text: "this field " + warning})
 	}
-	p, text := outcomeOf(err)
-	v.Kind, v.Part, v.Offset, v.Reason, v.Fix, v.Text = p.Kind, p.Part, p.Offset, p.Reason, p.Fix, text
+	v.Problem, v.Text = problemOf(err, f.value.Ref()), textOf(err)
 	return v
 }
 
 // resolve does what field.resolve does, without a credential.
 func (c *check) resolve(f *field, v *Verdict) error {
-	s, err := f.source()
-	switch {
-	case err != nil:
-		return err
-	case s == nil:
+	if err := f.value.Err(); err != nil {
+		return badReference(err)
+	}
+	if f.read == nil {
 		text, _ := f.value.Reveal()
 		v.Findings = append(v.Findings, oddValue(text, false)...)
 		return nil
-	case c.options.Host != "" && !s.isFor(c.options.Host):
-		return notForHost(c.options.Host, f.read.mount, f.read.path)
 	}
-	key := f.value.Ref().Key()
-	text, err := s.pick(key)
+	text, err := f.text(c.options.Host)
+	if s := f.read.secret; s != nil && s.hosts != nil && c.options.Host == "" {
+		text, err = f.wanted.text, f.wanted.err
+	}
 	if err != nil {
 		return err
 	}
-	v.Version, v.Created = s.version, s.created.UTC()
+	s := f.read.secret
+	v.Version, v.Created = s.version, s.created
 	if c.options.Host == "" && s.hosts != nil {
 		v.Findings = append(v.Findings, limitedToHosts)
 	}
-	if f.read.almost != "" {
+	if s.hosts.isMalformed() {
+		v.Findings = append(v.Findings, hostsMalformed)
+	}
+	if s.almost != "" {
 		v.Findings = append(v.Findings, hostsMisspelt)
 	}
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && s.isNumber(key))...)
+	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.wanted.number)...)
 	return nil
 }

@@ -90,7 +90,7 @@ func TestCheckCountsUses(t *testing.T) {
 		vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount}))
 		v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
 		require.NotNil(t, v.Connection.Token)
-		assert.Equal(t, resolver.TokenState{Known: true, TTL: v.Connection.Token.TTL, UsesLeft: new(3), UsesNeeded: 4}, *v.Connection.Token)
+		assert.Equal(t, resolver.TokenState{Known: true, TTL: v.Connection.Token.TTL, UsesLeft: new(3), UsesNeeded: 5}, *v.Connection.Token)
 		assert.InDelta(t, 3600, v.Connection.Token.TTL, 60)
 		assert.Contains(t, codes(v.Connection.Findings), resolver.ShortOfUses)
 	})
@@ -120,7 +120,7 @@ func TestCheckTheConnectionAlone(t *testing.T) {
 	assert.Equal(t, resolver.OK, v.Connection.Kind)
 	require.NotNil(t, v.Connection.Token)
 	assert.False(t, v.Connection.Token.Given)
-	assert.Equal(t, map[string]int{"update auth/" + mount + "/login": 1, "read sys/internal/ui/mounts": 1, "update auth/token/revoke-self": 1}, asked(t, server, run))
+	assert.Equal(t, map[string]int{"update auth/" + mount + "/login": 1, "read sys/internal/ui/mounts": 1, "read auth/token/lookup-self": 1, "update auth/token/revoke-self": 1}, asked(t, server, run))
 }
 
 // Fields of every kind at once: each has its verdict, in its place.
@@ -164,7 +164,7 @@ func TestCheckAnyFields(t *testing.T) {
 		require.Equal(t, fields[i].Ref(), verdict.Reference)
 		require.Equal(t, verdict.Kind != resolver.OK, verdict.Fix != "" && verdict.Text != "")
 	}
-	assert.Equal(t, resolver.Verdict{Kind: resolver.OK}, v.Fields[len(fields)-1])
+	assert.Equal(t, resolver.Verdict{Problem: resolver.Problem{Kind: resolver.OK}}, v.Fields[len(fields)-1])
 	assert.Equal(t, []string{resolver.OddField}, codes(v.Fields[9].Findings))
 	assert.Equal(t, []resolver.Mount{{Path: min(v1, v2), Version: map[bool]int{true: 1, false: 2}[v1 < v2]}, {Path: max(v1, v2), Version: map[bool]int{true: 2, false: 1}[v1 < v2]}}, v.Mounts)
 	assert.Equal(t, map[string]int{"read auth/token/lookup-self": 1, "read sys/internal/ui/mounts": 1,

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
@@ -110,7 +112,7 @@ func kindOf(err error) Kind {
 // Error is one line: field, reference, reason and what to do. It is complete,
 // for the agent's log alone: it may hold Vault's own words.
 func (e *FieldError) Error() string {
-	return e.Field + ": " + e.where() + e.err.Error()
+	return quoted(e.Field) + ": " + e.where() + e.err.Error()
 }
 
 // LogValue logs the complete text, as that of a HostError does.
@@ -133,22 +135,27 @@ func (e *FieldError) Unwrap() error { return e.err }
 func (e *FieldError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Field string `json:"field"`
-		problem
+		Problem
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// problem is an error as the UI may show it.
-type problem struct {
+// Problem is an error as the UI may show it. Of a field that is well, the Kind is
+// OK and the rest is empty.
+type Problem struct {
 	Kind      Kind    `json:"kind"`
-	Reference ref.Ref `json:"reference,omitzero"`
-	Part      string  `json:"part,omitempty"`
-	Offset    *int    `json:"offset,omitempty"`
-	Reason    string  `json:"reason"`
-	Fix       string  `json:"fix"`
+	Reference ref.Ref `json:"reference,omitzero"` // zero if the field is malformed, or it is not about one
+	Part      string  `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
+	Offset    *int    `json:"offset,omitempty"`   // in bytes, of a malformed field
+	Reason    string  `json:"reason,omitempty"`   // what is so
+	Fix       string  `json:"fix,omitempty"`      // what to do
 }
 
-func problemOf(err error, r ref.Ref) problem {
-	p := problem{Kind: kindOf(err), Reference: r, Reason: "this was broken off", Fix: "try again"}
+// problemOf is how an error, or none, shows to the UI.
+func problemOf(err error, r ref.Ref) Problem {
+	if err == nil {
+		return Problem{Kind: OK, Reference: r}
+	}
+	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again"}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		p.Reason, p.Fix = f.ForUI()
 	}
@@ -163,11 +170,19 @@ func problemOf(err error, r ref.Ref) problem {
 const Canceled Kind = "canceled"
 
 func (f *field) reach() reach {
-	switch {
-	case f.read == nil || f.read.err == nil:
+	if f.read == nil || f.read.err == nil {
 		return reachField
-	case f.read.ofRun:
-		return reachRun
 	}
-	return reachPath
+	if err, ok := f.read.err.(*fault.Error); ok && !err.Run {
+		return reachPath
+	}
+	return reachRun // or the caller's own context
+}
+
+// quoted is a name from outside as a line for a person shows it.
+func quoted(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }

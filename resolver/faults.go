@@ -2,33 +2,35 @@ package resolver
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
-	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // unread is the fault of a path that Vault answered without a secret.
-func unread(answer *client.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
-	api := m.api(r.path)
+func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
+	path := m.api(r.path)
 	switch answer.Status {
+	case 204:
+		return noSecret(path)
 	case 403:
-		f := fault.New(fault.Denied, "the agent's token may not read "+api, withoutData(m, r.path)+"add to its policy, unless another one denies it: "+grant(api))
+		f := fault.New(fault.Denied, "the agent's token may not read "+path, withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
 		f.Detail = policiesOf(mounts)
-		if why := ungrantable(api); why != "" {
+		f.Do += "; if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
+		if why := ungrantable(path); why != "" {
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
-			f.Do += ", where the mount " + m.Path + " is a guess: name the right one in the settings"
+			f.Do += "; the mount " + m.Path + " is a guess: name the right one in the settings"
 		}
 		return f
 	case 404:
 		if r.version != 0 {
-			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, api), "check the pinned version, or leave it out")
+			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path), "check the pinned version, or omit it")
 		}
-		f := fault.New(fault.NotFound, "vault has no secret at "+api, "check the path")
+		f := fault.New(fault.NotFound, "vault has no secret at "+path, "check the path")
 		if answer.NoMount() {
-			f.What = "vault has no mount for " + api
+			f.What = "vault has no mount for " + path
 		}
 		if hint := withoutData(m, r.path); hint != "" {
 			f.Do = strings.TrimSuffix(hint, "; or ")
@@ -38,8 +40,10 @@ func unread(answer *client.Answer, mounts *mountTable, m mount, r *read) *fault.
 		return f
 	}
 	return &fault.Error{
-		Kind: fault.BadResponse, What: "vault does not read " + api,
+		Kind: fault.ServerError, What: "vault refuses to read " + path,
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()), Do: "check the path",
+		Cause:  answer.ResponseError(),
+		Reason: "Vault refuses this path", Fix: "check the path",
 	}
 }
 
@@ -54,7 +58,7 @@ func policiesOf(mounts *mountTable) string {
 // withoutData is a hint to those who take a path from Vault's API.
 func withoutData(m mount, path string) string {
 	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
-		return "leave data/ out of the path, for it is added by itself; or "
+		return "omit data/ from the path, since it is added automatically; or "
 	}
 	return ""
 }
@@ -64,33 +68,36 @@ func withoutData(m mount, path string) string {
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
 	f := fault.New(fault.Denied, "vault shows the agent's token no mount for "+path, "")
 	f.Detail = policiesOf(mounts)
-	f.Do = "check the path, and that its mount exists (vault secrets list); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.api(path))
+	f.Do = "check the path, and that its mount exists (vault secrets list); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
-		f.Do += fmt.Sprintf(", where the mount %s of KV v%d is a guess: name the right one in the settings, if it is another", m.Path, m.Version)
+		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: name the right one in the settings if it is another", m.Path, m.Version)
+	}
+	if len(mounts.listed) == 0 {
+		f.Do += "; if the line is there, check that no proxy before Vault drops the header X-Vault-Token"
 	}
 	if why := ungrantable(m.api(path)); why != "" {
 		f.Do, f.Fix = why, why
 	}
 	first, rest, _ := strings.Cut(path, "/")
-	if slices.ContainsFunc(mounts.listed, func(m mount) bool { return strings.HasPrefix(rest, m.Path+"/") }) {
-		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and leave it out of the path", first)
+	if _, ok := covering(mounts.listed, rest); ok {
+		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", first)
 	}
 	return f
 }
 
 func notKV(mount, kind string) *fault.Error {
-	return fault.New(fault.NotKV, "the mount "+mount+" is "+kind+", not KV", "name a secret of a KV mount")
+	return fault.New(fault.NotKV, "the mount "+mount+" is "+kind+", not KV", "name a secret in a KV mount")
 }
 
 func otherVersion(m mount, version int) *fault.Error {
-	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say", m.Path, version, m.Version), "correct kv_version in the settings, or have the token read sys/internal/ui/mounts")
+	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", m.Path, version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
 }
 
-func noSecret(api string) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer at "+api+" is no KV secret", "check what stands before Vault")
+func noSecret(path string) *fault.Error {
+	return fault.New(fault.BadResponse, "the answer at "+path+" is not a KV secret", "check what stands before Vault")
 }
 
 func notForHost(host string, m mount, path string) *fault.Error {
-	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for other hosts than %q", host),
+	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
 		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, m.Path, m.below(path)))
 }

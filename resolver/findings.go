@@ -2,55 +2,25 @@ package resolver
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
 )
 
-// Finding is something that a person should know or do, though no host was skipped
-// for it.
-type Finding struct {
-	Code   string `json:"code"`             // one of the constants of this package, such as TokenExpires
-	Text   string `json:"text"`             // what is so, and what to do about it; fit for the UI
-	Notice bool   `json:"notice,omitempty"` // it may well be meant so; else it is a warning
-	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
-}
+// Finding is what a person should know or do, though no host was skipped for it.
+type Finding = auth.Finding
 
-// LogValue logs what String returns.
-func (f Finding) LogValue() slog.Value { return slog.StringValue(f.String()) }
-
-// String is one line for a person, with the detail if there is one.
-func (f Finding) String() string {
-	text := f.Text
-	if f.Detail != "" {
-		text += " (" + f.Detail + ")"
-	}
-	if f.Notice {
-		return "notice: " + text
-	}
-	return "warning: " + text
-}
-
-// The codes of findings that runs and checks have.
+// The codes of findings that runs and checks have, beside those of package auth.
 const (
-	SkipVerify      = session.SkipVerify      // skip_verify: certificates are not verified
-	PlainHTTP       = session.PlainHTTP       // plain_http: the way to Vault is not encrypted
-	FileExposed     = session.FileExposed     // file_exposed: every user of the Patch server may read a credential
-	TokenExpires    = session.TokenExpires    // token_expires: a given token has less than 7 days to live
-	TokenUnknown    = session.TokenUnknown    // token_unknown: a given token may not look at itself
-	TokenNotRenewed = session.TokenNotRenewed // token_not_renewed: a given token could not be renewed
-	TokenNotRevoked = session.TokenNotRevoked // token_not_revoked: the token that was logged in could not be revoked
-	ShortOfUses     = "short_of_uses"         // the token will be used up within a run
-	MountsUnknown   = "mounts_unknown"        // the list of mounts could not be had
-	MountVersion    = "mount_version"         // notice: a mount has another KV version than the settings say
-	HostsMisspelt   = "hosts_misspelt"        // custom metadata of a secret is almost luumen_hosts, and has no effect
-	OddField        = "odd_field"             // a field looks mistyped; see ref.Value.Warning
-	BrokenOff       = session.BrokenOff       // the caller's context ended the run while Vault did not answer
+	ShortOfUses    = "short_of_uses"   // the token will be used up within a run
+	MountsUnknown  = "mounts_unknown"  // the list of mounts is not available
+	MountVersion   = "mount_version"   // notice: a mount has another KV version than the settings say
+	HostsMisspelt  = "hosts_misspelt"  // custom metadata of a secret is almost luumen_hosts, and has no effect
+	HostsMalformed = "hosts_malformed" // luumen_hosts of a secret holds a malformed glob, which matches no host
+	OddField       = "odd_field"       // a field looks mistyped; see ref.Value.Warning
 )
 
 // The codes of findings that a check alone has, about the connection.
@@ -71,16 +41,9 @@ const (
 	SurroundingSpace = "surrounding_space" // the value begins or ends with white space
 	HoldsNUL         = "holds_nul"         // the value holds a NUL
 	HoldsBOM         = "holds_bom"         // the value holds a byte order mark
+	HoldsReplacement = "holds_replacement" // the value holds U+FFFD, as Vault writes bytes that are not text
 	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 rounds
 )
-
-func findingsOf(summary session.Summary) []Finding {
-	findings := make([]Finding, len(summary.Findings))
-	for i, f := range summary.Findings {
-		findings[i] = Finding{f.Code, f.Text, f.Notice, f.Detail}
-	}
-	return findings
-}
 
 func textsOf(findings []Finding) []string {
 	texts := make([]string, len(findings))
@@ -95,7 +58,7 @@ const noticeableSkew = 30 * time.Second
 
 // findings are about the connection: first what the settings say, then what
 // Vault does, then what the token may do.
-func (c *check) findings(summary session.Summary, kind Kind) []Finding {
+func (c *check) findings(usage auth.Usage, kind Kind) []Finding {
 	var findings []Finding
 	warn := func(code, text string) { findings = append(findings, Finding{Code: code, Text: text}) }
 	notice := func(code, text string) {
@@ -103,24 +66,24 @@ func (c *check) findings(summary session.Summary, kind Kind) []Finding {
 	}
 
 	if kind != NotConfigured && !c.isSet("VAULT_ADDR") {
-		notice(NoPin, "the Patch server takes any address from these settings; have VAULT_ADDR set there to the address of this Vault, which pins it")
+		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
 	}
-	if h := summary.Health; h != nil {
+	if h := usage.Health; h != nil {
 		if !h.Namespaces && c.hasNamespace() {
-			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; leave it out of the settings, or check the address")
+			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; omit it from the settings, or check the address")
 		}
 		if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
 			word := "ahead of"
 			if ahead < 0 {
 				word = "behind"
 			}
-			warn(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; have both set by a time server", fault.Duration(ahead.Abs()), word))
+			warn(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word))
 		}
 	} else if c.mounts != nil {
-		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health gives no answer; have it let through by what stands before Vault")
+		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let what stands before Vault pass it")
 	}
-	findings = append(findings, findingsOf(summary)...)
-	if t := c.plan.tokenState(summary.Token, c.mounts != nil); t != nil && t.UsesLeft != nil {
+	findings = append(findings, usage.Findings...)
+	if t := c.plan.tokenState(usage.Token); t != nil && t.UsesLeft != nil {
 		findings = append(findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
 	}
 	if c.mounts != nil {
@@ -136,16 +99,17 @@ func (c *check) findings(summary session.Summary, kind Kind) []Finding {
 }
 
 func (c *check) isSet(variable string) bool {
-	return slices.ContainsFunc(c.settings.Settings, func(s auth.Setting) bool { return s.Source == variable })
+	return slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Source == variable })
 }
 
 func (c *check) hasNamespace() bool {
-	return c.isSet("VAULT_NAMESPACE") || slices.ContainsFunc(c.settings.Settings, func(s auth.Setting) bool { return s.Name == "namespace" && s.Source == "UI" })
+	return c.isSet("VAULT_NAMESPACE") || slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Name == "namespace" && s.Source == "UI" })
 }
 
 var (
-	canWrite       = Finding{Code: CanWrite, Text: "the token may also write or delete this secret; have that taken out of its policy: read is enough"}
-	hostsMisspelt  = Finding{Code: HostsMisspelt, Text: "the secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; have it named exactly so"}
+	canWrite       = Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
+	hostsMisspelt  = Finding{Code: HostsMisspelt, Text: "the secret has custom metadata that is almost " + hostsMetadata + ", so it is given to every host; rename it to " + hostsMetadata}
+	hostsMalformed = Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; correct it in the secret's custom metadata"}
 	limitedToHosts = Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "), others will not get it; check it for the host that is to use it", Notice: true}
 )
 
@@ -161,10 +125,11 @@ func oddValue(value string, rounded bool) []Finding {
 	line := strings.TrimRight(value, "\r\n")
 	oneLine := !strings.Contains(line, "\n") // a private key ends with a line break as it should
 
-	found(oneLine && line != value, TrailingNewline, "the value ends with a line break, which is sent to the host with it; have it stored without")
-	found(strings.TrimSpace(line) != line, SurroundingSpace, "the value begins or ends with white space, which is sent to the host with it; have it stored without, unless it is meant")
-	found(strings.Contains(value, "\x00"), HoldsNUL, "the value holds a NUL character; have it stored without")
-	found(strings.Contains(value, "\ufeff"), HoldsBOM, "the value holds a byte order mark, as some editors write it; have it stored without")
-	found(rounded, RoundedNumber, "the value is a number, of which KV v2 keeps 15 digits and no zeros before or after; have it stored as a text, in quotes")
+	found(oneLine && line != value, TrailingNewline, "the value ends with a line break, which is sent to the host with it; store it without")
+	found(strings.TrimSpace(line) != line, SurroundingSpace, "the value begins or ends with white space, which is sent to the host with it; store it without, unless it is intended")
+	found(strings.Contains(value, "\x00"), HoldsNUL, "the value holds a NUL character; store it without")
+	found(strings.Contains(value, "\ufeff"), HoldsBOM, "the value holds a byte order mark, as some editors write it; store it without")
+	found(strings.Contains(value, "\ufffd"), HoldsReplacement, "the value holds U+FFFD, which Vault puts in place of bytes that are not text; store binary values in base64")
+	found(rounded, RoundedNumber, "the value is a number, of which KV v2 keeps 15 digits and no zeros before or after; store it as a text, in quotes")
 	return findings
 }

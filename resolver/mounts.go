@@ -6,7 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // Mount is where a KV engine is mounted in Vault.
@@ -14,18 +19,39 @@ type Mount struct {
 	Path    string `json:"path"`              // without slashes at its ends: team/kv
 	Version int    `json:"version"`           // of KV: 1 or 2
 	Guessed bool   `json:"guessed,omitempty"` // neither Vault nor the settings told it
+
+	// Namespace is what lies between the namespace of the token and that of the
+	// mount, such as team/child: a policy of the token's namespace names the
+	// mount's paths with it. It is empty where both are the same.
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // mount is what is known of a path's mount.
 type mount struct {
 	Mount
 	kind   string // Vault's type of it; empty if unknown
-	listed bool   // Vault told it
+	listed bool   // Vault listed it
+	named  bool   // the settings name it
 }
 
-// isKV reports whether secrets may be read there. Others make credentials up
-// on each read, or hand out tokens.
-func (m mount) isKV() bool { return m.kind == "" || m.kind == "kv" || m.kind == "generic" }
+// isKV reports whether secrets may be read there.
+func (m mount) isKV() bool { return isKV(m.kind) }
+
+func isKV(kind string) bool { return kind == "" || kind == "kv" || kind == "generic" }
+
+// types are the engines whose type is shown. A hostile server could put a token
+// in the place of any other.
+var types = []string{
+	"ad", "alicloud", "aws", "azure", "consul", "cubbyhole", "database", "gcp", "gcpkms", "identity", "keymgmt", "kmip", "kubernetes", "ldap",
+	"mongodbatlas", "nomad", "openldap", "pki", "rabbitmq", "ssh", "system", "terraform", "token", "totp", "transform", "transit",
+}
+
+func (m mount) shownType() string {
+	if slices.Contains(types, m.kind) {
+		return m.kind
+	}
+	return "another"
+}
 
 // api is the path of Vault's API for a secret of this mount.
 func (m Mount) api(path string) string {
@@ -33,6 +59,14 @@ func (m Mount) api(path string) string {
 		return path
 	}
 	return m.Path + "/data/" + m.below(path)
+}
+
+// granted is the path that a policy of the token names.
+func (m Mount) granted(path string) string {
+	if m.Namespace == "" {
+		return m.api(path)
+	}
+	return strings.Trim(m.Namespace, "/") + "/" + m.api(path)
 }
 
 // covers reports whether the path lies in the mount.
@@ -47,85 +81,111 @@ func (m Mount) below(path string) string {
 
 // mountTable says where a path's mount is.
 type mountTable struct {
-	listed   []mount  // longest first
-	blocked  bool     // Vault's list could not be had
-	named    []mount  // in the settings, longest first
-	version  int      // of KV, for mounts of which it is not known
-	policies []string // of the token, as far as Vault told; for messages
+	listed    map[string]mount // by path
+	blocked   bool             // Vault's list is not available
+	fault     *fault.Error     // why, if Vault did not answer
+	named     map[string]mount // in the settings, by path
+	version   int              // of KV, for mounts of which it is not known
+	namespace string           // see Mount.Namespace
+	policies  []string         // of the token, as far as Vault told; for messages
 }
+
+const listPath = transport.MountsPath
 
 // listMounts asks Vault which mounts the token can see. Where the list is
 // blocked, the settings and the first segments have to do.
-func listMounts(ctx context.Context, s *session.Session, config *session.Config) (*mountTable, error) {
-	table := unlisted(config)
-	for _, policy := range s.Token().Policies {
-		table.policies = append(table.policies, s.Mask(policy))
-	}
-	var data struct {
+func listMounts(ctx context.Context, client *api.Client, settings auth.Settings) (*mountTable, error) {
+	table := unlisted(settings)
+	token := auth.TokenOf(ctx)
+	table.policies = token.Policies
+	table.namespace = between(token.Namespace, settings.Namespace)
+	var data reply.Optional[struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
+	}]
+	answer, err := reply.Read(transport.Optional(ctx, transport.InAWhile), client, listPath, nil, &data)
+	if f, ok := err.(*fault.Error); ok && !f.Run {
+		table.fault = f
+		return table, nil
 	}
-	answer, err := s.Ask(ctx, "sys/internal/ui/mounts", nil, &data)
 	if err != nil {
 		return nil, err
 	}
-	if !answer.Ok() || answer.BadData {
+	if !answer.Ok() || !data.Ok || data.Value.Secret == nil {
 		return table, nil
 	}
 	table.blocked = false
-	for path, listed := range data.Secret {
-		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1}, kind: shownType(s.Mask(listed.Type)), listed: true}
+	table.listed = make(map[string]mount, len(data.Value.Secret))
+	for path, listed := range data.Value.Secret {
+		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
+		if m.kind == "" {
+			m.kind = "unknown"
+		}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
-		table.listed = append(table.listed, m)
+		table.listed[m.Path] = m
 	}
-	slices.SortFunc(table.listed, longestFirst)
 	return table, nil
 }
 
+// isEmpty reports whether Vault listed no mount at all.
+func (t *mountTable) isEmpty() bool { return len(t.listed) == 0 && !t.blocked }
+
+// between is the part of the namespace below the token's.
+func between(token, namespace string) string {
+	if token == "" || !strings.HasPrefix(namespace, token+"/") {
+		return ""
+	}
+	return strings.TrimPrefix(namespace, token+"/")
+}
+
 // unlisted is what there is without Vault's list.
-func unlisted(config *session.Config) *mountTable {
-	table := &mountTable{version: config.KVVersion, blocked: true}
-	for _, path := range config.Mounts {
-		table.named = append(table.named, mount{Mount: Mount{Path: path, Version: table.version}})
+func unlisted(settings auth.Settings) *mountTable {
+	table := &mountTable{version: 2, blocked: true, named: make(map[string]mount)}
+	if settings.KVVersion == "v1" {
+		table.version = 1
 	}
-	slices.SortFunc(table.named, longestFirst)
+	for _, path := range settings.Mounts {
+		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: table.version}, named: true}
+		table.named[m.Path] = m
+	}
 	return table
-}
-
-// shownType is a mount's type if it looks like one, for it goes into errors and
-// a hostile server could write the token there.
-func shownType(text string) string {
-	if strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
-		return "unknown"
-	}
-	return text
-}
-
-func longestFirst(a, b mount) int {
-	if d := len(b.Path) - len(a.Path); d != 0 {
-		return d
-	}
-	return strings.Compare(a.Path, b.Path)
 }
 
 // find returns the mount of a path, and whether the token can see it, as far
 // as Vault told.
 func (t *mountTable) find(path string) (m mount, visible bool) {
-	covers := func(m mount) bool { return m.covers(path) }
-	if i := slices.IndexFunc(t.listed, covers); i >= 0 {
-		return t.listed[i], true
+	if m, ok := covering(t.listed, path); ok {
+		return m, true
 	}
-	if i := slices.IndexFunc(t.named, covers); i >= 0 {
-		return t.named[i], t.blocked
+	m, ok := covering(t.named, path)
+	if !ok {
+		m = mount{Mount: guess(path, t.version)}
 	}
-	return mount{Mount: guess(path, t.version)}, t.blocked
+	m.Namespace = t.namespace
+	return m, t.blocked
 }
 
-// guess takes the first segment of a path for its mount, for want of better.
+// covering returns the mount whose path is a prefix of the path, the longest if
+// there are several.
+func covering(mounts map[string]mount, path string) (m mount, ok bool) {
+	for prefix := path; len(mounts) > 0; {
+		if m, ok := mounts[prefix]; ok {
+			return m, true
+		}
+		i := strings.LastIndexByte(prefix, '/')
+		if i < 0 {
+			break
+		}
+		prefix = prefix[:i]
+	}
+	return mount{}, false
+}
+
+// guess takes the first segment of a path for its mount.
 func guess(path string, version int) Mount {
 	first, _, _ := strings.Cut(path, "/")
 	return Mount{Path: first, Version: version, Guessed: true}
@@ -136,17 +196,16 @@ func guess(path string, version int) Mount {
 func (t *mountTable) findings(reads []*read) []Finding {
 	var findings []Finding
 	if t.blocked {
-		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there"})
+		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
+	seen := make(map[string]bool)
 	for _, r := range reads {
 		m := r.mount
-		if !m.listed || !m.isKV() || m.Version == t.version {
+		if !m.listed || !m.isKV() || m.Version == t.version || seen[m.Path] {
 			continue
 		}
-		f := Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as the settings say; it is read as what it is", m.Path, m.Version, t.version)}
-		if !slices.Contains(findings, f) {
-			findings = append(findings, f)
-		}
+		seen[m.Path] = true
+		findings = append(findings, Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)})
 	}
 	return findings
 }

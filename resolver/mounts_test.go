@@ -86,7 +86,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			password, err := collect(run)[0].Credential("password")
 			require.NoError(t, err)
 			assert.Equal(t, "of "+v2, password.Reveal())
-			assert.Contains(t, texts(run.Report().Findings), "warning: vault's list of mounts could not be had (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
+			assert.Contains(t, texts(run.Report().Findings), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
 		})
 	}
 
@@ -106,15 +106,15 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "nested by a guess", field: nested + "/app#password", kind: resolver.NotFound,
 			text: "vault has no mount for " + top + "/data/kv/app; check the path, and that the mount " + top + " is KV v2"},
 		{name: "v1 though v2", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/app#password", kind: resolver.KVVersion,
-			text: "the mount " + v2 + " is KV v2, not v1 as the settings say; correct kv_version in the settings, or have the token read sys/internal/ui/mounts"},
+			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or grant the token read on sys/internal/ui/mounts"},
 		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
 			text: "vault has no secret at " + v1 + "/data/app; check the path, and that the mount " + v1 + " is KV v2"},
 		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
-			text: "the mount " + v1 + " is KV v1, not v2 as the settings say"},
+			text: "the mount " + v1 + " is KV v1, not v2 as in the settings"},
 		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
-			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy, unless another one denies it: path "` + v2 + `/data/other" { capabilities = ["read"] }, where the mount ` + v2 + ` is a guess: name the right one in the settings`},
+			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path; the mount ` + v2 + ` is a guess: name the right one in the settings`},
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
-			text: `add to its policy, unless another one denies it: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
+			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
 			text: "the mount " + transit + " is of type transit, not KV"},
 		{name: "a token behind a namespace", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/AUTH/token/lookup-self#id", kind: resolver.NotKV,
@@ -150,7 +150,7 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
 	_, err := collect(run)[0].Credential("password")
 	require.NoError(t, err)
-	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as the settings say; it is read as what it is")
+	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
 }
 
 // Trap 5: the settings name a nested mount that the token cannot see yet, so

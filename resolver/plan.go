@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,24 +8,22 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/ref"
 )
 
 // plan is what a run has to do: hosts with their fields, and the distinct
 // paths to read for them.
 type plan struct {
+	vault     *auth.Vault
+	invalid   error // why Vault cannot be used
 	hosts     []host
 	reads     []*read  // in the order of the hosts
 	immediate []int    // hosts that need no read
 	odd       examples // of literals that look mistyped
 	complete  chan int // hosts whose last path has been read; has room for all
 
-	config    *session.Config
-	configErr error // why there is none
-
-	mu   sync.Mutex // guards what next, elsewhere and settle change
-	from int        // reads before it are taken
+	mu    sync.Mutex // guards what settle changes
+	large sync.Mutex // held to decode a large answer, for memory's sake
 }
 
 // host is one host of the run.
@@ -39,31 +36,38 @@ type host struct {
 // field is one credential field of a host: a literal, a reference to be read,
 // or invalid.
 type field struct {
-	name  string
-	value ref.Value
-	read  *read // nil if the value is no reference
+	name   string
+	value  ref.Value
+	read   *read   // nil if the value is no reference
+	wanted *wanted // likewise
 }
 
 // read is one path and version to read.
 type read struct {
 	path    string
 	version int // 0 means the latest
+	wanted  []*wanted
 	hosts   []int
-	fields  int  // that have yet to get their part of the secret
-	taken   bool // by one who reads it
 	settled bool
-	secret  *secret // nil, too, when no field wants it any more
+	secret  *secret
 	err     error
-	ofRun   bool   // err is the whole run's
-	mount   mount  // where the path was found to lie
-	sent    bool   // Vault was asked for it
-	almost  string // custom metadata whose name is almost luumen_hosts; empty if there is none
+	mount   mount // where the path lies
+	visible bool  // the token can see the mount, as far as Vault told
+	sent    bool  // Vault was asked for it
+}
+
+// wanted is a key of a secret that fields ask for, and its value.
+type wanted struct {
+	key    string
+	fields int    // that have yet to get it
+	text   string // of a string, itself; of a number or a boolean, its exact JSON
+	number bool
+	err    error // why there is no text
 }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
-	p := &plan{hosts: make([]host, len(hosts))}
-	p.config, p.configErr = vault.Session()
-	readFor := p.grouping()
+	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
+	g := grouping{plan: p, reads: make(map[pathVersion]*read), wanted: make(map[ref.Ref]*wanted)}
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -76,12 +80,11 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 		h.name, h.fields = given.Name, all[start:len(all):len(all)]
 		for j := range h.fields {
 			f := &h.fields[j]
-			if r := f.value.Ref(); !r.IsZero() {
-				f.read = readFor(r)
-				f.read.fields++
+			if !f.value.Ref().IsZero() {
+				g.add(f)
 				f.read.awaitedBy(i, h)
 			} else if warning := f.value.Warning(); warning != "" && !f.isEmpty() {
-				p.odd.add(h.name + ": " + f.name + " " + warning)
+				p.odd.add(quoted(h.name) + ": " + quoted(f.name) + " " + warning)
 			}
 		}
 		if h.pending == 0 {
@@ -104,32 +107,46 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 	return all
 }
 
-// grouping returns what finds the one read of all references to the same path
-// and version. A read that the pins do not permit has ended before it began.
-func (p *plan) grouping() (readFor func(ref.Ref) *read) {
-	type key struct {
-		path    string
-		version int
-	}
-	known := make(map[key]*read)
-	return func(r ref.Ref) *read {
-		k := key{r.Path(), r.Version()}
-		one := known[k]
-		if one == nil {
-			one = &read{path: k.path, version: k.version}
-			if p.config != nil {
-				one.err = p.config.Permits(k.path)
-			}
-			known[k] = one
-			if one.settled = one.err != nil; !one.settled {
-				p.reads = append(p.reads, one)
-			}
-		}
-		return one
-	}
+// grouping finds the one read of all references to the same path and version,
+// and the one value of all references to the same key.
+type grouping struct {
+	plan   *plan
+	reads  map[pathVersion]*read
+	wanted map[ref.Ref]*wanted
 }
 
-// awaitedBy has the host wait for the read, once for all of its fields.
+type pathVersion struct {
+	path    string
+	version int
+}
+
+// add connects a field with its read. A read that the pins do not permit has
+// ended before it began.
+func (g *grouping) add(f *field) {
+	reference := f.value.Ref()
+	at := pathVersion{reference.Path(), reference.Version()}
+	r := g.reads[at]
+	if r == nil {
+		r = &read{path: at.path, version: at.version}
+		if g.plan.invalid == nil {
+			r.err = g.plan.vault.Permits(at.path)
+		}
+		if r.settled = r.err != nil; !r.settled {
+			g.plan.reads = append(g.plan.reads, r)
+		}
+		g.reads[at] = r
+	}
+	w := g.wanted[reference]
+	if w == nil {
+		w = &wanted{key: reference.Key()}
+		g.wanted[reference] = w
+		r.wanted = append(r.wanted, w)
+	}
+	w.fields++
+	f.read, f.wanted = r, w
+}
+
+// awaitedBy makes the host wait for the read, once for all of its fields.
 func (r *read) awaitedBy(i int, h *host) {
 	if n := len(r.hosts); r.settled || n > 0 && r.hosts[n-1] == i {
 		return
@@ -138,50 +155,7 @@ func (r *read) awaitedBy(i int, h *host) {
 	h.pending++
 }
 
-// next takes the next read; nil if none is left.
-func (p *plan) next() *read {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for ; p.from < len(p.reads); p.from++ {
-		if r := p.reads[p.from]; !r.taken {
-			r.taken = true
-			return r
-		}
-	}
-	return nil
-}
-
-// elsewhere takes a read that is likely to have nothing in common with those
-// under way: far from them, and of a mount with none of them if there is one.
-func (p *plan) elsewhere(mounts *mountTable) *read {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	mountOf := func(r *read) string { m, _ := mounts.find(r.path); return m.Path }
-	busy := make(map[string]bool)
-	for _, r := range p.reads {
-		if r.taken && !r.settled {
-			busy[mountOf(r)] = true
-		}
-	}
-	var found *read
-	for _, r := range slices.Backward(p.reads) {
-		if r.taken {
-			continue
-		}
-		if idle := !busy[mountOf(r)]; idle || found == nil {
-			found = r
-			if idle {
-				break
-			}
-		}
-	}
-	if found != nil {
-		found.taken = true
-	}
-	return found
-}
-
-// settle takes down how a read ended; only the first time counts.
+// settle notes how a read ended; only the first time counts.
 func (p *plan) settle(r *read, s *secret, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,19 +165,28 @@ func (p *plan) settle(r *read, s *secret, err error) {
 	}
 }
 
+func (p *plan) isSettled(r *read) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return r.settled
+}
+
 // settleAll ends all reads that have not ended yet with the run's error.
 func (p *plan) settleAll(err error) {
+	if f, ok := err.(*fault.Error); ok {
+		err = f.OfRun()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.reads {
 		if !r.settled {
-			r.err, r.ofRun = err, true
+			r.err = err
 			p.finish(r)
 		}
 	}
 }
 
-// finish hands on the hosts that waited for nothing but this read.
+// finish passes on the hosts that waited for nothing but this read.
 func (p *plan) finish(r *read) {
 	r.settled = true
 	for _, i := range r.hosts {
@@ -213,16 +196,8 @@ func (p *plan) finish(r *read) {
 	}
 }
 
-// session logs in for the reads, and for use.
-func (p *plan) session(ctx context.Context, options session.Options, use func(context.Context, *session.Session) error) (session.Summary, error) {
-	if p.configErr != nil {
-		return session.Summary{}, p.configErr
-	}
-	return session.Do(ctx, p.config, options, use)
-}
-
-// isEmpty holds for the empty literal, of which the UI warns who typed it: to a
-// host, it is a password like any other.
+// isEmpty reports whether the field is the empty literal. The UI warns whoever
+// typed it: to a host, it is a password like any other.
 func (f *field) isEmpty() bool {
 	text, ok := f.value.Reveal()
 	return ok && text == ""
@@ -231,18 +206,25 @@ func (f *field) isEmpty() bool {
 // oddLiterals warn of literals that look mistyped: hosts will refuse them, and
 // nobody would know why.
 func (p *plan) oddLiterals() []Finding {
-	return p.odd.finding(nil, Finding{Code: OddField, Text: "what looks mistyped is used as it stands, as a literal"})
+	return p.odd.finding(nil, Finding{Code: OddField, Text: "a literal looks mistyped, and is used as it stands"})
 }
 
-// misspeltHosts warn of secrets that were read and go to every host by mistake.
-func (p *plan) misspeltHosts() []Finding {
-	var misspelt examples
+// secretFindings warn of secrets that were read and whose custom metadata does
+// not do what its author meant.
+func (p *plan) secretFindings() []Finding {
+	var misspelt, malformed examples
 	for _, r := range p.reads {
-		if r.almost != "" {
-			misspelt.add(fmt.Sprintf("%q of %s", r.almost, r.path))
+		if r.secret == nil {
+			continue
+		}
+		if r.secret.almost != "" {
+			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
+		}
+		if r.secret.hosts.isMalformed() {
+			malformed.add(r.path)
 		}
 	}
-	return misspelt.finding(nil, hostsMisspelt)
+	return malformed.finding(misspelt.finding(nil, hostsMisspelt), hostsMalformed)
 }
 
 // examples are things that are counted, of which the first stands for all.

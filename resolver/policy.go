@@ -86,7 +86,7 @@ func policyOf(r ref.Ref, mounts []Mount) (line policyLine, why string) {
 	if m.below(r.Path()) == "" {
 		return policyLine{}, "it names a mount, not a secret; write the path of the secret below it"
 	}
-	return policyLine{m.api(r.Path()), m}, ungrantable(m.api(r.Path()))
+	return policyLine{m.granted(r.Path()), m}, ungrantable(m.api(r.Path()))
 }
 
 // grant is the policy line that lets a token read the path of Vault's API.

@@ -4,7 +4,11 @@ import (
 	"context"
 	"slices"
 
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // powers are what the token may do beside reading.
@@ -15,50 +19,51 @@ type powers struct {
 }
 
 // mostPaths is how many paths one question holds. Vault refuses JSON lists of
-// more than 10,000.
-const mostPaths = 1000
+// more than 10,000, OpenBao of more than some hundreds.
+const mostPaths = 500
 
 // askPowers asks Vault what the token may do on the paths of the reads. Vault
 // may refuse to say; a token with a limited number of uses is not asked for,
 // since each question would cost it one.
-func askPowers(ctx context.Context, s *session.Session, reads []*read) powers {
-	token := s.Token()
+func askPowers(ctx context.Context, client *api.Client, mounts *mountTable, reads []*read) powers {
+	token := auth.TokenOf(ctx)
 	if slices.Contains(token.Policies, "root") {
 		return powers{root: true}
 	}
 	var paths []string
 	for _, r := range reads {
-		if r.mount.Path != "" && r.mount.isKV() {
-			paths = append(paths, r.mount.api(r.path))
+		if m, visible := mounts.find(r.path); visible && m.isKV() {
+			paths = append(paths, m.api(r.path))
 		}
 	}
 	slices.Sort(paths)
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(slices.Compact(paths), mostPaths) {
 		if token.UsesLeft > 0 {
-			p.unknown = "whether the token may do more than read was not asked, for that would cost some of its uses; give it token_num_uses=0 to have it checked"
+			p.unknown = "whether the token may do more than read was not asked, since that would cost some of its uses; give it token_num_uses=0 to check it"
 			break
 		}
-		if !p.ask(ctx, s, some) {
-			p.unknown = "whether the token may do more than read is not known; let it update sys/capabilities-self to have it checked"
+		if !p.ask(ctx, client, some) {
+			p.unknown = "whether the token may do more than read is not known; grant it update on sys/capabilities-self to check it"
 			break
 		}
 	}
 	return p
 }
 
-func (p *powers) ask(ctx context.Context, s *session.Session, paths []string) (ok bool) {
-	var data map[string][]string
-	answer, err := s.Ask(ctx, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
-	if err != nil || !answer.Ok() || answer.BadData {
+func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (ok bool) {
+	var data reply.Optional[map[string]reply.Optional[[]string]]
+	ctx = transport.Harmless(transport.Optional(ctx, transport.AtOnce))
+	answer, err := reply.Write(ctx, client, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
+	if err != nil || !answer.Ok() || !data.Ok {
 		return false
 	}
 	for _, path := range paths {
-		capabilities, ok := data[path]
+		capabilities, ok := data.Value[path]
 		if !ok {
 			return false
 		}
-		for _, capability := range capabilities {
+		for _, capability := range capabilities.Value {
 			switch capability {
 			case "root":
 				p.root = true

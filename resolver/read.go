@@ -2,217 +2,275 @@ package resolver
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/hashicorp/vault/api"
 
-	"github.com/luumen/patch-vault/internal/client"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
-	"github.com/luumen/patch-vault/internal/walk"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// scouts is how many reads are tried beside those of the workers in an outage.
-// All workers may hold paths of one mount that is ill; only the answer to another
-// path shows that Vault is well.
-const scouts = 4
-
-// readAll reads with a bounded number of workers, joined by the scouts in an
-// outage, until all is read or no request has a chance any more.
-func (p *plan) readAll(ctx context.Context, s *session.Session, mounts *mountTable, workers int) {
-	var working, scouting sync.WaitGroup
+// readAll reads with a bounded number of workers until all is read, or a fault
+// is every path's. What is under way then is waited for, and may still succeed.
+func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTable, workers int) {
+	for _, r := range p.reads {
+		r.mount, r.visible = mounts.find(r.path)
+	}
+	if mounts.isEmpty() {
+		if f := p.tryOne(ctx, client, mounts); f != nil {
+			p.settleAll(f)
+			return
+		}
+	}
+	share := newShare(p.reads, workers)
+	var ofRun atomic.Pointer[fault.Error]
+	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			for r := p.next(); r != nil && p.read(ctx, s, mounts, r); r = p.next() {
-			}
-		})
-	}
-	needed, dismiss := context.WithCancel(ctx)
-	for range min(scouts, workers) {
-		scouting.Go(func() {
-			for s.AwaitOutage(needed) {
-				if r := p.elsewhere(mounts); r == nil || !p.read(ctx, s, mounts, r) {
+			for r, part := share.take(); r != nil && ctx.Err() == nil; r, part = share.take() {
+				if f := p.read(ctx, client, mounts, r); f != nil {
+					ofRun.Store(f)
 					return
 				}
+				share.done(part)
 			}
 		})
 	}
 	working.Wait()
-	dismiss()
-	scouting.Wait()
-	if err := s.Over(); err != nil {
-		p.settleAll(err)
+	if f := ofRun.Load(); f != nil {
+		p.settleAll(f)
 	}
 }
 
-// read reads one path, and reports whether others have a chance.
-func (p *plan) read(ctx context.Context, s *session.Session, mounts *mountTable, r *read) bool {
-	if ctx.Err() != nil {
-		return false
+// tryOne reads one path where Vault lists no mount at all: that is what a token
+// without any policy sees, and also what a proxy makes of it that drops the
+// token. It returns the fault that is every path's, if there is one.
+func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTable) *fault.Error {
+	r := p.reads[0]
+	r.visible = true
+	if f := p.read(ctx, client, mounts, r); f != nil || ctx.Err() != nil {
+		return f
 	}
-	secret, err := readSecret(ctx, s, mounts, r)
-	if err != nil && (ctx.Err() != nil || err == s.Over()) {
-		return false // what ends the run is every path's, not this one's
+	if f, ok := r.err.(*fault.Error); !ok || f.Kind != fault.Denied {
+		mounts.blocked = true // the list was not true
+		for _, r := range p.reads {
+			r.mount, r.visible = mounts.find(r.path)
+		}
 	}
-	if err != nil && s.Unanswered() != nil {
-		p.settleAll(err)
-		return false
+	return nil
+}
+
+// read reads one path. It returns the fault that is every path's, if there is one.
+func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable, r *read) *fault.Error {
+	if p.isSettled(r) {
+		return nil
+	}
+	secret, err := p.readSecret(ctx, client, mounts, r)
+	if err != nil && ctx.Err() != nil {
+		return nil // the caller's own error is every path's
+	}
+	if f, ok := err.(*fault.Error); ok && f.Run {
+		return f
 	}
 	p.settle(r, secret, err)
-	return true
+	return nil
 }
 
-// readSecret reads one path once.
-func readSecret(ctx context.Context, s *session.Session, mounts *mountTable, r *read) (*secret, error) {
-	m, visible := mounts.find(r.path)
-	r.mount = m
+// readSecret reads one path once, and gives its fields their values.
+func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, error) {
+	m := r.mount
 	switch {
-	case !visible:
+	case !r.visible:
 		return nil, invisible(mounts, m, r.path)
 	case !m.isKV():
-		return nil, notKV(m.Path, "of type "+m.kind)
+		return nil, notKV(m.Path, "of type "+m.shownType())
 	case m.below(r.path) == "":
 		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
-		return nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "leave the version out, or have the mount upgraded to KV v2")
-	case mounts.blocked && m.Version == 1 && namesTokens(r.path):
+		return nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "omit the version, or upgrade the mount to KV v2")
+	case !m.listed && namesTokens(r.path):
 		return nil, notKV(m.Path, "of a type that Vault does not tell")
+	case !m.listed && m.Version == 1 && !m.named && isBelowMetadata(r.path):
+		return nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
-	query := ""
+	var query url.Values
 	if r.version != 0 {
-		query = "version=" + strconv.Itoa(r.version)
+		query = url.Values{"version": {strconv.Itoa(r.version)}}
 	}
 	r.sent = true
-	if m.Version == 1 {
-		var data values
-		answer, err := readKV(ctx, s, m, r.path, query, &data)
-		if err != nil {
-			return nil, err
-		}
-		return secretV1(answer, data, mounts, m, r)
-	}
-	var data versioned
-	answer, err := readKV(ctx, s, m, r.path, query, &data)
+	var data kvData
+	data.v2, data.large = m.Version == 2, &p.large
+	answer, err := reply.Read(ctx, client, m.api(r.path), query, &data)
 	if err != nil {
 		return nil, err
 	}
-	return secretV2(answer, data, mounts, m, r)
-}
-
-// readKV gets an answer that is no dynamic secret.
-func readKV(ctx context.Context, s *session.Session, m mount, path, query string, data any) (*client.Answer, error) {
-	answer, err := s.Get(ctx, m.api(path), query, data)
-	switch {
-	case err != nil:
+	if err := m.isProvenKV(answer); err != nil {
 		return nil, err
-	case answer.LeaseID != "":
-		return nil, notKV(m.Path, "an engine that makes credentials up")
-	case !(mount{kind: answer.MountType}).isKV():
-		return nil, notKV(m.Path, "of type "+answer.MountType)
 	}
-	return answer, nil
+	var s *secret
+	if m.Version == 1 {
+		s, err = secretV1(answer, data.content, mounts, m, r)
+	} else {
+		s, err = secretV2(answer, data.content, mounts, m, r)
+	}
+	if err == nil {
+		data.values.fill(r.wanted, s.version)
+	}
+	return s, err
 }
 
-func secretV1(answer *client.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
+// isProvenKV reports whether an answer is of a KV mount: nothing else is given
+// to a host, since other engines create credentials on each read, or hand out
+// tokens.
+func (m mount) isProvenKV(answer *reply.Answer) error {
+	switch {
+	case !answer.Ok() || m.listed:
+		return nil
+	case answer.MountType == nil && m.named && answer.LeaseID == "":
+		return nil // OpenBao, or Vault before 1.16
+	case answer.MountType == nil && m.named:
+		return notKV(m.Path, "a dynamic secrets engine")
+	case answer.MountType == nil:
+		f := notKV(m.Path, "of a type that this server does not tell")
+		f.Do = "name the mount in the settings, or grant read on " + listPath
+		return f
+	case isKV(*answer.MountType) && *answer.MountType != "":
+		return nil
+	}
+	return notKV(m.Path, "of type "+mount{kind: *answer.MountType}.shownType())
+}
+
+// secretV1 returns what a read of KV v1 means.
+func secretV1(answer *reply.Answer, data content, mounts *mountTable, m mount, r *read) (*secret, error) {
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, m, r)
-	case answer.BadData || data == nil:
+	case !data.isObject:
 		return nil, noSecret(m.api(r.path))
+	case !m.listed && data.isConfig:
+		return nil, otherVersion(m, 2)
 	}
-	return &secret{values: func() values { return data }}, nil
+	return &secret{}, nil
 }
 
-func secretV2(answer *client.Answer, data versioned, mounts *mountTable, m mount, r *read) (*secret, error) {
-	if answer.BadData {
-		data = versioned{}
-	}
-	held := data.values
+// secretV2 returns what a read of KV v2 means.
+func secretV2(answer *reply.Answer, data content, mounts *mountTable, m mount, r *read) (*secret, error) {
+	meta := data.metadata
 	switch {
-	case answer.Status == 404 && data.version != 0 && data.destroyed:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", data.version, r.path), "write the secret again")
-	case answer.Status == 404 && data.version != 0:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", data.version, r.path, at(data.deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", m.Path, data.version, m.below(r.path)))
+	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
+	case answer.Status == 404 && meta.Version != 0:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", m.Path, meta.Version, m.below(r.path)))
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, m, r)
-	case data.version == 0 && mounts.blocked:
+	case meta.Version == 0 && !m.listed:
 		return nil, otherVersion(m, 1)
-	case data.version == 0:
+	case meta.Version == 0:
 		return nil, noSecret(m.api(r.path))
 	}
-	created, _ := time.Parse(time.RFC3339Nano, data.created) // no reason to withhold the secret
-	s := &secret{values: func() values { return held }, version: data.version, created: created}
-	if hosts, ok := data.custom[hostsMetadata]; ok {
-		s.hosts = new(hosts)
+	s := &secret{version: meta.Version, created: timeOf(meta.Created)}
+	if hosts, ok := meta.Custom[hostsMetadata]; ok {
+		s.hosts = parseHosts(hosts)
 	} else {
-		r.almost = almostHosts(data.custom)
+		s.almost = almostHosts(meta.Custom)
 	}
 	return s, nil
 }
 
-// at says when something happened, to the second; nothing if Vault does not.
-func at(timestamp string) string {
-	t, err := time.Parse(time.RFC3339Nano, timestamp)
+// timeOf reads a time of Vault's; zero if it is none that JSON can hold again,
+// which is no reason to withhold a secret.
+func timeOf(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return ""
+		return time.Time{}
 	}
-	return " at " + t.UTC().Format("2006-01-02 15:04:05Z")
+	return encodable(t)
 }
 
-// namesTokens reports whether a path could lead to a token where Vault tells
-// neither the mounts nor their types: with a namespace before it, the reserved
-// segment is not the first.
+// at says when something happened, to the second; nothing if Vault does not.
+func at(text string) string {
+	t := timeOf(text)
+	if t.IsZero() {
+		return ""
+	}
+	return " at " + t.Format("2006-01-02 15:04:05Z")
+}
+
+// namesTokens reports whether a path could lead to a token where Vault does not
+// tell what is mounted there: with a namespace before it, the reserved segment is
+// not the first.
 func namesTokens(path string) bool {
 	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
 		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
 	})
 }
 
-// versioned is the data of a KV v2 answer.
-type versioned struct {
-	values    values
-	version   int    // from 1; 0 where there is no metadata
-	created   string // RFC 3339
-	deleted   string // the same, or empty
-	destroyed bool
-	custom    map[string]string
+// isBelowMetadata reports whether a path could be that of KV v2's own API for
+// metadata.
+func isBelowMetadata(path string) bool {
+	_, rest, _ := strings.Cut(path, "/")
+	return strings.HasPrefix(rest, "metadata/") || strings.Contains(rest, "/metadata/")
 }
 
-// UnmarshalJSONFrom reads the values and the metadata about them.
-func (v *versioned) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	*v = versioned{}
-	return walk.Object(d, func(name []byte) error {
-		switch string(name) {
-		case "data":
-			return v.values.UnmarshalJSONFrom(d)
-		case "metadata":
-			return walk.Object(d, v.metadata(d))
-		}
-		return d.SkipValue()
-	})
+// kvData decodes the data of an answer of KV. It takes data of any form.
+type kvData struct {
+	v2    bool
+	large *sync.Mutex
+	content
 }
 
-func (v *versioned) metadata(d *jsontext.Decoder) func(name []byte) error {
-	return func(name []byte) error {
-		switch string(name) {
-		case "version":
-			return walk.Number(d, &v.version)
-		case "created_time":
-			return walk.Text(d, &v.created)
-		case "deletion_time":
-			return walk.Text(d, &v.deleted)
-		case "destroyed":
-			return walk.Bool(d, &v.destroyed)
-		case "custom_metadata":
-			return walk.Other(d, &v.custom)
-		}
-		return d.SkipValue()
+// content is what kvData found.
+type content struct {
+	values   values
+	isObject bool // the data of v1, at least
+	isConfig bool // of v1: the configuration of a KV v2 mount
+	metadata metadata
+}
+
+// metadata is what KV v2 says about a version.
+type metadata struct {
+	Version   int               `json:"version"` // from 1; 0 if there is no metadata
+	Created   string            `json:"created_time"`
+	Deleted   string            `json:"deletion_time"`
+	Destroyed bool              `json:"destroyed"`
+	Custom    map[string]string `json:"custom_metadata"`
+}
+
+// largeData is what is decoded one at a time, in bytes: many small keys take ten
+// times the memory of the answer.
+const largeData = 256 << 10
+
+// UnmarshalJSON never fails.
+func (d *kvData) UnmarshalJSON(text []byte) error {
+	if len(text) > largeData {
+		d.large.Lock()
+		defer d.large.Unlock()
 	}
+	if !d.v2 {
+		d.isObject = json.Unmarshal(text, &d.values) == nil && d.values != nil
+		d.isConfig = d.values.hold("cas_required", "delete_version_after", "max_versions")
+		return nil
+	}
+	var v2 struct {
+		Data     reply.Optional[values]   `json:"data"`
+		Metadata reply.Optional[metadata] `json:"metadata"`
+	}
+	if json.Unmarshal(text, &v2) == nil && v2.Metadata.Ok && v2.Data.Ok {
+		d.values, d.metadata = v2.Data.Value, v2.Metadata.Value
+	}
+	return nil
+}
+
+func (v values) hold(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(key string) bool { _, ok := v[key]; return !ok })
 }

@@ -9,51 +9,35 @@ import (
 	"strings"
 	"time"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
+	"github.com/luumen/patch-vault/ref"
 )
 
 // Report sums up a run.
 type Report struct {
 	Hosts    int
-	Ready    int       // handed out with all credentials that they have, be it none that the caller asks for
-	Skipped  int       // handed out with an error
-	NotTaken int       // left when the caller broke off the loop
-	Causes   []Cause   // why hosts were skipped; most hosts first
-	Findings []Finding // what else a person should know or do
-	Vault    Usage     // what it took; zero where Vault was not asked
-}
-
-// Usage is what a run took of Vault.
-type Usage struct {
-	RunID       string        // part of the User-Agent, and so of Vault's audit log
-	Requests    int           // tried, retries included
-	Retries     int           // of those
-	Connections int           // tried
-	Waited      time.Duration // in which Vault answered nothing
-	Median      time.Duration // of the answered requests
-	P95         time.Duration // 95 of 100 were answered within it
-	Longest     time.Duration
-	Token       *TokenState // nil if there was none that Vault took
-}
-
-func usageOf(s session.Summary) Usage {
-	return Usage{
-		RunID: s.RunID, Requests: s.Requests, Retries: s.Retries, Connections: s.Connections,
-		Waited: s.Waited, Median: s.Median, P95: s.P95, Longest: s.Longest,
-	}
+	Ready    int         // hosts returned with all their credentials
+	Skipped  int         // hosts returned with an error
+	NotTaken int         // hosts left when the caller ended the loop
+	Causes   []Cause     // why hosts were skipped; most hosts first
+	Findings []Finding   // what else a person should know or do
+	Vault    auth.Usage  // what it took; zero if Vault was not asked
+	Token    *TokenState // nil if there was none that Vault accepted
 }
 
 // Cause is one reason for which hosts were skipped. A host can have several.
 type Cause struct {
-	Kind  Kind   // Canceled for the caller's own cancellation or deadline
-	Text  string // complete, for the agent's log alone
-	Hosts []string
+	Problem          // as the UI may show it; the Kind is Canceled for the caller's own cancellation or deadline
+	Text    string   `json:"-"` // complete, for the agent's log alone
+	Hosts   []string `json:"hosts"`
 }
 
 // Report returns what is known of the run so far; complete once the loop over
 // its results has ended.
-func (r *Run) Report() Report {
+func (r *Run) Report() Report { return r.inner().report() }
+
+func (r *run) report() Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Report{
@@ -64,7 +48,23 @@ func (r *Run) Report() Report {
 		Causes:   r.causes.sorted(),
 		Findings: append(r.plan.oddLiterals(), r.findings...),
 		Vault:    r.usage,
+		Token:    r.token,
 	}
+}
+
+// MarshalJSON returns what the UI may show; see [FieldError.MarshalJSON].
+func (r Report) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Hosts    int         `json:"hosts"`
+		Ready    int         `json:"ready"`
+		Skipped  int         `json:"skipped"`
+		NotTaken int         `json:"not_taken"`
+		Causes   []Cause     `json:"causes,omitempty"`
+		Findings []Finding   `json:"findings,omitempty"`
+		RunID    string      `json:"run_id,omitempty"`
+		Requests int         `json:"requests"`
+		Token    *TokenState `json:"token,omitempty"`
+	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Token})
 }
 
 // String is the report for a person, in a few lines.
@@ -86,8 +86,8 @@ func (r Report) String() string {
 	b.WriteByte('\n')
 	if r.Vault.Longest > 0 { // Vault answered
 		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
-		if r.Vault.Token != nil {
-			fmt.Fprintf(&b, "; token: %s", r.Vault.Token)
+		if r.Token != nil {
+			fmt.Fprintf(&b, "; token: %s", r.Token)
 		}
 		b.WriteByte('\n')
 	}
@@ -119,7 +119,7 @@ func (r Report) LogValue() slog.Value {
 	if r.Vault.Longest > 0 { // Vault answered
 		attrs = append(attrs, slog.String("run", r.Vault.RunID))
 	}
-	if t := r.Vault.Token; t != nil {
+	if t := r.Token; t != nil {
 		attrs = append(attrs, slog.String("token", t.String()))
 		if !t.Expires.IsZero() {
 			attrs = append(attrs, slog.Time("token_expires", t.Expires))
@@ -152,7 +152,11 @@ const few = 3
 
 func (c Cause) who() string {
 	if len(c.Hosts) <= few {
-		return strings.Join(c.Hosts, ", ")
+		names := make([]string, len(c.Hosts))
+		for i, name := range c.Hosts {
+			names[i] = quoted(name)
+		}
+		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%d hosts", len(c.Hosts))
 }
@@ -198,7 +202,7 @@ func (c *causes) add(host *HostError) {
 		text := f.cause()
 		cause := (*c)[text]
 		if cause == nil {
-			cause = &collected{Cause: Cause{Kind: f.Kind(), Text: text}}
+			cause = &collected{Cause: Cause{Problem: f.problem(), Text: text}}
 			(*c)[text] = cause
 		}
 		if cause.last != host {
@@ -217,6 +221,15 @@ func (e *FieldError) cause() string {
 		return e.Ref.Path() + ": " + e.err.Error()
 	}
 	return e.Error()
+}
+
+// problem is the error as the UI may show it, as far as all hosts share it.
+func (e *FieldError) problem() Problem {
+	r := e.Ref
+	if e.reach == reachRun {
+		r = ref.Ref{}
+	}
+	return problemOf(e.err, r)
 }
 
 func (c causes) sorted() []Cause {

@@ -45,7 +45,7 @@ func TestReport(t *testing.T) {
 	assert.Zero(t, report.Vault.Waited)
 	assert.Positive(t, report.Vault.Median)
 	assert.LessOrEqual(t, report.Vault.Median, report.Vault.Longest)
-	assert.True(t, report.Vault.Token.Given)
+	assert.True(t, report.Token.Given)
 
 	lines := strings.Split(report.String(), "\n")
 	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")
@@ -142,10 +142,10 @@ func TestReportOfADeadlineBeforePatience(t *testing.T) {
 			require.ErrorIs(t, collect(run)[0].Err(), context.DeadlineExceeded)
 			report := run.Report()
 			assert.Equal(t, resolver.Canceled, report.Causes[0].Kind)
-			require.Equal(t, []string{resolver.BrokenOff}, codes(report.Findings))
-			assert.Contains(t, report.Findings[0].Text, "vault had given no answer for 1.")
+			require.Equal(t, []string{auth.BrokenOff}, codes(report.Findings))
+			assert.Contains(t, report.Findings[0].Text, "vault had not answered for 1.")
 			assert.Contains(t, report.Findings[0].Detail, c.cause)
-			assert.Contains(t, report.String(), "warning: vault had given no answer")
+			assert.Contains(t, report.String(), "warning: vault had not answered")
 			assert.NotContains(t, report.String(), "audit log", "Vault has seen nothing")
 		})
 	}
@@ -162,7 +162,7 @@ func TestReportOfOddLiterals(t *testing.T) {
 	}
 	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts[:2], resolver.Options{})
 	collect(run)
-	assert.Equal(t, []string{"warning: what looks mistyped is used as it stands, as a literal (a: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
+	assert.Equal(t, []string{"warning: a literal looks mistyped, and is used as it stands (a: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
 
 	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
 	collect(run)

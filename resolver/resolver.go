@@ -41,21 +41,23 @@ package resolver
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/session"
 	"github.com/luumen/patch-vault/ref"
 )
 
 // Host is a host, or an integration, with its credential fields by name. Each field
-// that is there must resolve, or the host is skipped: leave out what it does not
-// use.
+// that is there must resolve, or the host is skipped: omit what it does not use.
 type Host struct {
-	Name   string               // need not be unique; a secret's luumen_hosts is held against it
+	Name   string               // need not be unique; a secret's luumen_hosts is compared with it
 	Fields map[string]ref.Value // only read, so that hosts can share one map
 }
 
@@ -78,16 +80,23 @@ func (o Options) withDefaults() Options {
 // Run is one run over a list of hosts, made by [Resolve]. Nothing happens until its
 // Results are ranged over.
 type Run struct {
-	ctx     context.Context // of Resolve; a Run is that call, drawn out
+	// A func, because a print through reflection would find the secrets.
+	inner func() *run
+}
+
+// run is what a Run is about.
+type run struct {
+	ctx     context.Context // of Resolve; a run is that call, drawn out
 	options Options
 	plan    *plan
-	started sync.Once
+	started atomic.Bool
 
 	mu       sync.Mutex // guards what take and read change
 	taken    int
 	ready    int
 	causes   causes
-	usage    Usage
+	usage    auth.Usage
+	token    *TokenState
 	findings []Finding
 }
 
@@ -97,7 +106,8 @@ type Run struct {
 // get its error; so a deadline should be longer than the patience that a dead Vault
 // takes.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
-	return &Run{ctx: ctx, options: options.withDefaults(), plan: newPlan(vault, hosts)}
+	r := &run{ctx: ctx, options: options.withDefaults(), plan: newPlan(vault, hosts)}
+	return &Run{func() *run { return r }}
 }
 
 // One resolves a single target. It is a run of its own, with a login of its own,
@@ -110,20 +120,28 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 	panic("unreachable: one host has one result")
 }
 
-// Results hands out one result for each host, by its index, as it becomes
-// known: hosts without references at once, each other as soon as its last path
-// has been read. Reading goes on while the caller is busy with a result.
+// Results returns one result for each host, by its index, as it becomes known:
+// hosts without references at once, each other as soon as its last path has been
+// read. Reading goes on while the caller is busy with a result.
 //
-// When the loop is left, on whatever way, reading ends and the run's token is
-// revoked before the loop is. The results can be ranged over once; a further
-// loop has none.
+// However the loop ends, reading has ended and the run's token is revoked before
+// it does. The results can be ranged over once; a further loop, even within the
+// first, has none.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
-		r.started.Do(func() { r.results(yield) })
+		if inner := r.inner(); !inner.started.Swap(true) {
+			inner.results(yield)
+		}
 	}
 }
 
-func (r *Run) results(yield func(int, Result) bool) {
+// String is the report so far.
+func (r *Run) String() string { return r.Report().String() }
+
+// Format prints the report so far, whatever the verb.
+func (r *Run) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
+
+func (r *run) results(yield func(int, Result) bool) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	reading := make(chan struct{})
 	if len(r.plan.reads) == 0 {
@@ -159,8 +177,8 @@ func (r *Run) results(yield func(int, Result) bool) {
 	}
 }
 
-// take hands out the result of a host whose paths have all been read.
-func (r *Run) take(i int, yield func(int, Result) bool) bool {
+// take yields the result of a host whose paths have all been read.
+func (r *run) take(i int, yield func(int, Result) bool) bool {
 	result := r.plan.hosts[i].result()
 	r.mu.Lock()
 	r.taken++
@@ -174,28 +192,28 @@ func (r *Run) take(i int, yield func(int, Result) bool) bool {
 }
 
 // read logs in and reads every path of the plan.
-func (r *Run) read(ctx context.Context) {
+func (r *run) read(ctx context.Context) {
 	workers := min(r.options.Workers, len(r.plan.reads))
-	options := session.Options{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
+	use := auth.Use{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
 	var mounts *mountTable
 	var findings []Finding
-	summary, err := r.plan.session(ctx, options, func(ctx context.Context, s *session.Session) (err error) {
-		if mounts, err = listMounts(ctx, s, r.plan.config); err != nil {
+	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) (err error) {
+		if mounts, err = listMounts(ctx, client, r.plan.vault.Settings()); err != nil {
 			return err
 		}
-		findings = r.plan.shortOfUses(s.Token())
-		r.plan.readAll(ctx, s, mounts, workers)
-		if s.Unanswered() == nil {
-			findings = slices.Concat(findings, mounts.findings(r.plan.reads), r.plan.misspeltHosts())
+		findings = r.plan.shortOfUses(auth.TokenOf(ctx))
+		r.plan.readAll(ctx, client, mounts, workers)
+		if auth.TokenOf(ctx).Proven {
+			findings = slices.Concat(findings, mounts.findings(r.plan.reads), r.plan.secretFindings())
 		}
-		return nil
+		return ctx.Err()
 	})
 	if err != nil {
 		r.plan.settleAll(err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.usage = usageOf(summary)
-	r.usage.Token = r.plan.tokenState(summary.Token, mounts != nil)
-	r.findings = append(findingsOf(summary), findings...)
+	r.usage = usage
+	r.token = r.plan.tokenState(usage.Token)
+	r.findings = append(usage.Findings, findings...)
 }

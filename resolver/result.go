@@ -42,9 +42,9 @@ func (r Result) Err() error {
 // String is one line: the host, and its error if there is one.
 func (r Result) String() string {
 	if r.err != nil {
-		return r.name + ": " + r.err.Error()
+		return quoted(r.name) + ": " + r.err.Error()
 	}
-	return r.name + ": ready"
+	return quoted(r.name) + ": ready"
 }
 
 // Format prints what String returns, whatever the verb.
@@ -124,7 +124,6 @@ func (h *host) result() Result {
 	for i := range h.fields {
 		f := &h.fields[i]
 		c, err := f.resolve(h.name)
-		f.letGo()
 		if err != nil {
 			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach()})
 			continue
@@ -137,42 +136,39 @@ func (h *host) result() Result {
 	return r
 }
 
-// letGo drops the secret with the last field that wanted it: a long loop over
-// many hosts should not hold every secret to its end.
-func (f *field) letGo() {
-	if f.read == nil {
-		return
-	}
-	if f.read.fields--; f.read.fields == 0 {
-		f.read.secret = nil
-	}
-}
-
 func (f *field) resolve(host string) (Credential, error) {
-	s, err := f.source()
-	switch {
-	case err != nil:
-		return Credential{}, err
-	case s == nil:
+	if err := f.value.Err(); err != nil {
+		return Credential{}, badReference(err)
+	}
+	if f.read == nil {
 		literal, _ := f.value.Reveal()
 		return Credential{reveal: func() string { return literal }}, nil
-	case !s.isFor(host):
-		return Credential{}, notForHost(host, f.read.mount, f.read.path)
 	}
-	text, err := s.pick(f.value.Ref().Key())
+	text, err := f.text(host)
+	f.letGo()
 	if err != nil {
 		return Credential{}, err
 	}
+	s := f.read.secret
 	return Credential{reveal: func() string { return text }, ref: f.value.Ref(), version: s.version, created: s.created}, nil
 }
 
-// source is the secret that holds the field's value; nil if that is a literal.
-func (f *field) source() (*secret, error) {
-	if err := f.value.Err(); err != nil {
-		return nil, badReference(err)
+// text is the value of the reference, if the host may have it.
+func (f *field) text(host string) (string, error) {
+	r := f.read
+	switch {
+	case r.err != nil:
+		return "", r.err
+	case !r.secret.hosts.has(host):
+		return "", notForHost(host, r.mount, r.path)
 	}
-	if f.read == nil {
-		return nil, nil
+	return f.wanted.text, f.wanted.err
+}
+
+// letGo drops the value with the last field that wanted it: a long loop over
+// many hosts should not hold every value to its end.
+func (f *field) letGo() {
+	if f.wanted.fields--; f.wanted.fields == 0 {
+		f.wanted.text = ""
 	}
-	return f.read.secret, f.read.err
 }

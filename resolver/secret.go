@@ -1,149 +1,181 @@
 package resolver
 
 import (
-	"errors"
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"unicode/utf8"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/ref"
 )
+
+// secret is what one read returned, but for the values.
+type secret struct {
+	version int       // 0 on KV v1
+	created time.Time // zero on KV v1
+	hosts   *hostList // nil if the secret names none
+	almost  string    // custom metadata whose name is almost luumen_hosts; empty if there is none
+}
+
+// values are the members of a secret, as they stand in the answer.
+type values map[string]value
+
+// value is the JSON of one value. It shares the memory of the answer.
+type value struct{ text []byte }
+
+// UnmarshalJSON keeps the JSON without a copy: it is used while the answer is
+// decoded, and not after.
+func (v *value) UnmarshalJSON(text []byte) error {
+	v.text = text
+	return nil
+}
+
+// fill gives the wanted keys their values, or the errors for which they have
+// none. Nothing else of the secret is kept.
+func (v values) fill(all []*wanted, version int) {
+	searches := 0
+	for _, w := range all {
+		one, ok := v[w.key]
+		if !ok {
+			searches++
+			w.err = v.noKey(w.key, version, searches <= maxSearches)
+			continue
+		}
+		var what string
+		if w.text, w.number, what = one.credential(); what != "" {
+			w.err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", w.key, atVersion(version), what), "store a text, a number or a boolean")
+		}
+	}
+}
+
+// credential returns the value as a credential: never rounded, never repaired;
+// or what it is instead of one.
+func (v value) credential() (text string, number bool, what string) {
+	switch v.text[0] {
+	case 'n':
+		return "", false, "null"
+	case '{':
+		return "", false, "an object"
+	case '[':
+		return "", false, "a list"
+	case '"':
+		if json.Unmarshal(v.text, &text) != nil || isRepaired(v.text, text) {
+			return "", false, "not valid text"
+		}
+		if text == "" {
+			return "", false, "empty"
+		}
+		return text, false, ""
+	case 't', 'f':
+		return string(v.text), false, ""
+	}
+	return string(v.text), true, ""
+}
+
+// isRepaired reports whether encoding/json put U+FFFD in place of something
+// that is not text.
+func isRepaired(raw []byte, text string) bool {
+	return !utf8.Valid(raw) ||
+		strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`))
+}
+
+func (v values) noKey(key string, version int, search bool) *fault.Error {
+	f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, atVersion(version)), "check the key in Vault")
+	near := ""
+	if search {
+		near = nearest(key, v)
+	}
+	if near == "" {
+		return f
+	}
+	shown := fmt.Sprintf("%q", near)
+	if strings.ContainsFunc(near+key, func(r rune) bool { return r > '~' }) {
+		shown = fmt.Sprintf("%+q", near) // letters that look alike differ in their escapes
+	}
+	f.Do = "did you mean " + shown + "?"
+	if _, err := ref.New("mount/path", near, 0); err != nil {
+		f.Do = "did you mean " + shown + "? no reference can name it: rename the key in Vault"
+	}
+	return f
+}
+
+// atVersion names the version, where there is one.
+func atVersion(version int) string {
+	if version == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" at version %d", version)
+}
 
 // hostsMetadata is the custom metadata by which a secret names its hosts.
 const hostsMetadata = "luumen_hosts"
 
-// secret is what one read returned.
-type secret struct {
-	// A func, for whatever prints a Run with all that it holds must not find
-	// the values.
-	values  func() values
-	version int                     // 0 on KV v1
-	created time.Time               // zero on KV v1
-	hosts   *string                 // luumen_hosts; nil if it is not set
-	missed  map[string]*fault.Error // of the keys that were asked for in vain
+// hostList are the hosts that a secret names, as globs.
+type hostList struct {
+	globs     []string
+	malformed bool // a glob is, or the whole
 }
 
-// values are what a secret holds, sorted by key: most have two or three, for
-// which a map takes four times the memory.
-type values []value
+// maxHostList is the largest custom metadata that Vault stores, in bytes.
+const maxHostList = 512
 
-// value is what a secret holds under a key.
-type value struct {
-	key  string
-	kind jsontext.Kind
-	text string // of a string, itself; of a number or a boolean, its exact JSON; else empty
-}
-
-// UnmarshalJSONFrom reads an object whose values are taken as they are: never
-// rounded, never repaired. Unlike [walk.Object], it takes escapes out of names.
-func (all *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	*all = nil
-	if d.PeekKind() != jsontext.KindBeginObject {
-		if d.PeekKind() != jsontext.KindNull {
-			return errors.New("not an object")
-		}
-		return d.SkipValue()
+func parseHosts(text string) *hostList {
+	if len(text) > maxHostList {
+		return &hostList{malformed: true}
 	}
-	d.ReadToken()
-	*all = make(values, 0, 4)
-	for d.PeekKind() == jsontext.KindString {
-		key, err := d.ReadToken()
-		if err != nil {
-			return err
+	list := &hostList{}
+	for glob := range strings.SplitSeq(text, ",") {
+		glob = lowerASCII(strings.TrimSpace(glob))
+		_, err := path.Match(glob, "")
+		switch {
+		case err != nil:
+			list.malformed = true
+		case glob != "":
+			list.globs = append(list.globs, glob)
 		}
-		v := value{key: key.String(), kind: d.PeekKind()}
-		switch v.kind {
-		case jsontext.KindNull, jsontext.KindBeginObject, jsontext.KindBeginArray:
-			err = d.SkipValue()
-		default:
-			var text jsontext.Token
-			if text, err = d.ReadToken(); err == nil {
-				v.text = text.String()
-			}
-		}
-		if err != nil {
-			return err
-		}
-		*all = append(*all, v)
 	}
-	slices.SortFunc(*all, func(a, b value) int { return strings.Compare(a.key, b.key) })
-	_, err := d.ReadToken() // the end of the object, or what is wrong there
-	return err
+	return list
 }
 
-func (all values) find(key string) (v value, ok bool) {
-	i, ok := slices.BinarySearchFunc(all, key, func(v value, key string) int { return strings.Compare(v.key, key) })
-	if ok {
-		v = all[i]
-	}
-	return v, ok
-}
+func (l *hostList) isMalformed() bool { return l != nil && l.malformed }
 
-// isFor reports whether the secret may be sent to the host.
-func (s *secret) isFor(host string) bool {
-	if s.hosts == nil {
+// has reports whether the secret may be sent to the host. A secret that names no
+// hosts may be sent to any.
+func (l *hostList) has(host string) bool {
+	if l == nil {
 		return true
 	}
-	for glob := range strings.SplitSeq(*s.hosts, ",") {
-		if ok, err := path.Match(strings.ToLower(strings.TrimSpace(glob)), strings.ToLower(host)); ok && err == nil {
-			return true
+	host = lowerASCII(host)
+	return slices.ContainsFunc(l.globs, func(glob string) bool {
+		ok, err := path.Match(glob, host)
+		return ok && err == nil
+	})
+}
+
+// lowerASCII leaves other letters alone, of which some have an ASCII one in lower
+// case: the Kelvin sign has k.
+func lowerASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, text)
+}
+
+// almostHosts returns a name that was probably meant as luumen_hosts: with it
+// misspelt, the secret is given to every host.
+func almostHosts(custom map[string]string) string {
+	for _, name := range slices.Sorted(maps.Keys(custom)) {
+		if edits(lowerASCII(name), hostsMetadata) <= 2 {
+			return name
 		}
 	}
-	return false
-}
-
-// pick returns the value of a key. It is called by one goroutine at a time.
-func (s *secret) pick(key string) (text string, err error) {
-	v, ok := s.values().find(key)
-	if ok && v.text != "" {
-		return v.text, nil
-	}
-	missed := s.missed[key]
-	if missed == nil {
-		missed = s.miss(key, v, ok)
-		if s.missed == nil {
-			s.missed = make(map[string]*fault.Error)
-		}
-		s.missed[key] = missed // one search and one fault, however many hosts misspell the key
-	}
-	return "", missed
-}
-
-// isNumber reports whether the value of a key is a number.
-func (s *secret) isNumber(key string) bool {
-	v, _ := s.values().find(key)
-	return v.kind == jsontext.KindNumber
-}
-
-// miss says why a key gives no credential.
-func (s *secret) miss(key string, v value, ok bool) *fault.Error {
-	if !ok {
-		f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, s.atVersion()), "")
-		if near := nearest(key, s.values()); near != "" {
-			f.Do = fmt.Sprintf("did you mean %q?", near)
-		}
-		return f
-	}
-	what := "empty"
-	switch v.kind {
-	case jsontext.KindNull:
-		what = "null"
-	case jsontext.KindBeginObject:
-		what = "an object"
-	case jsontext.KindBeginArray:
-		what = "a list"
-	}
-	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", key, s.atVersion(), what), "store a text, a number or a boolean")
-}
-
-// atVersion names the version, where there is one.
-func (s *secret) atVersion() string {
-	if s.version == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" at version %d", s.version)
+	return ""
 }

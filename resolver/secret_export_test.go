@@ -1,31 +1,33 @@
 package resolver
 
 import (
-	"github.com/go-json-experiment/json"
+	"encoding/json"
+	"sync"
 
-	"github.com/luumen/patch-vault/internal/client"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// Decode makes sense of the data of an answer, as a read does, and returns what
-// picks a key of the secret from it.
-func Decode(status int, data []byte, kvVersion int) (pick func(key string) (string, error), err error) {
+// Decode makes sense of the data of an answer, as a read does, and returns the
+// value of a key of the secret.
+func Decode(status int, data []byte, kvVersion int, key string) (string, error) {
 	m := mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
-	r := &read{path: "kv/app"}
-	answer := &client.Answer{Status: status}
+	w := &wanted{key: key}
+	r := &read{path: "kv/app", wanted: []*wanted{w}}
+	answer := &reply.Answer{Status: status}
+	d := kvData{v2: kvVersion == 2, large: new(sync.Mutex)}
+	if err := json.Unmarshal(data, &d); err != nil {
+		return "", err
+	}
 	var s *secret
+	var err error
 	if kvVersion == 1 {
-		var v1 values
-		answer.BadData = json.Unmarshal(data, &v1) != nil
-		s, err = secretV1(answer, v1, &mountTable{}, m, r)
+		s, err = secretV1(answer, d.content, &mountTable{}, m, r)
 	} else {
-		var v2 versioned
-		answer.BadData = json.Unmarshal(data, &v2) != nil
-		s, err = secretV2(answer, v2, &mountTable{}, m, r)
+		s, err = secretV2(answer, d.content, &mountTable{}, m, r)
 	}
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return func(key string) (string, error) {
-		return s.pick(key)
-	}, nil
+	d.values.fill(r.wanted, s.version)
+	return w.text, w.err
 }

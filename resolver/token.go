@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/session"
 )
 
 // TokenState is what is known of the token of a run or a check; never the token
@@ -23,8 +23,8 @@ type TokenState struct {
 
 // tokenState counts for the next run: what this one has used is gone from a given
 // token. It is nil if there is no token, or none that Vault has taken.
-func (p *plan) tokenState(t session.Token, taken bool) *TokenState {
-	if !taken && !t.Known {
+func (p *plan) tokenState(t auth.Token) *TokenState {
+	if !t.Proven && !t.Known {
 		return nil
 	}
 	state := &TokenState{Given: t.Given, Batch: t.Batch, Known: t.Known, UsesNeeded: p.usesNeeded(t)}
@@ -33,7 +33,7 @@ func (p *plan) tokenState(t session.Token, taken bool) *TokenState {
 	}
 	left := t.UsesLeft
 	if t.Given {
-		state.Expires = t.Expires.UTC().Truncate(time.Second)
+		state.Expires = encodable(t.Expires.UTC().Truncate(time.Second))
 		state.UsesNeeded++ // the look at it
 		for _, r := range p.reads {
 			if r.sent && left > 0 {
@@ -47,6 +47,14 @@ func (p *plan) tokenState(t session.Token, taken bool) *TokenState {
 	return state
 }
 
+// encodable is the time, or zero if JSON cannot hold it.
+func encodable(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
+}
+
 // String is one line.
 func (t *TokenState) String() string {
 	words := []string{"by login"}
@@ -54,7 +62,7 @@ func (t *TokenState) String() string {
 		words[0] = "given"
 	}
 	if !t.Known {
-		return words[0] + ", may not look at itself"
+		return words[0] + ", expiry unknown"
 	}
 	if t.Batch {
 		words = append(words, "of type batch")
@@ -75,16 +83,16 @@ func (t *TokenState) String() string {
 }
 
 // usesNeeded is how many uses of a token the reads cost. The list of mounts costs
-// none; a revocation costs one.
-func (p *plan) usesNeeded(token session.Token) int {
+// none; a revocation costs one, and the look before it another.
+func (p *plan) usesNeeded(token auth.Token) int {
 	if token.Given {
 		return len(p.reads)
 	}
-	return len(p.reads) + 1
+	return len(p.reads) + 2
 }
 
 // shortOfUses warns of a token that will be used up before the run is through.
-func (p *plan) shortOfUses(token session.Token) []Finding {
+func (p *plan) shortOfUses(token auth.Token) []Finding {
 	if token.UsesLeft == 0 {
 		return nil
 	}
@@ -95,9 +103,9 @@ func tooFewUses(given bool, left, needed int) []Finding {
 	if left >= needed {
 		return nil
 	}
-	do := "give its role token_num_uses=0"
+	do := "set token_num_uses=0 on its role"
 	if given {
-		do = "have it replaced by one without a limit of uses"
+		do = "replace it by one without a limit of uses"
 	}
-	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("too few uses are left of the token: %d, where a run of these references needs %d; %s", left, needed, do)}}
+	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(left, "use"), needed, do)}}
 }

@@ -55,7 +55,7 @@ func TestUnwell(t *testing.T) {
 				return s
 			},
 			kind: resolver.Sealed, causes: 1, most: 12,
-			text: "vault is sealed or not initialised (Vault is sealed at http://127.0.0.1:",
+			text: "vault is sealed or not initialized (Vault is sealed at http://127.0.0.1:",
 		},
 		{
 			name: "not initialised",
@@ -63,7 +63,7 @@ func TestUnwell(t *testing.T) {
 				return &scene{Server: vaulttest.NewUninitialised(t), kv: "kv", token: "s.uninitialised"}
 			},
 			kind: resolver.Sealed, causes: 1, most: 12,
-			text: "vault is sealed or not initialised (Vault is sealed at http://127.0.0.1:",
+			text: "vault is sealed or not initialized (Vault is sealed at http://127.0.0.1:",
 		},
 		{
 			name: "no audit device takes entries",
@@ -72,8 +72,8 @@ func TestUnwell(t *testing.T) {
 				breakAudit(t, s.Server)
 				return s
 			},
-			kind: resolver.ServerError, causes: 1, most: 20, // the list of mounts has a third of patience to itself
-			text: "vault answers 500 (internal error at http://127.0.0.1:",
+			kind: resolver.Token, causes: 1, most: 30, // the list of mounts, and Vault's health
+			text: "vault answers this token with an internal error, while its health is good (internal error at http://127.0.0.1:",
 		},
 		{
 			name: "a quota blocks for good", // Trap 12.
@@ -86,7 +86,7 @@ func TestUnwell(t *testing.T) {
 				return s
 			},
 			kind: resolver.RateLimited, causes: 1, most: 12,
-			text: `vault allows no more requests for now (request path "auth/token/lookup-self": rate limit quota exceeded at http://127.0.0.1:`,
+			text: `vault is rate limiting the agent (request path "auth/token/lookup-self": rate limit quota exceeded at http://127.0.0.1:`,
 		},
 		{
 			name: "the token is bound to another network",
@@ -130,7 +130,7 @@ func TestUnwell(t *testing.T) {
 				s.token = s.NewToken(t, map[string]any{"policies": []string{"default"}, "num_uses": 1})
 				return s
 			},
-			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, which the look at it took; have it replaced by one without a limit of uses",
+			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, which looking at it took; replace it by one without a limit of uses",
 		},
 		{
 			name: "the policy grants another path",

@@ -8,7 +8,6 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/ref"
 )
 
 // OK is the kind of what a run would resolve. All other kinds of a check are those
@@ -27,40 +26,23 @@ type Verdicts struct {
 
 // Connection is what a check found about the way to Vault.
 type Connection struct {
-	Kind      Kind           `json:"kind"`               // OK, or why no reference would be resolved
-	Reason    string         `json:"reason,omitempty"`   // what is so, unless OK
-	Fix       string         `json:"fix,omitempty"`      // what to do about it, unless OK
+	Problem                  // OK, or why no reference would be resolved
 	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
 	Reachable bool           `json:"reachable"`          // Vault answered
-	LoggedIn  bool           `json:"logged_in"`          // with a token that Vault takes
-	Server    *Server        `json:"server,omitempty"`   // nil where Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`    // nil where there is none
+	LoggedIn  bool           `json:"logged_in"`          // with a token that Vault accepts
+	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
+	Token     *TokenState    `json:"token,omitempty"`    // nil if there is none
 	Settings  auth.Effective `json:"settings"`           // as they take effect, with the names of variables and files on the Patch server
 	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices about the connection
 }
 
-// Server is what Vault tells of itself to anybody.
-type Server struct {
-	Version     string `json:"version,omitempty"` // empty where Vault is told to hide it
-	Initialized bool   `json:"initialized"`
-	Sealed      bool   `json:"sealed"`
-	Standby     bool   `json:"standby"`    // it forwards requests to the active node
-	Namespaces  bool   `json:"namespaces"` // false only where it surely has none
-	Ahead       int    `json:"ahead"`      // seconds of Vault's clock before the Patch server's
-}
-
 // Verdict is what a check found about one field.
 type Verdict struct {
-	Kind      Kind      `json:"kind"`               // OK, or why the field would not be resolved
-	Reference ref.Ref   `json:"reference,omitzero"` // zero if the field is none
-	Part      string    `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
-	Offset    *int      `json:"offset,omitempty"`   // in bytes, of a malformed field
-	Reason    string    `json:"reason,omitempty"`   // what is so, unless OK
-	Fix       string    `json:"fix,omitempty"`      // what to do, unless OK
-	Text      string    `json:"-"`                  // the complete error, for the agent's log alone
-	Version   int       `json:"version,omitempty"`  // of the KV v2 secret
-	Created   time.Time `json:"created,omitzero"`   // when that version was written
-	Findings  []Finding `json:"findings,omitempty"` // warnings and notices about the field
+	Problem            // OK, or why the field would not be resolved
+	Text     string    `json:"-"`                  // the complete error, for the agent's log alone
+	Version  int       `json:"version,omitempty"`  // of the KV v2 secret
+	Created  time.Time `json:"created,omitzero"`   // when that version was written
+	Findings []Finding `json:"findings,omitempty"` // warnings and notices about the field
 }
 
 // String is the check for a person: the connection, a line for each field, by
@@ -121,14 +103,14 @@ func address(settings auth.Effective) string {
 	return "none"
 }
 
-func serverLine(s *Server) string {
+func serverLine(s *auth.Health) string {
 	words := []string{"vault " + s.Version}
 	if s.Version == "" {
 		words[0] = "version hidden"
 	}
 	switch {
 	case !s.Initialized:
-		words = append(words, "not initialised")
+		words = append(words, "not initialized")
 	case s.Sealed:
 		words = append(words, "sealed")
 	case s.Standby:

@@ -66,7 +66,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 		t.Parallel()
 		vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount}))
 		v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
-		assert.Equal(t, []string{resolver.NoPin, resolver.TokenNotRevoked}, codes(v.Connection.Findings))
+		assert.Equal(t, []string{resolver.NoPin, auth.TokenNotRevoked}, codes(v.Connection.Findings))
 		assertKept(t, v, "permission denied")
 		assertRoundTrip(t, v)
 	})
@@ -77,24 +77,24 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 	left, offset := 3, 9
 	v := resolver.Verdicts{
 		Connection: resolver.Connection{
-			Kind: resolver.OK, Reachable: true, LoggedIn: true,
-			Server:   &resolver.Server{Version: "1.21.1", Initialized: true},
+			Problem: resolver.Problem{Kind: resolver.OK}, Reachable: true, LoggedIn: true,
+			Server:   &auth.Health{Version: "1.21.1", Initialized: true},
 			Token:    &resolver.TokenState{Given: true, Known: true, Expires: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), TTL: 5 * 24 * 3600, UsesLeft: &left, UsesNeeded: 4},
 			Settings: auth.New(auth.Settings{Address: "https://vault.example:8200"}, environment(nil)).Effective(),
-			Findings: []resolver.Finding{{Code: "a", Text: "one thing; mend it"}, {Code: "b", Text: "another thing", Notice: true}},
+			Findings: []resolver.Finding{{Code: "a", Text: "one thing; fix it"}, {Code: "b", Text: "another thing", Notice: true}},
 		},
 		Fields: []resolver.Verdict{
-			{Kind: resolver.OK, Reference: references(t, "kv/app")[0], Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
+			{Problem: resolver.Problem{Kind: resolver.OK, Reference: references(t, "kv/app")[0]}, Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
 				Findings: []resolver.Finding{{Code: "c", Text: "odd; look at it"}}},
-			{Kind: resolver.BadReference, Part: "path", Offset: &offset, Reason: "an empty segment", Fix: "write one / between segments"},
-			{Kind: resolver.Denied, Reference: references(t, "kv/hr")[0], Reason: "refused", Fix: "ask"},
-			{Kind: resolver.OK},
+			{Problem: resolver.Problem{Kind: resolver.BadReference, Part: "path", Offset: &offset, Reason: "an empty segment", Fix: "write one / between segments"}},
+			{Problem: resolver.Problem{Kind: resolver.Denied, Reference: references(t, "kv/hr")[0], Reason: "refused", Fix: "ask"}},
+			{Problem: resolver.Problem{Kind: resolver.OK}},
 		},
 	}
 	assert.Equal(t, `vault at https://vault.example:8200: ok
 server: vault 1.21.1, active
 token: given, expires at 2026-11-29 08:00Z, in 5 days, uses left: 3 (a run needs 4)
-warning: one thing; mend it
+warning: one thing; fix it
 notice: another thing
 1. vault:kv/app#password (version 7, written 2026-11-20 08:00Z): ok
    warning: odd; look at it
@@ -111,5 +111,5 @@ notice: another thing
 		}
 		return a
 	}})).Info("checked", "vault", v)
-	assert.Equal(t, `level=INFO msg=checked vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.errors="[bad_reference: path at byte 9: an empty segment; write one / between segments vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; mend it notice: another thing]"`+"\n", log.String())
+	assert.Equal(t, `level=INFO msg=checked vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.errors="[bad_reference: path at byte 9: an empty segment; write one / between segments vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; fix it notice: another thing]"`+"\n", log.String())
 }

@@ -11,15 +11,6 @@ import (
 	"time"
 )
 
-// Retry says what may become of a request that was not answered.
-type Retry int
-
-const (
-	Never Retry = iota // the same request would fail alike
-	Later              // Vault, or the way to it, may recover
-	Paced              // Vault asked for fewer requests
-)
-
 // Error is one fault. Its text is complete and for the agent's log alone: it
 // may hold Vault's own words and addresses. Fix may be shown to whoever edits
 // a field in the UI.
@@ -28,20 +19,15 @@ type Error struct {
 	What   string // what happened, in lower case, without a secret
 	Detail string // the concrete cause, printed in parentheses; may be empty
 	Do     string // what to do; may be empty
-	Fix    string // what the UI may say; empty means the advice of the kind
+	Reason string // what the UI may say is so; empty means the reason of the kind
+	Fix    string // what the UI may say to do; empty means the fix of the kind
 	Cause  error  // Vault's or the network's own error; may be nil
 
-	// Tried is how long the request was repeated; 0 where it was not.
-	Tried time.Duration
-
-	// The rest is for the sender of the request.
-
-	Retry      Retry
-	Unsent     bool          // Vault surely did not act on the request
-	RetryAfter time.Duration // what Vault asked for; 0 if it said nothing
+	Tried time.Duration // how long the request was repeated; 0 where it was not
+	Run   bool          // every request of the run fails with it
 }
 
-// New makes a fault that no retry mends, without detail or cause.
+// New makes a fault without detail or cause.
 func New(kind Kind, what, do string) *Error {
 	return &Error{Kind: kind, What: what, Do: do}
 }
@@ -62,22 +48,22 @@ func (e *Error) Error() string {
 	return text
 }
 
-// After is the fault once the request has been repeated for as long as tried.
+// After returns the fault of a request that was repeated for as long as tried.
 func (e *Error) After(tried time.Duration) *Error {
 	repeated := *e
-	repeated.Tried, repeated.Retry = tried, Never
+	repeated.Tried = tried
 	return &repeated
+}
+
+// OfRun returns the fault as one with which every request of the run fails.
+func (e *Error) OfRun() *Error {
+	shared := *e
+	shared.Run = true
+	return &shared
 }
 
 // LogValue logs the complete text.
 func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
-
-// Final is the fault for a sender that does not repeat the request.
-func (e *Error) Final() *Error {
-	final := *e
-	final.Retry = Never
-	return &final
-}
 
 // MarshalJSON returns what the UI may show: the rest is for the agent's log.
 func (e *Error) MarshalJSON() ([]byte, error) {
@@ -92,7 +78,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 // ForUI is what the UI may say: what is so, and what to do.
 func (e *Error) ForUI() (reason, fix string) {
 	reason, fix = e.Kind.Advice()
-	return reason, cmp.Or(e.Fix, fix)
+	return cmp.Or(e.Reason, reason), cmp.Or(e.Fix, fix)
 }
 
 // Unwrap returns the kind and the cause.

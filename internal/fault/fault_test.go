@@ -16,7 +16,7 @@ import (
 
 func TestError(t *testing.T) {
 	t.Parallel()
-	whole := fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Do: "check the network", Cause: io.EOF, Retry: fault.Later}
+	whole := fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Do: "check the network", Cause: io.EOF}
 	for _, f := range []struct {
 		name string
 		*fault.Error
@@ -34,8 +34,9 @@ func TestError(t *testing.T) {
 		})
 	}
 	repeated := whole.After(time.Second)
-	assert.Equal(t, fault.Never, repeated.Retry)
-	assert.Equal(t, fault.Later, whole.Retry, "the fault it was made from is as it was")
+	assert.Zero(t, whole.Tried, "the fault it was made from is as it was")
+	assert.True(t, whole.OfRun().Run)
+	assert.False(t, whole.Run)
 	assert.ErrorIs(t, repeated, fault.Unreachable)
 	assert.ErrorIs(t, repeated, io.EOF)
 	assert.NotErrorIs(t, repeated, fault.TLS)

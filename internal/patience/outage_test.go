@@ -77,11 +77,11 @@ func TestDeadMidway(t *testing.T) {
 		{"sealed", always(sealed), fault.Sealed, "vault is sealed (tried for 60s)", dials},
 		{"internal error, as with a full audit device", always(broken), fault.ServerError, "vault answers 500 (tried for 60s)", dials},
 		{"behind a balancer that is well", always(gateway), fault.BadResponse, "(status 502, tried for 60s)", dials},
-		{"many faults of a node", func(_, try int, since time.Duration) (time.Duration, *fault.Error) {
-			return roundTrip, []*fault.Error{refused, reset, sealed, standby, gateway}[since.Microseconds()%5]
+		{"many faults of a node", func(_, try int, since time.Duration) (time.Duration, *patience.Failure) {
+			return roundTrip, []*patience.Failure{refused, reset, sealed, standby, gateway}[since.Microseconds()%5]
 		}, "", "tried for 60s", dialsOfStandbys},
-		{"two faults in turn", func(request, _ int, since time.Duration) (time.Duration, *fault.Error) {
-			return roundTrip, []*fault.Error{refused, broken}[request%2]
+		{"two faults in turn", func(request, _ int, since time.Duration) (time.Duration, *patience.Failure) {
+			return roundTrip, []*patience.Failure{refused, broken}[request%2]
 		}, "", "tried for 60s", dials},
 	} {
 		t.Run(vault.name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestOneProber(t *testing.T) {
 // A node that is away shows in several ways, which make one outage.
 func TestFaultsOfOneCause(t *testing.T) {
 	t.Parallel()
-	for _, other := range []*fault.Error{reset, late, sealed, standby, gateway} {
+	for _, other := range []*patience.Failure{reset, late, sealed, standby, gateway} {
 		t.Run(other.Error(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -227,7 +227,7 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 		{"twice, longer than patience together", after(blip).
 			between(from, lasts, always(gateway)).
 			between(lasts+15*time.Second, 2*lasts+15*time.Second, always(broken))},
-		{"every second for half a second", func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
+		{"every second for half a second", func(_, _ int, since time.Duration) (time.Duration, *patience.Failure) {
 			if since%time.Second < time.Second/2 {
 				return roundTrip, sealed
 			}
@@ -240,7 +240,7 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 				p := patience.New(budget, 0, 0)
 				r := play(t.Context(), p, 20_000, workers, vault.script)
 				assert.Empty(t, r.failed())
-				assert.NoError(t, asError(p.Over()))
+				assert.Nil(t, p.Over())
 			})
 		})
 	}
@@ -264,7 +264,7 @@ func TestSealedNodeBehindBalancer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var connections atomic.Int64
-		vault := func(int, int, time.Duration) (time.Duration, *fault.Error) {
+		vault := func(int, int, time.Duration) (time.Duration, *patience.Failure) {
 			if connections.Add(1)%3 == 0 {
 				return roundTrip, nil
 			}
@@ -292,7 +292,7 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var mu sync.Mutex
 					random := rand.New(rand.NewPCG(1, 1))
-					vault := after(blip).between(time.Second, time.Second+lasts, func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+					vault := after(blip).between(time.Second, time.Second+lasts, func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
 						mu.Lock()
 						defer mu.Unlock()
 						if random.IntN(3) == 0 {
@@ -337,15 +337,16 @@ func TestLimitOfAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := patience.New(budget, 0, 0)
 		began := time.Now()
-		var causes []*fault.Error
-		err := p.Do(t.Context(), func(_ context.Context, limit time.Duration) *fault.Error {
+		var causes []*patience.Failure
+		err := p.Do(t.Context(), func(_ context.Context, limit time.Duration) *patience.Failure {
 			assert.Equal(t, budget-time.Since(began), limit)
 			took := min(limit, 25*time.Second)
 			time.Sleep(took)
-			f := *late
-			f.Detail = "no answer within " + fault.Duration(took)
-			causes = append(causes, &f)
-			return &f
+			cut := *late.Fault
+			cut.Detail = "no answer within " + fault.Duration(took)
+			f := &patience.Failure{Fault: &cut, Retry: patience.Later}
+			causes = append(causes, f)
+			return f
 		})
 		require.Len(t, causes, 3)
 		// The last attempt was cut short by patience itself, and says nothing new.
@@ -363,7 +364,7 @@ func TestUnderWayAsTheOutageEnds(t *testing.T) {
 		var group sync.WaitGroup
 		group.Go(func() {
 			tries := 0
-			err := p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error {
+			err := p.Do(t.Context(), func(context.Context, time.Duration) *patience.Failure {
 				tries++
 				switch tries {
 				case 1:
@@ -393,7 +394,7 @@ func TestTriesAroundAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, begins := range []time.Duration{roundTrip, 3 * roundTrip} {
 		synctest.Test(t, func(t *testing.T) {
-			vault := func(request, try int, _ time.Duration) (time.Duration, *fault.Error) {
+			vault := func(request, try int, _ time.Duration) (time.Duration, *patience.Failure) {
 				switch {
 				case request == 0 && try <= 5:
 					return roundTrip, reset
@@ -420,7 +421,7 @@ func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 		for i := range workers {
 			group.Go(func() {
 				began, tries := time.Now(), 0
-				err := p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error {
+				err := p.Do(t.Context(), func(context.Context, time.Duration) *patience.Failure {
 					if tries++; tries == 2 {
 						time.Sleep(2 * budget)
 					}
@@ -482,7 +483,7 @@ func TestPermanentFaults(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var others atomic.Int64
 			vault := script(healthy).between(blip, forever, always(refused)).between(10*time.Second, forever,
-				func(int, int, time.Duration) (time.Duration, *fault.Error) {
+				func(int, int, time.Duration) (time.Duration, *patience.Failure) {
 					if others.Add(1) <= 3 {
 						return roundTrip, foreign
 					}

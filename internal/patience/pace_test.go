@@ -20,7 +20,7 @@ import (
 func quota(requests int, interval, retryAfter time.Duration) script {
 	var began time.Duration
 	var used int
-	return func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
+	return func(_, _ int, since time.Duration) (time.Duration, *patience.Failure) {
 		if since-began >= interval {
 			began, used = since.Truncate(interval), 0
 		}
@@ -31,7 +31,7 @@ func quota(requests int, interval, retryAfter time.Duration) script {
 	}
 }
 
-func busyFor(retryAfter time.Duration) *fault.Error {
+func busyFor(retryAfter time.Duration) *patience.Failure {
 	f := *busy
 	f.RetryAfter = retryAfter
 	return &f
@@ -40,7 +40,7 @@ func busyFor(retryAfter time.Duration) *fault.Error {
 // serially lets a script keep state.
 func serially(s script) script {
 	turn := make(chan struct{}, 1)
-	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+	return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
 		turn <- struct{}{}
 		defer func() { <-turn }()
 		return s(request, try, since)
@@ -90,7 +90,7 @@ func TestRefusedForEver(t *testing.T) {
 				r := play(t.Context(), p, 10_000, workers, vault)
 				for _, i := range r.failed() {
 					require.ErrorIs(t, r.errs[i], fault.RateLimited)
-					require.ErrorContains(t, r.errs[i], "vault allows no more requests for now (tried for 60s)")
+					require.ErrorContains(t, r.errs[i], "vault is rate limiting the agent (tried for 60s)")
 				}
 				require.NotEmpty(t, r.failed())
 				assert.LessOrEqual(t, r.took, blip+enough)
@@ -202,7 +202,7 @@ func TestNoLimitTakesNoTime(t *testing.T) {
 		began := time.Now()
 		p := patience.New(budget, 0, 0)
 		for range 1000 {
-			require.NoError(t, p.Do(t.Context(), func(context.Context, time.Duration) *fault.Error { return nil }))
+			require.NoError(t, p.Do(t.Context(), func(context.Context, time.Duration) *patience.Failure { return nil }))
 		}
 		assert.Zero(t, time.Since(began))
 	})
@@ -214,7 +214,7 @@ func TestFaultAfterLongPacing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		faults := 0
-		unlucky := serially(func(_, _ int, since time.Duration) (time.Duration, *fault.Error) {
+		unlucky := serially(func(_, _ int, since time.Duration) (time.Duration, *patience.Failure) {
 			if since < 2*budget {
 				return roundTrip, busy
 			}

@@ -3,7 +3,7 @@
 // request costs only itself.
 //
 //	p := patience.New(time.Minute, 0, 0)
-//	err := p.Do(ctx, func(ctx context.Context, limit time.Duration) *fault.Error {
+//	err := p.Do(ctx, func(ctx context.Context, limit time.Duration) *patience.Failure {
 //		return … // send the request once, for no longer than limit
 //	})
 //
@@ -94,7 +94,7 @@ type request struct {
 // Do sends the request until it is answered, fails for good, or patience or
 // ctx ends. send sends it once, within the limit it is given, and returns nil
 // for any answer that is not a fault. Do returns ctx's error or a *fault.Error.
-func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *fault.Error) error {
+func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	r := &request{}
 	for {
 		limit, err := p.await(ctx, r)
@@ -109,6 +109,9 @@ func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit 
 		}
 		if done, err := p.record(r, sent, f); done {
 			return err
+		}
+		if f.GiveUp {
+			return f.Fault
 		}
 	}
 }
@@ -132,6 +135,13 @@ func (p *Patience) AwaitOutage(ctx context.Context) bool {
 		p.sleep(ctx, p.budget)
 	}
 	return false
+}
+
+// HasAnswers reports whether any request was answered.
+func (p *Patience) HasAnswers() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answers > 0
 }
 
 // Stats returns how many requests were sent again, and how long Vault
@@ -245,7 +255,7 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 }
 
 // record takes down how a request ended, and says whether it is done.
-func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool, err error) {
+func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -260,21 +270,21 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 		return true, nil
 	case p.over != nil:
 		return true, p.over
-	case f.Retry == fault.Never:
-		return true, p.refuse(r, now, f)
+	case f.Retry == Never:
+		return true, p.refuse(r, now, f.Fault)
 	}
 	p.fail(r, sent, now, f)
 	switch {
 	case p.over != nil:
 		return true, p.over
-	case f.Retry == fault.Paced:
+	case f.Retry == Paced:
 		p.pace.slow(now, f.RetryAfter, p.rest(now), p.answers)
 		p.resume(now)
 		return false, nil
 	case p.outage:
 		if probed {
 			p.probes++
-			p.probeAt = now.Add(p.backoff(p.probes+1, f.Kind))
+			p.probeAt = now.Add(p.backoff(p.probes+1, f.Fault.Kind))
 		}
 		return false, nil
 	}
@@ -284,10 +294,10 @@ func (p *Patience) record(r *request, sent time.Time, f *fault.Error) (done bool
 	}
 	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
 	if p.isItsOwn(r, now) {
-		return true, f.After(now.Sub(r.since))
+		return true, f.Fault.After(now.Sub(r.since))
 	}
-	r.next = now.Add(p.backoff(max(r.failures, r.strikes), f.Kind))
-	if p.suspect(r, f) {
+	r.next = now.Add(p.backoff(max(r.failures, r.strikes), f.Fault.Kind))
+	if p.suspect(r, f.Fault) {
 		p.outage, p.probes, p.probeAt = true, 0, now
 		p.wake()
 	}
@@ -338,34 +348,35 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 	r.fault = f
 	if p.suspect(r, f) {
 		p.end(now, f)
+		return p.over
 	}
 	return f
 }
 
 // fail starts the clock, or ends patience if it has run down.
-func (p *Patience) fail(r *request, sent, now time.Time, f *fault.Error) {
+func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
 	if p.failing.IsZero() {
 		p.failing = latest(sent, p.answered)
 		p.wake()
 	}
 	if p.last == nil || p.rest(now) > 0 { // an attempt that patience itself cut short says nothing new
-		p.last = f
+		p.last = f.Fault
 	}
-	if r.since.IsZero() && f.Retry != fault.Paced {
+	if r.since.IsZero() && f.Retry != Paced {
 		r.since, r.answers = sent, p.answers
 	}
 	if p.isExcused(r) {
 		r.failures = 0
 	}
-	r.fault, r.failed = f, now
+	r.fault, r.failed = f.Fault, now
 	p.expire(now)
 }
 
 // isStrike reports whether a request may have caused its fault itself: Vault
 // looked at it, and no other passed by repetition of late. One that did shows
 // that a node is away, which a balancer may well give a request to three times.
-func (p *Patience) isStrike(sent time.Time, f *fault.Error) bool {
-	return !f.Unsent && sent.Sub(p.passed[cause(f)]) > p.budget/12
+func (p *Patience) isStrike(sent time.Time, f *Failure) bool {
+	return !f.Unsent && sent.Sub(p.passed[cause(f.Fault)]) > p.budget/12
 }
 
 // cause is the kind of a fault, where a node that is away shows in four of them.
@@ -424,7 +435,7 @@ func (p *Patience) expire(now time.Time) {
 }
 
 func (p *Patience) end(now time.Time, f *fault.Error) {
-	p.over = f
+	p.over = f.OfRun()
 	if !p.failing.IsZero() {
 		p.waited += now.Sub(p.failing)
 	}

@@ -43,7 +43,7 @@ func TestPoisonedFailsAlone(t *testing.T) {
 				p := patience.New(budget, 0, 0)
 				r := play(t.Context(), p, fleet.requests, workers, script(healthy).poisoned(fleet.poison, fleet.poisoned...))
 				assert.Equal(t, fleet.poisoned, r.failed())
-				assert.NoError(t, asError(p.Over()))
+				assert.Nil(t, p.Over())
 				for _, i := range r.failed() {
 					require.ErrorIs(t, r.errs[i], fleet.kind)
 					// Failures in what looked like an outage are not its own.
@@ -108,11 +108,11 @@ func TestPoisonedAmongFew(t *testing.T) {
 // is repeated for all of patience while others succeed.
 func TestUnsentIsNeverItsOwn(t *testing.T) {
 	t.Parallel()
-	for _, f := range []*fault.Error{refused, sealed, standby} {
-		t.Run(string(f.Kind), func(t *testing.T) {
+	for _, f := range []*patience.Failure{refused, sealed, standby} {
+		t.Run(string(f.Fault.Kind), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				unlucky := func(_, try int, _ time.Duration) (time.Duration, *fault.Error) {
+				unlucky := func(_, try int, _ time.Duration) (time.Duration, *patience.Failure) {
 					if try <= 8 {
 						return roundTrip, f
 					}

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
@@ -31,8 +30,8 @@ func TestRandomVaults(t *testing.T) {
 }
 
 func randomVault(t *testing.T, random *rand.Rand) {
-	faults := []*fault.Error{refused, reset, late, sealed, standby, broken, gateway, busy}
-	some := func() *fault.Error { return faults[random.IntN(len(faults))] }
+	faults := []*patience.Failure{refused, reset, late, sealed, standby, broken, gateway, busy}
+	some := func() *patience.Failure { return faults[random.IntN(len(faults))] }
 	within := func(most time.Duration) time.Duration { return time.Duration(random.Int64N(int64(most))) }
 	requests, workers := 1+random.IntN(400), 1+random.IntN(20)
 	vault := after(within(blip))
@@ -50,7 +49,7 @@ func randomVault(t *testing.T, random *rand.Rand) {
 		poisoned[random.IntN(requests)] = true
 	}
 	for i := range poisoned {
-		f := []*fault.Error{reset, broken, gateway, foreign}[random.IntN(4)]
+		f := []*patience.Failure{reset, broken, gateway, foreign}[random.IntN(4)]
 		vault = vault.poisoned(always(f), i)
 	}
 	dies := forever

@@ -17,17 +17,17 @@ import (
 
 // What a Vault that is unwell, or something before it, answers with.
 var (
-	refused = &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Retry: fault.Later, Unsent: true, Cause: syscall.ECONNREFUSED}
-	reset   = &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection reset", Retry: fault.Later, Cause: syscall.ECONNRESET}
-	late    = &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "no answer in time", Retry: fault.Later, Cause: context.DeadlineExceeded}
-	sealed  = &fault.Error{Kind: fault.Sealed, What: "vault is sealed", Retry: fault.Later, Unsent: true}
-	standby = &fault.Error{Kind: fault.NoActiveNode, What: "vault has no active node", Retry: fault.Later, Unsent: true}
-	broken  = &fault.Error{Kind: fault.ServerError, What: "vault answers 500", Retry: fault.Later}
-	gateway = &fault.Error{Kind: fault.BadResponse, What: "the answer is not Vault's", Detail: "status 502", Retry: fault.Later}
-	busy    = &fault.Error{Kind: fault.RateLimited, What: "vault allows no more requests for now", Retry: fault.Paced, Unsent: true}
+	refused = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Cause: syscall.ECONNREFUSED}, Retry: patience.Later, Unsent: true}
+	reset   = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection reset", Cause: syscall.ECONNRESET}, Retry: patience.Later}
+	late    = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "no answer in time", Cause: context.DeadlineExceeded}, Retry: patience.Later}
+	sealed  = &patience.Failure{Fault: &fault.Error{Kind: fault.Sealed, What: "vault is sealed"}, Retry: patience.Later, Unsent: true}
+	standby = &patience.Failure{Fault: &fault.Error{Kind: fault.NoActiveNode, What: "vault has no active node"}, Retry: patience.Later, Unsent: true}
+	broken  = &patience.Failure{Fault: &fault.Error{Kind: fault.ServerError, What: "vault answers 500"}, Retry: patience.Later}
+	gateway = &patience.Failure{Fault: &fault.Error{Kind: fault.BadResponse, What: "the answer is not Vault's", Detail: "status 502"}, Retry: patience.Later}
+	busy    = &patience.Failure{Fault: &fault.Error{Kind: fault.RateLimited, What: "vault is rate limiting the agent"}, Retry: patience.Paced, Unsent: true}
 
-	untrusted = fault.New(fault.TLS, "vault's certificate is not trusted", "")
-	foreign   = fault.New(fault.BadResponse, "the answer is not Vault's", "")
+	untrusted = &patience.Failure{Fault: fault.New(fault.TLS, "vault's certificate is not trusted", "")}
+	foreign   = &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer is not Vault's", "")}
 )
 
 const (
@@ -44,26 +44,26 @@ const (
 // script says how Vault deals with the send of a request: how long it takes,
 // and the fault; nil is an answer. since is the time since the run began, and
 // try counts the sends of the request from 1.
-type script func(request, try int, since time.Duration) (took time.Duration, f *fault.Error)
+type script func(request, try int, since time.Duration) (took time.Duration, f *patience.Failure)
 
-func healthy(int, int, time.Duration) (time.Duration, *fault.Error) { return roundTrip, nil }
+func healthy(int, int, time.Duration) (time.Duration, *patience.Failure) { return roundTrip, nil }
 
 // after answers everything after a while.
 func after(took time.Duration) script {
-	return func(int, int, time.Duration) (time.Duration, *fault.Error) { return took, nil }
+	return func(int, int, time.Duration) (time.Duration, *patience.Failure) { return took, nil }
 }
 
 // always gives the fault to every request.
-func always(f *fault.Error) script {
-	return func(int, int, time.Duration) (time.Duration, *fault.Error) { return roundTrip, f }
+func always(f *patience.Failure) script {
+	return func(int, int, time.Duration) (time.Duration, *patience.Failure) { return roundTrip, f }
 }
 
 // hangs answers nothing.
-func hangs(int, int, time.Duration) (time.Duration, *fault.Error) { return forever, nil }
+func hangs(int, int, time.Duration) (time.Duration, *patience.Failure) { return forever, nil }
 
 // between has the other script hold for a time.
 func (s script) between(from, to time.Duration, other script) script {
-	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+	return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
 		if from <= since && since < to {
 			return other(request, try, since)
 		}
@@ -73,7 +73,7 @@ func (s script) between(from, to time.Duration, other script) script {
 
 // poisoned has the other script hold for some requests.
 func (s script) poisoned(other script, requests ...int) script {
-	return func(request, try int, since time.Duration) (time.Duration, *fault.Error) {
+	return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
 		if slices.Contains(requests, request) {
 			return other(request, try, since)
 		}
@@ -99,8 +99,8 @@ func play(ctx context.Context, p *patience.Patience, requests, workers int, vaul
 	began := time.Now()
 	var mu sync.Mutex
 	underWay := 0
-	send := func(request int) func(context.Context, time.Duration) *fault.Error {
-		return func(ctx context.Context, limit time.Duration) *fault.Error {
+	send := func(request int) func(context.Context, time.Duration) *patience.Failure {
+		return func(ctx context.Context, limit time.Duration) *patience.Failure {
 			mu.Lock()
 			r.tries[request]++
 			r.sends = append(r.sends, time.Since(began))
@@ -166,12 +166,4 @@ func (r *run) requireEach(t *testing.T, kind fault.Kind, text string) {
 
 func (r *run) String() string {
 	return fmt.Sprintf("%d sends in %s, failed %v", len(r.sends), r.took, r.failed())
-}
-
-// asError spares a nil *fault.Error from becoming an error that is not nil.
-func asError(f *fault.Error) error {
-	if f == nil {
-		return nil
-	}
-	return f
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/ref"
 	"github.com/luumen/patch-vault/resolver"
@@ -117,7 +118,7 @@ func (t *tally) add(v verdicts, taken int, report resolver.Report) {
 	t.retries += report.Vault.Retries
 	t.longestWait = max(t.longestWait, report.Vault.Waited)
 	for _, finding := range report.Findings {
-		if finding.Code == resolver.TokenNotRevoked {
+		if finding.Code == auth.TokenNotRevoked {
 			t.announced++
 		}
 	}

@@ -1,0 +1,297 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+// token is a token and what is known of it.
+type token struct {
+	secret   string
+	accessor string
+	index    string // X-Vault-Index of its login: a performance standby must have heard of the token
+	keep     bool   // not to be revoked
+	looked   bool   // at itself; guarded by session.login
+	worked   atomic.Bool
+	facts    Token // guarded by session.mu once the token is the session's
+}
+
+// sign returns the request with the token.
+func (t *token) sign(request *http.Request) *http.Request {
+	signed := *request // a RoundTripper does not change what it is given
+	signed.Header = request.Header.Clone()
+	signed.Header.Set(api.AuthHeaderName, t.secret)
+	if t.index != "" {
+		signed.Header.Set("X-Vault-Index", t.index)
+	}
+	return &signed
+}
+
+func (t *token) isExpired() bool {
+	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
+}
+
+// withToken is a RoundTripper that adds one token, for requests about the token
+// itself.
+type withToken struct {
+	token *token
+	next  *transport.Retry
+}
+
+func (w withToken) RoundTrip(request *http.Request) (*http.Response, error) {
+	return w.next.RoundTrip(w.token.sign(request))
+}
+
+// bearer is a RoundTripper that adds the session's token, and replaces a token
+// that has died, by one login for all requests under way.
+type bearer struct{ session *session }
+
+func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
+	s := b.session
+	if err := s.mayHaveToken(request); err != nil {
+		return nil, err
+	}
+	request, err := transport.Replayable(request)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if f := s.fatal.Load(); f != nil {
+			return nil, f
+		}
+		t := s.current()
+		response, err := s.reads.RoundTrip(t.sign(request))
+		if err != nil {
+			return nil, err
+		}
+		if response.StatusCode != http.StatusForbidden {
+			if response.StatusCode < 300 || response.StatusCode == http.StatusNotFound {
+				s.hasWorked(t)
+			}
+			if !s.modern.Load() && reply.TellsMountType(response) {
+				s.modern.Store(true)
+			}
+			return response, nil
+		}
+		answer, f := reply.Parse(&api.Response{Response: response}, nil)
+		if f != nil {
+			return nil, f
+		}
+		replaced, err := s.afterRefusal(request.Context(), t, answer)
+		if err != nil {
+			return nil, err
+		}
+		if !replaced {
+			if answer.Refusal() == reply.ByPolicy && !strings.HasSuffix(request.URL.Path, "/"+transport.MountsPath) {
+				s.prove(t)
+			}
+			return response, nil
+		}
+	}
+}
+
+// mayHaveToken says why a request does not get the token: it is for another
+// server, or has a token of its own.
+func (s *session) mayHaveToken(request *http.Request) error {
+	switch {
+	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
+		return errors.New("vault: the client adds its token by itself; a request with another one is not sent")
+	case !isBelow(request.URL, s.config.address):
+		return errors.New("vault: the token is not sent to an address other than the one in the settings")
+	}
+	return nil
+}
+
+// isBelow reports whether a URL is of the API of the Vault at the address.
+func isBelow(u, address *url.URL) bool {
+	at := *u
+	at.Path = address.Path
+	return sameServer(&at, address) && strings.HasPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
+}
+
+// hasWorked notes that a token served a request.
+func (s *session) hasWorked(t *token) {
+	if !t.worked.Swap(true) {
+		s.prove(t)
+	}
+}
+
+// prove notes that Vault accepted a token.
+func (s *session) prove(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.facts.Proven = true
+}
+
+// afterRefusal makes sense of a 403. It reports whether there is a new token
+// to send the request with.
+func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
+	refusal := answer.Refusal()
+	s.login.Lock()
+	defer s.login.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case s.fatal.Load() != nil:
+		return false, s.fatal.Load()
+	case s.current() != used:
+		return true, nil // another request has replaced it already
+	case refusal == reply.BareDenial && !s.mayBeDead(used):
+		return false, s.end(s.tokenRefused(used, answer))
+	case refusal == reply.ByPolicy:
+		dead, err := s.isDead(ctx, used, answer)
+		if err != nil || !dead {
+			return false, err
+		}
+	}
+	return true, s.replace(ctx, used, answer)
+}
+
+// mayBeDead reports whether a token that was refused in the words for one that
+// may not be used from here could be a dead one.
+func (s *session) mayBeDead(t *token) bool {
+	return !s.oneKind && (t.worked.Load() || t.isExpired())
+}
+
+// isDead looks once whether a token that was refused in the words for a policy
+// is a dead one: some requests to servers before Vault 1.16, and to OpenBao,
+// are answered so.
+func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (bool, error) {
+	if s.modern.Load() || t.looked {
+		return false, nil
+	}
+	t.looked = true
+	look, err := s.look(ctx, t, nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		return false, nil
+	}
+	refusal := look.Refusal()
+	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
+}
+
+// replace gets another token in place of a dead one: by a new login, or from the
+// token file, which may hold a new one by now. A token that served requests and
+// has outlived its own time is replaced as often as that happens; one that was
+// revoked or used up, once in a run.
+func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
+	if answer.Refusal() == reply.DeadToken {
+		s.oneKind = true
+	}
+	expired := dead.isExpired() && (dead.worked.Load() || s.served)
+	switch {
+	case dead.worked.Load():
+		s.served, s.idle = true, 0
+	case expired && s.idle < 3:
+		s.idle++ // Vault is slow, or its time to live is very short
+	case !dead.facts.Given:
+		return s.end(s.tokenRefused(dead, answer))
+	}
+	if !expired {
+		if s.spare {
+			return s.end(s.tokenRefused(dead, answer))
+		}
+		s.spare = true
+	}
+	if expired && !dead.facts.Given {
+		if err := sleep(ctx, time.Until(s.at.Add(time.Second))); err != nil {
+			return err
+		}
+	}
+	t, err := s.obtain(ctx)
+	if err != nil {
+		if f, ok := err.(*fault.Error); ok {
+			return s.end(f)
+		}
+		return err
+	}
+	if t.facts.Given && t.secret == dead.secret {
+		return s.end(s.tokenRefused(dead, answer))
+	}
+	if s.logged == 3 {
+		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// end fails all further requests with the fault.
+func (s *session) end(f *fault.Error) error {
+	f = f.OfRun()
+	s.fatal.Store(f)
+	return f
+}
+
+// tokenRefused is the fault of a token that Vault refuses and that cannot be
+// replaced.
+func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
+	f := &fault.Error{
+		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
+		Cause: answer.ResponseError(),
+	}
+	if t.facts.Given && !t.worked.Load() {
+		f.What += ", or is of another Vault or namespace"
+	}
+	if s.spare && !t.facts.Given {
+		f.Detail = "for the second time in this run"
+	}
+	f.Do = "give the role a longer token_ttl and token_num_uses=0"
+	if t.facts.Given {
+		f.Do = s.config.method.renew
+	}
+	if answer.Refusal() != reply.DeadToken {
+		f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()
+		f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+		if s.mayBeDead(t) || t.facts.Given && !s.oneKind {
+			f.Do = "check that it is not expired, revoked or used up, that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+		}
+	}
+	if odd := s.config.method.credentials.oddity(); odd != "" {
+		f.Do = odd + "; otherwise, " + f.Do
+	}
+	return f
+}
+
+func (s *session) current() *token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token
+}
+
+func (s *session) setToken(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = t
+}
+
+func (s *session) facts() Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		return Token{}
+	}
+	return s.token.facts
+}

@@ -1,0 +1,90 @@
+package auth
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// misplaced says why a text cannot be a credential, by its shape alone; empty if
+// it can be one. It never holds the text.
+func misplaced(text string) (reason, fix string) {
+	assignment := strings.TrimPrefix(text, "export ")
+	name, value, isAssignment := strings.Cut(assignment, "=")
+	switch {
+	case strings.HasPrefix(text, "{") && json.Valid([]byte(text)):
+		if strings.Contains(text, `"wrap_info"`) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
+			return "holds JSON, as Vault Agent writes it with wrap_ttl", "remove wrap_ttl from Agent's sink"
+		}
+		return "holds JSON, not the credential alone", "write the credential alone"
+	case strings.Contains(text, "-----BEGIN "):
+		return "holds a PEM block, not the credential", "write the credential alone"
+	case isAssignment && value != "" && slices.Contains(credentialNames, strings.TrimSpace(name)):
+		return "holds a name and = before the credential", "write the credential alone, without a name before it"
+	}
+	return "", ""
+}
+
+// misplacedToken is misplaced for a token, whose characters are known.
+func misplacedToken(text string) (reason, fix string) {
+	if reason, fix = misplaced(text); reason != "" {
+		return reason, fix
+	}
+	switch {
+	case isQuoted(text):
+		return "holds quotes around the token", "write the token without quotes"
+	case len(text) > 6 && strings.EqualFold(text[:7], "Bearer "):
+		return "holds Bearer before the token", "write the token alone"
+	case strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > '~' && !unicode.IsControl(r) }):
+		return "holds a character that no token has", "write the token alone, without spaces, letters beyond ASCII or invisible characters"
+	}
+	return "", ""
+}
+
+func isQuoted(text string) bool {
+	return len(text) >= 2 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
+}
+
+// credentialNames are names that people copy along with a credential. They are
+// set by init, because methods depends on what uses them.
+var credentialNames []string
+
+func init() {
+	credentialNames = []string{"token", "role_id", "secret_id"}
+	for _, m := range methods {
+		for _, v := range m.allVariables() {
+			credentialNames = append(credentialNames, v.name)
+		}
+	}
+}
+
+var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
+
+// isJWT reports whether a text has the form of a signed JWT.
+func isJWT(text string) bool { return strings.HasPrefix(text, "eyJ") && jwtShape.MatchString(text) }
+
+// oddToken says what is unusual about a token that was refused; empty if nothing is.
+func oddToken(text string) string {
+	if isJWT(text) {
+		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
+	}
+	return ""
+}
+
+// oddID says what is unusual about a role id or secret id that was refused; empty
+// if nothing is. Such ids can be of anybody's making, so they are sent.
+func oddID(variable, text string) string {
+	switch {
+	case isQuoted(text):
+		return variable + " holds quotes around the id: remove them"
+	case strings.ContainsFunc(text, unicode.IsSpace):
+		return variable + " holds white space within the id: write the id alone"
+	case isJWT(text):
+		return variable + " holds a JWT: to log in with one, choose the method jwt"
+	case strings.HasPrefix(text, "hvs.") || strings.HasPrefix(text, "hvb.") || strings.HasPrefix(text, "s."):
+		return variable + " holds a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
+	}
+	return ""
+}

@@ -1,0 +1,10 @@
+package auth
+
+// Renewal is what errors say to do about a given token that is dead.
+func Renewal(v *Vault) string {
+	c, err := v.inner().config()
+	if err != nil {
+		return err.Error()
+	}
+	return c.method.renew
+}

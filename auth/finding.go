@@ -1,0 +1,65 @@
+package auth
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+)
+
+// Finding is something that a person should know or do, though nothing failed
+// because of it.
+type Finding struct {
+	Code   string `json:"code"`             // one of the constants of this package or of package resolver, such as TokenExpires
+	Text   string `json:"text"`             // what was found, and what to do about it; fit for the UI
+	Notice bool   `json:"notice,omitempty"` // it may be intended; otherwise it is a warning
+	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
+}
+
+// The codes of what a use of Vault finds.
+const (
+	SkipVerify      = "skip_verify"       // certificates are not verified
+	PlainHTTP       = "plain_http"        // the connection to Vault, or to the proxy, is not encrypted
+	FileExposed     = "file_exposed"      // every user of the Patch server can read or write a credential
+	NamespaceFree   = "namespace_free"    // notice: paths are pinned, but the UI still chooses the namespace
+	TokenExpires    = "token_expires"     // a given token expires soon
+	TokenUnknown    = "token_unknown"     // a given token may not read its own expiry
+	TokenNotRenewed = "token_not_renewed" // a given token could not be renewed
+	TokenShort      = "token_short"       // the token expired again and again within a run
+	TokenNotRevoked = "token_not_revoked" // a token of a login was not revoked
+	BrokenOff       = "broken_off"        // the caller's context ended while Vault did not answer
+)
+
+// String is one line for a person, with the detail if there is one.
+func (f Finding) String() string {
+	text := f.Text
+	if f.Detail != "" {
+		text += " (" + f.Detail + ")"
+	}
+	if f.Notice {
+		return "notice: " + text
+	}
+	return "warning: " + text
+}
+
+// LogValue logs what String returns.
+func (f Finding) LogValue() slog.Value { return slog.StringValue(f.String()) }
+
+// findings collects findings, each once.
+type findings struct {
+	mu  sync.Mutex
+	all []Finding
+}
+
+func (f *findings) add(finding Finding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Contains(f.all, finding) {
+		f.all = append(f.all, finding)
+	}
+}
+
+func (f *findings) list() []Finding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all)
+}

@@ -1,0 +1,147 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+// soon is what is left of a given token that is worth a warning.
+const soon = 7 * 24 * time.Hour
+
+// begin gets the first token, and looks at it if it was given.
+func (s *session) begin(ctx context.Context) error {
+	t, err := s.obtain(ctx)
+	if err != nil {
+		return ofRun(err)
+	}
+	if !t.facts.Given {
+		return nil
+	}
+	return s.examine(ctx, t)
+}
+
+// obtain gets a token and makes it the session's.
+func (s *session) obtain(ctx context.Context) (*token, error) {
+	m := s.config.method
+	if m.given == nil {
+		s.logged, s.at = s.logged+1, time.Now()
+		return s.logIn(ctx)
+	}
+	secret, err := m.given.read(files{&s.findings, &s.wire.Sent})
+	if err != nil {
+		return nil, err
+	}
+	s.wire.Sent.Learn(secret)
+	t := &token{secret: secret, keep: true, facts: Token{Given: true}}
+	s.setToken(t)
+	return t, nil
+}
+
+// look asks Vault about the token.
+func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, error) {
+	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, data)
+	if err == nil && answer.MountType != nil {
+		s.modern.Store(true)
+	}
+	return answer, err
+}
+
+// lookup is what Vault says of a token.
+type lookup struct {
+	Accessor    string    `json:"accessor"`
+	TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
+	CreationTTL int64     `json:"creation_ttl"` // seconds
+	Period      int64     `json:"period"`       // seconds
+	Expires     time.Time `json:"expire_time"`
+	UsesLeft    int       `json:"num_uses"`
+	Renewable   bool      `json:"renewable"`
+	Type        string    `json:"type"`
+	Policies    []string  `json:"policies"`
+	OfEntity    []string  `json:"identity_policies"`
+	Namespace   string    `json:"namespace_path"`
+}
+
+// examine looks at a given token once, warns of its end, and renews it.
+func (s *session) examine(ctx context.Context, t *token) error {
+	var data reply.Optional[lookup]
+	answer, err := s.look(ctx, t, &data)
+	if err != nil {
+		if f, ok := err.(*fault.Error); !ok || f.Run || !mayBeItsOwn(f) {
+			return err
+		}
+		answer = &reply.Answer{}
+	}
+	if refusal := answer.Refusal(); refusal == reply.DeadToken || refusal == reply.BareDenial {
+		s.login.Lock()
+		err := s.replace(ctx, t, answer)
+		s.login.Unlock()
+		if err != nil {
+			return err
+		}
+		return s.examine(ctx, s.current())
+	}
+	if answer.Refusal() == reply.ByPolicy {
+		s.prove(t)
+	}
+	if !answer.Ok() || !data.Ok {
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown, since it may not read auth/token/lookup-self; grant read on it, or let what stands before Vault pass it"})
+		return nil
+	}
+	token := data.Value
+	if token.UsesLeft < 0 {
+		return fault.New(fault.Token, "the given token had one use left, which looking at it took", "replace it by one without a limit of uses").OfRun()
+	}
+	t.worked.Store(true)
+	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: token.Expires,
+		UsesLeft: token.UsesLeft, Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: s.config.loginNamespace}
+	refused := false
+	lifetime := time.Duration(max(token.CreationTTL, token.Period)) * time.Second
+	if token.Renewable && token.TTL > 0 && time.Duration(token.TTL)*time.Second < lifetime/2 {
+		facts.Expires, refused = s.renew(ctx, t, facts.Expires)
+	}
+	early := soon
+	if s.config.method.given.isFile() && lifetime > 0 && lifetime < soon {
+		early = lifetime / 10 // whatever writes the file, such as Vault Agent, renews the token
+	}
+	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < early {
+		do := "replace it"
+		if token.Period > 0 && token.Renewable && !refused {
+			do = "a run before then renews it"
+		}
+		s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(left), do)})
+	}
+	s.mu.Lock()
+	t.facts = facts
+	s.mu.Unlock()
+	return nil
+}
+
+// mayBeItsOwn reports whether a fault can be that of one request alone. A Vault
+// that is away shows by other kinds, or fails the requests that follow.
+func mayBeItsOwn(f *fault.Error) bool {
+	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable
+}
+
+// renew returns when the token expires now.
+func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
+	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
+	if err == nil {
+		var answer *reply.Answer
+		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", struct{}{}, nil)
+		if err == nil && answer.Ok() && answer.Auth != nil {
+			return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second), false
+		}
+	}
+	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or replace the token before " + fault.Time(expires)})
+	return expires, true
+}

@@ -1,0 +1,35 @@
+package auth
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// askHealth asks for Vault's health, beside the login. Where there is none to be
+// had, the requests of the login tell why; a proxy may block this one alone.
+func (s *session) askHealth(ctx context.Context) {
+	told, ok := s.logins.Health(ctx)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.health = &Health{
+		Initialized: told.Initialized,
+		Sealed:      told.Sealed,
+		Standby:     told.Standby,
+		Version:     told.Version,
+		Namespaces:  hasNamespaces(told),
+		Ahead:       int(told.Ahead.Round(time.Second).Seconds()),
+	}
+}
+
+// hasNamespaces is false for Vault's Community Edition, which ignores the
+// header. OpenBao has namespaces without being Enterprise; its versions begin
+// at 2.
+func hasNamespaces(h reply.Health) bool {
+	return h.Enterprise || strings.Contains(h.Version, "+ent") || !strings.HasPrefix(h.Version, "1.")
+}

@@ -1,0 +1,360 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+// logIn logs in with the credentials as they are now. A login under way when
+// ctx ends is waited for, so that its token can be revoked: Vault may have made
+// one that would live for its 768 hours.
+func (s *session) logIn(ctx context.Context) (*token, error) {
+	method, err := s.config.method.credentials.authMethod(files{&s.findings, &s.wire.Sent})
+	if err != nil {
+		return nil, err
+	}
+	door := &door{session: s, answered: time.Now()}
+	client, err := s.newClient(door, s.config.loginNamespace)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := s.enter(method, client, door)
+	t, f := s.outcome(secret, err, door.take())
+	if ctx.Err() != nil {
+		if t != nil {
+			s.setToken(t)
+		}
+		return nil, ctx.Err()
+	}
+	if f != nil {
+		return nil, f
+	}
+	s.setToken(t)
+	return t, nil
+}
+
+var (
+	errPanic  = errors.New("the method panicked")
+	errExit   = errors.New("the method ended its goroutine")
+	errSilent = errors.New("the method did not return")
+)
+
+// enter calls a login method, which can be the caller's and behave badly: it is
+// waited for until it has been without an answer of Vault for a whole patience,
+// or the last moments are over. Its panic would end the agent, since it is in a
+// goroutine of the run's own, and its text may hold credentials.
+func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
+	type result struct {
+		secret *api.Secret
+		err    error
+	}
+	results := make(chan result, 1)
+	last := s.logins.Last
+	go func() {
+		r := result{err: errExit}
+		defer func() {
+			if recover() != nil {
+				r = result{err: errPanic}
+			}
+			results <- r
+		}()
+		r.secret, r.err = method.Login(last, client)
+	}()
+	const grace = 250 * time.Millisecond // for a method to return what it was told
+	ended := last.Done()
+	timer := time.NewTimer(s.options.Patience + grace)
+	defer timer.Stop()
+	for {
+		select {
+		case r := <-results:
+			return r.secret, r.err
+		case <-ended:
+			ended = nil
+			timer.Reset(grace)
+		case <-timer.C:
+			if left := s.options.Patience + grace - door.silence(); left > 0 && last.Err() == nil && s.patience.Over() == nil {
+				timer.Reset(left)
+				continue
+			}
+			return nil, errSilent
+		}
+	}
+}
+
+// door is the RoundTripper of logins. It hears what Vault says to them, and
+// notes every token that Vault makes. Requests may come from several goroutines.
+type door struct {
+	session *session
+
+	mu       sync.Mutex
+	closed   bool
+	answered time.Time // when Vault last did
+	said     said
+}
+
+// said is what Vault said to one login.
+type said struct {
+	answer *reply.Answer // the last one, or
+	err    error
+	tokens []*token // each once
+}
+
+var errClosed = errors.New("the login is over")
+
+func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
+	request, err := transport.Replayable(request)
+	if err != nil {
+		return nil, err
+	}
+	if d.session.config.method.handedIn {
+		d.session.wire.Sent.Learn(secretsOf(request)...)
+	}
+	sent := time.Now()
+	if d.isClosed() {
+		return nil, errClosed
+	}
+	response, err := d.session.logins.RoundTrip(request)
+	var answer *reply.Answer
+	if err == nil {
+		var f *fault.Error
+		if answer, f = reply.Parse(&api.Response{Response: response}, nil); f != nil {
+			err = f
+		}
+	}
+	d.note(answer, err, sent, response)
+	if err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *http.Response) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.said.answer, d.said.err = answer, err
+	if err != nil {
+		return
+	}
+	d.answered = time.Now()
+	if answer.MountType != nil {
+		d.session.modern.Store(true)
+	}
+	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil {
+		t := d.session.newToken(a, sent)
+		t.index = response.Header.Get("X-Vault-Index")
+		t.keep = t.keep || answer.CacheHit // it belongs to others, too
+		d.said.tokens = append(d.said.tokens, t)
+	}
+}
+
+func (d *door) isClosed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
+
+// silence is for how long Vault has answered nothing.
+func (d *door) silence() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Since(d.answered)
+}
+
+// take closes the door and returns what was said.
+func (d *door) take() said {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	return d.said
+}
+
+func (s said) find(secret string) *token {
+	i := slices.IndexFunc(s.tokens, func(t *token) bool { return t.secret == secret })
+	if i < 0 {
+		return nil
+	}
+	return s.tokens[i]
+}
+
+// notSecret are the headers of a login method that hold no secret.
+var notSecret = []string{"Accept", "Content-Type", "User-Agent", "X-Vault-Request", "X-Vault-Namespace"}
+
+// secretsOf returns every text of a request's JSON body and of its headers.
+func secretsOf(request *http.Request) (all []string) {
+	for name, values := range request.Header {
+		if !slices.Contains(notSecret, http.CanonicalHeaderKey(name)) {
+			all = append(all, values...)
+		}
+	}
+	if request.GetBody == nil {
+		return all
+	}
+	body, err := request.GetBody()
+	if err != nil {
+		return all
+	}
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return all
+	}
+	var value any
+	if json.NewDecoder(bytes.NewReader(text)).Decode(&value) != nil {
+		return append(all, string(text))
+	}
+	return append(all, textsIn(value)...)
+}
+
+func textsIn(value any) (all []string) {
+	switch value := value.(type) {
+	case string:
+		return []string{value}
+	case []any:
+		for _, v := range value {
+			all = append(all, textsIn(v)...)
+		}
+	case map[string]any:
+		for _, v := range value {
+			all = append(all, textsIn(v)...)
+		}
+	}
+	return all
+}
+
+// outcome is the token of a login, or why there is none. Every other token that
+// Vault made meanwhile is to be revoked.
+func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fault.Error) {
+	t, f := s.tokenOr(secret, err, said)
+	for _, made := range said.tokens {
+		if made != t {
+			s.mu.Lock()
+			s.strays = append(s.strays, made)
+			s.mu.Unlock()
+		}
+	}
+	return t, f
+}
+
+func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fault.Error) {
+	failed, isFault := errors.AsType[*fault.Error](said.err)
+	answer := said.answer
+	switch {
+	case err == errPanic, err == errExit, err == errSilent:
+		return nil, fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
+	case err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != "":
+		if t := said.find(secret.Auth.ClientToken); t != nil {
+			return t, nil
+		}
+		return s.foreign(secret.Auth), nil
+	case isFault: // vault/api takes a redirect for an empty success
+		return nil, s.unanswered(failed)
+	case answer != nil && !answer.Ok():
+		return nil, s.refused(answer)
+	case err == nil:
+		f := fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
+		if answer != nil && answer.Auth != nil && answer.Auth.MFA != nil {
+			f.Do = "disable the second factor for this login: an agent has nobody to answer it"
+		}
+		return nil, f
+	case answer != nil && answer.Auth != nil && answer.Auth.MFA != nil:
+		return nil, fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: an agent has nobody to answer it")
+	}
+	// What the method says is not repeated: it may quote its credentials.
+	return nil, fault.New(fault.Login, s.where()+" failed by itself, not by Vault's answer", "check what the method needs on the Patch server")
+}
+
+// newToken makes a token of what a login returned.
+func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
+	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
+		Batch: a.Type == "batch" || a.Accessor == "", Known: true, Proven: true,
+		UsesLeft: a.NumUses, Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: s.config.loginNamespace,
+	}}
+	s.wire.Sent.Learn(t.secret)
+	if a.LeaseDuration > 0 {
+		t.facts.Expires = sent.Add(time.Duration(a.LeaseDuration) * time.Second)
+	}
+	t.keep = t.facts.Batch // it cannot be revoked
+	return t
+}
+
+// foreign is a token that Vault did not make in this login. It is not the run's
+// own, and others may use it.
+func (s *session) foreign(a *api.SecretAuth) *token {
+	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
+	t.keep = true
+	return t
+}
+
+// shown are names of Vault's, fit for a message.
+func (s *session) shown(names []string) []string {
+	const most = 32
+	var shown []string
+	for _, name := range names[:min(len(names), most)] {
+		shown = append(shown, s.wire.Sent.Words(name))
+	}
+	return shown
+}
+
+func (s *session) where() string {
+	m := s.config.method
+	if m.handedIn {
+		return "the login method " + m.name
+	}
+	where := "the login " + m.name + " at auth/" + m.mount
+	if s.config.loginNamespace != "" {
+		where += " in namespace " + s.config.loginNamespace
+	}
+	return where
+}
+
+// refused is the fault of a login that Vault answered with no.
+func (s *session) refused(answer *reply.Answer) *fault.Error {
+	m := s.config.method
+	f := &fault.Error{
+		Kind: fault.Login, What: s.where() + " was refused",
+		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
+		Do:     "see Vault's own log for the cause",
+		Cause:  answer.ResponseError(),
+	}
+	if hint := reply.LoginHint(m.name, m.mount, answer.Errors); hint != "" {
+		f.Do = hint
+	}
+	if odd := m.credentials.oddity(); odd != "" {
+		f.Do = odd + "; otherwise, " + f.Do
+	}
+	return f
+}
+
+// unanswered names the login in a fault of Vault's own.
+func (s *session) unanswered(f *fault.Error) *fault.Error {
+	if f.Kind != fault.ServerError && f.Kind != fault.Login {
+		return f
+	}
+	named := *f
+	named.What = s.where() + ": " + f.What
+	if response, ok := f.Cause.(*api.ResponseError); ok {
+		m := s.config.method
+		if hint := reply.LoginHint(m.name, m.mount, response.Errors); hint != "" && f.Kind == fault.Login {
+			named.Do = hint
+		}
+	}
+	return &named
+}
+
+// warnOfUnclearLogin warns of a token that nobody may know.
+func (s *session) warnOfUnclearLogin() {
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
+}

@@ -1,0 +1,81 @@
+package auth
+
+import (
+	"context"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+// revoke ends the tokens of the session's logins, within a time of its own: the
+// caller may have canceled long since.
+func (s *session) revoke(ctx context.Context) {
+	s.mu.Lock()
+	tokens := append(s.strays, s.token)
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
+	defer cancel()
+	const budget = lastMoments * 3 / 4
+	chain := &transport.Retry{Patience: patience.New(budget, 0, 0), Wire: s.wire, Budget: 3 * budget, Run: ctx} // a third of it for the look
+	if s.patience.Over() != nil {
+		ctx = transport.Once(ctx) // Vault is away: ask once, wait for nothing
+	}
+	for _, t := range tokens {
+		if t != nil && !t.keep {
+			s.revokeOne(ctx, t, chain)
+		}
+	}
+}
+
+// toRevoke are the lines of a policy that let a token be revoked by itself.
+const toRevoke = `read on auth/token/lookup-self and update on auth/token/revoke-self`
+
+// revokeOne revokes a token if a look at it shows the accessor of its login. A
+// Vault Agent or Proxy can put its own token in place of ours, which revoke-self
+// would then end.
+func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retry) {
+	until := "until it expires"
+	if !t.facts.Expires.IsZero() {
+		until = "until " + fault.Time(t.facts.Expires)
+	}
+	warn := func(what, do, detail string) {
+		s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives " + until + "; " + do, Detail: detail})
+	}
+	grant := "grant " + toRevoke + ", give the role a short token_ttl, or use a batch token"
+	client, err := s.newClient(withToken{t, chain}, s.config.loginNamespace)
+	if err != nil {
+		return // the use had an error of the same kind
+	}
+	var data reply.Optional[lookup]
+	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, &data)
+	switch {
+	case err != nil:
+		warn("was not revoked, since Vault did not show whose it is,", grant, reason(err))
+		return
+	case answer.Refusal() == reply.DeadToken:
+		return
+	case !answer.Ok() || !data.Ok:
+		warn("was not revoked, since it may not be looked at,", grant, "vault answered: "+answer.Words())
+		return
+	case t.accessor == "" || data.Value.Accessor != t.accessor:
+		warn("was not revoked, since Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
+		return
+	}
+	answer, err = reply.Write(transport.Harmless(ctx), client, "auth/token/revoke-self", struct{}{}, nil)
+	switch {
+	case err != nil:
+		warn("could not be revoked", grant, reason(err))
+	case !answer.Ok() && answer.Refusal() != reply.DeadToken:
+		warn("could not be revoked", grant, "vault answered: "+answer.Words())
+	}
+}
+
+// reason says why Vault did not answer.
+func reason(err error) string {
+	if _, ok := err.(*fault.Error); ok {
+		return err.Error()
+	}
+	return "vault did not answer within " + fault.Duration(lastMoments)
+}

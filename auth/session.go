@@ -1,0 +1,261 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+// Use shapes one use of Vault. The zero Use is the default.
+type Use struct {
+	Patience    time.Duration // without any answer of Vault before it is given up; 0 means 60 s
+	Connections int           // at most; 0 means 16
+	RunID       string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
+
+	// Check says that a person waits for what Vault is like. Vault's health is
+	// asked for, and an attempt under way lasts as long as one of a run,
+	// whatever is left of Patience.
+	Check bool
+}
+
+func (u Use) withDefaults() Use {
+	if u.Patience <= 0 {
+		u.Patience = 60 * time.Second
+	}
+	if u.Connections <= 0 {
+		u.Connections = 16
+	}
+	if u.RunID == "" {
+		u.RunID = rand.Text()[:12]
+	}
+	// It becomes part of a header.
+	u.RunID = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, u.RunID)
+	u.RunID = u.RunID[:min(len(u.RunID), 128)]
+	return u
+}
+
+// lastMoments is the time for a login that is under way when the context ends,
+// and for the revocation.
+const lastMoments = 2 * time.Second
+
+// session is one use of Vault.
+type session struct {
+	config   *config
+	options  Use
+	findings findings
+	patience *patience.Patience
+	wire     *transport.Wire
+	reads    *transport.Retry
+	logins   *transport.Retry
+
+	mu     sync.Mutex
+	token  *token
+	strays []*token // that a login method made beside it
+	health *Health
+
+	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login
+
+	// Vault 1.16 or newer, as an answer has shown. It refuses a dead token in
+	// other words than what no policy grants.
+	modern atomic.Bool
+
+	login  sync.Mutex // one login at a time; guards the rest
+	logged int        // how many logins there were
+	at     time.Time  // when the last one was sent
+	served bool       // a token of before served a request
+	idle   int        // tokens in a row that expired without having served one
+	spare  bool       // the one login after a revocation has been used
+
+	// Vault has called a token invalid, as it does since 1.17. A bare denial is
+	// then about something else.
+	oneKind bool
+}
+
+// Do logs in, calls use with a client that is logged in, and revokes the token
+// of the login on every way out. It is for whatever else the agent needs of
+// Vault, such as certificates and signatures; package resolver reads secrets
+// with it.
+//
+// The client's requests are repeated as those of a run are: a request without
+// an answer until patience ends, a write only if Vault surely did not act on it.
+// A new login replaces a token that expires. The client is an ordinary one, in
+// the namespace of the settings, except that it adds the token itself and to
+// requests for this Vault alone: it has none to show, and a request with another
+// token or for another address fails unsent. It must not be used after use has
+// returned.
+//
+// The context that use is called with knows the token; see [TokenOf]. Do returns
+// the error of use or of ctx, or one of the kinds of package resolver that
+// concern a whole run. The Usage is complete in any case.
+func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
+	s := &session{options: options.withDefaults()}
+	defer func() { usage = s.usage() }()
+	if s.config, err = v.inner().config(); err != nil {
+		return usage, err
+	}
+	return usage, s.run(ctx, use)
+}
+
+func (s *session) run(ctx context.Context, use func(context.Context, *api.Client) error) error {
+	caller := ctx
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	last, endLast := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLast()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastMoments, endLast) })()
+	for _, f := range s.config.findings {
+		s.findings.add(f)
+	}
+	if err := s.connect(ctx, last); err != nil {
+		return ofRun(err)
+	}
+	defer s.wire.Close()
+	client, err := s.newClient(&bearer{s}, s.config.namespace)
+	if err != nil {
+		return ofRun(err)
+	}
+	defer s.revoke(caller)
+	var asking sync.WaitGroup
+	if s.options.Check {
+		asking.Go(func() { s.askHealth(ctx) })
+	}
+	defer asking.Wait()
+	defer s.warnOfSilence(caller)()
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
+}
+
+// ofRun marks a fault as one with which every request fails.
+func ofRun(err error) error {
+	if f, ok := err.(*fault.Error); ok {
+		return f.OfRun()
+	}
+	return err
+}
+
+type tokenKey struct{}
+
+// TokenOf returns what is known of the token that the client works with to which
+// [Vault.Do] gave this context. It is the zero Token for any other context.
+func TokenOf(ctx context.Context) Token {
+	if session, ok := ctx.Value(tokenKey{}).(func() *session); ok {
+		return session().facts()
+	}
+	return Token{}
+}
+
+// connect makes what requests are sent with. It reads the TLS files.
+func (s *session) connect(ctx, last context.Context) error {
+	tls, proxyTLS, err := s.config.trust.configs(files{found: &s.findings})
+	if err != nil {
+		return err
+	}
+	s.patience = patience.New(s.options.Patience, s.config.perSecond, s.config.burst)
+	s.wire = transport.NewWire(transport.Config{
+		Address: s.config.address, TLS: tls, ProxyTLS: proxyTLS, Proxy: s.config.proxy,
+		Connections: s.options.Connections, Timeout: s.config.timeout,
+		UserAgent: "luumen-patch-vault/" + version() + " run/" + s.options.RunID,
+	})
+	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Whole: s.options.Check}
+	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Last: last, Whole: s.options.Check, Unclear: s.warnOfUnclearLogin}
+	return nil
+}
+
+// version is that of this module in the agent's build; devel where there is none.
+func version() string {
+	const path = "github.com/luumen/patch-vault"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	for _, module := range append(slices.Clone(info.Deps), &info.Main) {
+		if module.Path == path && module.Version != "" {
+			return strings.Trim(module.Version, "()")
+		}
+	}
+	return "devel"
+}
+
+// newClient makes a client of vault/api on which nothing of vault/api's own
+// reading of the environment has an effect.
+func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Client, error) {
+	if err := checkForAPI(); err != nil {
+		return nil, err
+	}
+	client, err := api.NewClient(&api.Config{
+		Address: s.wire.Address(),
+		HttpClient: &http.Client{
+			Transport:     hidden{func() http.RoundTripper { return chain }},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		DisableRedirects: true,
+		CheckRetry:       func(context.Context, *http.Response, error) (bool, error) { return false, nil },
+	})
+	if err != nil {
+		return nil, rejectedByAPI()
+	}
+	header := http.Header{api.RequestHeaderName: {"true"}} // a Vault Proxy can demand it
+	if namespace != "" {
+		header.Set(api.NamespaceHeaderName, namespace)
+	}
+	client.SetHeaders(header)
+	client.ClearToken()
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
+	return client, nil
+}
+
+// hidden keeps a RoundTripper from prints through reflection, which would find
+// the token in it, down to the buffers of the connections.
+type hidden struct{ reach func() http.RoundTripper }
+
+func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) { return h.reach().RoundTrip(r) }
+
+// warnOfSilence returns a func that warns if Vault did not answer when the caller
+// ended the run: the errors of the hosts are then the caller's own, and a deadline
+// shorter than patience would hide forever that Vault is down.
+func (s *session) warnOfSilence(ctx context.Context) func() {
+	var ended atomic.Pointer[time.Time]
+	stop := context.AfterFunc(ctx, func() { ended.Store(new(time.Now())) })
+	return func() {
+		stop()
+		if ctx.Err() == nil {
+			return
+		}
+		at := ended.Load()
+		if at == nil { // it ended this very moment
+			at = new(time.Now())
+		}
+		silence, last := s.patience.Silence()
+		silence -= time.Since(*at) // a login is waited for
+		if silence < time.Second || s.isOver() {
+			return
+		}
+		f := Finding{Code: BrokenOff, Text: "vault had not answered for " + fault.Duration(silence) + " when the run was canceled; check Vault, or give runs more time than their patience"}
+		if last != nil {
+			f.Detail = last.Error()
+		}
+		s.findings.add(f)
+	}
+}
+
+// isOver reports whether every further request would fail.
+func (s *session) isOver() bool { return s.patience.Over() != nil || s.fatal.Load() != nil }

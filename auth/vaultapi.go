@@ -1,0 +1,109 @@
+package auth
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// vault/api parses the variables of the process whenever a client is made, even
+// though none of them has an effect on ours, and fails on one that is malformed.
+// Its error quotes values, so the culprit is looked for here.
+//
+// parsed are the variables that can be malformed, with what vault/api takes.
+var parsed = []struct {
+	name  string
+	isBad func(value string) bool
+	fix   string
+}{
+	{api.EnvVaultMaxRetries, func(v string) bool { _, err := strconv.ParseUint(v, 10, 32); return err != nil }, "set it to a whole number"},
+	{api.EnvRateLimit, isBadRate, "set it to a rate such as 100, or rate:burst such as 100:20"},
+	{api.EnvVaultClientTimeout, func(v string) bool { _, err := parseutil.ParseDurationSecond(v); return err != nil }, "set it to seconds such as 10, or 10s"},
+	{api.EnvVaultSkipVerify, isBadBool, "set it to true or false"},
+	{api.EnvVaultSRVLookup, isBadBool, "set it to true or false"},
+	{api.EnvVaultDisableRedirects, isBadBool, "set it to true or false"},
+	{api.EnvHTTPProxy, isBadURL, "set it to a URL"},
+	{api.EnvVaultProxyAddr, isBadURL, "set it to a URL"},
+	{api.EnvVaultHeaders, isBadHeaders, "set it to a JSON object of texts, none of them named X-Vault-…"},
+}
+
+func isBadBool(value string) bool { _, err := strconv.ParseBool(value); return err != nil }
+func isBadURL(value string) bool  { _, err := url.Parse(value); return err != nil }
+
+func isBadRate(value string) bool {
+	rate, burst, both := strings.Cut(value, ":")
+	_, err := strconv.ParseFloat(rate, 64)
+	if both && err == nil {
+		_, err = strconv.Atoi(burst)
+	}
+	return err != nil
+}
+
+func isBadHeaders(value string) bool {
+	var headers map[string]string
+	if json.Unmarshal([]byte(value), &headers) != nil {
+		return true
+	}
+	for name := range headers {
+		if strings.HasPrefix(name, "X-Vault-") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkForAPI reads the TLS files that the process's variables name before
+// vault/api opens them, which a FIFO would block.
+func checkForAPI() error {
+	f := files{}
+	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
+		if file := os.Getenv(name); file != "" {
+			most := int64(maxCAFile)
+			if _, err := f.read(name, file, most); err != nil {
+				return err
+			}
+		}
+	}
+	folder := os.Getenv(api.EnvVaultCAPath)
+	if folder == "" || os.Getenv(api.EnvVaultCACert) != "" || os.Getenv(api.EnvVaultCACertBytes) != "" {
+		return nil
+	}
+	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return unreadable(api.EnvVaultCAPath, folder, err)
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		_, err = f.read(api.EnvVaultCAPath, path, maxCAFile)
+		return err
+	})
+}
+
+// rejectedByAPI is the fault of a process variable that vault/api rejects. It
+// names the variable, never its value.
+func rejectedByAPI() error {
+	for _, v := range parsed {
+		if value := os.Getenv(v.name); value != "" && v.isBad(value) {
+			return fault.New(fault.Environment, v.name+" is malformed, and vault/api accepts it in no case", v.fix+", or unset it")
+		}
+	}
+	for _, name := range []string{api.EnvVaultCACertBytes, api.EnvVaultCACert} {
+		if os.Getenv(name) != "" {
+			return fault.New(fault.Environment, name+" is not accepted by vault/api", "set it to certificates in PEM form, saved without a byte order mark")
+		}
+	}
+	if os.Getenv(api.EnvVaultCAPath) != "" {
+		return fault.New(fault.Environment, "VAULT_CAPATH holds a file that is not a certificate in PEM form, which vault/api does not accept", "use VAULT_CACERT in its place")
+	}
+	return fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api", "name the two files of one pair, in PEM form and without a byte order mark")
+}

@@ -1,0 +1,39 @@
+package patience
+
+import (
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Failure is why a request was not answered, with what decides whether it is
+// sent again.
+type Failure struct {
+	Fault      *fault.Error
+	Retry      Retry
+	Unsent     bool          // Vault surely did not act on the request
+	RetryAfter time.Duration // what Vault asked for; 0 if it asked for nothing
+	GiveUp     bool          // the request is not sent again, whatever Retry says of others
+}
+
+// Error is the text of the fault.
+func (f *Failure) Error() string { return f.Fault.Error() }
+
+// Unwrap returns the fault.
+func (f *Failure) Unwrap() error { return f.Fault }
+
+// Final is the failure for a request that is not to be sent again.
+func (f *Failure) Final() *Failure {
+	final := *f
+	final.Retry = Never
+	return &final
+}
+
+// Retry says whether a request that was not answered can succeed later.
+type Retry int
+
+const (
+	Never Retry = iota // the same request would fail again
+	Later              // Vault, or the network, may recover
+	Paced              // Vault asked for fewer requests
+)

@@ -1,0 +1,483 @@
+// Package reply says what a response to a request means: an answer of Vault, a
+// failure that may pass, or something that is not Vault.
+//
+//	failure := reply.Judge(response.StatusCode, response.Header, body, source)
+//	…
+//	answer, fault := reply.Parse(response, &data)
+//
+// The words that it compares are in one table, words.go. Start with [Judge] and
+// [Parse].
+package reply
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/mask"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// Answer is what Vault said. Its status is 200, 204, or one of the 400s, which
+// the sender of the request has to make sense of.
+type Answer struct {
+	Status    int
+	LeaseID   string
+	MountType *string // of reads; nil before Vault 1.16 and on OpenBao
+	Auth      *Auth
+	Warnings  []string
+	Errors    []string // secrets that were sent are masked
+	CacheHit  bool     // X-Cache: HIT, of a caching Vault Proxy
+}
+
+// Auth is the part of an answer that holds a new token.
+type Auth struct {
+	ClientToken   string    `json:"client_token"`
+	Accessor      string    `json:"accessor"`
+	LeaseDuration int64     `json:"lease_duration"` // seconds
+	Renewable     bool      `json:"renewable"`
+	NumUses       int       `json:"num_uses"`
+	Type          string    `json:"token_type"`
+	Policies      []string  `json:"policies"`
+	MFA           *struct{} `json:"mfa_requirement"` // nil if no second factor is asked for
+}
+
+// envelope is the JSON around every answer of Vault.
+type envelope struct {
+	RequestID  string           `json:"request_id"`
+	LeaseID    string           `json:"lease_id"`
+	Data       any              `json:"data"` // a pointer to where it goes
+	Auth       *Auth            `json:"auth"`
+	WrapInfo   *struct{}        `json:"wrap_info"`
+	MountType  *string          `json:"mount_type"` // since Vault 1.16
+	Warnings   []string         `json:"warnings"`
+	Errors     *[]string        `json:"errors"`          // present, if only as an empty list, where a request failed
+	ServerTime *json.RawMessage `json:"server_time_utc"` // of sys/health, whose answers have no request id
+}
+
+func (e *envelope) isVaults() bool {
+	return e.RequestID != "" || e.Errors != nil || e.ServerTime != nil || e.WrapInfo != nil
+}
+
+func (e *envelope) errors() []string {
+	if e.Errors == nil {
+		return nil
+	}
+	return *e.Errors
+}
+
+// Source says where a response came from, for texts.
+type Source struct {
+	Address string        // of Vault, as in the settings
+	Sent    *mask.Secrets // that must not show
+}
+
+// Judge says why a response is no answer; nil if it is one. The failure's
+// fault says nothing of the body but Vault's own errors, with secrets masked.
+func (s Source) Judge(status int, header http.Header, body []byte) *patience.Failure {
+	switch {
+	case status == http.StatusNoContent:
+		return nil
+	case 300 <= status && status < 400:
+		return s.redirected(status, header)
+	case !isJSON(header):
+		return s.notVault(status, header, body)
+	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
+		// As Vault writes it. Parse sees the rest.
+		return nil
+	}
+	var e envelope
+	if json.Unmarshal(body, &e) != nil || !e.isVaults() {
+		return s.notVault(status, header, body)
+	}
+	if e.WrapInfo != nil {
+		return permanent(s.wrapped())
+	}
+	return s.unwell(status, header, e.errors())
+}
+
+// unwell is the failure of a Vault that cannot answer now, or refuses every
+// repetition; nil if it did answer.
+func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
+	f := &fault.Error{Detail: s.said(errors), Cause: s.responseError(status, errors)}
+	failure := &patience.Failure{Fault: f, Retry: patience.Later}
+	switch {
+	case status == http.StatusTooManyRequests:
+		return s.tooMany(header, "vault is rate limiting the agent", "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server", f.Detail)
+	case status == http.StatusPreconditionFailed && says(errors, missingIndex):
+		f.Kind, f.What, f.Do = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind"
+		failure.Unsent = true
+	case status == http.StatusPreconditionFailed:
+		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what the proxy demands of requests"
+		failure.Retry, failure.Unsent = patience.Never, true
+	case says(errors, sealed...) && (status == http.StatusServiceUnavailable || status == http.StatusForbidden || status >= 500):
+		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal"
+		if says(errors, sealed[1:]...) {
+			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
+			f.Fix = f.Do
+		}
+		failure.Unsent = true
+	case status >= 500 && says(errors, notActive...):
+		f.Kind, f.What, f.Do = fault.NoActiveNode, "vault has no active node", "check the cluster: vault operator raft list-peers"
+		failure.Unsent = true
+	case status >= 500 && says(errors, badToken...):
+		f.Kind, f.What, f.Do = fault.Token, "vault does not know the token's namespace or cannot read the token", "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"
+		failure.Retry = patience.Never
+	case status >= 500 && isLoginFault(errors):
+		f.Kind, f.What = fault.Login, "vault cannot process the login"
+		failure.Retry = patience.Never
+	case status >= 500:
+		f.Kind, f.What, f.Do = fault.ServerError, "vault answers "+strconv.Itoa(status), "see Vault's own log; a full or missing audit device is a common cause"
+	case status == http.StatusBadRequest && says(errors, upgrading...):
+		f.Kind, f.What, f.Do = fault.ServerError, "vault is upgrading this mount to KV v2", "wait until it is done"
+	case status == http.StatusNotFound && says(errors, noNamespace):
+		f.Kind, f.What, f.Do = fault.Settings, "vault has no such namespace", "correct namespace in the settings"
+		f.Fix = "correct namespace: Vault has none of this name"
+		failure.Retry = patience.Never
+		failure.Fault = f.OfRun()
+	default:
+		return nil
+	}
+	return failure
+}
+
+// IsInternalError reports whether the failure is a bare internal error of Vault:
+// a token or a credential that it cannot parse, or a dead audit device.
+func IsInternalError(f *patience.Failure) bool {
+	answer, ok := f.Fault.Cause.(*api.ResponseError)
+	return ok && f.Fault.Kind == fault.ServerError && answer.StatusCode == http.StatusInternalServerError && says(answer.Errors, internalError)
+}
+
+// tooMany is the failure of a refusal with 429, whoever it came from.
+func (s Source) tooMany(header http.Header, what, do, detail string) *patience.Failure {
+	return &patience.Failure{
+		Fault: &fault.Error{Kind: fault.RateLimited, What: what, Detail: detail, Do: do},
+		Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
+	}
+}
+
+// redirected is the failure of a redirect. None is followed: a token goes to no
+// host but the configured one.
+func (s Source) redirected(status int, header http.Header) *patience.Failure {
+	target := "elsewhere"
+	if base, err := http.NewRequest(http.MethodGet, s.Address, nil); err == nil {
+		if u, err := (&http.Response{Header: header, Request: base}).Location(); err == nil && u.Host != "" {
+			target = s.Sent.Words(u.Scheme + "://" + u.Host)
+		}
+	}
+	if status == http.StatusTemporaryRedirect {
+		// Any standby answers so for seconds while the leader changes.
+		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
+			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
+			Detail: s.Address + " redirects to " + target,
+			Do:     "fix the cluster's cluster_addr, or set the address of a balancer or of the active node",
+		}}
+	}
+	return permanent(&fault.Error{
+		Kind: fault.BadResponse, What: "the address redirects",
+		Detail: strconv.Itoa(status) + " at " + s.Address + " to " + target,
+		Do:     "set the address of Vault itself: redirects are not followed",
+	})
+}
+
+// expectsHTTPS are the first words of HTTPS servers that were sent plain HTTP.
+var expectsHTTPS = []string{
+	"Client sent an HTTP request to an HTTPS server",      // Go, and so Vault
+	"The plain HTTP request was sent to HTTPS port",       // nginx
+	"You're speaking plain HTTP to an SSL-enabled server", // Apache
+}
+
+// wantsCertificate are the words of a proxy that demands a client certificate.
+var wantsCertificate = []string{
+	"No required SSL certificate was sent", // nginx
+	"The SSL certificate error",            // nginx
+}
+
+// notVault is the failure of whatever answers in Vault's place. It says nothing
+// of the body.
+func (s Source) notVault(status int, header http.Header, body []byte) *patience.Failure {
+	start := []string{string(body[:min(len(body), 4<<10)])}
+	switch {
+	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
+		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " expects https", Do: "use https in the address", Fix: "use https in the address"})
+	case status == http.StatusBadRequest && says(start, wantsCertificate...):
+		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " demands a client certificate that it accepts", Do: "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one"})
+	}
+	contentType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil {
+		contentType = "no content type"
+	}
+	detail := "status " + strconv.Itoa(status) + ", " + s.Sent.Words(contentType)
+	if encoding := encodingOf(header); encoding != "" {
+		detail += ", content encoding " + s.Sent.Words(encoding)
+	}
+	detail += " at " + s.Address
+	if status == http.StatusTooManyRequests {
+		return s.tooMany(header, "the proxy before vault is rate limiting the agent", "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", detail)
+	}
+	failure := permanent(&fault.Error{
+		Kind: fault.BadResponse, What: "the server is not Vault, or a proxy interferes", Detail: detail,
+		Do: "check the address, and the proxy or balancer before Vault",
+	})
+	if status >= 500 {
+		failure.Retry = patience.Later // a balancer whose nodes are away for a moment
+	}
+	return failure
+}
+
+// IsProxyRefusal reports whether the failure of a response with the status may
+// be a proxy that refuses with 503 what comes too fast, as nginx's limit_req does
+// by default.
+func IsProxyRefusal(status int, f *patience.Failure) bool {
+	return status == http.StatusServiceUnavailable && f.Fault.Kind == fault.BadResponse
+}
+
+func (s Source) wrapped() *fault.Error {
+	return fault.New(fault.BadResponse, s.Address+" wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
+}
+
+func permanent(f *fault.Error) *patience.Failure { return &patience.Failure{Fault: f} }
+
+// said is what Vault said, and where.
+func (s Source) said(errors []string) string {
+	words := s.Sent.Words(strings.Join(few(errors), "; "))
+	if words == "" {
+		return s.Address
+	}
+	return words + " at " + s.Address
+}
+
+func (s Source) responseError(status int, errors []string) error {
+	return &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}
+}
+
+// masked returns the texts without the secrets in them.
+func (s Source) masked(texts []string) []string {
+	masked := slices.Clone(few(texts))
+	for i, text := range masked {
+		masked[i] = s.Sent.Text(text)
+	}
+	return masked
+}
+
+// few returns as many texts of an answer as are looked at. Vault sends one or
+// two; another server could send a million.
+func few(texts []string) []string { return texts[:min(len(texts), 32)] }
+
+// MaskErrors returns the body of an answer of status 400 or more without the
+// secrets that its errors and warnings echo.
+func (s Source) MaskErrors(body []byte) []byte {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return body
+	}
+	changed := false
+	for name, value := range members {
+		// As encoding/json finds them, here and in vault/api.
+		if !strings.EqualFold(name, "errors") && !strings.EqualFold(name, "warnings") {
+			continue
+		}
+		var texts []string
+		if json.Unmarshal(value, &texts) != nil {
+			continue
+		}
+		if masked := s.masked(texts); !slices.Equal(masked, texts) {
+			members[name], _ = json.Marshal(masked)
+			changed = true
+		}
+	}
+	if !changed {
+		return body
+	}
+	masked, err := json.Marshal(members)
+	if err != nil {
+		return body
+	}
+	return masked
+}
+
+// Parse reads an answer, and its data into what data points to. What data
+// points to must accept data of any form; see [Optional].
+func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
+	defer response.Body.Close()
+	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
+	if answer.Status == http.StatusNoContent {
+		return answer, nil
+	}
+	body, err := bytesOf(response.Body)
+	e := envelope{Data: data}
+	if err == nil {
+		err = json.Unmarshal(body, &e)
+	}
+	if err != nil {
+		return nil, unreadable()
+	}
+	if e.WrapInfo != nil {
+		return nil, fault.New(fault.BadResponse, "vault wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
+	}
+	answer.LeaseID, answer.MountType, answer.Auth = e.LeaseID, e.MountType, e.Auth
+	answer.Warnings, answer.Errors = e.Warnings, e.errors()
+	return answer, nil
+}
+
+// TellsMountType reports whether an answer in memory is of Vault 1.16 or newer,
+// which ends its answers with the type of the mount.
+func TellsMountType(response *http.Response) bool {
+	inMemory, ok := response.Body.(interface{ Bytes() []byte })
+	return ok && bytes.Contains(inMemory.Bytes()[max(0, len(inMemory.Bytes())-80):], []byte(`"mount_type":`))
+}
+
+// bytesOf returns the whole body, without a copy where it is in memory.
+func bytesOf(body io.Reader) ([]byte, error) {
+	if inMemory, ok := body.(interface{ Bytes() []byte }); ok {
+		return inMemory.Bytes(), nil
+	}
+	return io.ReadAll(body)
+}
+
+// Optional decodes JSON of the form of T; Ok is false for any other, which is
+// no error of what is around it.
+type Optional[T any] struct {
+	Value T
+	Ok    bool
+}
+
+// UnmarshalJSON never fails.
+func (o *Optional[T]) UnmarshalJSON(text []byte) error {
+	o.Ok = json.Unmarshal(text, &o.Value) == nil
+	return nil
+}
+
+func isJSON(header http.Header) bool {
+	mediaType := header.Get("Content-Type")
+	if mediaType != "application/json" { // as Vault itself writes it
+		mediaType, _, _ = mime.ParseMediaType(mediaType)
+	}
+	return mediaType == "application/json" && encodingOf(header) == ""
+}
+
+// encodingOf is the content encoding; empty for identity, which is none.
+func encodingOf(header http.Header) string {
+	encoding := strings.TrimSpace(header.Get("Content-Encoding"))
+	if strings.EqualFold(encoding, "identity") {
+		return ""
+	}
+	return encoding
+}
+
+// retryAfter reads seconds or a date. The caller bounds it; it is 0 only where
+// the header is missing or malformed.
+func retryAfter(header string) time.Duration {
+	if seconds, err := strconv.Atoi(header); err == nil {
+		return max(time.Duration(min(seconds, 24*60*60))*time.Second, 1)
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return max(time.Until(at), 1)
+	}
+	return 0
+}
+
+// Ok reports whether Vault did what it was asked to do.
+func (a *Answer) Ok() bool { return a.Status == http.StatusOK || a.Status == http.StatusNoContent }
+
+// NoMount reports whether no engine is mounted where Vault was asked.
+func (a *Answer) NoMount() bool { return says(a.Errors, noMount) }
+
+// ReadAsV1 reports whether a mount of KV v2 was read as one of v1.
+func (a *Answer) ReadAsV1() bool { return says(a.Warnings, readAsV1) }
+
+// Words are Vault's own errors in one line.
+func (a *Answer) Words() string { return fault.Words(strings.Join(a.Errors, "; ")) }
+
+// Refusal says why Vault answered 403.
+type Refusal int
+
+const (
+	NotRefused Refusal = iota
+	ByPolicy           // no policy grants the request; before Vault 1.17, perhaps a dead token
+	DeadToken          // expired, revoked, used up, or never valid
+	BareDenial         // the token may not be used from here, its entity is disabled, or no token arrived; before 1.17 and on OpenBao, perhaps a dead token
+)
+
+// Refusal reads a 403. Vault has no code for it but its text.
+func (a *Answer) Refusal() Refusal {
+	switch {
+	case a.Status != http.StatusForbidden:
+		return NotRefused
+	case says(a.Errors, invalidToken):
+		return DeadToken
+	case len(a.Errors) == 1 && a.Errors[0] == PermissionDenied:
+		return BareDenial
+	}
+	return ByPolicy
+}
+
+// ResponseError is the answer as vault/api reports it, for the cause of an
+// error. It is nil if Vault reported none.
+func (a *Answer) ResponseError() error {
+	if a.Status < 400 {
+		return nil
+	}
+	return &api.ResponseError{StatusCode: a.Status, Errors: a.Errors}
+}
+
+// Read reads a path of Vault's API, given as plain text below /v1/, and decodes
+// the data of the answer into what data points to. The error is a *fault.Error,
+// or that of a context.
+func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
+	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
+	return answerIn(response, err, data)
+}
+
+// Write sends a body as JSON to a path of Vault's API, as Read reads one.
+func Write(ctx context.Context, client *api.Client, path string, body, data any) (*Answer, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Logical().WriteRawWithContext(ctx, path, text)
+	return answerIn(response, err, data)
+}
+
+// answerIn is the answer that a client's method returned. It returns those of
+// status 400 and more beside an error.
+func answerIn(response *api.Response, err error, data any) (*Answer, error) {
+	if response == nil {
+		return nil, faultIn(err)
+	}
+	answer, f := Parse(response, data)
+	if f != nil {
+		return nil, f
+	}
+	return answer, nil
+}
+
+// faultIn is the fault in the error of a client's method, or the error of a
+// context.
+func faultIn(err error) error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, ended) {
+			return ended
+		}
+	}
+	return unreadable()
+}
+
+func unreadable() *fault.Error {
+	return fault.New(fault.BadResponse, "the server is not Vault, or a proxy interferes", "check the address, and the proxy or balancer before Vault")
+}

@@ -1,0 +1,290 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/proxy"
+)
+
+// Proxy is the proxy before Vault.
+type Proxy struct {
+	URL      *url.URL // http, https, socks5 or socks5h
+	Variable string   // that names it
+}
+
+// dialer makes the connections that net/http speaks HTTP over. It reaches Vault
+// through the proxy by itself, where net/http would use Vault's TLS settings
+// for an https proxy, and would not say which of the two failed.
+type dialer struct {
+	target   *url.URL
+	tls      *tls.Config // towards Vault
+	proxyTLS *tls.Config // towards an https proxy
+	proxy    *Proxy      // nil means none
+	timeout  time.Duration
+	dialed   func() // counts
+}
+
+// proxyError is an error on the way to the proxy, or of the proxy itself.
+type proxyError struct{ err error }
+
+func (e *proxyError) Error() string { return e.err.Error() }
+func (e *proxyError) Unwrap() error { return e.err }
+
+// proxyRefusal is the status with which a proxy refused to connect to Vault.
+type proxyRefusal int
+
+func (status proxyRefusal) Error() string { return "the proxy answers " + strconv.Itoa(int(status)) }
+
+// socksRefusal is why a SOCKS proxy did not connect to Vault.
+type socksRefusal struct {
+	reason string
+	final  bool // it did not come to connecting
+}
+
+func (r socksRefusal) Error() string { return "the proxy answers: " + r.reason }
+
+// forwards reports whether net/http speaks to the proxy and not to Vault, as
+// it does where both are asked over plain HTTP.
+func (d *dialer) forwards() bool {
+	return d.proxy != nil && d.target.Scheme == "http" && !d.isSOCKS()
+}
+
+func (d *dialer) isSOCKS() bool {
+	return d.proxy.URL.Scheme == "socks5" || d.proxy.URL.Scheme == "socks5h"
+}
+
+// dial connects to the address, which is Vault's, or the proxy's where it
+// forwards. The connection is one to speak HTTP over.
+func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
+	d.dialed()
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	if d.forwards() {
+		conn, err := d.dialProxy(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return newAnswerConn(conn), nil
+	}
+	conn, err := d.reach(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if d.target.Scheme == "https" {
+		if conn, err = handshake(ctx, conn, d.tls, d.target.Hostname()); err != nil {
+			return nil, err
+		}
+	}
+	return newAnswerConn(conn), nil
+}
+
+// reach connects to Vault, through the proxy if there is one.
+func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
+	if d.proxy == nil {
+		return dialAny(ctx, address)
+	}
+	if d.isSOCKS() {
+		return d.dialSOCKS(ctx, address)
+	}
+	conn, err := d.dialProxy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.tunnel(ctx, conn, address); err != nil {
+		conn.Close()
+		return nil, &proxyError{err}
+	}
+	return conn, nil
+}
+
+func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
+	conn, err := dialAny(ctx, proxyAddress(d.proxy.URL))
+	if err == nil && d.proxy.URL.Scheme == "https" {
+		conn, err = handshake(ctx, conn, d.proxyTLS, d.proxy.URL.Hostname())
+	}
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	return conn, nil
+}
+
+func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error) {
+	var auth *proxy.Auth
+	if user := d.proxy.URL.User; user != nil {
+		password, _ := user.Password()
+		auth = &proxy.Auth{User: user.Username(), Password: password}
+	}
+	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.proxy.URL), auth, anyDialer{})
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	conn, err := socks.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		if operation, ok := errors.AsType[*net.OpError](err); ok && !isNetwork(operation.Err) {
+			text, isReply := strings.CutPrefix(operation.Err.Error(), "unknown error ") // package proxy's own words
+			err = socksRefusal{text, !isReply}
+		}
+		return nil, &proxyError{err}
+	}
+	return conn, nil
+}
+
+// tunnel asks an HTTP proxy for a connection to the address.
+func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) error {
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: make(http.Header)}
+	if user := d.proxy.URL.User; user != nil {
+		password, _ := user.Password()
+		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := request.Write(conn); err != nil {
+		return err
+	}
+	// The proxy sends nothing behind its answer: TLS begins with the client.
+	answer, err := http.ReadResponse(bufio.NewReaderSize(&limitedConn{conn, maxHeader}, readBuffer), request)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return err
+	case answer.StatusCode != http.StatusOK:
+		return proxyRefusal(answer.StatusCode)
+	}
+	return nil
+}
+
+// limitedConn reads no more than left bytes, for a proxy whose header does not
+// end.
+type limitedConn struct {
+	net.Conn
+	left int
+}
+
+func (c *limitedConn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errors.New("the header is too large")
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+func handshake(ctx context.Context, conn net.Conn, config *tls.Config, host string) (net.Conn, error) {
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName = host
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, &handshakeError{err}
+	}
+	return secure, nil
+}
+
+// handshakeError is an error of a TLS handshake.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+func proxyAddress(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if port == "" {
+		port = "1080"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// anyDialer makes dialAny what package proxy connects with.
+type anyDialer struct{}
+
+func (anyDialer) Dial(_, address string) (net.Conn, error) {
+	return dialAny(context.Background(), address)
+}
+
+func (anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	return dialAny(ctx, address)
+}
+
+// stagger is how long an address of a name has before the next is tried beside
+// it, as RFC 8305 recommends.
+const stagger = 250 * time.Millisecond
+
+// dialAny connects to one of the addresses of a name. net.Dialer would give the
+// first of them, if it does not answer, most of the time there is.
+func dialAny(ctx context.Context, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	}
+	return dialFirst(ctx, hosts, port)
+}
+
+// dialFirst connects to the first of the hosts that answers.
+func dialFirst(ctx context.Context, hosts []string, port string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result, len(hosts))
+	dial := func(host string) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		results <- result{conn, err}
+	}
+	underWay := 0
+	defer func() {
+		cancel()
+		for range underWay { // none is left open that connects at the same time
+			if r := <-results; r.conn != nil {
+				r.conn.Close()
+			}
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var first error
+	for {
+		select {
+		case <-timer.C:
+			if len(hosts) == 0 {
+				continue
+			}
+			go dial(hosts[0])
+			underWay++
+			hosts = slices.Delete(hosts, 0, 1)
+			timer.Reset(stagger)
+		case r := <-results:
+			underWay--
+			if r.err == nil {
+				return r.conn, nil
+			}
+			if first == nil {
+				first = r.err
+			}
+			if len(hosts) == 0 && underWay == 0 {
+				return nil, first
+			}
+			timer.Reset(0)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// SendOnce sends a request once, in the middle of a run that goes well, and says
+// what the response means.
+func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
+	p := patience.New(time.Minute, 0, 0)
+	p.Do(request.Context(), func(context.Context, time.Duration) *patience.Failure { return nil })
+	r := &Retry{Patience: p, Wire: w, Budget: time.Minute, Run: request.Context()}
+	s := &exchange{retry: r, request: request, began: time.Now()}
+	f := s.once(request.Context(), limit)
+	return s.response, f
+}
+
+// FailureOf says why no whole answer arrived.
+func FailureOf(w *Wire, err error) *patience.Failure { return w.failureOf(err, attempt{}) }
+
+// DialWith makes the Wire's connections with the func.
+func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
+	w.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		w.dialer.dialed()
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return newAnswerConn(conn), nil
+	}
+}
+
+// NewAnswerConn returns the connection as net/http is given it, for one request.
+func NewAnswerConn(conn net.Conn) net.Conn {
+	c := newAnswerConn(conn)
+	c.begin()
+	return c
+}
+
+var DialFirst = dialFirst

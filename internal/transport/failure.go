@@ -1,0 +1,133 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// attempt is what is known of a request that was sent once.
+type attempt struct {
+	limited string // how long it was allowed to take, and by what; for texts
+	unsent  bool   // its header was not written
+}
+
+// failureOf says why no whole answer arrived. Only causes of known types are
+// kept: net/http puts what a wrong server sent into the texts of others.
+func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
+	proxyErr, atProxy := errors.AsType[*proxyError](err)
+	if atProxy {
+		err = proxyErr.err
+	}
+	if failure := w.tlsFailure(err, atProxy); failure != nil {
+		return failure
+	}
+	f := &fault.Error{
+		Kind: fault.Unreachable, What: "vault unreachable",
+		Do: "check the address, that Vault runs there, and the network in between",
+	}
+	if atProxy || w.dialer.forwards() && isDial(err) {
+		f.What = "the proxy before vault is unreachable"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network in between"
+		atProxy = true
+	}
+	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: a.unsent || atProxy || isDial(err)}
+	operation, isOperation := errors.AsType[*net.OpError](err)
+	if isOperation {
+		f.Cause = operation
+	}
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	refusal, isRefusal := errors.AsType[proxyRefusal](err)
+	socks, isSOCKS := errors.AsType[socksRefusal](err)
+	var detail string
+	switch {
+	case isRefusal:
+		f.What, detail, f.Cause = "the proxy does not connect the agent to vault", refusal.Error(), refusal
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
+		if refusal < 500 {
+			failure.Retry = patience.Never
+		}
+	case isSOCKS:
+		if socks.final {
+			failure.Retry = patience.Never
+		}
+		f.What, detail, f.Cause = "the proxy does not connect the agent to vault", socks.Error(), socks
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
+	case isDNS:
+		detail, failure.Unsent = "no address for "+w.Sent.Words(dns.Name)+": "+w.Sent.Words(dns.Err), true
+		f.Do = "check the name in the address, and the Patch server's DNS"
+		if atProxy {
+			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and its DNS"
+		}
+	case isTimeout(err):
+		detail = "no answer within " + a.limited
+		if f.Cause == nil {
+			f.Cause = context.DeadlineExceeded
+		}
+		f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+	case isRefused(err):
+		detail = "connection refused"
+	case isReset(err):
+		detail = "connection reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
+		if failure.Unsent {
+			detail = "connection closed before the request was sent"
+		}
+	case errors.Is(err, errStray), strings.Contains(err.Error(), idleClosed):
+		detail, f.Cause = "connection closed", io.EOF
+	case isOperation:
+		detail = w.Sent.Words(operation.Err.Error())
+	default:
+		return &patience.Failure{Unsent: a.unsent, Fault: &fault.Error{
+			Kind: fault.BadResponse, What: "the server at " + w.at(atProxy) + " does not speak HTTP/1.1 as Vault does",
+			Do: "check the address, and the proxy or balancer before Vault",
+		}}
+	}
+	f.Detail = detail + " at " + w.at(atProxy)
+	return failure
+}
+
+// idleClosed is in the text of net/http's error for a connection that the
+// server closed; the error has no name.
+const idleClosed = "server closed"
+
+// at names what was connected to.
+func (w *Wire) at(atProxy bool) string {
+	if atProxy {
+		return "the proxy " + w.config.Proxy.URL.Host + " before " + w.Address()
+	}
+	return w.Address()
+}
+
+func isDial(err error) bool {
+	operation, ok := errors.AsType[*net.OpError](err)
+	return ok && operation.Op == "dial"
+}
+
+func isTimeout(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout() || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Winsock's own error numbers, which differ from those of package syscall.
+const (
+	wsaConnectionAborted syscall.Errno = 10053
+	wsaConnectionReset   syscall.Errno = 10054
+	wsaConnectionRefused syscall.Errno = 10061
+)
+
+func isRefused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, wsaConnectionRefused)
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED) ||
+		errors.Is(err, wsaConnectionReset) || errors.Is(err, wsaConnectionAborted)
+}

@@ -1,0 +1,53 @@
+package transport_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// No redirect is followed, so the token reaches no host but the configured one.
+// Trap 34.
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{300, 301, 302, 303, 307, 308} {
+		for _, location := range []struct{ name, header, target string }{
+			{"to another host", "Location: http://OTHER/v1/secret/data/app", "to http://OTHER"},
+			{"to https", "Location: https://OTHER/v1/secret/data/app", "to https://OTHER"},
+			{"relative", "Location: /ui/", "to ADDRESS"},
+			{"to the token", "Location: http://" + token + ".example.com/" + token, "to http://[masked].example.com"},
+			{"with user info", "Location: http://user:" + token + "@OTHER/" + bodyWords, "to http://OTHER"},
+			{"to nonsense", "Location: ht!tp://%zz", "to elsewhere"},
+			{"to a long host", "Location: http://" + strings.Repeat("a", 10_000), "to http://aaaa"},
+			{"to nothing", "Location: ", "to elsewhere"},
+			{"without a location", "X-Nothing: 1", "to elsewhere"},
+		} {
+			t.Run(strconv.Itoa(status)+" "+location.name, func(t *testing.T) {
+				t.Parallel()
+				other := serveRaw(t, vault(200, `{"request_id":"1"}`))
+				fill := strings.NewReplacer("OTHER", other.address.Host)
+				s := serveRaw(t, answers(status, page, html, fill.Replace(location.header)))
+				f := fails(t, wireTo(t, s.address))
+				assert.EqualValues(t, 1, s.requests.Load())
+				assert.Zero(t, other.requests.Load(), "requests that reached the other server")
+
+				// Any standby answers 307 for seconds while the leader changes.
+				assert.Equal(t, status == 307, f.Retry == patience.Later)
+				if status == 307 {
+					assert.Equal(t, fault.NoActiveNode, f.Fault.Kind)
+					assert.True(t, f.Unsent)
+				} else {
+					assert.Equal(t, fault.BadResponse, f.Fault.Kind)
+					assert.Contains(t, f.Error(), "the address redirects ("+strconv.Itoa(status)+" at ")
+				}
+				assert.Contains(t, f.Error(), strings.ReplaceAll(fill.Replace(location.target), "ADDRESS", s.address.String()))
+				assertSafe(t, f)
+			})
+		}
+	}
+}

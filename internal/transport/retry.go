@@ -1,0 +1,433 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// Retry is a RoundTripper that repeats what was not answered. Its responses are
+// answers of Vault, whole and in memory; everything else is an error that wraps
+// a *fault.Error, or the error of a context.
+//
+// A GET is repeated freely. Of other requests only a login is repeated where it
+// is unclear whether Vault acted on it, and that once, when Vault is well.
+type Retry struct {
+	Patience *patience.Patience
+	Wire     *Wire
+	Budget   time.Duration // of Patience
+
+	// Run ends every request with it. The one under way goes on until Last ends,
+	// if that is not nil: a login is not abandoned halfway.
+	Run, Last context.Context
+
+	// Unclear is called for each login that may have been processed, though its
+	// answer was lost. Nil says that requests do not log in.
+	Unclear func()
+
+	// Whole makes an attempt last as long as it may, whatever is left of
+	// patience.
+	Whole bool
+
+	times    times
+	internal internalErrors
+	refusals proxyRefusals
+}
+
+type optional struct{}
+
+// How a request ends that the run can do without.
+const (
+	AtOnce   = iota + 1 // when it fails as it alone may fail
+	InAWhile            // a third of patience later
+)
+
+// Optional marks the requests of a context as ones that the run can do without.
+// What stands before Vault can block them alone; then they end as given. One that
+// hangs ends after a third of patience. They go on while Vault as a whole is away.
+func Optional(ctx context.Context, end int) context.Context {
+	return context.WithValue(ctx, optional{}, end)
+}
+
+func endOf(ctx context.Context) int { end, _ := ctx.Value(optional{}).(int); return end }
+
+type harmless struct{}
+
+// Harmless marks the requests of a context as ones that can be repeated freely,
+// whatever their method.
+func Harmless(ctx context.Context) context.Context { return context.WithValue(ctx, harmless{}, true) }
+
+func isHarmless(request *http.Request) bool {
+	switch request.Method {
+	case http.MethodGet, http.MethodHead, "LIST":
+		return true
+	}
+	return request.Context().Value(harmless{}) != nil
+}
+
+// RoundTrip sends the request until it is answered, fails for good, or patience
+// or a context ends.
+func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
+	request, err := Replayable(request)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(request.Context())
+	defer cancel()
+	defer context.AfterFunc(r.Run, cancel)()
+	sending := ctx
+	if r.Last != nil {
+		var end context.CancelFunc
+		sending, end = context.WithCancel(request.Context())
+		defer end()
+		defer context.AfterFunc(r.Last, end)()
+	}
+	s := &exchange{retry: r, request: request.WithContext(sending), began: time.Now(), end: endOf(ctx)}
+	err = r.Patience.Do(ctx, s.once)
+	switch {
+	case err == nil:
+		return s.response, nil
+	case r.Run.Err() != nil:
+		return nil, r.Run.Err()
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	f, ok := errors.AsType[*fault.Error](err)
+	if ok && !f.Run && s.end == 0 && !r.Patience.HasAnswers() {
+		f = f.OfRun() // the first request fails, and so would all others
+	}
+	return nil, f
+}
+
+// forOptional is how long a request may take that the run can do without.
+func (r *Retry) forOptional() time.Duration {
+	if r.Whole {
+		return r.Wire.config.Timeout
+	}
+	return r.Budget / 3
+}
+
+// exchange is one request with its repetitions.
+type exchange struct {
+	retry    *Retry
+	request  *http.Request
+	response *http.Response
+	began    time.Time
+	end      int // of a request that is optional; 0 for others
+
+	last    *patience.Failure
+	unclear int       // how often it was sent and may have been processed
+	failed  time.Time // when it was last
+	refused refusals
+}
+
+// once sends the request once.
+func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
+	r := s.retry
+	if r.Whole {
+		limit = r.Wire.config.Timeout
+	}
+	if s.end != 0 {
+		if left := r.forOptional() - time.Since(s.began); left > 0 {
+			limit = min(limit, max(left, r.forOptional()/10))
+		}
+	}
+	began := time.Now()
+	if s.unclear > 0 {
+		// Once more is harmless; more could use up a secret id, or leave tokens
+		// behind. So the one more time is when Vault is well again.
+		if f := s.isIll(ctx, limit); f != nil {
+			return f
+		}
+	}
+	limit = max(limit-time.Since(began), time.Millisecond)
+	sent := time.Now()
+	response, f := r.Wire.send(s.request, limit)
+	if f == nil {
+		f = s.judge(ctx, response, time.Since(sent))
+	}
+	s.last = f
+	if f == nil {
+		s.response = response
+		return nil
+	}
+	return s.orFinal(f)
+}
+
+// isBlock reports whether a failure can be that of one request alone.
+func isBlock(f *patience.Failure) bool {
+	return f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError && !f.Unsent
+}
+
+// isLate reports whether the failure ends a request that the run can do without.
+// A bare internal error may be Vault's trouble with the token, of which the next
+// request tells more.
+func (s *exchange) isLate(f *patience.Failure) bool {
+	r := s.retry
+	took := time.Since(s.began) + time.Millisecond
+	switch {
+	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
+		return took >= r.Budget/12
+	case isBlock(f):
+		return took >= r.Budget/3
+	}
+	return !f.Unsent && took >= r.forOptional()
+}
+
+// judge says whether the response is an answer, and takes what was sent out of
+// the errors of one.
+func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
+	r := s.retry
+	body := response.Body.(*buffered).Bytes()
+	source := reply.Source{Address: r.Wire.Address(), Sent: &r.Wire.Sent}
+	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
+		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
+	}
+	f := source.Judge(response.StatusCode, response.Header, body)
+	if f == nil {
+		if response.StatusCode >= 400 {
+			response.Body = &buffered{*bytes.NewBuffer(source.MaskErrors(body))}
+		}
+		r.times.add(took)
+		r.refusals.answered(s.request.URL.Path)
+		return nil
+	}
+	r.Wire.retire(f)
+	switch {
+	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
+		return r.internal.judge(ctx, s, f)
+	case reply.IsProxyRefusal(response.StatusCode, f):
+		return r.refusals.judge(s, f)
+	}
+	return f
+}
+
+// orFinal makes a failure final where the request must not be sent again.
+func (s *exchange) orFinal(f *patience.Failure) *patience.Failure {
+	r := s.retry
+	switch {
+	case s.request.Context().Value(once{}) != nil:
+		return f.Final()
+	case s.end == AtOnce && isBlock(f):
+		return f.Final()
+	case s.end != 0 && s.isLate(f):
+		// Not final: if the next request fails alike, Vault as a whole is away.
+		left := *f
+		left.GiveUp = true
+		return &left
+	case f.Unsent || isHarmless(s.request):
+		return f
+	case f.Retry != patience.Later && s.request.Context().Err() == nil:
+		return f
+	case r.Unclear == nil:
+		return f.Final()
+	}
+	if s.unclear++; s.unclear == 1 {
+		r.Unclear()
+		s.failed = time.Now()
+		return f
+	}
+	again := *f.Fault
+	again.Detail += ", sent twice and not again, since Vault may have acted on it"
+	return &patience.Failure{Fault: &again}
+}
+
+// isIll asks for Vault's health after a login that failed, and returns why it is
+// too early for the one more.
+func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
+	r := s.retry
+	waited := time.Since(s.failed)
+	_, f := r.health(ctx, limit)
+	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
+	switch {
+	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Budget/3):
+		return f
+	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Budget/12:
+		return s.last // Vault itself is in trouble that its health does not show
+	}
+	return nil // well, or what stands before it blocks this one request
+}
+
+// healthQuery makes every state an answer of status 200. A balancer may put a
+// page of its own in place of any other.
+const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
+
+// health asks for Vault's health once, without a token.
+func (r *Retry) health(ctx context.Context, limit time.Duration) (*http.Response, *patience.Failure) {
+	return r.get(ctx, "sys/health", healthQuery, limit)
+}
+
+// get sends one request without a token, outside of patience.
+func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration) (*http.Response, *patience.Failure) {
+	u := *r.Wire.config.Address
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/" + path
+	u.RawQuery = query
+	request := (&http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}).WithContext(ctx)
+	response, f := r.Wire.send(request, limit)
+	if f != nil {
+		return nil, f
+	}
+	source := reply.Source{Address: r.Wire.Address(), Sent: &r.Wire.Sent}
+	f = source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
+	return response, r.Wire.retire(f)
+}
+
+// Replayable returns the request with a body that can be read again for each
+// time that it is sent.
+func Replayable(request *http.Request) (*http.Request, error) {
+	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
+		return request, nil
+	}
+	defer request.Body.Close()
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	again := *request // a RoundTripper does not change what it is given
+	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	again.Body, _ = again.GetBody()
+	again.ContentLength = int64(len(body))
+	return &again, nil
+}
+
+// Times returns how long each answered request took.
+func (r *Retry) Times() []time.Duration {
+	r.times.mu.Lock()
+	defer r.times.mu.Unlock()
+	return slices.Clone(r.times.all)
+}
+
+type times struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (t *times) add(took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(t.all, took)
+}
+
+// internalErrors tells a credential that Vault cannot process from a Vault that
+// is in trouble. Vault answers both with a bare internal error; its health shows
+// only some of its troubles.
+type internalErrors struct {
+	mu    sync.Mutex
+	asked time.Time // when Vault's health was asked for last
+	good  bool      // it was good then, too
+}
+
+// judge makes a bare internal error final if it is the answer again, a twelfth
+// of patience later, and Vault's health is good both times. One to a request that
+// the run can do without is left to the next request.
+func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Failure) *patience.Failure {
+	r := s.retry
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Since(e.asked) < r.Budget/12 {
+		return f
+	}
+	response, unwell := r.get(ctx, "sys/health", "", r.Wire.config.Timeout)
+	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
+	again := good && e.good
+	e.asked, e.good = time.Now(), good
+	if !again || s.end != 0 {
+		return f
+	}
+	credential := *f.Fault
+	if r.Unclear != nil {
+		credential.Kind, credential.What = fault.Login, "vault answers the login with an internal error, while its health is good"
+		credential.Do = "check the credential of the login, and that Vault's audit device works: a dead one looks the same"
+	} else {
+		credential.Kind, credential.What = fault.Token, "vault answers this token with an internal error, while its health is good"
+		credential.Do = "check that the token is a Vault token of this server, and that Vault's audit device works: a dead one looks the same"
+	}
+	return &patience.Failure{Fault: &credential}
+}
+
+// proxyRefusals tells a proxy that refuses with 503 what comes too fast from a
+// balancer whose nodes are away.
+type proxyRefusals struct {
+	pacing atomic.Bool // two different paths that were refused have since been answered
+
+	mu      sync.Mutex
+	refused map[string]bool // paths, until they are answered
+	passed  int
+}
+
+const paceAfter = 2 // paths that were refused and then answered
+
+// refusals are those of one request at a pace.
+type refusals struct {
+	count int
+	last  time.Time
+}
+
+func (p *proxyRefusals) answered(path string) {
+	if p.pacing.Load() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused[path] {
+		delete(p.refused, path)
+		if p.passed++; p.passed == paceAfter {
+			p.refused = nil
+			p.pacing.Store(true)
+		}
+	}
+}
+
+func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failure {
+	if !p.pacing.Load() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.refused == nil {
+			p.refused = make(map[string]bool)
+		}
+		p.refused[s.request.URL.Path] = true
+		return f
+	}
+	// Refusals within a second count once: they came before the pace was slowed.
+	if now := time.Now(); now.Sub(s.refused.last) >= time.Second {
+		s.refused.count, s.refused.last = s.refused.count+1, now
+	}
+	if s.refused.count >= 3 {
+		return f.Final()
+	}
+	paced := *f.Fault
+	paced.Kind, paced.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
+	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server below it"
+	return &patience.Failure{Fault: &paced, Retry: patience.Paced, Unsent: true}
+}
+
+type once struct{}
+
+// Once marks the requests of a context as ones that are not repeated.
+func Once(ctx context.Context) context.Context { return context.WithValue(ctx, once{}, true) }
+
+// Health asks for Vault's health without a token, as often as an attempt lasts.
+// It reports false if there is none to be had.
+func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
+	sent := time.Now()
+	response, f := r.health(ctx, r.Wire.config.Timeout)
+	if f != nil && f.Retry != patience.Never { // once more, over a fresh connection
+		sent = time.Now()
+		response, f = r.health(ctx, r.Wire.config.Timeout)
+	}
+	if f != nil {
+		return reply.Health{}, false
+	}
+	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
+}

@@ -1,0 +1,183 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// tlsFailure is the failure of a TLS handshake; nil if there was none.
+func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
+	whose, name := "vault's", "the server at "+w.Address()
+	if atProxy {
+		whose, name = "the proxy's", "the proxy in "+w.config.Proxy.Variable
+	}
+	f := &fault.Error{Kind: fault.TLS}
+	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		f.Cause = unverified
+		w.untrusted(f, unverified, whose)
+		f.Detail += " at " + w.at(atProxy)
+		return &patience.Failure{Fault: f, Unsent: true}
+	}
+	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		f.What, f.Do = name+" does not speak TLS", "check the port in the address"
+		switch {
+		case atProxy:
+			f.Do = "check the port in " + w.config.Proxy.Variable + " on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients"
+		case string(record.RecordHeader[:]) == "HTTP/":
+			f.What = name + " expects http, not https"
+			f.Do = "check the port in the address, and configure Vault's listener with TLS: over http, anybody in between could read its secrets"
+			f.Fix = "check the scheme and the port in the address: the server there does not speak https"
+		}
+		return &patience.Failure{Fault: f, Unsent: true}
+	}
+	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "remote error" {
+		// In TLS 1.3 the server may refuse after the request was sent.
+		_, inHandshake := errors.AsType[*handshakeError](err)
+		f.Cause = operation
+		alert := operation.Err.Error()
+		f.What = strings.TrimSuffix(whose, "'s") + " refused the TLS connection"
+		f.Detail = w.Sent.Words(alert) + " at " + w.at(atProxy)
+		switch {
+		case strings.Contains(alert, "protocol version"):
+			f.Do = "enable TLS 1.2 or later on the server: nothing older is used"
+		case atProxy:
+			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
+		case strings.Contains(alert, "certificate"):
+			f.Do = "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"
+		case strings.Contains(alert, "unrecognized name"):
+			f.Do = "use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server"
+		default:
+			f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later"
+		}
+		return &patience.Failure{Fault: f, Unsent: inHandshake}
+	}
+	failed, ok := errors.AsType[*handshakeError](err)
+	if !ok || isNetwork(failed.err) {
+		return nil
+	}
+	f.What = "cannot establish a TLS connection to " + strings.TrimSuffix(whose, "'s")
+	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy) // crypto/tls's own text: the server has seen no secret yet
+	f.Do = "check that the server speaks TLS 1.2 or later"
+	return &patience.Failure{Fault: f, Unsent: true}
+}
+
+// isNetwork reports whether an error is of the connection, not of TLS.
+func isNetwork(err error) bool {
+	_, isOperation := errors.AsType[*net.OpError](err)
+	return isOperation || isTimeout(err) || isReset(err) || strings.Contains(err.Error(), "EOF")
+}
+
+// untrusted says why a certificate is not trusted, as crypto/x509 has it, and
+// what helps.
+func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerificationError, whose string) {
+	chain := unverified.UnverifiedCertificates
+	f.What = whose + " certificate is not trusted"
+	f.Detail = w.Sent.Words(strings.TrimPrefix(unverified.Err.Error(), "x509: "))
+	isOutdated := strings.Contains(unverified.Err.Error(), "expired or is not yet valid")
+	if outdated, which := outdated(chain); isOutdated && outdated != nil {
+		f.What = whose + " " + which + " is expired"
+		f.Do = "renew it on the server, or set the clock of the Patch server if that is wrong"
+		if which != "certificate" && isSelfSigned(outdated) {
+			f.Do = "renew it on the server and in VAULT_CACERT on the Patch server, or set the clock of the Patch server if that is wrong"
+		}
+		if time.Now().Before(outdated.NotBefore) {
+			f.What = whose + " " + which + " is not valid yet"
+			f.Do = "set the clock of the Patch server if that is wrong, or wait"
+		}
+		f.Detail = w.subject(outdated) + ", valid from " + fault.Time(outdated.NotBefore) + " to " + fault.Time(outdated.NotAfter) + ", it is " + fault.Time(time.Now()) + " here,"
+		return
+	}
+	var invalid x509.CertificateInvalidError
+	var hostname x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	var weak x509.InsecureAlgorithmError
+	switch {
+	case errors.As(unverified.Err, &hostname):
+		leaf := hostname.Certificate
+		switch {
+		case len(chain) > 1 && leaf.IsCA:
+			f.What = whose + " certificates are in the wrong order"
+			f.Detail += ", first comes the CA certificate " + w.subject(leaf)
+			f.Do = "put the server's own certificate first in its chain"
+		case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
+			f.What = whose + " certificate has no subject alternative name"
+			f.Do = "reissue it with the host name of the address as a subject alternative name: the common name does not count"
+		case whose == "the proxy's":
+			f.What = whose + " certificate is for another host name"
+			f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
+		default:
+			f.What = whose + " certificate is for another host name"
+			f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
+		}
+	case errors.As(unverified.Err, &weak), strings.Contains(unverified.Err.Error(), "insecure algorithm"):
+		f.What = whose + " certificate has a weak signature"
+		if i := slices.IndexFunc(chain, isWeak); i >= 0 {
+			f.Detail += ", " + w.subject(chain[i])
+		}
+		f.Do = "reissue it with SHA-256 or better"
+	case errors.As(unverified.Err, &invalid) && (invalid.Reason == x509.IncompatibleUsage || invalid.Reason == x509.CANotAuthorizedForExtKeyUsage):
+		f.What = whose + " certificate is not meant for a server"
+		f.Do = "reissue it with the extended key usage serverAuth"
+	case errors.As(unverified.Err, &invalid) && (invalid.Reason == x509.CANotAuthorizedForThisName || invalid.Reason == x509.UnconstrainedName || invalid.Reason == x509.NameConstraintsWithoutSANs || invalid.Reason == x509.TooManyConstraints):
+		f.What = whose + " certificate is for a name that its CA may not certify"
+		f.Do = "reissue it by a CA whose name constraints allow the name"
+	case errors.As(unverified.Err, &invalid):
+		f.Do = "reissue it: " + w.Sent.Words(strings.TrimPrefix(invalid.Error(), "x509: "))
+	case errors.As(unverified.Err, &unknown) && isOutdated:
+		f.What = "a CA certificate on the Patch server is expired or not valid yet"
+		f.Do = "replace it in VAULT_CACERT on the Patch server by the CA's present certificate, or set the clock of the Patch server"
+	case errors.As(unverified.Err, &unknown):
+		f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
+		if w.config.TLS.RootCAs != nil {
+			f.Do = "add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: those there now did not"
+		}
+		switch last := chain[len(chain)-1]; {
+		case isSelfSigned(last):
+			f.Detail += ", signed by itself: " + w.subject(last)
+		case len(chain) == 1:
+			f.Detail += ", issued by " + w.Sent.Words(last.Issuer.String()) + ", sent without an intermediate certificate"
+			f.Do += "; if that CA is an intermediate one, configure the server with its whole chain"
+		default:
+			f.Detail += ", its chain ends with a certificate issued by " + w.Sent.Words(last.Issuer.String())
+		}
+	default:
+		f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
+	}
+}
+
+// outdated returns the first certificate of the chain that the time is not in,
+// and what it is.
+func outdated(chain []*x509.Certificate) (*x509.Certificate, string) {
+	now := time.Now()
+	for i, c := range chain {
+		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
+			if i == 0 {
+				return c, "certificate"
+			}
+			return c, "CA certificate"
+		}
+	}
+	return nil, ""
+}
+
+func isSelfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
+
+// isWeak reports whether crypto/x509 refuses the algorithm of the signature.
+func isWeak(c *x509.Certificate) bool {
+	switch c.SignatureAlgorithm {
+	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return true
+	}
+	return false
+}
+
+func (w *Wire) subject(c *x509.Certificate) string { return w.Sent.Words(c.Subject.String()) }

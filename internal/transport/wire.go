@@ -1,0 +1,220 @@
+// Package transport carries requests to Vault for the http.Client of a
+// vault/api client, in layers of one job each:
+//
+//	Retry  repeats what was not answered, with package patience
+//	Wire   sends once, and reads the whole answer
+//
+// Start with [NewWire] and [NewRetry].
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/mask"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+const (
+	maxAnswer = 4 << 20  // Vault itself stores values up to 1 MiB
+	maxMounts = 32 << 20 // the list of mounts grows with the server
+	maxHeader = 64 << 10
+)
+
+// MountsPath is the path of Vault's API for the list of mounts.
+const MountsPath = "sys/internal/ui/mounts"
+
+// Config says where Vault is and how to reach it. Address, TLS and ProxyTLS are
+// required.
+type Config struct {
+	Address     *url.URL      // without user info, query and fragment; its path is kept as a prefix
+	TLS         *tls.Config   // towards Vault
+	ProxyTLS    *tls.Config   // towards an https proxy
+	Proxy       *Proxy        // nil means none
+	Connections int           // kept and opened at most
+	Timeout     time.Duration // of one attempt, body included
+	UserAgent   string
+}
+
+// Wire sends requests once. It is safe for use by any number of goroutines.
+type Wire struct {
+	Sent mask.Secrets // that went to the server, to be masked in what comes back
+
+	config    Config
+	dialer    *dialer
+	transport *http.Transport
+	dials     atomic.Int64
+	requests  atomic.Int64
+}
+
+// NewWire makes a Wire. It does no I/O.
+func NewWire(config Config) *Wire {
+	w := &Wire{config: config}
+	w.dialer = &dialer{
+		target: config.Address, tls: config.TLS, proxyTLS: config.ProxyTLS, proxy: config.Proxy, timeout: config.Timeout,
+		dialed: func() { w.dials.Add(1) },
+	}
+	if p := config.Proxy; p != nil && p.URL.User != nil {
+		password, _ := p.URL.User.Password()
+		w.Sent.Learn(password, p.URL.User.Username(), p.URL.User.Username()+":"+password)
+	}
+	// HTTP/1.1 only: HTTP/2 would tie a run to one node behind a balancer, and
+	// Go's own http2 debug output prints headers, the token among them.
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
+	dial := func(ctx context.Context, _, address string) (net.Conn, error) { return w.dialer.dial(ctx, address) }
+	w.transport = &http.Transport{
+		DialContext:            dial,
+		DialTLSContext:         dial,
+		Protocols:              http1,
+		MaxConnsPerHost:        config.Connections,
+		MaxIdleConnsPerHost:    config.Connections,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+		ReadBufferSize:         readBuffer,
+	}
+	if w.dialer.forwards() {
+		w.transport.Proxy = http.ProxyURL(config.Proxy.URL)
+	}
+	return w
+}
+
+// Close ends every connection that is not in use, and those that are still being
+// made for a request that has given up.
+func (w *Wire) Close() { w.transport.CloseIdleConnections() }
+
+// Address is where Vault is, as text for a message.
+func (w *Wire) Address() string { return strings.TrimSuffix(w.config.Address.String(), "/") }
+
+// Dials is the number of connections tried so far.
+func (w *Wire) Dials() int { return int(w.dials.Load()) }
+
+// Requests is the number of requests sent or tried so far.
+func (w *Wire) Requests() int { return int(w.requests.Load()) }
+
+// send sends the request once and reads its whole answer, within the limit or
+// the configured time-out, whichever is shorter.
+func (w *Wire) send(request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
+	limited := fault.Duration(limit)
+	if w.config.Timeout <= limit {
+		limit = w.config.Timeout
+		limited = fault.Duration(limit) + " (VAULT_CLIENT_TIMEOUT)"
+	}
+	w.requests.Add(1)
+	ctx, cancel := context.WithTimeout(quiet{request.Context()}, limit)
+	defer cancel()
+	var sent atomic.Bool
+	var conn *answerConn
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn, _ = info.Conn.(*answerConn)
+			conn.begin()
+		},
+		WroteHeaders: func() { sent.Store(true) },
+		PutIdleConn: func(err error) {
+			if err == nil {
+				conn.end()
+			}
+		},
+	})
+	once := request.WithContext(ctx)
+	once.Header = request.Header.Clone()
+	once.Header.Set("User-Agent", w.config.UserAgent)
+	if request.GetBody != nil {
+		body, err := request.GetBody()
+		if err != nil {
+			return nil, &patience.Failure{Unsent: true, Fault: fault.New(fault.ServerError, "the body of a request cannot be read", "")}
+		}
+		once.Body = body
+	}
+	response, err := w.transport.RoundTrip(once)
+	var body []byte
+	most := maxAnswer
+	if err == nil {
+		if strings.HasSuffix(request.URL.Path, "/"+MountsPath) {
+			most = maxMounts
+		}
+		body, err = readAll(response, most)
+		response.Body.Close()
+	}
+	switch {
+	case len(body) > most:
+		return nil, w.retire(&patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+size(most), "store smaller values in Vault")})
+	case err != nil && !isRefusalOfHTTP(response, body):
+		return nil, w.retire(w.failureOf(err, attempt{limited: limited, unsent: !sent.Load()}))
+	}
+	response.Body = &buffered{*bytes.NewBuffer(body)}
+	return response, nil
+}
+
+// isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server
+// to plain HTTP, which resets the connection behind it.
+func isRefusalOfHTTP(response *http.Response, body []byte) bool {
+	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
+		response.Header.Get("Content-Type") != "application/json"
+}
+
+func size(bytes int) string {
+	if bytes == maxMounts {
+		return "32 MiB"
+	}
+	return "4 MiB"
+}
+
+// retire closes the connections that are not in use where a retry may help, so that
+// it goes over a fresh one: behind a balancer, a kept connection leads to the
+// same node for ever.
+func (w *Wire) retire(f *patience.Failure) *patience.Failure {
+	if f != nil && f.Retry == patience.Later {
+		w.transport.CloseIdleConnections()
+	}
+	return f
+}
+
+// buffered is a body in memory.
+type buffered struct{ bytes.Buffer }
+
+func (*buffered) Close() error { return nil }
+
+// readAll reads the body up to one byte more than an answer may have. It reads to
+// the end, which gives the connection back.
+func readAll(response *http.Response, most int) ([]byte, error) {
+	if n := response.ContentLength; 0 <= n && n <= int64(most) {
+		body := make([]byte, n)
+		read, err := io.ReadFull(response.Body, body)
+		if err == nil {
+			// net/http says at the last byte that it was the last, but of an
+			// empty body.
+			_, err = io.ReadFull(response.Body, make([]byte, 1))
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+		}
+		return body[:read], err
+	}
+	var body bytes.Buffer
+	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
+	return body.Bytes(), err
+}
+
+// quiet is a context without the caller's httptrace, which would see the token.
+type quiet struct{ context.Context }
+
+func (q quiet) Value(key any) any {
+	value := q.Context.Value(key)
+	if _, ok := value.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return value
+}

@@ -1,0 +1,99 @@
+package resolver
+
+import (
+	"container/heap"
+	"sync"
+)
+
+// share shares the reads of a run out among its workers, so that paths that fail
+// for a while do not hold all of them: only the answer to another path shows
+// that Vault is well. The reads are cut into parts, each of one mount, and a
+// worker takes from the part with the fewest reads under way, from its two ends
+// in turn.
+type share struct {
+	mu    sync.Mutex
+	parts parts
+}
+
+// part is a stretch of the reads.
+type part struct {
+	reads    []*read // not taken yet
+	underWay int
+	place    int // in parts
+}
+
+// newShare cuts the reads, which know their mounts, into parts of one mount, and
+// into as many as there are workers at least.
+func newShare(reads []*read, workers int) *share {
+	byMount := make(map[string][]*read)
+	var order []string
+	for _, r := range reads {
+		if byMount[r.mount.Path] == nil {
+			order = append(order, r.mount.Path)
+		}
+		byMount[r.mount.Path] = append(byMount[r.mount.Path], r)
+	}
+	s := &share{}
+	size := max((len(reads)+workers-1)/workers, 1)
+	for _, path := range order {
+		for all := byMount[path]; len(all) > 0; {
+			n := min(size, len(all))
+			s.parts = append(s.parts, &part{reads: all[:n], place: len(s.parts)})
+			all = all[n:]
+		}
+	}
+	return s
+}
+
+// take returns a read that nobody has taken, and the part it is of; nil if none is
+// left.
+func (s *share) take() (*read, *part) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.parts) == 0 {
+		return nil, nil
+	}
+	p := s.parts[0]
+	last := len(p.reads) - 1
+	var r *read
+	if p.underWay%2 == 0 {
+		r, p.reads = p.reads[0], p.reads[1:]
+	} else {
+		r, p.reads = p.reads[last], p.reads[:last]
+	}
+	p.underWay++
+	if len(p.reads) == 0 {
+		heap.Remove(&s.parts, p.place)
+	} else {
+		heap.Fix(&s.parts, p.place)
+	}
+	return r, p
+}
+
+// done says that a read of the part has ended.
+func (s *share) done(p *part) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.underWay--
+	if len(p.reads) > 0 {
+		heap.Fix(&s.parts, p.place)
+	}
+}
+
+// parts is a heap of those with reads left, the one with the fewest under way
+// first.
+type parts []*part
+
+func (p parts) Len() int           { return len(p) }
+func (p parts) Less(i, j int) bool { return p[i].underWay < p[j].underWay }
+func (p parts) Swap(i, j int) {
+	p[i], p[j] = p[j], p[i]
+	p[i].place, p[j].place = i, j
+}
+func (p *parts) Push(one any) { *p = append(*p, one.(*part)) }
+func (p *parts) Pop() any {
+	last := len(*p) - 1
+	one := (*p)[last]
+	*p = (*p)[:last]
+	return one
+}
