@@ -36,7 +36,7 @@ const (
 	NotFound      Kind = fault.NotFound      // not_found: there is no secret at the path
 	Deleted       Kind = fault.Deleted       // deleted: the version is deleted or destroyed
 	NoVersion     Kind = fault.NoVersion     // no_version: there is no such version, or no such secret, or the mount is KV v1
-	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts could not be had
+	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts is not available
 	NotKV         Kind = fault.NotKV         // not_kv: the mount is of another type; nothing but KV is ever read
 	NotForHost    Kind = fault.NotForHost    // not_for_host: the secret names other hosts in luumen_hosts
 	NoKey         Kind = fault.NoKey         // no_key: the secret has no such key
