@@ -111,8 +111,8 @@ func (s *Server) enableAudit() error {
 	if s.AuditFile == "" {
 		return nil
 	}
-	if IsOpenBao(s.args[0]) {
-		if err := s.auditUserAgent(context.Background()); err != nil {
+	if isOpenBao(s.args[0]) {
+		if err := s.auditUserAgent(); err != nil {
 			return err
 		}
 	}

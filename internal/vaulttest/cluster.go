@@ -145,7 +145,7 @@ func (c *Cluster) newNode(name, program string, config Config) (*Server, error) 
 		return nil, err
 	}
 	more := ""
-	if IsOpenBao(program) {
+	if isOpenBao(program) {
 		more = allowsAudit
 	}
 	storage := filepath.Join(c.dir, name)

@@ -144,7 +144,7 @@ func startDev(program string, config Config) (*Server, error) {
 	if !config.NoAudit {
 		s.AuditFile = filepath.Join(dir, "audit.log")
 	}
-	if IsOpenBao(program) {
+	if isOpenBao(program) {
 		settings := filepath.Join(dir, "server.hcl")
 		if err := os.WriteFile(settings, []byte(allowsAudit), 0o600); err != nil {
 			os.RemoveAll(dir)
