@@ -412,7 +412,7 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 	began := time.Now()
 	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, nil)
-	assertKind(t, err, fault.Unreachable, "tried for 3s")
+	assertKind(t, err, fault.Unreachable, "tried for 3")
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 
