@@ -63,7 +63,7 @@ func TestEnvironment(t *testing.T) {
 		{"nested mount", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/approle/"}, nil},
 		{"skip-verify", "", variables{"VAULT_TOKEN": "t", "VAULT_SKIP_VERIFY": "yes"}, []string{"VAULT_SKIP_VERIFY is not a boolean"}},
 		{"skip-verify as vault/api reads it", "", variables{"VAULT_TOKEN": "t", "VAULT_SKIP_VERIFY": "F"}, nil},
-		{"pinned address", "", variables{"VAULT_TOKEN": "t", "VAULT_ADDR": "vault.example"}, []string{"VAULT_ADDR: neither https:// nor http://"}},
+		{"pinned address", "", variables{"VAULT_TOKEN": "t", "VAULT_ADDR": "vault.example"}, []string{"VAULT_ADDR is not an address: neither https:// nor http://"}},
 		{"pinned namespace", "", variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": "/team"}, []string{"VAULT_NAMESPACE is not a namespace"}},
 		{"pinned paths", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/a,,b"}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
 		{"pinned paths of nothing", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": ","}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
