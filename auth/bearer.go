@@ -76,7 +76,8 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden {
-			if response.StatusCode < 300 || response.StatusCode == http.StatusNotFound {
+			isEmptyRead := response.StatusCode == http.StatusNoContent && request.Method == http.MethodGet
+			if response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound {
 				s.hasWorked(t)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {

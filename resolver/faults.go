@@ -12,8 +12,6 @@ import (
 func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
 	path := m.api(r.path)
 	switch answer.Status {
-	case 204:
-		return noSecret(path)
 	case 403:
 		f := fault.New(fault.Denied, "the agent's token may not read "+path, withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
 		f.Detail = policiesOf(mounts)

@@ -150,10 +150,13 @@ type exchange struct {
 // once sends the request once.
 func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
-	if r.isCheck() {
+	switch {
+	case r.isCheck():
 		if limit = r.attempt(); limit <= 0 {
 			return r.tooSlow()
 		}
+	case r.Unclear != nil && limit < r.Wire.config.Timeout:
+		limit -= limit / 10 // for a look at Vault's health; see isWaiting
 	}
 	if s.end != 0 {
 		if left := s.share - time.Since(s.began); left > 0 {
@@ -218,6 +221,9 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
 	}
 	f := source.Judge(response.StatusCode, response.Header, body)
+	if f == nil && response.StatusCode == http.StatusNoContent && isHarmless(s.request) && !r.Patience.HasAnswers() {
+		f = source.NotVault(response.StatusCode, response.Header, body) // it answers 204 to everything
+	}
 	if f == nil {
 		if response.StatusCode >= 400 {
 			response.Body = &buffered{*bytes.NewBuffer(source.MaskErrors(body))}
@@ -291,7 +297,7 @@ func (s *exchange) isWaiting(ctx context.Context) bool {
 	switch {
 	case r.isCheck():
 		limit = r.attempt()
-	case time.Since(s.began) < r.Budget:
+	case time.Since(s.began) < r.Budget*9/10:
 		return false // there is time for the one more
 	}
 	_, f := r.health(ctx, limit)
