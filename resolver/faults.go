@@ -21,6 +21,9 @@ func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.E
 		} else if m.Guessed {
 			f.Do += "; the mount " + m.Path + " is a guess: name the right one in the settings"
 		}
+		if !m.listed && f.Fix == "" {
+			f.Do += fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", m.Path, m.Version)
+		}
 		return f
 	case 404:
 		if r.version != 0 {
