@@ -66,7 +66,7 @@ var hints = map[string][]Hint{
 		{"failed to determine alias name", // 1.21; a 500
 			"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
 		{PermissionDenied, // 1.14, 1.21, bao; a locked role id as well as a mount that is not there
-			"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace, and that the role allows the Patch server's address"},
+			"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace"},
 	},
 	"kubernetes": {
 		{"invalid role name", // 1.14, 1.21, bao
