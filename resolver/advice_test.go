@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -24,9 +25,10 @@ import (
 // the field in the UI, and the variables on the Patch server.
 type desk struct {
 	auth.Settings
-	v     map[string]string
-	field ref.Value
-	host  string
+	v        map[string]string
+	field    ref.Value
+	host     string
+	patience time.Duration // of a run; 0 means 2 s
 }
 
 func (d *desk) vault() *auth.Vault {
@@ -36,7 +38,7 @@ func (d *desk) vault() *auth.Vault {
 func (d *desk) run(t *testing.T) error {
 	t.Helper()
 	hosts := []resolver.Host{{Name: d.host, Fields: map[string]ref.Value{"password": d.field}}}
-	run := resolver.Resolve(t.Context(), d.vault(), hosts, resolver.Options{Patience: 2 * time.Second})
+	run := resolver.Resolve(t.Context(), d.vault(), hosts, resolver.Options{Patience: cmp.Or(d.patience, 2*time.Second)})
 	result := collect(run)[0]
 	if result.Err() == nil {
 		credential, err := result.Credential("password")
