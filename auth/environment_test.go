@@ -272,6 +272,35 @@ func TestPlainHTTPIsAWarning(t *testing.T) {
 	}
 }
 
+// To a Vault on this machine, the token goes in clear to a proxy that is not on it.
+func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, address string
+		v             variables
+		warns         string
+	}{
+		{"a proxy elsewhere", "http://127.0.0.1:8200", variables{"VAULT_PROXY_ADDR": "http://proxy.invalid:3128"}, "VAULT_PROXY_ADDR is set: the token and every secret go to the proxy in clear"},
+		{"a proxy elsewhere, by its address", "http://localhost:8200", variables{"VAULT_PROXY_ADDR": "http://192.0.2.1:3128"}, "VAULT_PROXY_ADDR is set"},
+		{"SOCKS elsewhere", "http://[::1]:8200", variables{"VAULT_PROXY_ADDR": "socks5://proxy.invalid:1080"}, "VAULT_PROXY_ADDR is set"},
+		{"beyond loopback", "http://vault.invalid:8200", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, "the address begins with http: anybody in between"},
+		{"a proxy on this machine", "http://127.0.0.1:8200", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},
+		{"HTTP_PROXY, which exempts loopback", "http://127.0.0.1:1", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, ""},
+		{"https", "https://127.0.0.1:1", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},
+	} {
+		vault := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": "50ms"}).options())
+		usage, err := do(t.Context(), vault, auth.Use{Patience: 50 * time.Millisecond}, nil)
+		require.Error(t, err)
+		var texts []string
+		for _, f := range usage.Findings {
+			texts = append(texts, f.Text)
+		}
+		all := strings.Join(texts, "|")
+		assert.Equal(t, test.warns != "", len(texts) == 1, "%s: %s", test.name, all)
+		assert.Contains(t, all, test.warns, test.name)
+	}
+}
+
 // Somebody set up the Patch server for a method, and forgot to choose it in the
 // UI: the way out is not a token.
 func TestEnvironmentOfAnotherMethod(t *testing.T) {
