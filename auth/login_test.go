@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -438,4 +439,56 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
+}
+
+// A login that Vault does not answer, while its health does, waits for whoever the
+// method asks. That is known within one patience, however long an attempt may last.
+func TestLoginThatWaitsForOthers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		method string
+		v      variables
+		says   string
+	}{
+		{"kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "j")}, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes/config"},
+		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}, "check oidc_discovery_url or jwks_url in auth/jwt/config"},
+		{"cert", newPair(t), "vault waits for an OCSP server"},
+		{"approle", variables{"VAULT_ROLE_ID": "r"}, "check what Vault asks for this login"},
+		{"userpass", nil, "check what Vault asks for this login"},
+	} {
+		for _, timeout := range []string{"300ms", "1h"} {
+			for _, check := range []bool{false, true} {
+				if check && timeout == "1h" {
+					continue // it would wait for that long
+				}
+				t.Run(fmt.Sprintf("%s, %s, check %t", test.method, timeout, check), func(t *testing.T) {
+					t.Parallel()
+					server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+						hangs := strings.Contains(r.URL.Path, "/login")
+						if hangs {
+							<-r.Context().Done()
+						}
+						return hangs
+					})
+					v := test.v.and(variables{"VAULT_CLIENT_TIMEOUT": timeout})
+					vault := auth.New(auth.Settings{Address: server.address, AuthMethod: test.method}, v.options())
+					if test.method == "userpass" {
+						vault = withMethod(server.address, userpass{}, v)
+					}
+					const patience = 3 * time.Second
+					began := time.Now()
+					_, err := do(t.Context(), vault, auth.Use{Patience: patience, Check: check}, nil)
+					assertKind(t, err, fault.Login, "vault does not answer, while sys/health does (no answer within ", test.says, "raise VAULT_CLIENT_TIMEOUT")
+					assert.Less(t, time.Since(began), patience*3/2)
+					logins := 0
+					for _, request := range server.requests() {
+						if strings.Contains(request, "/login") {
+							logins++
+						}
+					}
+					assert.Equal(t, map[bool]int{true: 1, false: 2}[check || timeout == "1h"], logins)
+				})
+			}
+		}
+	}
 }
