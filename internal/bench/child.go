@@ -36,15 +36,16 @@ type task struct {
 
 // outcome is what it took.
 type outcome struct {
-	Wall       time.Duration   // of the work alone
-	CPU        time.Duration   // of this process, system included
-	Peak       int64           // bytes of memory, of the whole process
-	Walls      []time.Duration // of a task that repeats itself
-	Ready      int             // hosts or reads that came out right
-	Requests   int
-	Dials      int
-	Goroutines int // at most, beyond those of the caller
-	Left       int // 100 ms after
+	Wall        time.Duration // of the work alone
+	CPU         time.Duration // of this process, system included
+	Allocations int
+	Peak        int64           // bytes of memory, of the whole process
+	Walls       []time.Duration // of a task that repeats itself
+	Ready       int             // hosts or reads that came out right
+	Requests    int
+	Dials       int
+	Goroutines  int // at most, beyond those of the caller
+	Left        int // 100 ms after
 }
 
 // run does the task in a process of its own, with an empty environment.
@@ -108,14 +109,21 @@ func obey(options) error {
 
 // stopwatch measures a piece of work.
 type stopwatch struct {
-	began time.Time
-	cpu   time.Duration
+	began       time.Time
+	cpu         time.Duration
+	allocations int
 }
 
-func watch() stopwatch { return stopwatch{time.Now(), cpuTime()} }
+func watch() stopwatch { return stopwatch{time.Now(), cpuTime(), allocations()} }
 
 func (s stopwatch) stop(o *outcome) {
-	o.Wall, o.CPU = time.Since(s.began), cpuTime()-s.cpu
+	o.Wall, o.CPU, o.Allocations = time.Since(s.began), cpuTime()-s.cpu, allocations()-s.allocations
+}
+
+func allocations() int {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	return int(memory.Mallocs)
 }
 
 // library is the agent's loop over a fleet.

@@ -49,7 +49,7 @@ func (l *lab) inTurn(tasks ...task) ([][]outcome, error) {
 			which := (n + round) % len(tasks)
 			t := tasks[which]
 			if l.options.profile != "" {
-				t.Profile = filepath.Join(l.options.profile, fmt.Sprintf("%s-%d.pprof", t.Do, round))
+				t.Profile = filepath.Join(l.options.profile, fmt.Sprintf("%s-%s-%d-%d.pprof", t.Do, t.Fields, which, round))
 			}
 			o, err := t.run()
 			if err != nil {
@@ -104,7 +104,7 @@ func (l *lab) throughput() error {
 			r.Measured = median(r.Rounds)
 			r.Beside = fmt.Sprintf("%s to %s", short(median(ours)/time.Duration(figure.per)), short(median(others)/time.Duration(figure.per)))
 			if figure.per > 1 {
-				r.Beside += " a read"
+				r.Beside += fmt.Sprintf(" a read, with %d to %d allocations", rounds[0][0].Allocations/n, yardstick.rounds[0].Allocations/n)
 			}
 			if figure.promised != nothing {
 				r.Promised = &figure.promised
