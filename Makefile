@@ -6,7 +6,8 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: vault ## three runs of the agent on a fleet and a real Vault
+demo: ## three runs of the agent on a fleet and a real Vault
+	@internal/vaultserver/build.sh any
 	@go run ./internal/demo
 
 vault: ## build the Vault server that tests and demo run on, once for all checkouts
@@ -15,7 +16,7 @@ vault: ## build the Vault server that tests and demo run on, once for all checko
 test: vault ## every test, with the race detector
 	go test -race ./...
 
-bench: vault ## the promised figures beside their yardsticks, and Go's benchmarks
+bench: vault ## the promised figures beside their yardsticks, then Go's benchmarks
 	go run ./internal/bench
 	go test -run '^$$' -bench . -benchmem ./ref ./resolver
 
@@ -30,7 +31,7 @@ fuzz: ## FUZZTIME=10s of every fuzz target
 			go test -short -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 $$package || exit 1; \
 		done; done
 
-check: ## formatting, vet on every platform, staticcheck, modernisations
+check: ## formatting, vet on every platform, staticcheck, modernizations
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 	@for target in windows/amd64 darwin/arm64 linux/arm64; do \

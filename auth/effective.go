@@ -14,11 +14,11 @@ type Setting struct {
 	Name   string `json:"name"`           // of a variable in force, without VAULT_ and in lower case; of any other, as it is
 	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of what is at fault
 	Source string `json:"source"`         // "UI", "default", or the variable's name
-	Note   string `json:"note,omitempty"` // why it has no part, and what to use instead
+	Note   string `json:"note,omitempty"` // why it has no effect, and what to use instead
 }
 
-// Effective is what a run would work with, and which variables have no part
-// in it. It holds no secret.
+// Effective holds the settings that a run would use, and the variables that have
+// no effect on it. It holds no secret.
 type Effective struct {
 	Settings []Setting `json:"settings"`
 	Unused   []Setting `json:"unused,omitempty"`   // variables of login methods that are not chosen
@@ -112,7 +112,7 @@ func (v *Vault) Effective() Effective {
 	return report
 }
 
-// settingName is a variable's name as that of a setting.
+// settingName is the name of a variable as a setting.
 func settingName(variable string) string {
 	name := strings.ToLower(strings.TrimPrefix(variable, "VAULT_"))
 	if name == "addr" || name == "namespace" || variable == "LUUMEN_VAULT_PATHS" {
@@ -121,7 +121,7 @@ func settingName(variable string) string {
 	return name
 }
 
-// shown is a variable's value as far as it can be no secret.
+// shown is a variable's value if it cannot be a secret.
 func (e *environment) shown(v variable) string {
 	if !v.plain {
 		return "set"
@@ -132,7 +132,7 @@ func (e *environment) shown(v variable) string {
 	case v.name == "VAULT_ADDR":
 		return shownAddress(value)
 	case isFileVariable(v.name) && !filepath.IsAbs(value):
-		return "set" // now and then the credential itself is put there
+		return "set" // sometimes the credential itself is put there
 	default:
 		return value
 	}

@@ -31,7 +31,7 @@ func (e *environment) problem(text string) {
 }
 
 // text returns the variable without the white space and BOM that an editor
-// leaves around it. An empty variable is as good as unset.
+// leaves around it. An empty variable counts as unset.
 func (e *environment) text(name string) string {
 	text, ok := trimmed(e.getenv(name))
 	if !ok {
@@ -41,24 +41,24 @@ func (e *environment) text(name string) string {
 	return text
 }
 
-// trimmed cuts what stands around a credential, and reports whether nothing
-// unprintable is left inside. A token with a line break in it would break the
-// header it is sent in.
+// trimmed removes white space and a BOM around a credential, and reports whether
+// no control character is left inside. A line break in a token would break the
+// header that it is sent in.
 func trimmed(text string) (string, bool) {
 	text = strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
 	return text, !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// isSet holds for a variable of more than white space, malformed or not.
+// isSet reports whether a variable holds more than white space, malformed or not.
 func (e *environment) isSet(name string) bool {
 	text, _ := trimmed(e.getenv(name))
 	return text != ""
 }
 
-// source is where one credential comes from: a variable's value, or the file
-// that another one names. The zero source is none.
+// source is where one credential comes from: the value of a variable, or the file
+// that another variable names. The zero source means that there is no credential.
 type source struct {
-	variable string // the one that is set
+	variable string // that is set
 	value    string
 	file     string
 	odd      string // what is unusual about the credential that was read last
@@ -83,7 +83,8 @@ func (s *source) note(text string) {
 	}
 }
 
-// oneOf reads a credential that comes from a variable or from a file.
+// oneOf returns the source of a credential that comes from a variable or from a
+// file.
 func (e *environment) oneOf(variable, fileVariable string) source {
 	raw, _ := trimmed(e.getenv(variable))
 	s := source{variable: variable, value: raw}
@@ -103,7 +104,7 @@ func (e *environment) oneOf(variable, fileVariable string) source {
 	return source{}
 }
 
-// required is oneOf, and a problem if there is none.
+// required is oneOf for a credential that must be there.
 func (e *environment) required(variable, fileVariable string) source {
 	s := e.oneOf(variable, fileVariable)
 	if !s.isSet() && !e.isSet(variable) && !e.isSet(fileVariable) {
@@ -119,11 +120,11 @@ func (e *environment) requiredText(name string) string {
 	return e.text(name)
 }
 
-// mount reads where a login method is mounted.
+// mount returns where a login method is mounted.
 func (e *environment) mount(v variable) string {
 	mount := cmp.Or(e.text(v.name), v.otherwise)
 	if !isPlainPath(mount) || contains("auth", mount) {
-		e.problem(v.name + " is not the path of a login mount; write it without auth/ before it, such as " + v.otherwise)
+		e.problem(v.name + " is not the path of a login mount; write it without auth/, such as " + v.otherwise)
 	}
 	return strings.TrimSuffix(mount, "/")
 }
@@ -144,7 +145,7 @@ func (e *environment) timeout() time.Duration {
 	return d
 }
 
-// rateLimit reads requests a second, and how many may go at once.
+// rateLimit returns the requests a second, and how many of them may be sent at once.
 func (e *environment) rateLimit() (perSecond float64, burst int) {
 	text := e.text("VAULT_RATE_LIMIT")
 	if text == "" {
@@ -211,7 +212,7 @@ func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	return &transport.Proxy{URL: u, Variable: variable}
 }
 
-// either is the name of a variable that is known in upper and in lower case.
+// either returns the name of a variable that is known in upper and lower case.
 func (e *environment) either(name string) string {
 	if e.isSet(name) {
 		return name

@@ -8,8 +8,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// pins are what the Patch server holds against the UI. Whoever can edit the
-// settings could otherwise have the agent's token sent to a server of theirs.
+// pins are what the Patch server allows the UI. Whoever can edit the settings
+// could otherwise send the agent's token to a server of their own.
 type pins struct {
 	address   *url.URL // nil means not pinned
 	namespace string
@@ -44,7 +44,7 @@ func (e *environment) pins() pins {
 	return p
 }
 
-// permit holds a path against LUUMEN_VAULT_PATHS.
+// permit checks a path against LUUMEN_VAULT_PATHS.
 func (p pins) permit(path string) error {
 	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
 		return nil
@@ -55,15 +55,15 @@ func (p pins) permit(path string) error {
 	return f
 }
 
-// hold holds the settings against the pins, and has the login take place in the
-// pinned namespace.
-func (p pins) hold(c *config) error {
+// check compares the settings with the pins, and moves the login to the pinned
+// namespace.
+func (p pins) check(c *config) error {
 	if p.address != nil && !sameServer(p.address, c.address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
 			Detail: plainAddress(c.address) + " against " + plainAddress(p.address),
-			Do:     "correct the one or the other",
-			Fix:    "enter the address that the Patch server is pinned to, or have the pin changed there",
+			Do:     "correct one of them",
+			Fix:    "enter the address that the Patch server is pinned to, or change the pin there",
 		}
 	}
 	c.loginNamespace = c.namespace
@@ -78,7 +78,7 @@ func (p pins) hold(c *config) error {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
 			Detail: c.namespace + " against " + p.namespace,
-			Do:     "correct the one or the other",
+			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}
 	}
@@ -95,8 +95,8 @@ func sameServer(a, b *url.URL) bool {
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
 
-// lowerHost is the host to compare by. It is ASCII: of other letters, some have
-// an ASCII one in lower case, while net/http dials the name's xn-- form.
+// lowerHost is the host to compare by. It is ASCII: some other letters have an
+// ASCII letter in lower case, while net/http dials the xn-- form of the name.
 func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func effectivePort(u *url.URL) string {

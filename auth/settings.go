@@ -49,22 +49,22 @@ func (s Settings) clone() Settings {
 }
 
 // Configured reports whether Vault is to be used: Enabled is true, or it is nil and
-// there is an address. Settings with faults can be configured, and an address of a
-// wrong type is there.
+// there is an address, even one of the wrong type. Settings with faults can be
+// configured.
 func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled
 	}
-	// Somebody meant to configure it who sent an address that is no string.
+	// Whoever sent an address that is not a string meant to configure Vault.
 	return s.Address != "" || slices.ContainsFunc(s.faults, func(f Fault) bool {
 		return f.Setting == wholeSettings || f.Setting == "enabled" || f.Setting == "address"
 	})
 }
 
-// Faults returns all that is wrong with the settings, without the network; nil if
-// nothing is. Settings without an address have no fault, unless Vault is enabled:
-// see [Settings.Configured]. Methods names the login methods that the agent hands
-// in besides the five.
+// Faults returns everything that is wrong with the settings, without asking Vault;
+// nil if nothing is. Settings without an address have no fault unless Vault is
+// enabled; see [Settings.Configured]. Methods names the login methods in
+// [Options.Methods].
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -98,9 +98,9 @@ func (s Settings) Faults(methods ...string) []Fault {
 	return faults
 }
 
-// MarshalJSON returns what UnmarshalJSON reads. User info in the address comes
-// out as a mask, and what was of the wrong type as another value of the wrong
-// type, so that each is as much a fault as it was.
+// MarshalJSON returns what UnmarshalJSON reads. User info in the address is masked,
+// and a member of the wrong type is replaced by another of the wrong type, so that
+// each fault stays one.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)
@@ -121,7 +121,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// wholeSettings stands for all of them in a fault.
+// wholeSettings is the setting of a fault that concerns all of them.
 const wholeSettings = "vault"
 
 // UnmarshalJSON never returns an error: see Faults.
@@ -142,8 +142,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// member decodes one member. Of a wrong type, it is as if it were not there,
-// but for the fault.
+// member decodes one member. One of the wrong type leaves only a fault.
 func member[T any](s *Settings, members map[string]json.RawMessage, name string, target *T, fix string) {
 	raw, ok := members[name]
 	if !ok {
@@ -176,15 +175,15 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
 		return nil, "holds a letter beyond ASCII in the host name", "write the name's xn-- form"
 	case u.User != nil:
-		return nil, "holds a user or a password", "leave them out: credentials come from the agent's environment"
+		return nil, "holds a user or a password", "omit them: credentials come from the agent's environment"
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
 		return nil, "holds a ? or a #", example
 	case u.Port() == "" && strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
 		return nil, "not a port", example
 	case contains("/v1", u.Path) || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
-		return nil, "holds /v1", "leave /v1 and what follows out: it is added to every request"
+		return nil, "holds /v1", "omit /v1 and what follows: it is added to every request"
 	case contains("/ui", u.Path):
-		return nil, "is one of Vault's web pages", "leave /ui and what follows out"
+		return nil, "is one of Vault's web pages", "omit /ui and what follows"
 	case u.RawPath != "" || strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return nil, "not a plain path after the host", example
 	}
@@ -202,8 +201,8 @@ func isNamespace(text string) bool {
 	return text == "" || isPlainPath(text) && !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
 }
 
-// isMount accepts the path of a mount with or without its trailing slash: one
-// below which a reference can lie.
+// isMount accepts the path of a mount, with or without a trailing slash, below
+// which a reference can lie.
 func isMount(text string) bool {
 	_, err := ref.New(strings.TrimSuffix(text, "/")+"/secret", "key", 0)
 	return err == nil
@@ -218,7 +217,7 @@ func isPlainPath(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// String prints the settings, without the values of those at fault: anything can
+// String returns the settings without the values of those at fault: anything can
 // have been pasted into them.
 func (s Settings) String() string {
 	enabled := "default"
@@ -246,7 +245,7 @@ func isAtFault(faults []Fault, setting string) bool {
 // Format prints what String returns, whatever the verb.
 func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
-// notValid stands for a setting that is at fault, since anything can have been
+// notValid is shown in place of a setting at fault, since anything can have been
 // pasted into it.
 const notValid = "not valid"
 
@@ -257,8 +256,8 @@ func shownAddress(text string) string {
 	return text
 }
 
-// withoutUser masks the user info that somebody may have put into an address.
-// What is left is no address either.
+// withoutUser masks user info that somebody put into an address. The result is not
+// a valid address either.
 func withoutUser(address string) string {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 || shownAddress(address) != notValid {

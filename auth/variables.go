@@ -2,11 +2,10 @@ package auth
 
 import "strings"
 
-// SecretVariables names the variables whose values are secrets, or can hold one,
-// and which the agent should keep from the processes it starts. On Windows, names
-// of variables differ in case alone. The standard proxy variables are not among
-// them, since other programs need them, nor are the variables of methods that the
-// agent hands in.
+// SecretVariables returns the names of the variables that are or can hold secrets,
+// which the agent should keep from the processes that it starts. Windows ignores
+// the case of names. The standard proxy variables are not included, since other
+// programs need them, nor are the variables of the agent's own login methods.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {
@@ -17,12 +16,12 @@ func SecretVariables() []string {
 		}
 	}
 	return append(names, "VAULT_PROXY_ADDR",
-		// Not read here, but as secret where somebody has set them.
+		// Not read here, but secret where somebody has set them.
 		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
 }
 
-// general are the variables that every login method shares, but for the
-// standard proxies.
+// general are the variables that all login methods share, except the standard
+// proxy variables.
 var general = []variable{
 	{name: "VAULT_ADDR", plain: true}, {name: "VAULT_NAMESPACE", plain: true}, {name: "LUUMEN_VAULT_PATHS", plain: true},
 	{name: "VAULT_CACERT", plain: true}, {name: "VAULT_CACERT_BYTES"}, {name: "VAULT_CAPATH", plain: true},

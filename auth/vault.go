@@ -155,7 +155,7 @@ func (v *vault) config() (*config, error) {
 		e.suspectMethod(c.method.name)
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "").OfRun()
 	}
-	if err := pins.hold(c); err != nil {
+	if err := pins.check(c); err != nil {
 		if f, ok := errors.AsType[*fault.Error](err); ok {
 			return nil, f.OfRun()
 		}

@@ -13,30 +13,30 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Kind is what kind of error kept a host from its credentials. It is a string, as
-// it stands in JSON, and an error: errors.Is(err, resolver.Denied).
+// Kind is the kind of an error. It is a string, the code in JSON, and an error to
+// compare with: errors.Is(err, resolver.Denied).
 type Kind = fault.Kind
 
-// The kinds, each with its text, when it is returned and what to conclude.
+// The kinds, each with its code and its meaning.
 const (
 	NotConfigured Kind = fault.NotConfigured // not_configured: a host has references, and Vault is not set up in the UI
-	Settings      Kind = fault.Settings      // settings: the UI's settings are wrong: correct them there
+	Settings      Kind = fault.Settings      // settings: the UI's settings are wrong
 	Environment   Kind = fault.Environment   // environment: a variable or file on the Patch server is missing, malformed or unreadable
 	Pinned        Kind = fault.Pinned        // pinned: the UI's address, namespace or a path is outside the Patch server's pins; nothing was sent
 	Unreachable   Kind = fault.Unreachable   // unreachable: no connection, or no answer in time, for a whole patience
 	TLS           Kind = fault.TLS           // tls: a certificate is not trusted, or the scheme is wrong
-	Sealed        Kind = fault.Sealed        // sealed: Vault is sealed or not initialised
+	Sealed        Kind = fault.Sealed        // sealed: Vault, or the namespace, is sealed or not initialized
 	NoActiveNode  Kind = fault.NoActiveNode  // no_active_node: the cluster has no leader, or this node cannot forward to it
-	ServerError   Kind = fault.ServerError   // server_error: Vault answers 5xx by itself
-	RateLimited   Kind = fault.RateLimited   // rate_limited: Vault let nothing through for a whole patience
-	BadResponse   Kind = fault.BadResponse   // bad_response: something answers that is not Vault, or is in its way
-	Login         Kind = fault.Login         // login: Vault refused the login
+	ServerError   Kind = fault.ServerError   // server_error: Vault fails, or refuses the request itself
+	RateLimited   Kind = fault.RateLimited   // rate_limited: nothing succeeded for a whole patience because of a rate limit
+	BadResponse   Kind = fault.BadResponse   // bad_response: the server is not Vault, or a proxy interferes
+	Login         Kind = fault.Login         // login: Vault refused the login, or could not process it
 	Token         Kind = fault.Token         // token: the token is expired, revoked, used up, or refused from here
 	Denied        Kind = fault.Denied        // denied: no policy of the token grants read on the path; the text has the line that does
 	NotFound      Kind = fault.NotFound      // not_found: there is no secret at the path
 	Deleted       Kind = fault.Deleted       // deleted: the version is deleted or destroyed
 	NoVersion     Kind = fault.NoVersion     // no_version: there is no such version, or no such secret, or the mount is KV v1
-	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts could not be had
+	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts is not available
 	NotKV         Kind = fault.NotKV         // not_kv: the mount is of another type; nothing but KV is ever read
 	NotForHost    Kind = fault.NotForHost    // not_for_host: the secret names other hosts in luumen_hosts
 	NoKey         Kind = fault.NoKey         // no_key: the secret has no such key
@@ -44,15 +44,15 @@ const (
 	BadReference  Kind = fault.BadReference  // bad_reference: the field is malformed; see ref.SyntaxError
 )
 
-// HostError is why a host is to be skipped: every field that could not be
-// resolved, sorted by name.
+// HostError says why a host must be skipped: it has the error of every field that
+// could not be resolved, sorted by name.
 type HostError struct {
 	Host   string
-	Fields []*FieldError // one at least
+	Fields []*FieldError // at least one
 }
 
-// LogValue logs the complete text: of an error, slog's JSON would take what the UI
-// may show.
+// LogValue logs the complete text. Without it, slog's JSON handler would log what
+// MarshalJSON returns for the UI.
 func (e *HostError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 // Error is one line with every field, complete, for the agent's log alone.

@@ -9,18 +9,17 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Policy returns the Vault policy that lets a token read the references, and
-// nothing more: one line for each path, sorted, the same for the same paths. It
-// is HCL, to be pasted as it is, in the namespace that holds the secrets.
+// Policy returns the Vault policy that grants read on the references and nothing
+// more: one line for each path, sorted, the same for the same paths. It is HCL, to
+// be pasted as it is into a policy of the namespace that the agent logs in to.
 //
-// Where a reference lies in none of the mounts, or in one that is guessed, its
-// first segment is taken for the mount, and a comment says so. [Verdicts] has
-// the mounts of the references it is about.
+// If a reference is in none of the mounts, its first segment is taken for the
+// mount, and a comment says so. [Verdicts] has the mounts of the references that
+// were checked.
 //
-// Vault's policies have no escape: some paths would grant others too, or
-// cannot be written. The error has a line for each reference to one of these; the
-// policy is that of all others. A zero reference, as the verdict of a literal has
-// it, needs no policy.
+// Vault's policies cannot escape special characters, so some paths cannot be
+// granted, or not without others. The error has a line for each such reference; the
+// policy is that of all others. Zero references, which literals have, are ignored.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	mounts = bestFirst(mounts)
 	var lines []policyLine

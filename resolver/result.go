@@ -9,13 +9,12 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// ErrNoField is the error of a field that the host does not have: it was
-// absent or null. It keeps a missing field from being taken for an empty
-// password.
+// ErrNoField is the error for a field that the host does not have: it was absent
+// or null. It keeps a missing field from being taken for an empty password.
 var ErrNoField = errors.New("the host has no such field")
 
-// Result is what a run has for one host: all of its credentials, or the error
-// for which it is to be skipped. It never changes, and is good beyond the run.
+// Result is the outcome for one host: all of its credentials, or the error because
+// of which it must be skipped. It never changes, and outlives the run.
 type Result struct {
 	name        string
 	credentials []namedCredential // sorted by name; none if there is an error
@@ -30,8 +29,8 @@ type namedCredential struct {
 // Host is the host's name.
 func (r Result) Host() string { return r.name }
 
-// Err is nil if the host can be served. Otherwise it is a *[HostError] with
-// every field that could not be resolved.
+// Err returns nil if the host can be served. Otherwise it returns a *[HostError]
+// with every field that could not be resolved.
 func (r Result) Err() error {
 	if r.err == nil {
 		return nil
@@ -53,9 +52,9 @@ func (r Result) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
 // LogValue logs what String returns.
 func (r Result) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// Credential returns the credential of a field. Its error is the host's if
-// there is one: a host with an error has no credentials. It is [ErrNoField] if
-// the host has no such field.
+// Credential returns the credential of a field. If the host has an error, it has
+// no credentials, and Credential returns that error. It returns an error that wraps
+// [ErrNoField] if the host has no such field.
 func (r Result) Credential(field string) (Credential, error) {
 	if r.err != nil {
 		return Credential{}, r.err

@@ -10,21 +10,21 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// OK is the kind of what a run would resolve. All other kinds of a check are those
-// of errors, and canceled where the caller's context ended it.
+// OK is the kind of a field that a run would resolve, and of a connection that
+// works. The other kinds of a check are those of errors, or Canceled.
 const OK Kind = "ok"
 
-// Verdicts is what a check found. It goes to the UI as JSON, and decodes there to
-// the same but for Text and Detail, which are complete, for the agent's log alone.
-// It holds no secret.
+// Verdicts is what a check found. It travels to the UI as JSON, and decodes there to
+// the same value without the Texts and Details, which are for the agent's log
+// alone. It holds no secret.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
-	Fields     []Verdict  `json:"fields"`           // one for each field, in the order given
-	Mounts     []Mount    `json:"mounts,omitempty"` // in which the references lie, for Policy
-	RunID      string     `json:"run_id,omitempty"` // part of the User-Agent, and so of Vault's audit log; empty where Vault did not answer
+	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
+	Mounts     []Mount    `json:"mounts,omitempty"` // that the references are in, for Policy
+	RunID      string     `json:"run_id,omitempty"` // part of the User-Agent, and so of Vault's audit log; empty if Vault did not answer
 }
 
-// Connection is what a check found about the way to Vault.
+// Connection is what a check found about the connection to Vault.
 type Connection struct {
 	Problem                  // OK, or why no reference would be resolved
 	Text      string         `json:"-"`                  // the complete error, for the agent's log alone

@@ -7,26 +7,35 @@
 //		return … // send the request once, for no longer than limit
 //	})
 //
-// Patience is time without any answer, counted from when the first request
-// that failed was sent. Any answer refills it. When it ends, all requests fail
-// at once with the last concrete cause.
+// Patience is time without any answer, counted from when the first request that
+// failed was sent. Any answer refills it. The requests of a run share one
+// [Patience], which is in one of four states:
 //
-// Until then a fault has one of two owners. It belongs to its request, which is
-// tried three times while others are answered and then fails alone. Or, as soon
-// as a second, different request fails alike with no answer in between, it
-// belongs to Vault: that is an outage, in which one request at a time goes out
-// to probe while all others wait, and which the next answer ends. What fails in
-// an outage does not count against the request. Nor does what others pass by
-// repetition: that is a node away behind a balancer, which a request may well
-// meet three times.
+//	state    what is sent               left when
+//	-----    ------------               ---------
+//	well     every request at once      a request fails: doubt
+//	doubt    every request; the failed  any answer: well
+//	         one again at once, then    a second, different request fails
+//	         with growing waits         alike: outage
+//	                                    patience runs out: over
+//	outage   one request at a time,     any answer: well
+//	         the prober, with growing   a refusal with 429: doubt
+//	         waits; all others wait     patience runs out: over
+//	over     nothing; every request     never
+//	         fails with the last cause
 //
-// A request that fails with no other to compare it with has all of patience. If
-// every request under way may be poisoned, it takes others to tell: a caller
-// with more can send some when [Patience.AwaitOutage] says so.
+// A failure belongs to its request or to Vault. It is the request's own, and the
+// request fails alone, if it fails three times outside of an outage while others
+// are answered. It is Vault's in an outage, and also where other requests that
+// failed alike were answered when they were repeated: a balancer has a node that
+// is away, which a request may well meet three times.
 //
-// A refusal with 429 is neither: Vault is well and asks for fewer requests.
-// They are held back to that pace, and patience ends only if none is answered
-// at all.
+// A request that fails with no other to compare it with has all of patience.
+//
+// A refusal with 429 is neither: Vault is well and asks for fewer requests. They
+// are sent at that pace (pace.go), and patience runs out only if none is answered
+// at all. TLS that two requests cannot establish ends patience at once: no wait
+// changes it.
 package patience
 
 import (
@@ -39,8 +48,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// aloneTries is how often a request is sent that fails while others succeed.
-const aloneTries = 3
+// triesAlone is how often a request is sent that fails while others are answered.
+const triesAlone = 3
 
 // Patience is shared by the requests of one run.
 type Patience struct {
@@ -50,21 +59,21 @@ type Patience struct {
 	pace      pace
 	answers   int                      // how many came
 	answered  time.Time                // when the last one came
-	failing   time.Time                // when the first request without an answer since then was sent; zero while all is well
+	failing   time.Time                // when the first request that failed since then was sent; zero in the state well
 	last      *fault.Error             // the last concrete cause since then
-	abandoned time.Time                // when the first request was sent that nobody waits for any more, since the last answer
-	suspects  map[fault.Kind]*request  // which failed first since then, by the cause of its fault
-	passed    map[fault.Kind]time.Time // when a request that had failed was answered last, by the cause of its fault
-	outage    bool                     // another failed alike
+	abandoned time.Time                // when the first request was sent that its caller gave up, since the last answer
+	suspects  map[fault.Kind]*request  // the first that failed since then, by the cause of its fault
+	passed    map[fault.Kind]time.Time // when a request that had failed was last answered, by the cause of its fault
+	outage    bool                     // the state is outage
 	prober    *request                 // the one request under way in an outage
-	probeAt   time.Time                // when the next may go
+	probeAt   time.Time                // when the next may be sent
 	probes    int                      // how many failed in this outage
-	resumed   time.Time                // when the last one ended
+	resumed   time.Time                // when the last outage ended
 	waiting   []*request               // those that may not be sent yet, the longest waiting first
-	changed   chan struct{}            // closed and made anew when they must look again
-	over      *fault.Error             // why patience ended; nil until then
-	retries   int
-	waited    time.Duration
+	changed   chan struct{}            // closed and replaced when waiting requests must look again
+	over      *fault.Error             // why patience ended; nil in every other state
+	retries   int                      // requests that were sent again
+	waited    time.Duration            // in which Vault answered nothing, before failing
 }
 
 // New makes a patience with the budget. It sends at most perSecond requests a
@@ -82,13 +91,13 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 // request is one call of Do.
 type request struct {
 	fault     *fault.Error // the last one; nil until it failed
-	since     time.Time    // when it was first sent in vain, a refusal with 429 aside
-	answers   int          // Patience.answers when it failed first, likewise
-	overtaken bool         // others were answered for long while it was under way in vain
-	failures  int          // outside of outages, since the last one
-	strikes   int          // failures outside of outages that it may have caused itself
-	failed    time.Time    // when it failed last
-	next      time.Time    // not to be sent before, but soon where an outage has ended since
+	since     time.Time    // when it was first sent and failed, refusals with 429 aside
+	answers   int          // Patience.answers at that time
+	overtaken bool         // others were answered long after one of its failing attempts began
+	failures  int          // outside of outages, since the last one ended
+	strikes   int          // of all its failures outside of outages, those that it may have caused itself
+	failed    time.Time    // when it last failed
+	next      time.Time    // when it may be sent again; earlier if an outage ends
 }
 
 // Do sends the request until it is answered, fails for good, or patience or
@@ -121,20 +130,6 @@ func (p *Patience) Over() *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.over
-}
-
-// AwaitOutage returns true as soon as an outage is under way, and false if ctx
-// or patience ends before.
-func (p *Patience) AwaitOutage(ctx context.Context) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for ctx.Err() == nil && p.over == nil {
-		if p.outage {
-			return true
-		}
-		p.sleep(ctx, p.budget)
-	}
-	return false
 }
 
 // HasAnswers reports whether any request was answered.
@@ -195,12 +190,12 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 	}
 }
 
-// turn returns how long the request has to wait at least; 0 means that it is
-// the one to be sent now.
+// turn returns how long the request must wait at least; 0 means that it is sent
+// now.
 func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
 	at := r.next
 	if soon := r.since.Add(p.moment()); p.isExcused(r) && soon.Before(at) {
-		at = soon // the third try does not follow the second at once, all the same
+		at = soon // even so, the third try does not follow the second at once
 	}
 	if p.outage {
 		if p.prober != nil || p.nextProber() != r {
@@ -214,8 +209,8 @@ func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
 	return p.pace.take(now)
 }
 
-// nextProber picks a request not sent yet and a failed one in turn: the failed
-// one may be poisoned, and the other shows whether Vault is well.
+// nextProber alternates between a request not sent yet and one that failed: the
+// failed one may be poisoned, and the other shows whether Vault is well.
 func (p *Patience) nextProber() *request {
 	fresh := p.probes%2 == 0
 	i := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault == nil) == fresh })
@@ -231,8 +226,8 @@ func (p *Patience) depart(r *request) {
 	}
 }
 
-// leave takes the request off those that wait. If its turn in an outage had
-// come, another's has now.
+// leave removes the request from those that wait. If it was to be the prober,
+// another is now.
 func (p *Patience) leave(r *request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
 	if p.outage && p.prober == nil {
@@ -240,7 +235,7 @@ func (p *Patience) leave(r *request) {
 	}
 }
 
-// sleep gives the lock away until something has changed, or for the duration.
+// sleep releases the lock until something changes, ctx ends, or the time is over.
 func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 	changed := p.changed
 	p.mu.Unlock()
@@ -254,7 +249,7 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// record takes down how a request ended, and says whether it is done.
+// record notes how an attempt ended, and reports whether the request is done.
 func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -304,7 +299,7 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	return false, nil
 }
 
-// answer refills patience.
+// answer refills patience: the state is well.
 func (p *Patience) answer(r *request, now time.Time) {
 	if r.fault != nil {
 		p.passed[cause(r.fault)] = now
@@ -321,7 +316,7 @@ func (p *Patience) answer(r *request, now time.Time) {
 	p.resume(now)
 }
 
-// resume ends an outage.
+// resume ends an outage, if there is one.
 func (p *Patience) resume(now time.Time) {
 	if !p.outage {
 		return
@@ -333,8 +328,8 @@ func (p *Patience) resume(now time.Time) {
 // isExcused reports whether an outage has ended since the request failed.
 func (p *Patience) isExcused(r *request) bool { return !r.failed.After(p.resumed) }
 
-// refuse is the end of a request that a repetition would not mend. TLS that
-// fails for two of them fails for all.
+// refuse ends a request that would fail again. TLS that two requests cannot
+// establish ends patience.
 func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(now.Sub(r.since))
@@ -353,13 +348,13 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 	return f
 }
 
-// fail starts the clock, or ends patience if it has run down.
+// fail starts the clock if it is not running, and ends patience if it has run out.
 func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
 	if p.failing.IsZero() {
 		p.failing = latest(sent, p.answered)
 		p.wake()
 	}
-	if p.last == nil || p.rest(now) > 0 { // an attempt that patience itself cut short says nothing new
+	if p.last == nil || p.rest(now) > 0 { // an attempt cut short by the end of patience says nothing new
 		p.last = f.Fault
 	}
 	if r.since.IsZero() && f.Retry != Paced {
@@ -372,14 +367,15 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
 	p.expire(now)
 }
 
-// isStrike reports whether a request may have caused its fault itself: Vault
-// looked at it, and no other passed by repetition of late. One that did shows
-// that a node is away, which a balancer may well give a request to three times.
+// isStrike reports whether a request may have caused its fault itself: Vault may
+// have looked at it, and no request that failed alike was answered of late when it
+// was repeated. One that was shows that a node behind a balancer is away.
 func (p *Patience) isStrike(sent time.Time, f *Failure) bool {
 	return !f.Unsent && sent.Sub(p.passed[cause(f.Fault)]) > p.budget/12
 }
 
-// cause is the kind of a fault, where a node that is away shows in four of them.
+// cause is the kind of a fault, with one for the four kinds in which a node that
+// is away shows.
 func cause(f *fault.Error) fault.Kind {
 	switch f.Kind {
 	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
@@ -388,9 +384,9 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// suspect takes down that the request failed, and reports whether two different
-// ones have failed alike since the last answer. Two that others have outdone
-// before say nothing of Vault: they are likely to be poisoned, both of them.
+// suspect notes that the request failed, and reports whether two different ones
+// have failed alike since the last answer. If other requests were answered since
+// both first failed, both are probably poisoned themselves.
 func (p *Patience) suspect(r *request, f *fault.Error) (confirmed bool) {
 	first := p.suspects[cause(f)]
 	if first == nil || first == r {
@@ -404,17 +400,17 @@ func (p *Patience) suspect(r *request, f *fault.Error) (confirmed bool) {
 // failed.
 func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
 
-// isItsOwn reports whether the request must fail alone: others are answered
-// while it fails. A fault that came before Vault looked at the request is never
-// the request's own, unless all of patience is spent on it.
+// isItsOwn reports whether the request fails alone: others are answered while it
+// fails. A failure before Vault looked at the request is not its own, unless all of
+// patience was spent on it.
 func (p *Patience) isItsOwn(r *request, now time.Time) bool {
 	if now.Sub(latest(r.since, p.resumed)) >= p.budget {
 		return true
 	}
-	return r.strikes >= aloneTries && (p.isOutdone(r) || r.overtaken)
+	return r.strikes >= triesAlone && (p.isOutdone(r) || r.overtaken)
 }
 
-// abandon takes back the turn of a request that nobody waits for any more.
+// abandon ends the attempt of a request that its caller gave up.
 func (p *Patience) abandon(r *request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -427,7 +423,7 @@ func (p *Patience) abandon(r *request, sent time.Time) {
 	}
 }
 
-// expire ends patience if it has run down.
+// expire ends patience if it has run out.
 func (p *Patience) expire(now time.Time) {
 	if p.over == nil && p.rest(now) <= 0 {
 		p.end(now, p.last.After(now.Sub(p.failing)))
@@ -456,10 +452,10 @@ func (p *Patience) rest(now time.Time) time.Duration {
 	return p.budget - now.Sub(p.failing)
 }
 
-// backoff is the wait after the given number of failures: none after the
-// first, since the next node behind a balancer may be well; then growing from a
-// moment to a sixth of patience, which makes 11 attempts in all. Where standbys
-// answer, an election is under way, whose end is not far.
+// backoff is the wait after the given number of failures: none after the first,
+// since the next node behind a balancer may be well; then it doubles from a moment
+// to a sixth of patience, which makes 11 attempts in all. Where standbys answer, an
+// election is under way that ends soon, so the waits stay shorter.
 func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 	if failures <= 1 {
 		return 0
@@ -472,8 +468,8 @@ func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 	return wait + rand.N(wait/4+1)
 }
 
-// moment is half a second at the default budget of 60 s. It has a floor, for a
-// node that goes takes as long as it does with any patience.
+// moment is half a second at the default budget of 60 s. It has a floor, because
+// a node goes away no faster where patience is shorter.
 func (p *Patience) moment() time.Duration { return max(p.budget/120, 100*time.Millisecond) }
 
 func latest(a, b time.Time) time.Time {
