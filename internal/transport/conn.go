@@ -61,8 +61,10 @@ func (c *answerConn) end() {
 var errStray = errors.New("data without a request")
 
 func (c *answerConn) Read(p []byte) (int, error) {
-	available, err := c.buffer.Peek(1)
-	if err != nil {
+	if len(p) >= c.buffer.Size() && c.isInBody() && c.buffer.Buffered() == 0 {
+		return c.Conn.Read(p)
+	}
+	if _, err := c.buffer.Peek(1); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()
@@ -71,7 +73,7 @@ func (c *answerConn) Read(p []byte) (int, error) {
 		c.Conn.Close()
 		return 0, errStray
 	}
-	available, _ = c.buffer.Peek(c.buffer.Buffered())
+	available, _ := c.buffer.Peek(c.buffer.Buffered())
 	n := min(len(p), len(available))
 	switch {
 	case c.inHeader:
@@ -80,6 +82,12 @@ func (c *answerConn) Read(p []byte) (int, error) {
 		n = 1
 	}
 	return io.ReadFull(c.buffer, p[:n])
+}
+
+func (c *answerConn) isInBody() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.underWay > 0 && !c.inHeader
 }
 
 // throughHeader returns how many of the bytes belong to the header, and notes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/patience"
@@ -35,11 +36,24 @@ func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 	}
 }
 
-// NewAnswerConn returns the connection as net/http is given it, for one request.
-func NewAnswerConn(conn net.Conn) net.Conn {
-	c := newAnswerConn(conn)
-	c.begin()
-	return c
+// NewAnswerConn returns the connection as net/http is given it.
+func NewAnswerConn(conn net.Conn) net.Conn { return newAnswerConn(conn) }
+
+// WithAnswerConn is a context for one request over an answerConn.
+func WithAnswerConn(ctx context.Context) context.Context {
+	var conn *answerConn
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			if conn, _ = info.Conn.(*answerConn); conn != nil {
+				conn.begin()
+			}
+		},
+		PutIdleConn: func(error) {
+			if conn != nil {
+				conn.end()
+			}
+		},
+	})
 }
 
 var DialFirst = dialFirst

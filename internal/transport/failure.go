@@ -14,8 +14,10 @@ import (
 
 // attempt is what is known of a request that was sent once.
 type attempt struct {
-	limited string // how long it was allowed to take, and by what; for texts
-	unsent  bool   // its header was not written
+	limited   string // how long it was allowed to take, and by what; for texts
+	connected bool   // it had a connection
+	unsent    bool   // its header was not written
+	reused    bool   // its connection had served another
 }
 
 // failureOf says why no whole answer arrived. Only causes of known types are
@@ -35,6 +37,12 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 	if atProxy || w.dialer.forwards() && isDial(err) {
 		f.What = "the proxy before vault is unreachable"
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network in between"
+		atProxy = true
+	}
+	if !atProxy && !a.connected && w.config.Proxy != nil && isTimeout(err) {
+		// net/http does not say where its dial hangs.
+		f.What = "vault unreachable through the proxy"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there and lets the agent through to Vault, and the network in between"
 		atProxy = true
 	}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: a.unsent || atProxy || isDial(err)}
@@ -85,10 +93,14 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 	case isOperation:
 		detail = w.Sent.Words(operation.Err.Error())
 	default:
-		return &patience.Failure{Unsent: a.unsent, Fault: &fault.Error{
+		failure := &patience.Failure{Unsent: a.unsent, Fault: &fault.Error{
 			Kind: fault.BadResponse, What: "the server at " + w.at(atProxy) + " does not speak HTTP/1.1 as Vault does",
 			Do: "check the address, and the proxy or balancer before Vault",
 		}}
+		if a.reused {
+			failure.Retry = patience.Later // it may be the rest of the answer before
+		}
+		return failure
 	}
 	f.Detail = detail + " at " + w.at(atProxy)
 	return failure

@@ -391,6 +391,9 @@ func (p *proxyRefusals) answered(path string) {
 }
 
 func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failure {
+	if !isHarmless(s.request) {
+		return f // who knows whether Vault acted on it
+	}
 	if !p.pacing.Load() {
 		p.mu.Lock()
 		defer p.mu.Unlock()

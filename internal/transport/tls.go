@@ -82,18 +82,8 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	chain := unverified.UnverifiedCertificates
 	f.What = whose + " certificate is not trusted"
 	f.Detail = w.Sent.Words(strings.TrimPrefix(unverified.Err.Error(), "x509: "))
-	isOutdated := strings.Contains(unverified.Err.Error(), "expired or is not yet valid")
-	if outdated, which := outdated(chain); isOutdated && outdated != nil {
-		f.What = whose + " " + which + " is expired"
-		f.Do = "renew it on the server, or set the clock of the Patch server if that is wrong"
-		if which != "certificate" && isSelfSigned(outdated) {
-			f.Do = "renew it on the server and in VAULT_CACERT on the Patch server, or set the clock of the Patch server if that is wrong"
-		}
-		if time.Now().Before(outdated.NotBefore) {
-			f.What = whose + " " + which + " is not valid yet"
-			f.Do = "set the clock of the Patch server if that is wrong, or wait"
-		}
-		f.Detail = w.subject(outdated) + ", valid from " + fault.Time(outdated.NotBefore) + " to " + fault.Time(outdated.NotAfter) + ", it is " + fault.Time(time.Now()) + " here,"
+	if c := outdated(unverified); c != nil {
+		w.outdated(f, c, chain, whose)
 		return
 	}
 	var invalid x509.CertificateInvalidError
@@ -132,9 +122,6 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 		f.Do = "reissue it by a CA whose name constraints allow the name"
 	case errors.As(unverified.Err, &invalid):
 		f.Do = "reissue it: " + w.Sent.Words(strings.TrimPrefix(invalid.Error(), "x509: "))
-	case errors.As(unverified.Err, &unknown) && isOutdated:
-		f.What = "a CA certificate on the Patch server is expired or not valid yet"
-		f.Do = "replace it in VAULT_CACERT on the Patch server by the CA's present certificate, or set the clock of the Patch server"
 	case errors.As(unverified.Err, &unknown):
 		f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
 		if w.config.TLS.RootCAs != nil {
@@ -154,19 +141,45 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	}
 }
 
-// outdated returns the first certificate of the chain that the time is not in,
-// and what it is.
-func outdated(chain []*x509.Certificate) (*x509.Certificate, string) {
+// outdated returns the certificate that the time is not in, if that is why the
+// chain is not trusted. Systems other than Linux do not say which it is.
+func outdated(unverified *tls.CertificateVerificationError) *x509.Certificate {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](unverified.Err)
+	if !ok || invalid.Reason != x509.Expired {
+		return nil
+	}
 	now := time.Now()
-	for i, c := range chain {
+	for _, c := range append([]*x509.Certificate{invalid.Cert}, unverified.UnverifiedCertificates...) {
 		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
-			if i == 0 {
-				return c, "certificate"
-			}
-			return c, "CA certificate"
+			return c
 		}
 	}
-	return nil, ""
+	return invalid.Cert
+}
+
+// outdated says what helps against a certificate that the time is not in.
+func (w *Wire) outdated(f *fault.Error, c *x509.Certificate, chain []*x509.Certificate, whose string) {
+	early := time.Now().Before(c.NotBefore)
+	f.Do = "renew it on the server, or set the clock of the Patch server if that is wrong"
+	switch i := slices.IndexFunc(chain, c.Equal); {
+	case i == 0:
+		f.What = whose + " certificate"
+	case i < 0:
+		f.What = "a CA certificate on the Patch server"
+		f.Do = "replace it in VAULT_CACERT on the Patch server by the CA's present certificate, or set the clock of the Patch server if that is wrong"
+	case isSelfSigned(c):
+		f.What = whose + " CA certificate"
+		f.Do = "renew it on the server and in VAULT_CACERT on the Patch server, or set the clock of the Patch server if that is wrong"
+	default:
+		f.What = whose + " CA certificate"
+	}
+	if early {
+		f.What += " is not valid yet"
+		f.Do = "set the clock of the Patch server if that is wrong, or wait"
+	} else {
+		f.What += " is expired"
+	}
+	f.Detail = w.subject(c) + ", valid from " + fault.Time(c.NotBefore) + " to " + fault.Time(c.NotAfter) + ", it is " + fault.Time(time.Now()) + " here,"
 }
 
 func isSelfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }

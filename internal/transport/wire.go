@@ -118,12 +118,15 @@ func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Durat
 	w.requests.Add(1)
 	ctx, cancel := context.WithTimeout(quiet{ctx}, limit)
 	defer cancel()
-	var sent atomic.Bool
+	var sent, connected atomic.Bool
 	var conn *answerConn
+	reused := false
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			conn, _ = info.Conn.(*answerConn)
 			conn.begin()
+			reused = info.Reused
+			connected.Store(true)
 		},
 		WroteHeaders: func() { sent.Store(true) },
 		PutIdleConn: func(err error) {
@@ -147,18 +150,22 @@ func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Durat
 	response, err := w.transport.RoundTrip(once)
 	var body []byte
 	most := maxAnswer
+	tooLarge := false
 	if err == nil {
 		if strings.HasSuffix(request.URL.Path, "/"+MountsPath) {
 			most = maxMounts
 		}
-		body, err = readAll(response, most)
+		if tooLarge = response.ContentLength > int64(most); !tooLarge {
+			body, err = readAll(response, most)
+			tooLarge = len(body) > most
+		}
 		response.Body.Close()
 	}
 	switch {
-	case len(body) > most:
+	case tooLarge:
 		return nil, w.retire(&patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+size(most), "store smaller values in Vault")})
 	case err != nil && !isRefusalOfHTTP(response, body):
-		return nil, w.retire(w.failureOf(err, attempt{limited: limited, unsent: !sent.Load()}))
+		return nil, w.retire(w.failureOf(err, attempt{limited: limited, unsent: !sent.Load(), connected: connected.Load(), reused: reused}))
 	}
 	response.Body = &buffered{*bytes.NewBuffer(body)}
 	return response, nil

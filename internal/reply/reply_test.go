@@ -1,0 +1,170 @@
+package reply_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+func judge(status int, contentType, body string) *patience.Failure {
+	return newSource().Judge(status, http.Header{"Content-Type": {contentType}}, []byte(body))
+}
+
+// The errors of an answer are masked wherever encoding/json finds them.
+func TestMaskErrors(t *testing.T) {
+	t.Parallel()
+	s := newSource()
+	for _, body := range []struct{ name, body, want string }{
+		{"nothing to mask", `{ "errors" : ["permission denied"] }`, `{ "errors" : ["permission denied"] }`},
+		{"an error", `{"errors":["bad ` + token + `","worse"]}`, `{"errors":["bad [masked]","worse"]}`},
+		{"a warning", `{"errors":[],"warnings":["bad ` + token + `"]}`, `{"errors":[],"warnings":["bad [masked]"]}`},
+		{"other letters", `{"Errors":["bad ` + token + `"]}`, `{"Errors":["bad [masked]"]}`},
+		{"a letter like s", `{"errorſ":["bad ` + token + `"]}`, `{"errorſ":["bad [masked]"]}`},
+		{"twice", `{"errors":["` + token + `"],"ERRORS":["` + token + `"]}`, `{"ERRORS":["[masked]"],"errors":["[masked]"]}`},
+		{"data stays", `{"data":{"a":1.10},"errors":["` + token + `"]}`, `{"data":{"a":1.10},"errors":["[masked]"]}`},
+		{"no JSON", token, token},
+	} {
+		t.Run(body.name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, body.want, string(s.MaskErrors([]byte(body.body))))
+		})
+	}
+}
+
+// Of the many errors that a server sends, or a long one, little is kept.
+func TestManyErrors(t *testing.T) {
+	t.Parallel()
+	s := newSource()
+	for _, body := range []string{
+		`{"errors":[` + strings.Repeat(`"",`, 1<<16) + `""]}`,
+		`{"errors":["` + strings.Repeat("a", 1<<20) + `"]}`,
+	} {
+		failure := s.Judge(500, http.Header{"Content-Type": {json}}, []byte(body))
+		require.NotNil(t, failure)
+		assert.Less(t, len(failure.Error()), 1000)
+		cause, ok := errors.AsType[*api.ResponseError](failure)
+		require.True(t, ok)
+		assert.LessOrEqual(t, len(cause.Errors), 32)
+		assert.Less(t, len(cause.Error()), 200<<10)
+
+		answer, f := understand(s, 400, http.Header{"Content-Type": {json}}, body, nil)
+		require.Nil(t, f)
+		assert.LessOrEqual(t, len(answer.Errors), 32)
+	}
+}
+
+func TestIsInternalError(t *testing.T) {
+	t.Parallel()
+	assert.True(t, reply.IsInternalError(judge(500, json, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`)))
+	for _, other := range []*patience.Failure{
+		judge(502, json, `{"errors":["internal error"]}`),
+		judge(503, json, `{"errors":["internal error"]}`),
+		judge(500, json, `{"errors":["local node not active but active cluster node not found"]}`),
+		judge(500, json, `{"errors":["failed to look up namespace from the token: internal error"]}`),
+		judge(500, json, `{"errors":["boom"]}`),
+		judge(500, "text/html", "internal error"),
+	} {
+		assert.False(t, reply.IsInternalError(other), other.Error())
+	}
+}
+
+// A 503 is a proxy's refusal only if it is not Vault's own.
+func TestIsProxyRefusal(t *testing.T) {
+	t.Parallel()
+	for _, response := range []struct {
+		status            int
+		contentType, body string
+		is                bool
+	}{
+		{503, "text/html", "<html>", true},
+		{503, "", "", true},
+		{503, json, `{"message":"slow down"}`, true},
+		{503, json, `{"errors":["Vault is sealed"]}`, false},
+		{503, json, `{"errors":[]}`, false},
+		{502, "text/html", "<html>", false},
+		{200, "text/html", "<html>", false},
+	} {
+		f := judge(response.status, response.contentType, response.body)
+		require.NotNil(t, f)
+		assert.Equal(t, response.is, reply.IsProxyRefusal(response.status, f), response)
+	}
+}
+
+func TestParseHealth(t *testing.T) {
+	t.Parallel()
+	const body = `{"initialized":true,"sealed":false,"standby":true,"enterprise":true,"server_time_utc":1764097200,"version":"VERSION"}`
+	sent := time.Unix(1764097200-60, 500_000_000)
+	for version, shown := range map[string]string{
+		"1.21.1": "1.21.1", "1.21.1+ent": "1.21.1+ent", "1.18.0-rc1": "1.18.0-rc1", "1.16.2+ent.hsm.fips1402": "1.16.2+ent.hsm.fips1402",
+		token: "", "": "", "1.21": "", "1.21.1 " + token: "", "1.21.1\\n": "", "9999999.1.1": "",
+	} {
+		h, ok := reply.ParseHealth([]byte(strings.ReplaceAll(body, "VERSION", version)), sent, sent)
+		require.True(t, ok)
+		assert.Equal(t, shown, h.Version)
+		assert.Equal(t, time.Minute, h.Ahead)
+		assert.True(t, h.Initialized && h.Standby && h.Enterprise && !h.Sealed)
+	}
+	for _, other := range []string{``, `{}`, `[]`, `{"server_time_utc":"soon"}`, `{"request_id":"1"}`} {
+		_, ok := reply.ParseHealth([]byte(other), sent, sent)
+		assert.False(t, ok, other)
+	}
+}
+
+// Data of another form is no fault of the answer around it.
+func TestOptional(t *testing.T) {
+	t.Parallel()
+	var data reply.Optional[struct {
+		A int `json:"a"`
+	}]
+	header := http.Header{"Content-Type": {json}}
+	_, f := understand(newSource(), 200, header, `{"request_id":"1","data":{"a":1}}`, &data)
+	require.Nil(t, f)
+	assert.True(t, data.Ok)
+	assert.Equal(t, 1, data.Value.A)
+	for _, other := range []string{`["a"]`, `"a"`, `{"a":"b"}`} {
+		answer, f := understand(newSource(), 200, header, `{"request_id":"1","lease_id":"l","data":`+other+`}`, &data)
+		require.Nil(t, f)
+		assert.False(t, data.Ok, other)
+		assert.Equal(t, "l", answer.LeaseID)
+	}
+}
+
+func TestLoginHint(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []struct{ method, text, hint string }{
+		{"approle", "invalid role or secret ID", "compare VAULT_ROLE_ID"},
+		{"jwt", `error validating token: invalid not before (nbf) claim`, "compare the clocks"},
+		{"jwt", `error validating claims: claim "sub" does not match`, "compare the claims"},
+		{"kubernetes", "permission denied", "auth/k8s exists"},
+		{"cert", "permission denied", "auth/k8s exists in this namespace"},
+		{"custom", "no handler for route", "check the mount and the namespace"},
+		{"custom", "what is this?", ""},
+	} {
+		hint := reply.LoginHint(refusal.method, "k8s", []string{refusal.text})
+		if refusal.hint == "" {
+			assert.Empty(t, hint)
+			continue
+		}
+		assert.Contains(t, hint, refusal.hint)
+		assert.NotContains(t, hint, "MOUNT")
+	}
+}
+
+// A namespace that is not there fails every request of the run.
+func TestNamespaceFaultIsOfTheRun(t *testing.T) {
+	t.Parallel()
+	f := judge(404, json, `{"errors":["namespace not found"]}`)
+	require.NotNil(t, f)
+	assert.True(t, f.Fault.Run)
+	assert.Equal(t, fault.Settings, f.Fault.Kind)
+}

@@ -1,0 +1,69 @@
+package transport_test
+
+import (
+	"bufio"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"testing"
+)
+
+// httpProxy is a proxy that forwards plain requests and connects for others.
+type httpProxy struct {
+	host     string
+	requests atomic.Int64
+}
+
+// serveProxy serves an HTTP proxy that wants the user info, if it is not nil.
+// listen makes a TLS listener of its TCP listener, or returns it as it is.
+func serveProxy(t testing.TB, user *url.Userinfo, listen func(net.Listener) net.Listener) *httpProxy {
+	t.Helper()
+	p := &httpProxy{}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.host = listener.Addr().String()
+	if listen != nil {
+		listener = listen(listener)
+	}
+	serveOn(t, listener, func(conn net.Conn) {
+		lines := bufio.NewReader(conn)
+		request, err := http.ReadRequest(lines)
+		if err != nil {
+			return
+		}
+		p.requests.Add(1)
+		if user != nil && request.Header.Get("Proxy-Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(user.String())) {
+			answers(407, page, html+request.Header.Get("Proxy-Authorization"), `Proxy-Authenticate: Basic realm="`+bodyWords+`"`)(conn)
+			return
+		}
+		if request.Method == http.MethodConnect {
+			io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n")
+			forward(conn, request.Host)
+			return
+		}
+		behind, err := net.Dial("tcp", request.URL.Host)
+		if err != nil {
+			answers(502, page, html)(conn)
+			return
+		}
+		defer behind.Close()
+		request.Header.Del("Proxy-Authorization")
+		request.Write(behind)
+		go io.Copy(conn, behind) // ends when the test closes one of them
+		for {
+			request, err := http.ReadRequest(lines)
+			if err != nil {
+				return
+			}
+			p.requests.Add(1)
+			request.Header.Del("Proxy-Authorization")
+			request.Write(behind)
+		}
+	})
+	return p
+}

@@ -1,0 +1,500 @@
+package transport_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+const budget = time.Minute
+
+// pipes are connections in memory, which synctest sees through.
+type pipes struct {
+	conns chan net.Conn
+	end   chan struct{}
+	close sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.end:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.close.Do(func() { close(p.end) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// overPipes makes a Retry whose requests the handler answers, in a bubble of
+// synctest. An attempt lasts ten seconds at most.
+func overPipes(t *testing.T, connections int, handler http.HandlerFunc) *transport.Retry {
+	t.Helper()
+	p := &pipes{conns: make(chan net.Conn), end: make(chan struct{})}
+	server := &http.Server{Handler: handler}
+	var serving sync.WaitGroup
+	serving.Go(func() { server.Serve(p) })
+	w := newWire(t, transport.Config{Address: &url.URL{Scheme: "http", Host: "vault.test:8200"}, Connections: connections, Timeout: 10 * time.Second})
+	transport.DialWith(w, p.dial)
+	t.Cleanup(func() {
+		w.Close()
+		server.Close()
+		serving.Wait()
+	})
+	return newRetry(t, w, budget)
+}
+
+// do sends a request, and returns the status of the answer.
+func do(ctx context.Context, r *transport.Retry, method, path string) (status int, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, r.Wire.Address()+"/v1/"+path, strings.NewReader(`{"a":1}`))
+	if err != nil {
+		return 0, err
+	}
+	response, err := r.RoundTrip(request)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, nil
+}
+
+// step is one way to answer a request.
+type step func(http.ResponseWriter, *http.Request)
+
+func says200(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", json)
+	io.WriteString(w, `{"request_id":"1"}`)
+}
+
+func errorsOf(status int, text string) step {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", json)
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"errors":[%q]}`, text)
+	}
+}
+
+func pageOf(status int) step {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(status)
+		io.WriteString(w, html)
+	}
+}
+
+func redirects(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Location", "http://10.0.0.1:8200/")
+	w.WriteHeader(http.StatusTemporaryRedirect)
+}
+
+func closes(w http.ResponseWriter, _ *http.Request) {
+	conn, _, _ := w.(http.Hijacker).Hijack()
+	conn.Close()
+}
+
+func hangs(_ http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
+
+// Reads are repeated freely. Writes are repeated only if Vault surely did not act
+// on them. Trap 13.
+func TestWhatIsRepeated(t *testing.T) {
+	t.Parallel()
+	const get, put = http.MethodGet, http.MethodPut
+	for _, c := range []struct {
+		name     string
+		first    step
+		method   string
+		harmless bool
+		requests int64 // in all, where the second is answered
+	}{
+		{"500", errorsOf(500, "internal error"), get, false, 2},
+		{"500", errorsOf(500, "internal error"), put, false, 1},
+		{"500", errorsOf(500, "internal error"), put, true, 2},
+		{"closed", closes, get, false, 2},
+		{"closed", closes, put, false, 1},
+		{"hangs", hangs, get, false, 2},
+		{"hangs", hangs, put, false, 1},
+		{"502 of a proxy", pageOf(502), get, false, 2},
+		{"502 of a proxy", pageOf(502), put, false, 1},
+		{"503 of a proxy", pageOf(503), put, false, 1},
+		{"429", errorsOf(429, "rate limit quota exceeded"), get, false, 2},
+		{"429", errorsOf(429, "rate limit quota exceeded"), put, false, 2},
+		{"429 of a proxy", pageOf(429), put, false, 2},
+		{"307", redirects, put, false, 2},
+		{"sealed", errorsOf(503, "Vault is sealed"), put, false, 2},
+		{"no active node", errorsOf(500, "local node not active but active cluster node not found"), put, false, 2},
+		{"412 of a standby", errorsOf(412, "required index state not present"), put, false, 2},
+		{"302", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }, get, false, 1},
+		{"not Vault", pageOf(200), get, false, 1},
+	} {
+		t.Run(fmt.Sprintf("%s %s harmless=%t", c.method, c.name, c.harmless), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int64
+				r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+					switch {
+					case !strings.HasSuffix(q.URL.Path, "/subject"):
+						says200(w, q)
+					case requests.Add(1) == 1:
+						c.first(w, q)
+					default:
+						body, _ := io.ReadAll(q.Body)
+						assert.Equal(t, `{"a":1}`, string(body), "the body is sent again")
+						says200(w, q)
+					}
+				})
+				_, err := do(t.Context(), r, get, "another") // so that Vault has answered
+				require.NoError(t, err)
+				ctx := t.Context()
+				if c.harmless {
+					ctx = transport.Harmless(ctx)
+				}
+				status, err := do(ctx, r, c.method, "subject")
+				assert.Equal(t, c.requests, requests.Load())
+				if c.requests == 1 {
+					require.Error(t, err)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, 200, status)
+			})
+		})
+	}
+}
+
+// A write that was surely not sent is repeated.
+func TestUnsentWriteIsRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var requests, dials atomic.Int64
+		r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) { requests.Add(1); says200(w, q) })
+		p := &pipes{conns: make(chan net.Conn), end: make(chan struct{})}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { requests.Add(1); says200(w, q) })}
+		go server.Serve(p)
+		defer server.Close()
+		transport.DialWith(r.Wire, func(ctx context.Context) (net.Conn, error) {
+			if dials.Add(1) <= 2 {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("no route to host")}
+			}
+			return p.dial(ctx)
+		})
+		status, err := do(t.Context(), r, http.MethodPut, "a")
+		require.NoError(t, err)
+		assert.Equal(t, 200, status)
+		assert.EqualValues(t, 3, dials.Load())
+		assert.EqualValues(t, 1, requests.Load())
+		r.Wire.Close()
+	})
+}
+
+// A login that Vault may have processed is sent once more, when Vault is well.
+func TestUnclearLogin(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		steps    []step
+		requests int64
+		unclear  int64
+		text     string // empty for an answer
+	}{
+		{"lost once", []step{closes}, 2, 1, ""},
+		{"lost twice", []step{closes, closes, says200}, 2, 1, "sent twice and not again, since Vault may have acted on it"},
+		{"502, then lost", []step{pageOf(502), closes}, 2, 1, "sent twice and not again"},
+		{"sealed as often as it is", []step{errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed")}, 4, 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var requests, unclear atomic.Int64
+				r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+					if strings.HasSuffix(q.URL.Path, "/sys/health") {
+						w.Header().Set("Content-Type", json)
+						io.WriteString(w, `{"initialized":true,"server_time_utc":1}`)
+						return
+					}
+					if n := int(requests.Add(1)); n <= len(c.steps) {
+						c.steps[n-1](w, q)
+						return
+					}
+					says200(w, q)
+				})
+				r.Unclear = func() { unclear.Add(1) }
+				_, err := do(t.Context(), r, http.MethodPost, "auth/approle/login")
+				assert.Equal(t, c.requests, requests.Load())
+				assert.Equal(t, c.unclear, unclear.Load())
+				if c.text == "" {
+					require.NoError(t, err)
+					return
+				}
+				require.Error(t, err)
+				assert.Contains(t, err.Error(), c.text)
+			})
+		})
+	}
+}
+
+// A request that the run can do without ends after a third of patience if it
+// hangs, and the run goes on.
+func TestOptionalRequestHangs(t *testing.T) {
+	t.Parallel()
+	for _, end := range []int{transport.AtOnce, transport.InAWhile} {
+		synctest.Test(t, func(t *testing.T) {
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				if strings.HasSuffix(q.URL.Path, "/optional") {
+					hangs(w, q)
+					return
+				}
+				says200(w, q)
+			})
+			began := time.Now()
+			_, err := do(transport.Optional(t.Context(), end), r, http.MethodGet, "optional")
+			took := time.Since(began)
+			require.ErrorIs(t, err, fault.Unreachable)
+			assert.GreaterOrEqual(t, took, budget/3-time.Second)
+			assert.LessOrEqual(t, took, budget/3+2*time.Second)
+			f, _ := err.(*fault.Error)
+			require.NotNil(t, f)
+			assert.False(t, f.Run, "it is not the end of the run")
+			assert.Nil(t, r.Patience.Over())
+			status, err := do(t.Context(), r, http.MethodGet, "a")
+			require.NoError(t, err)
+			assert.Equal(t, 200, status)
+		})
+	}
+}
+
+// limited answers like nginx with limit_req: what comes too fast gets its 503.
+func limited(perSecond float64, burst int, next http.HandlerFunc) http.HandlerFunc {
+	bucket := rate.NewLimiter(rate.Limit(perSecond), burst)
+	return func(w http.ResponseWriter, q *http.Request) {
+		time.Sleep(time.Millisecond)
+		if !bucket.Allow() {
+			pageOf(503)(w, q)
+			return
+		}
+		next(w, q)
+	}
+}
+
+// each sends a request for each path from 16 workers, and returns the errors by
+// path.
+func each(ctx context.Context, r *transport.Retry, paths int) map[string]error {
+	next := make(chan int)
+	failed := make(map[string]error)
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for i := range next {
+				path := fmt.Sprintf("secret/data/%d", i)
+				if _, err := do(ctx, r, http.MethodGet, path); err != nil {
+					mu.Lock()
+					failed[path] = err
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range paths {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	return failed
+}
+
+// A proxy that refuses with 503 what comes too fast is paced, not waited for.
+func TestProxyPacesWith503(t *testing.T) {
+	t.Parallel()
+	const paths = 300
+	for _, proxy := range []struct {
+		perSecond float64
+		burst     int
+	}{{200, 1}, {200, 20}, {50, 1}, {1000, 1}} {
+		t.Run(fmt.Sprintf("%v a second, burst %d", proxy.perSecond, proxy.burst), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int64
+				served := limited(proxy.perSecond, proxy.burst, says200)
+				r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) { requests.Add(1); served(w, q) })
+				began := time.Now()
+				assert.Empty(t, each(t.Context(), r, paths))
+				t.Logf("%d requests, %s", requests.Load(), time.Since(began))
+				assert.LessOrEqual(t, requests.Load(), int64(3*paths))
+			})
+		})
+	}
+}
+
+// A path that such a proxy, or what is behind it, always refuses fails alone.
+func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
+	t.Parallel()
+	for _, page := range []struct {
+		name string
+		step step
+	}{
+		{"a page", pageOf(503)},
+		{"JSON that is not Vault's", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", json)
+			w.WriteHeader(503)
+			io.WriteString(w, `{"message":"`+bodyWords+`"}`)
+		}},
+	} {
+		t.Run(page.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var refused atomic.Int64
+				served := limited(200, 1, says200)
+				r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) {
+					if strings.HasSuffix(q.URL.Path, "/data/150") {
+						refused.Add(1)
+						page.step(w, q)
+						return
+					}
+					served(w, q)
+				})
+				failed := each(t.Context(), r, 600)
+				require.Len(t, failed, 1)
+				err := failed["secret/data/150"]
+				require.ErrorIs(t, err, fault.BadResponse)
+				assert.NotContains(t, err.Error(), bodyWords)
+				assert.LessOrEqual(t, refused.Load(), int64(60)) // for three seconds, at the pace of all
+			})
+		})
+	}
+}
+
+// A bare internal error is a bad credential only if it is the answer again, a
+// twelfth of patience later, and Vault's health is good both times.
+func TestInternalError(t *testing.T) {
+	t.Parallel()
+	const bare = "1 error occurred:\n\t* internal error\n\n"
+	for _, c := range []struct {
+		name   string
+		health int
+		login  bool
+		kind   fault.Kind
+		after  time.Duration
+	}{
+		{"well", 200, false, fault.Token, budget / 12},
+		{"performance standby", 473, false, fault.Token, budget / 12},
+		{"well, a login", 200, true, fault.Login, budget / 12},
+		{"standby", 429, false, fault.ServerError, budget},
+		{"sealed", 503, false, fault.ServerError, budget},
+		{"DR secondary", 472, false, fault.ServerError, budget},
+		{"not initialized", 501, false, fault.ServerError, budget},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+					if strings.HasSuffix(q.URL.Path, "/sys/health") {
+						status := c.health
+						if q.URL.RawQuery != "" {
+							status = 200
+						}
+						w.Header().Set("Content-Type", json)
+						w.WriteHeader(status)
+						io.WriteString(w, `{"initialized":true,"sealed":false,"server_time_utc":1}`)
+						return
+					}
+					errorsOf(500, bare)(w, q)
+				})
+				method := http.MethodGet
+				if c.login {
+					method = http.MethodPost
+					r.Unclear = func() {}
+				}
+				began := time.Now()
+				_, err := do(t.Context(), r, method, "auth/token/lookup-self")
+				took := time.Since(began)
+				require.ErrorIs(t, err, c.kind)
+				assert.GreaterOrEqual(t, took, c.after)
+				assert.LessOrEqual(t, took, c.after+budget/10)
+				if c.kind != fault.ServerError {
+					assert.Contains(t, err.Error(), "audit device works: a dead one looks the same")
+				}
+			})
+		})
+	}
+	t.Run("it passes", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			var requests atomic.Int64
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				if requests.Add(1) < 4 {
+					errorsOf(500, bare)(w, q)
+					return
+				}
+				says200(w, q)
+			})
+			_, err := do(t.Context(), r, http.MethodGet, "auth/token/lookup-self")
+			assert.NoError(t, err)
+		})
+	})
+}
+
+// A request ends with its own context and with the run's; a login that is under
+// way goes on until the last moment.
+func TestContextsEnd(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		end  func(own, run, last context.CancelFunc)
+		last bool
+		took time.Duration
+	}{
+		{"its own", func(own, _, _ context.CancelFunc) { own() }, false, 0},
+		{"the run's", func(_, run, _ context.CancelFunc) { run() }, false, 0},
+		{"the run's, and the last moment two seconds later", func(_, run, last context.CancelFunc) { run(); time.Sleep(2 * time.Second); last() }, true, 2 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := overPipes(t, 4, hangs)
+				ctx, own := context.WithCancel(t.Context())
+				defer own()
+				var run, last context.CancelFunc = nil, func() {}
+				r.Run, run = context.WithCancel(t.Context())
+				defer run()
+				if c.last {
+					r.Last, last = context.WithCancel(t.Context())
+					defer last()
+				}
+				began := time.Now()
+				go func() { time.Sleep(time.Second); c.end(own, run, last) }()
+				_, err := do(ctx, r, http.MethodPost, "a")
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.Equal(t, time.Second+c.took, time.Since(began))
+			})
+		})
+	}
+}
