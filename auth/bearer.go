@@ -73,10 +73,11 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		t := s.current()
 		response, err := s.reads.RoundTrip(t.sign(request))
 		if err != nil {
-			return nil, err
+			return nil, s.withOddity(err)
 		}
 		if response.StatusCode != http.StatusForbidden {
-			if response.StatusCode < 300 || response.StatusCode == http.StatusNotFound {
+			isEmptyRead := response.StatusCode == http.StatusNoContent && request.Method == http.MethodGet
+			if response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound {
 				s.hasWorked(t)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {
@@ -263,16 +264,26 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		f.Do = s.config.method.renew
 	}
 	if answer.Refusal() != reply.DeadToken {
-		f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()
+		again := f.Do
+		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
 		f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 		if s.mayBeDead(t) || t.facts.Given && !s.oneKind {
-			f.Do = "check that it is not expired, revoked or used up, that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+			f.Do = "check that it is not expired, revoked or used up (if it is, " + again + "), that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 		}
 	}
-	if odd := s.config.method.credentials.oddity(); odd != "" {
-		f.Do = odd + "; otherwise, " + f.Do
+	return s.withOddity(f).(*fault.Error)
+}
+
+// withOddity says in the fault of a refused token what is unusual about a given one.
+func (s *session) withOddity(err error) error {
+	f, ok := err.(*fault.Error)
+	given := s.config.method.given
+	if !ok || f.Kind != fault.Token || given == nil || given.oddity() == "" {
+		return err
 	}
-	return f
+	odd := *f
+	odd.Do = given.oddity() + "; otherwise, " + f.Do
+	return &odd
 }
 
 func (s *session) current() *token {

@@ -65,6 +65,15 @@ var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-
 // isJWT reports whether a text has the form of a signed JWT.
 func isJWT(text string) bool { return strings.HasPrefix(text, "eyJ") && jwtShape.MatchString(text) }
 
+var secretShape = regexp.MustCompile(`\bhv[sbr]\.|^[sb]\.[A-Za-z0-9]{20,}|^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// isSecretLike reports whether a text has the form of a credential: a token, a
+// role id or secret id, a JWT, or what misplaced finds.
+func isSecretLike(text string) bool {
+	reason, _ := misplaced(text)
+	return reason != "" || isJWT(text) || secretShape.MatchString(text)
+}
+
 // oddToken says what is unusual about a token that was refused; empty if nothing is.
 func oddToken(text string) string {
 	if isJWT(text) {

@@ -29,6 +29,7 @@ type Effective struct {
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	s, e := inner.settings, &environment{getenv: inner.getenv}
+	inner.configure(e) // for what is malformed
 	isHandedIn := inner.methods[s.AuthMethod] != nil
 	var report Effective
 	add := func(name, value, source string) {
@@ -66,8 +67,8 @@ func (v *Vault) Effective() Effective {
 	if isHandedIn {
 		report.Settings[len(report.Settings)-1].Note = "handed in by the agent"
 	}
-	if pinned := e.text("VAULT_NAMESPACE"); s.Namespace == "" && pinned != "" {
-		add("namespace", pinned, "VAULT_NAMESPACE")
+	if s.Namespace == "" && e.isSet("VAULT_NAMESPACE") {
+		add("namespace", e.shown(variable{name: "VAULT_NAMESPACE", plain: true}), "VAULT_NAMESPACE")
 	} else {
 		fromUI("namespace", s.Namespace, "none")
 	}
@@ -99,6 +100,9 @@ func (v *Vault) Effective() Effective {
 			fromEnvironment(variable{name: name})
 		}
 	}
+	for _, v := range ofGo {
+		fromEnvironment(v)
+	}
 	for _, variable := range slices.Sorted(maps.Keys(notRead)) {
 		if !e.isSet(variable) {
 			continue
@@ -127,10 +131,8 @@ func (e *environment) shown(v variable) string {
 		return "set"
 	}
 	switch value := e.text(v.name); {
-	case value == "":
+	case value == "" || e.malformed[v.name] || isSecretLike(value):
 		return notValid
-	case v.name == "VAULT_ADDR":
-		return shownAddress(value)
 	case isFileVariable(v.name) && !filepath.IsAbs(value):
 		return "set" // sometimes the credential itself is put there
 	default:
@@ -139,7 +141,7 @@ func (e *environment) shown(v variable) string {
 }
 
 func isFileVariable(variable string) bool {
-	return strings.HasSuffix(variable, "_FILE") || slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"}, variable)
+	return strings.HasSuffix(variable, "_FILE") || slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"}, variable)
 }
 
 // String is one line for each setting.

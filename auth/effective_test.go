@@ -104,3 +104,57 @@ func TestSecretVariables(t *testing.T) {
 	auth.SecretVariables()[0] = "changed"
 	assert.Equal(t, "VAULT_TOKEN", auth.SecretVariables()[0])
 }
+
+// What is pasted into the wrong variable stays there: no plain variable shows what
+// it cannot hold, or what has the form of a credential.
+func TestEffectiveShowsNothingMalformed(t *testing.T) {
+	t.Parallel()
+	pasted := []string{
+		"hvs.CAESIKq7canaryZ9", "s.Kq7canaryZ9Kq7canaryZ9Kq7", "hvb.AAAAAKq7canaryZ9",
+		"eyJhbGciOiJFUzI1NiJ9.eyJLcTdjYW5hcnlaOSI6MX0.Kq7canaryZ9", `{"token":"Kq7canaryZ9"}`, "VAULT_TOKEN=Kq7canaryZ9",
+		"5f1c7d3a-1111-4c5b-9a1e-2b8f0c6d4e11", "-----BEGIN PRIVATE KEY-----\nKq7canaryZ9\n-----END PRIVATE KEY-----",
+	}
+	malformed := map[string][]string{
+		"VAULT_ADDR":            {"Kq7canaryZ9", "https://Kq7canaryZ9@vault.example"},
+		"VAULT_NAMESPACE":       {"/Kq7canaryZ9", "Kq7canaryZ9\x1b[2J"},
+		"LUUMEN_VAULT_PATHS":    {"/Kq7canaryZ9", "secret/luumen,,Kq7canaryZ9"},
+		"VAULT_RATE_LIMIT":      {"Kq7canaryZ9", "100:Kq7canaryZ9"},
+		"VAULT_CLIENT_TIMEOUT":  {"Kq7canaryZ9", "10 Kq7canaryZ9"},
+		"VAULT_SKIP_VERIFY":     {"Kq7canaryZ9"},
+		"VAULT_APPROLE_MOUNT":   {"auth/Kq7canaryZ9", "/Kq7canaryZ9"},
+		"VAULT_JWT_MOUNT":       {"auth/Kq7canaryZ9", "Kq7canaryZ9//"},
+		"VAULT_CERT_ROLE":       {"Kq7\ncanaryZ9"},
+		"VAULT_TLS_SERVER_NAME": {"Kq7\tcanaryZ9"},
+	}
+	tried := 0
+	for _, method := range []string{"token", "approle", "kubernetes", "jwt", "cert"} {
+		settings := auth.Settings{Address: "https://vault.example", AuthMethod: method}
+		for _, name := range auth.PlainVariables(method) {
+			for _, value := range slices.Concat(pasted, malformed[name]) {
+				tried++
+				report := auth.New(settings, variables{name: value}.options()).Effective()
+				i := slices.IndexFunc(report.Settings, func(s auth.Setting) bool { return s.Source == name })
+				require.GreaterOrEqual(t, i, 0, name)
+				assert.Contains(t, []string{"not valid", "set"}, report.Settings[i].Value, "%s", name)
+				text, err := json.Marshal(report)
+				require.NoError(t, err)
+				assert.NotContains(t, string(text)+report.String(), "canary", name)
+				assert.NotContains(t, string(text)+report.String(), "1111", name)
+			}
+		}
+	}
+	assert.Greater(t, tried, 100)
+
+	// A well-formed value of a malformed neighbour is still shown.
+	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_RATE_LIMIT": "hvs.pasted", "VAULT_CLIENT_TIMEOUT": "30s"}.options()).Effective()
+	assert.Contains(t, report.Settings, auth.Setting{Name: "rate_limit", Value: "not valid", Source: "VAULT_RATE_LIMIT"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "30s", Source: "VAULT_CLIENT_TIMEOUT"})
+}
+
+// Go itself reads these two where no CA is named.
+func TestEffectiveShowsGosOwnVariables(t *testing.T) {
+	t.Parallel()
+	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"SSL_CERT_FILE": "/etc/ca.pem", "SSL_CERT_DIR": "hvs.pasted"}.options()).Effective()
+	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_file", Value: "/etc/ca.pem", Source: "SSL_CERT_FILE"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_dir", Value: "not valid", Source: "SSL_CERT_DIR"})
+}

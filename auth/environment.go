@@ -20,8 +20,9 @@ const defaultTimeout = 10 * time.Second
 // environment reads variables and collects what is wrong with them, so that an
 // operator sees all of it at once.
 type environment struct {
-	getenv   func(string) string
-	problems []string
+	getenv    func(string) string
+	problems  []string
+	malformed map[string]bool // variables whose value is not what it should be
 }
 
 func (e *environment) problem(text string) {
@@ -30,12 +31,22 @@ func (e *environment) problem(text string) {
 	}
 }
 
+// reject is problem for a variable that is malformed, whose value is not shown:
+// anything can have been pasted into it.
+func (e *environment) reject(name, reason string) {
+	if e.malformed == nil {
+		e.malformed = make(map[string]bool)
+	}
+	e.malformed[name] = true
+	e.problem(name + " " + reason)
+}
+
 // text returns the variable without the white space and BOM that an editor
 // leaves around it. An empty variable counts as unset.
 func (e *environment) text(name string) string {
 	text, ok := trimmed(e.getenv(name))
 	if !ok {
-		e.problem(name + " holds a control character; set it again without")
+		e.reject(name, "holds a control character; set it again without")
 		return ""
 	}
 	return text
@@ -89,7 +100,7 @@ func (e *environment) oneOf(variable, fileVariable string) source {
 	raw, _ := trimmed(e.getenv(variable))
 	s := source{variable: variable, value: raw}
 	if reason, fix := s.misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
-		e.problem(variable + " " + reason + "; " + fix)
+		e.reject(variable, reason+"; "+fix)
 		return source{}
 	}
 	switch value, file := e.text(variable), e.text(fileVariable); {
@@ -124,7 +135,7 @@ func (e *environment) requiredText(name string) string {
 func (e *environment) mount(v variable) string {
 	mount := cmp.Or(e.text(v.name), v.otherwise)
 	if !isPlainPath(mount) || contains("auth", mount) {
-		e.problem(v.name + " is not the path of a login mount; write it without auth/, such as " + v.otherwise)
+		e.reject(v.name, "is not the path of a login mount; write it without auth/, such as "+v.otherwise)
 	}
 	return strings.TrimSuffix(mount, "/")
 }
@@ -139,7 +150,7 @@ func (e *environment) timeout() time.Duration {
 		d, err = time.Duration(min(seconds, 24*60*60))*time.Second, nil
 	}
 	if err != nil || d <= 0 {
-		e.problem("VAULT_CLIENT_TIMEOUT is not a positive duration; write seconds such as 10, or 10s")
+		e.reject("VAULT_CLIENT_TIMEOUT", "is not a positive duration; write seconds such as 10, or 10s")
 		return defaultTimeout
 	}
 	return d
@@ -158,7 +169,7 @@ func (e *environment) rateLimit() (perSecond float64, burst int) {
 		burst, err = strconv.Atoi(second)
 	}
 	if err != nil || !(perSecond > 0 && perSecond < 1e9) || burst <= 0 {
-		e.problem("VAULT_RATE_LIMIT is not a positive rate; write requests a second such as 100, or rate:burst such as 100:20")
+		e.reject("VAULT_RATE_LIMIT", "is not a positive rate; write requests a second such as 100, or rate:burst such as 100:20")
 		return 0, 0
 	}
 	return perSecond, burst
@@ -171,7 +182,7 @@ func (e *environment) boolean(name string) bool {
 	}
 	b, err := strconv.ParseBool(text)
 	if err != nil {
-		e.problem(name + " is not a boolean; write true or false")
+		e.reject(name, "is not a boolean; write true or false")
 	}
 	return b
 }
@@ -206,7 +217,7 @@ func (e *environment) proxy(address *url.URL) *transport.Proxy {
 func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		e.problem(variable + " is not the URL of a proxy; write it like http://proxy.example:3128")
+		e.reject(variable, "is not the URL of a proxy; write it like http://proxy.example:3128")
 		return nil
 	}
 	return &transport.Proxy{URL: u, Variable: variable}

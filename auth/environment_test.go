@@ -63,7 +63,7 @@ func TestEnvironment(t *testing.T) {
 		{"nested mount", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/approle/"}, nil},
 		{"skip-verify", "", variables{"VAULT_TOKEN": "t", "VAULT_SKIP_VERIFY": "yes"}, []string{"VAULT_SKIP_VERIFY is not a boolean"}},
 		{"skip-verify as vault/api reads it", "", variables{"VAULT_TOKEN": "t", "VAULT_SKIP_VERIFY": "F"}, nil},
-		{"pinned address", "", variables{"VAULT_TOKEN": "t", "VAULT_ADDR": "vault.example"}, []string{"VAULT_ADDR: neither https:// nor http://"}},
+		{"pinned address", "", variables{"VAULT_TOKEN": "t", "VAULT_ADDR": "vault.example"}, []string{"VAULT_ADDR is not an address: neither https:// nor http://"}},
 		{"pinned namespace", "", variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": "/team"}, []string{"VAULT_NAMESPACE is not a namespace"}},
 		{"pinned paths", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/a,,b"}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
 		{"pinned paths of nothing", "", variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": ","}, []string{"LUUMEN_VAULT_PATHS holds something that is not a path"}},
@@ -269,6 +269,35 @@ func TestPlainHTTPIsAWarning(t *testing.T) {
 		if assert.Len(t, r.warnings(), 1, host) {
 			assert.Contains(t, r.warnings()[0], "use https")
 		}
+	}
+}
+
+// To a Vault on this machine, the token goes in clear to a proxy that is not on it.
+func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, address string
+		v             variables
+		warns         string
+	}{
+		{"a proxy elsewhere", "http://127.0.0.1:8200", variables{"VAULT_PROXY_ADDR": "http://proxy.invalid:3128"}, "VAULT_PROXY_ADDR is set: the token and every secret go to the proxy in clear"},
+		{"a proxy elsewhere, by its address", "http://localhost:8200", variables{"VAULT_PROXY_ADDR": "http://192.0.2.1:3128"}, "VAULT_PROXY_ADDR is set"},
+		{"SOCKS elsewhere", "http://[::1]:8200", variables{"VAULT_PROXY_ADDR": "socks5://proxy.invalid:1080"}, "VAULT_PROXY_ADDR is set"},
+		{"beyond loopback", "http://vault.invalid:8200", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, "the address begins with http: anybody in between"},
+		{"a proxy on this machine", "http://127.0.0.1:8200", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},
+		{"HTTP_PROXY, which exempts loopback", "http://127.0.0.1:1", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, ""},
+		{"https", "https://127.0.0.1:1", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},
+	} {
+		vault := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": "50ms"}).options())
+		usage, err := do(t.Context(), vault, auth.Use{Patience: 50 * time.Millisecond}, nil)
+		require.Error(t, err)
+		var texts []string
+		for _, f := range usage.Findings {
+			texts = append(texts, f.Text)
+		}
+		all := strings.Join(texts, "|")
+		assert.Equal(t, test.warns != "", len(texts) == 1, "%s: %s", test.name, all)
+		assert.Contains(t, all, test.warns, test.name)
 	}
 }
 

@@ -11,3 +11,15 @@ func Renewal(v *Vault) string {
 	}
 	return c.method.renew
 }
+
+// PlainVariables are the variables that are in force with a method, and whose
+// values are shown.
+func PlainVariables(name string) []string {
+	var names []string
+	for _, v := range append(append(methodNamed(name).allVariables(), general...), ofGo...) {
+		if v.plain {
+			names = append(names, v.name)
+		}
+	}
+	return names
+}

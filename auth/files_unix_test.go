@@ -165,3 +165,53 @@ func TestTrimming(t *testing.T) {
 		}
 	}
 }
+
+// The kubelet decides the mode of what it projects into a pod: a link into the
+// folder ..data. Nobody is told to change that, whatever variable names the file;
+// a link to anywhere else is a file like any other.
+func TestProjectedFiles(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	for _, test := range []struct {
+		name, target string
+		warns        bool
+	}{
+		{"as the kubelet links it", "..data/token", false},
+		{"below a folder of the volume", "..data/vault/token", false},
+		{"with an absolute target", "ABSOLUTE", true},
+		{"into another folder", "other/token", true},
+	} {
+		for method, v := range map[string]variables{
+			"kubernetes": {"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": ""},
+			"jwt":        {"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": ""},
+			"token":      {"VAULT_TOKEN_FILE": ""},
+		} {
+			volume := t.TempDir()
+			// As kubernetes' atomic writer lays it out.
+			for _, folder := range []string{"..2026_11_25_18_00_00.1/vault", "other"} {
+				require.NoError(t, os.MkdirAll(filepath.Join(volume, folder), 0o755))
+			}
+			require.NoError(t, os.Symlink("..2026_11_25_18_00_00.1", filepath.Join(volume, "..data")))
+			for _, file := range []string{"..data/token", "..data/vault/token", "other/token"} {
+				write(t, filepath.Join(volume, file), "a-token")
+				require.NoError(t, os.Chmod(filepath.Join(volume, file), 0o644))
+			}
+			target := test.target
+			if target == "ABSOLUTE" {
+				target = filepath.Join(volume, "other/token")
+			}
+			link := filepath.Join(volume, "token")
+			require.NoError(t, os.Symlink(target, link))
+			all := make(variables)
+			for name, value := range v {
+				if all[name] = value; value == "" {
+					all[name] = link
+				}
+			}
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, all.options()))
+			require.NoError(t, r.err, "%s, %s", test.name, method)
+			assert.Equal(t, test.warns, len(r.warnings()) == 1, "%s, %s: %q", test.name, method, r.warnings())
+			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.warnings(), ""), "chmod o-r"), "%s, %s", test.name, method)
+		}
+	}
+}

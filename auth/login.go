@@ -55,7 +55,7 @@ var (
 
 // enter calls a login method, which can be the caller's and behave badly: it is
 // waited for until it has been without an answer of Vault for a whole patience,
-// or the last moments are over. Its panic would end the agent, since it is in a
+// a check must end, or the last moments are over. Its panic would end the agent, since it is in a
 // goroutine of the run's own, and its text may hold credentials.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
 	type result struct {
@@ -75,8 +75,14 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		r.secret, r.err = method.Login(last, client)
 	}()
 	const grace = 250 * time.Millisecond // for a method to return what it was told
+	left := func() time.Duration {
+		if until := s.logins.Until; !until.IsZero() {
+			return time.Until(until) + grace
+		}
+		return s.options.Patience + grace - door.silence()
+	}
 	ended := last.Done()
-	timer := time.NewTimer(s.options.Patience + grace)
+	timer := time.NewTimer(left())
 	defer timer.Stop()
 	for {
 		select {
@@ -86,7 +92,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 			ended = nil
 			timer.Reset(grace)
 		case <-timer.C:
-			if left := s.options.Patience + grace - door.silence(); left > 0 && last.Err() == nil && s.patience.Over() == nil {
+			if left := left(); left > 0 && last.Err() == nil && s.patience.Over() == nil {
 				timer.Reset(left)
 				continue
 			}
@@ -279,7 +285,7 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 // newToken makes a token of what a login returned.
 func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
-		Batch: a.Type == "batch" || a.Accessor == "", Known: true, Proven: true,
+		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true, Proven: true,
 		UsesLeft: a.NumUses, Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: s.config.loginNamespace,
 	}}
 	s.wire.Sent.Learn(t.secret)
@@ -326,7 +332,7 @@ func (s *session) refused(answer *reply.Answer) *fault.Error {
 	f := &fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     "see Vault's own log for the cause",
+		Do:     "run vault monitor -log-level=debug and try again, which shows the cause",
 		Cause:  answer.ResponseError(),
 	}
 	if hint := reply.LoginHint(m.name, m.mount, answer.Errors); hint != "" {
@@ -345,6 +351,9 @@ func (s *session) unanswered(f *fault.Error) *fault.Error {
 	}
 	named := *f
 	named.What = s.where() + ": " + f.What
+	if f.Do == "" {
+		named.Do = reply.WaitHint(s.config.method.name, s.config.method.mount)
+	}
 	if response, ok := f.Cause.(*api.ResponseError); ok {
 		m := s.config.method
 		if hint := reply.LoginHint(m.name, m.mount, response.Errors); hint != "" && f.Kind == fault.Login {

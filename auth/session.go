@@ -176,8 +176,13 @@ func (s *session) connect(ctx, last context.Context) error {
 		Connections: s.options.Connections, Timeout: s.config.timeout,
 		UserAgent: "luumen-patch-vault/" + version() + " run/" + s.options.RunID,
 	})
-	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Whole: s.options.Check}
-	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Last: last, Whole: s.options.Check, Unclear: s.warnOfUnclearLogin}
+	var until time.Time
+	if s.options.Check {
+		// Two attempts and patience, less what a revocation may take.
+		until = time.Now().Add(s.options.Patience + 2*s.config.timeout - min(s.config.timeout, lastMoments))
+	}
+	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Until: until}
+	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Last: last, Until: until, Unclear: s.warnOfUnclearLogin}
 	return nil
 }
 

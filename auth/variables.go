@@ -31,6 +31,10 @@ var general = []variable{
 	{name: "VAULT_PROXY_ADDR"},
 }
 
+// ofGo are the variables that crypto/x509 itself reads, from the environment of
+// the process.
+var ofGo = []variable{{name: "SSL_CERT_FILE", plain: true}, {name: "SSL_CERT_DIR", plain: true}}
+
 // notRead are variables of vault/api, of Vault's own programs and of similar
 // products that have no effect here, with what to use instead.
 var notRead = map[string]string{

@@ -145,12 +145,7 @@ func (v *vault) config() (*config, error) {
 		return nil, f.OfRun()
 	}
 	e := &environment{getenv: v.getenv}
-	trust, pins := e.trust(), e.pins()
-	c := &config{namespace: strings.TrimSuffix(s.Namespace, "/"), trust: trust, timeout: e.timeout()}
-	c.address, _, _ = parseAddress(s.Address)
-	c.proxy = e.proxy(c.address)
-	c.perSecond, c.burst = e.rateLimit()
-	c.method = v.method(e)
+	c, pins := v.configure(e)
 	if len(e.problems) > 0 {
 		e.suspectMethod(c.method.name)
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "").OfRun()
@@ -163,6 +158,20 @@ func (v *vault) config() (*config, error) {
 	}
 	c.warn(pins)
 	return c, nil
+}
+
+// configure reads the environment. What is wrong with it are e's problems.
+func (v *vault) configure(e *environment) (*config, pins) {
+	trust, pins := e.trust(), e.pins()
+	c := &config{namespace: strings.TrimSuffix(v.settings.Namespace, "/"), trust: trust, timeout: e.timeout()}
+	if c.address, _, _ = parseAddress(v.settings.Address); c.address != nil {
+		c.proxy = e.proxy(c.address)
+	}
+	c.perSecond, c.burst = e.rateLimit()
+	if v.methods[v.settings.AuthMethod] != nil || methodNamed(v.settings.AuthMethod) != nil {
+		c.method = v.method(e)
+	}
+	return c, pins
 }
 
 // warn notes what is dangerous about the configuration.

@@ -12,8 +12,6 @@ import (
 func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
 	path := m.api(r.path)
 	switch answer.Status {
-	case 204:
-		return noSecret(path)
 	case 403:
 		f := fault.New(fault.Denied, "the agent's token may not read "+path, withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
 		f.Detail = policiesOf(mounts)
@@ -22,6 +20,9 @@ func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.E
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
 			f.Do += "; the mount " + m.Path + " is a guess: name the right one in the settings"
+		}
+		if !m.listed && f.Fix == "" {
+			f.Do += fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", m.Path, m.Version)
 		}
 		return f
 	case 404:

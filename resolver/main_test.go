@@ -4,9 +4,11 @@ import (
 	"flag"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,6 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: lookUp}
 	flag.Parse()
 	if testing.Short() {
 		flag.Set("test.skip", "^Example") // they need a Vault
@@ -115,4 +118,12 @@ func appRole(t *testing.T, server *vaulttest.Server, role map[string]any) (mount
 	role["bind_secret_id"], role["secret_id_bound_cidrs"] = false, []string{"127.0.0.1/32"}
 	server.Must(t, http.MethodPost, "auth/"+mount+"/role/agent", role)
 	return mount, vaulttest.Text(server.Must(t, http.MethodGet, "auth/"+mount+"/role/agent/role-id", nil), "data", "role_id")
+}
+
+// inFile writes a file that only its owner can read, and returns its name.
+func inFile(t testing.TB, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+	return name
 }

@@ -64,7 +64,7 @@ func (r Result) Credential(field string) (Credential, error) {
 			return c.Credential, nil
 		}
 	}
-	return Credential{}, fmt.Errorf("%s: %w", field, ErrNoField)
+	return Credential{}, fmt.Errorf("%s: %w", quoted(field), ErrNoField)
 }
 
 // Credential is a resolved field. It prints as what it refers to, never as what it

@@ -95,14 +95,14 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	case 300 <= status && status < 400:
 		return s.redirected(status, header)
 	case !isJSON(header):
-		return s.notVault(status, header, body)
+		return s.NotVault(status, header, body)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// As Vault writes it. Parse sees the rest.
 		return nil
 	}
 	var e envelope
 	if json.Unmarshal(body, &e) != nil || !e.isVaults() {
-		return s.notVault(status, header, body)
+		return s.NotVault(status, header, body)
 	}
 	if e.WrapInfo != nil {
 		return permanent(s.wrapped())
@@ -207,9 +207,9 @@ var wantsCertificate = []string{
 	"The SSL certificate error",            // nginx
 }
 
-// notVault is the failure of whatever answers in Vault's place. It says nothing
+// NotVault is the failure of whatever answers in Vault's place. It says nothing
 // of the body.
-func (s Source) notVault(status int, header http.Header, body []byte) *patience.Failure {
+func (s Source) NotVault(status int, header http.Header, body []byte) *patience.Failure {
 	start := []string{string(body[:min(len(body), 4<<10)])}
 	switch {
 	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
@@ -454,7 +454,11 @@ func (a *Answer) ResponseError() error {
 // or that of a context.
 func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
 	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
-	return answerIn(response, err, data)
+	answer, err := answerIn(response, err, data)
+	if err == nil && answer.Status == http.StatusNoContent {
+		return nil, unreadable() // Vault has something to say to every read
+	}
+	return answer, err
 }
 
 // Write sends a body as JSON to a path of Vault's API, as Read reads one.

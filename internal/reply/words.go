@@ -65,6 +65,8 @@ var hints = map[string][]Hint{
 			"set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or set bind_secret_id=false on the role"},
 		{"failed to determine alias name", // 1.21; a 500
 			"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
+		{PermissionDenied, // 1.14, 1.21, bao; a locked role id as well as a mount that is not there
+			"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace"},
 	},
 	"kubernetes": {
 		{"invalid role name", // 1.14, 1.21, bao
@@ -74,6 +76,8 @@ var hints = map[string][]Hint{
 		{"namespace not authorized", // 1.14, 1.21, bao
 			"add the pod's namespace to bound_service_account_namespaces of the role"},
 		{"not yet valid", // 1.21
+			"compare the clocks of Vault and the Kubernetes cluster"},
+		{"issued in the future", // 1.21
 			"compare the clocks of Vault and the Kubernetes cluster"},
 		{"audience", // 1.14, 1.21, bao
 			"set VAULT_KUBERNETES_JWT_FILE to a token projected for the role's audience; the pod's own token has the API server's audience"},
@@ -91,10 +95,10 @@ var hints = map[string][]Hint{
 			"check what writes the token file, and why it did not renew it; compare the clocks"},
 		{"not yet valid", // 1.21
 			"compare the clocks of Vault and of what issues the token"},
-		{"nbf", // 1.14, 1.21
+		{"issued in the future", // 1.21
 			"compare the clocks of Vault and of what issues the token"},
-		{"iat", // src
-			"compare the clocks of Vault and of what issues the token"},
+		{"no issued at (iat)", // 1.21
+			"let the issuer add exp to the token"},
 		{"audience", // 1.14, 1.21, bao
 			"add the token's audience to bound_audiences of the role"},
 		{"signature", // 1.14, 1.21, bao
@@ -122,7 +126,7 @@ var hints = map[string][]Hint{
 		{noMount, // 1.14, 1.21, bao
 			"check the mount and the namespace"},
 		{PermissionDenied, // 1.14, 1.21, bao
-			"check that auth/MOUNT exists in this namespace, that the role allows the Patch server's address, and what Vault's log says"},
+			"check that auth/MOUNT exists in this namespace, that its role allows the Patch server's address, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
 	},
 }
 
@@ -141,6 +145,21 @@ func LoginHint(method, mount string, errors []string) string {
 		}
 	}
 	return ""
+}
+
+// WaitHint returns what to do about a login that Vault does not answer while its
+// health is good: it waits for whatever it asks.
+func WaitHint(method, mount string) string {
+	do := "check what Vault asks for this login, and the network from Vault to it"
+	switch method {
+	case "kubernetes":
+		do = "vault waits for the Kubernetes API server: check kubernetes_host in auth/MOUNT/config, and the network from Vault to it"
+	case "jwt":
+		do = "vault waits for the issuer of the keys: check oidc_discovery_url or jwks_url in auth/MOUNT/config, and the network from Vault to it"
+	case "cert":
+		do = "vault waits for an OCSP server: check ocsp_servers_override of the role, and the network from Vault to it"
+	}
+	return strings.ReplaceAll(do, "MOUNT", mount) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 }
 
 // isLoginFault reports whether the words of a 5xx are those of a login that no

@@ -36,9 +36,10 @@ type Retry struct {
 	// answer was lost. Nil says that requests do not log in.
 	Unclear func()
 
-	// Whole makes an attempt last as long as it may, whatever is left of
-	// patience.
-	Whole bool
+	// Until is when a check ends; zero for a run. An attempt of a check lasts as
+	// long as one of a run, whatever is left of patience, and silence after it is
+	// final.
+	Until time.Time
 
 	times    times
 	internal internalErrors
@@ -93,7 +94,7 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 		defer end()
 		defer context.AfterFunc(r.Last, end)()
 	}
-	s := &exchange{retry: r, request: request, sending: sending, began: time.Now(), end: endOf(ctx)}
+	s := &exchange{retry: r, request: request, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
 	err = r.Patience.Do(ctx, s.once)
 	switch {
 	case err == nil:
@@ -110,10 +111,22 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, f
 }
 
-// forOptional is how long a request may take that the run can do without.
+func (r *Retry) isCheck() bool { return !r.Until.IsZero() }
+
+// attempt is how long an attempt may take that patience does not limit.
+func (r *Retry) attempt() time.Duration {
+	if r.isCheck() {
+		return min(r.Wire.config.Timeout, time.Until(r.Until))
+	}
+	return r.Wire.config.Timeout
+}
+
+// forOptional is how long a request may take that the run can do without. In a
+// check it leaves the time for an attempt of another one.
 func (r *Retry) forOptional() time.Duration {
-	if r.Whole {
-		return r.Wire.config.Timeout
+	if r.isCheck() {
+		whole := r.Wire.config.Timeout
+		return max(min(whole, time.Until(r.Until)-whole), whole/10)
 	}
 	return r.Budget / 3
 }
@@ -125,23 +138,30 @@ type exchange struct {
 	sending  context.Context // of each time that it is sent
 	response *http.Response
 	began    time.Time
-	end      int // of a request that is optional; 0 for others
+	end      int           // of a request that is optional; 0 for others
+	share    time.Duration // that such a request may take
 
 	last    *patience.Failure
 	unclear int       // how often it was sent and may have been processed
 	failed  time.Time // when it was last
+	well    bool      // Vault's health was good since then
 	refused refusals
 }
 
 // once sends the request once.
 func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
-	if r.Whole {
-		limit = r.Wire.config.Timeout
+	switch {
+	case r.isCheck():
+		if limit = r.attempt(); limit <= 0 {
+			return r.tooSlow()
+		}
+	case r.Unclear != nil && limit < r.Wire.config.Timeout:
+		limit -= limit / 10 // for a look at Vault's health; see isWaiting
 	}
 	if s.end != 0 {
-		if left := r.forOptional() - time.Since(s.began); left > 0 {
-			limit = min(limit, max(left, r.forOptional()/10))
+		if left := s.share - time.Since(s.began); left > 0 {
+			limit = min(limit, max(left, s.share/10))
 		}
 	}
 	began := time.Now()
@@ -151,8 +171,8 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		if f := s.isIll(ctx, limit); f != nil {
 			return f
 		}
+		limit = max(limit-time.Since(began), time.Millisecond)
 	}
-	limit = max(limit-time.Since(began), time.Millisecond)
 	sent := time.Now()
 	response, f := r.Wire.send(s.sending, s.request, limit)
 	if f == nil {
@@ -163,7 +183,13 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		s.response = response
 		return nil
 	}
-	return s.orFinal(f)
+	return s.orFinal(ctx, f)
+}
+
+// tooSlow is the failure of a request for which a check has no time left.
+func (r *Retry) tooSlow() *patience.Failure {
+	return &patience.Failure{Fault: fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
+		"check again; if the next run fails as well, check Vault's load and the network in between")}
 }
 
 // isBlock reports whether a failure can be that of one request alone.
@@ -183,7 +209,7 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 	case isBlock(f):
 		return took >= r.Budget/3
 	}
-	return !f.Unsent && took >= r.forOptional()
+	return !f.Unsent && took >= s.share
 }
 
 // judge says whether the response is an answer, and takes what was sent out of
@@ -196,6 +222,9 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
 	}
 	f := source.Judge(response.StatusCode, response.Header, body)
+	if f == nil && response.StatusCode == http.StatusNoContent && isHarmless(s.request) && !r.Patience.HasAnswers() {
+		f = source.NotVault(response.StatusCode, response.Header, body) // it answers 204 to everything
+	}
 	if f == nil {
 		if response.StatusCode >= 400 {
 			response.Body = &buffered{*bytes.NewBuffer(source.MaskErrors(body))}
@@ -215,11 +244,13 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 }
 
 // orFinal makes a failure final where the request must not be sent again.
-func (s *exchange) orFinal(f *patience.Failure) *patience.Failure {
+func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
 	r := s.retry
 	switch {
 	case s.request.Context().Value(once{}) != nil:
 		return f.Final()
+	case r.isCheck() && isSilence(f) && r.Unclear == nil && (s.end != 0 || r.Patience.HasAnswers()):
+		return f.Final() // Vault is there, and other requests go on
 	case s.end == AtOnce && isBlock(f):
 		return f.Final()
 	case s.end != 0 && s.isLate(f):
@@ -234,7 +265,14 @@ func (s *exchange) orFinal(f *patience.Failure) *patience.Failure {
 	case r.Unclear == nil:
 		return f.Final()
 	}
-	if s.unclear++; s.unclear == 1 {
+	s.unclear++
+	if isSilence(f) && s.isWaiting(ctx) {
+		if s.unclear == 1 {
+			r.Unclear()
+		}
+		return waiting(f)
+	}
+	if s.unclear == 1 {
 		r.Unclear()
 		s.failed = time.Now()
 		return f
@@ -244,12 +282,46 @@ func (s *exchange) orFinal(f *patience.Failure) *patience.Failure {
 	return &patience.Failure{Fault: &again}
 }
 
+// isSilence reports whether a request was sent and no answer came in time.
+func isSilence(f *patience.Failure) bool {
+	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
+}
+
+// isWaiting reports whether Vault itself waits for somebody else, after its last
+// silence about a login: its health is good.
+func (s *exchange) isWaiting(ctx context.Context) bool {
+	r := s.retry
+	if s.unclear > 1 {
+		return s.well
+	}
+	limit := r.Budget / 10
+	switch {
+	case r.isCheck():
+		limit = r.attempt()
+	case time.Since(s.began) < r.Budget*9/10:
+		return false // there is time for the one more
+	}
+	_, f := r.health(ctx, limit)
+	return f == nil
+}
+
+// waiting is the failure of a login that Vault does not answer while it is well.
+// What it waits for depends on the method.
+func waiting(f *patience.Failure) *patience.Failure {
+	login := *f.Fault
+	login.Kind, login.What, login.Do = fault.Login, "vault does not answer, while sys/health does", ""
+	login.Reason = "Vault does not answer the agent's login, though it is well"
+	login.Fix = "check what Vault asks for this login; the agent's log names it"
+	return &patience.Failure{Fault: &login}
+}
+
 // isIll asks for Vault's health after a login that failed, and returns why it is
 // too early for the one more.
 func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
 	waited := time.Since(s.failed)
 	_, f := r.health(ctx, limit)
+	s.well = f == nil
 	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
 	switch {
 	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Budget/3):
@@ -339,7 +411,7 @@ func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Fai
 	if time.Since(e.asked) < r.Budget/12 {
 		return f
 	}
-	response, unwell := r.get(ctx, "sys/health", "", r.Wire.config.Timeout)
+	response, unwell := r.get(ctx, "sys/health", "", r.attempt())
 	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
 	again := good && e.good
 	e.asked, e.good = time.Now(), good
@@ -425,10 +497,10 @@ func Once(ctx context.Context) context.Context { return context.WithValue(ctx, o
 // It reports false if there is none to be had.
 func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	sent := time.Now()
-	response, f := r.health(ctx, r.Wire.config.Timeout)
+	response, f := r.health(ctx, r.attempt())
 	if f != nil && f.Retry != patience.Never { // once more, over a fresh connection
 		sent = time.Now()
-		response, f = r.health(ctx, r.Wire.config.Timeout)
+		response, f = r.health(ctx, r.attempt())
 	}
 	if f != nil {
 		return reply.Health{}, false

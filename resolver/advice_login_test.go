@@ -1,0 +1,414 @@
+package resolver_test
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"maps"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// policyOf is a policy that grants the desk's secret.
+func policyOf(t *testing.T, server *vaulttest.Server, d *desk) string {
+	t.Helper()
+	return server.Policy(t, `path "`+d.mount()+`/data/app" { capabilities = ["read"] }`)
+}
+
+// useAppRole makes a role for the desk's secret and has the desk log in with it.
+func (d *desk) useAppRole(t *testing.T, server *vaulttest.Server, role map[string]any) *vaulttest.AppRole {
+	t.Helper()
+	settings := map[string]any{"token_policies": policyOf(t, server, d)}
+	maps.Copy(settings, role)
+	a := server.AppRole(t, settings)
+	d.AuthMethod = "approle"
+	d.v["VAULT_APPROLE_MOUNT"], d.v["VAULT_ROLE_ID"], d.v["VAULT_SECRET_ID"] = a.Mount, a.RoleID, a.SecretID(t, nil)
+	return a
+}
+
+// unlock does what the error of a locked role id says: its command, with the
+// mount's accessor from vault auth list.
+func unlock(t *testing.T, server *vaulttest.Server, mount, user string, err error) {
+	t.Helper()
+	command := regexp.MustCompile(`vault write -f (sys/locked-users/ACCESSOR/unlock/\w+), with the mount's accessor from vault auth list`).FindStringSubmatch(err.Error())
+	require.NotNil(t, command, "%s", err)
+	accessor := vaulttest.Text(server.Must(t, http.MethodGet, "sys/auth/"+mount, nil), "data", "accessor")
+	server.Must(t, http.MethodPost, strings.NewReplacer("ACCESSOR", accessor, "ROLE_ID", user).Replace(command[1]), nil)
+}
+
+// Not proven here: response-wrapped secret ids and second factors, which have no
+// way out but another login.
+func TestAdviceAboutLogins(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	appRole := func(spoil func(t *testing.T, d *desk, a *vaulttest.AppRole) (follow func())) func(*testing.T, *desk) func() {
+		return func(t *testing.T, d *desk) func() {
+			return spoil(t, d, d.useAppRole(t, server, nil))
+		}
+	}
+	// wrong sets a variable of a login with AppRole that was right.
+	wrong := func(variable, value string) func(*testing.T, *desk) func() {
+		return appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
+			right := d.v[variable]
+			d.v[variable] = strings.ReplaceAll(value, "RIGHT", right)
+			return func() { d.v[variable] = right }
+		})
+	}
+	roleOf := func(t *testing.T, a *vaulttest.AppRole, settings map[string]any) {
+		server.Must(t, http.MethodPost, "auth/"+a.Mount+"/role/"+a.Role, settings)
+	}
+	locked := func(try func(t *testing.T, d *desk)) func(*testing.T, *desk) func() {
+		return appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			right := d.v["VAULT_SECRET_ID"]
+			d.v["VAULT_SECRET_ID"] = "stale"
+			for range 5 {
+				try(t, d)
+			}
+			d.v["VAULT_SECRET_ID"] = right
+			return func() { unlock(t, server, a.Mount, a.RoleID, d.run(t)) }
+		})
+	}
+	const lockedOut = "after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it"
+	prove(t, withToken(server), []advice{
+		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID with the role's id in Vault", wrong("VAULT_ROLE_ID", "wrong"), ""},
+		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed: create a new one", wrong("VAULT_SECRET_ID", "wrong"), ""},
+		{"a destroyed secret id", resolver.Login, "used up or destroyed: create a new one", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			a.Destroy(t, d.v["VAULT_SECRET_ID"])
+			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
+		}), ""},
+		{"a used-up secret id", resolver.Login, "set secret_id_num_uses=0 on the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			roleOf(t, a, map[string]any{"secret_id_num_uses": 1})
+			d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
+			require.NoError(t, d.run(t))
+			return func() {
+				roleOf(t, a, map[string]any{"secret_id_num_uses": 0})
+				d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
+				require.NoError(t, d.run(t))
+			}
+		}), ""},
+		{"no secret id", resolver.Login, "set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE", wrong("VAULT_SECRET_ID", ""), ""},
+		{"no secret id, and none is meant", resolver.Login, "or set bind_secret_id=false on the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			d.v["VAULT_SECRET_ID"] = ""
+			return func() {
+				roleOf(t, a, map[string]any{"bind_secret_id": false, "secret_id_bound_cidrs": "127.0.0.0/8"})
+			}
+		}), ""},
+		{"quotes around the role id", resolver.Login, "VAULT_ROLE_ID holds quotes around the id: remove them", wrong("VAULT_ROLE_ID", `"RIGHT"`), ""},
+		{"quotes around the secret id", resolver.Login, "VAULT_SECRET_ID holds quotes around the id: remove them", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
+		{"white space in the secret id", resolver.Login, "holds white space within the id: write the id alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
+		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
+		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},
+		{"the name along with the secret id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_SECRET_ID", "VAULT_SECRET_ID=RIGHT"), ""},
+		{"the name along with the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "export role_id=RIGHT"), ""},
+		{"JSON in the secret id", resolver.Environment, "write the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`), ""},
+		{"a source address that the secret id is not for", resolver.Login, "allow the Patch server's address in the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			roleOf(t, a, map[string]any{"secret_id_bound_cidrs": "192.0.2.0/24"})
+			d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
+			return func() {
+				roleOf(t, a, map[string]any{"secret_id_bound_cidrs": "127.0.0.0/8"})
+				d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
+			}
+		}), ""},
+		{"a source address that the token is not for", resolver.Token, "check that it may be used from the Patch server's address (token_bound_cidrs)", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			roleOf(t, a, map[string]any{"token_bound_cidrs": "192.0.2.0/24"})
+			return func() { roleOf(t, a, map[string]any{"token_bound_cidrs": "127.0.0.0/8"}) }
+		}), ""},
+		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
+		{"locked by five runs", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) { assert.ErrorIs(t, d.run(t), resolver.Login) }), ""},
+		{"locked by five checks", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) {
+			v := resolver.Check(t.Context(), d.vault(), nil, resolver.CheckOptions{})
+			assert.Equal(t, resolver.Login, v.Connection.Kind)
+		}), ""},
+		{"locked by somebody else", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) {
+			status, _, err := server.DoAs("", http.MethodPut, "auth/"+d.v["VAULT_APPROLE_MOUNT"]+"/login", map[string]any{"role_id": d.v["VAULT_ROLE_ID"], "secret_id": "guessed"})
+			require.NoError(t, err)
+			require.Equal(t, http.StatusBadRequest, status)
+		}), ""},
+		{"JWT, a wrong role", resolver.Login, "check VAULT_JWT_ROLE", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			d.v["VAULT_JWT_ROLE"] = "nobody"
+			return func() { d.v["VAULT_JWT_ROLE"] = j.Role }
+		}), ""},
+		{"JWT, expired", resolver.Login, "check what writes the token file, and why it did not renew it", jwtOf(server, map[string]any{"exp": ago(time.Hour), "iat": ago(2 * time.Hour), "nbf": ago(2 * time.Hour)}), ""},
+		{"JWT, not valid yet", resolver.Login, "compare the clocks of Vault and of what issues the token", jwtOf(server, map[string]any{"nbf": ago(-10 * time.Minute)}), ""},
+		{"JWT, issued in the future", resolver.Login, "compare the clocks of Vault and of what issues the token", jwtOf(server, map[string]any{"iat": ago(-10 * time.Minute)}), ""},
+		{"JWT, from a clock that is ahead", resolver.Login, "compare the clocks of Vault and of what issues the token", jwtOf(server, map[string]any{"iat": ago(-time.Hour), "nbf": ago(-time.Hour), "exp": ago(-2 * time.Hour)}), ""},
+		{"JWT without a time", resolver.Login, "let the issuer add exp to the token", jwtOf(server, map[string]any{"iat": nil, "nbf": nil, "exp": nil}), ""},
+		{"JWT of another audience", resolver.Login, "add the token's audience to bound_audiences of the role", jwtWith(server, map[string]any{"aud": "luumen"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			return func() {
+				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": "luumen", "token_policies": policyOf(t, server, d)})
+			}
+		}), ""},
+		{"JWT of another subject", resolver.Login, "compare the claims of the token with what the role demands", jwtWith(server, map[string]any{"sub": "other"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			role := map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_subject": "agent", "bound_audiences": "vault", "token_policies": policyOf(t, server, d)}
+			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, role)
+			return func() { d.v["VAULT_JWT_FILE"] = inFile(t, j.Token(t, nil)) }
+		}), ""},
+		{"JWT of another key", resolver.Login, "configure the mount with the keys of what signs the token", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			other := vaulttest.NewJWT(t)
+			d.v["VAULT_JWT_FILE"] = inFile(t, other.Token(t, nil))
+			return func() {
+				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", map[string]any{"jwt_validation_pubkeys": []string{other.PublicKey(t)}})
+			}
+		}), ""},
+		{"JWT at a mount without a configuration", resolver.Login, "configure the mount in Vault: vault write auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			mount := "jwt-" + vaulttest.Name()
+			server.Must(t, http.MethodPost, "sys/auth/"+mount, map[string]any{"type": "jwt"})
+			d.v["VAULT_JWT_MOUNT"] = mount
+			config := map[string]any{"jwt_validation_pubkeys": []string{j.PublicKey(t)}}
+			return func() {
+				server.Must(t, http.MethodPost, "auth/"+mount+"/config", config)
+				server.Must(t, http.MethodPost, "auth/"+mount+"/role/"+j.Role, map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": "vault", "token_policies": policyOf(t, server, d)})
+			}
+		}), ""},
+		{"a certificate of another authority", resolver.Login, "add the certificate, or the CA that signed it", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			stranger := vaulttest.NewCert(t)
+			d.usePair(t, stranger)
+			return func() {
+				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, map[string]any{"certificate": stranger.Authority(), "token_policies": policyOf(t, server, d)})
+			}
+		}), ""},
+		{"a certificate, a wrong role", resolver.Login, "check VAULT_CERT_ROLE", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			d.v["VAULT_CERT_ROLE"] = "nobody"
+			return func() { d.v["VAULT_CERT_ROLE"] = c.Role }
+		}), ""},
+		{"a certificate of another name", resolver.Login, "and its name (allowed_common_names) to a role", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			role := map[string]any{"certificate": c.Authority(), "allowed_common_names": "other", "token_policies": policyOf(t, server, d)}
+			server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
+			return func() {
+				role["allowed_common_names"] = "agent"
+				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
+			}
+		}), ""},
+		{"an expired certificate", resolver.Login, "renew the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			certificate, key := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
+			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
+			return func() { d.usePair(t, c) }
+		}), ""},
+		{"a certificate before a proxy that ends TLS", resolver.Login, "let the connection reach Vault's own TLS", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			d.behindTLS(t, server)
+			return func() { d.Address = server.Address }
+		}), ""},
+	})
+}
+
+func ago(d time.Duration) int64 { return time.Now().Add(-d).Unix() }
+
+func jwtWith(server *vaulttest.Server, claims map[string]any, spoil func(t *testing.T, d *desk, j *vaulttest.JWT) (follow func())) func(*testing.T, *desk) func() {
+	return func(t *testing.T, d *desk) func() {
+		j := server.JWT(t, map[string]any{"token_policies": policyOf(t, server, d)})
+		d.AuthMethod = "jwt"
+		d.v["VAULT_JWT_MOUNT"], d.v["VAULT_JWT_ROLE"], d.v["VAULT_JWT_FILE"] = j.Mount, j.Role, inFile(t, j.Token(t, claims))
+		return spoil(t, d, j)
+	}
+}
+
+// jwtOf is a token with these claims; a right one is written in its place.
+func jwtOf(server *vaulttest.Server, claims map[string]any) func(*testing.T, *desk) func() {
+	return jwtWith(server, claims, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		return func() { require.NoError(t, os.WriteFile(d.v["VAULT_JWT_FILE"], []byte(j.Token(t, nil)), 0o600)) }
+	})
+}
+
+func certWith(server *vaulttest.Server, spoil func(t *testing.T, d *desk, c *vaulttest.Cert) (follow func())) func(*testing.T, *desk) func() {
+	return func(t *testing.T, d *desk) func() {
+		c := server.Cert(t, map[string]any{"token_policies": policyOf(t, server, d)})
+		d.AuthMethod, d.v["VAULT_CERT_MOUNT"] = "cert", c.Mount
+		d.usePair(t, c)
+		return spoil(t, d, c)
+	}
+}
+
+func (d *desk) usePair(t *testing.T, c *vaulttest.Cert) {
+	t.Helper()
+	certificate, key := c.Issue(t, "agent")
+	d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
+}
+
+// A user of a method that is handed in is locked like a role id.
+func TestLockedUserOfAHandedInMethod(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	d := withToken(server)(t)
+	mount := "userpass-" + vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/auth/"+mount, map[string]any{"type": "userpass"})
+	server.Must(t, http.MethodPost, "auth/"+mount+"/users/agent", map[string]any{"password": "pass", "token_policies": policyOf(t, server, d)})
+	d.AuthMethod = "userpass"
+	run := func(password string) error {
+		options := environment(nil)
+		options.Methods = map[string]api.AuthMethod{"userpass": logIn{"auth/" + mount + "/login/agent", map[string]any{"password": password}}}
+		return resolver.One(t.Context(), auth.New(d.Settings, options), host("h", "password", d.field.Ref().String()), resolver.Options{Patience: 2 * time.Second}).Err()
+	}
+	require.NoError(t, run("pass"))
+	for range 5 {
+		require.ErrorIs(t, run("stale"), resolver.Login)
+	}
+	err := run("pass")
+	require.ErrorIs(t, err, resolver.Login)
+	require.ErrorContains(t, err, "that the user is not locked after several refused logins")
+	accessor := vaulttest.Text(server.Must(t, http.MethodGet, "sys/auth/"+mount, nil), "data", "accessor")
+	server.Must(t, http.MethodPost, "sys/locked-users/"+accessor+"/unlock/agent", nil)
+	require.NoError(t, run("pass"))
+}
+
+// Kubernetes as a real API server answers; see the README for what works.
+func TestAdviceAboutKubernetes(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	type cluster struct {
+		*vaulttest.Kubernetes
+		config, role map[string]any
+	}
+	// with makes a mount whose configuration, role and token are as wrong as the
+	// test wants them; repair says what is to be done.
+	with := func(spoil func(t *testing.T, k *cluster) (claims map[string]any), repair func(t *testing.T, d *desk, k *cluster)) func(*testing.T, *desk) func() {
+		return func(t *testing.T, d *desk) func() {
+			k := &cluster{Kubernetes: vaulttest.NewKubernetes(t)}
+			k.Mount, k.Role = "kubernetes-"+vaulttest.Name(), "luumen-patch"
+			server.Must(t, http.MethodPost, "sys/auth/"+k.Mount, map[string]any{"type": "kubernetes"})
+			k.config = k.Config(t)
+			k.role = map[string]any{"bound_service_account_names": "runner", "bound_service_account_namespaces": "default", "audience": "vault", "token_policies": policyOf(t, server, d)}
+			claims := spoil(t, k)
+			if k.config != nil {
+				server.Must(t, http.MethodPost, "auth/"+k.Mount+"/config", k.config)
+			}
+			server.Must(t, http.MethodPost, "auth/"+k.Mount+"/role/"+k.Role, k.role)
+			d.AuthMethod = "kubernetes"
+			d.v["VAULT_KUBERNETES_MOUNT"], d.v["VAULT_KUBERNETES_ROLE"] = k.Mount, k.Role
+			d.v["VAULT_KUBERNETES_JWT_FILE"] = inFile(t, k.Token(t, claims))
+			d.v["VAULT_CLIENT_TIMEOUT"] = "5s"
+			return func() { repair(t, d, k) }
+		}
+	}
+	token := func(claims map[string]any) func(*testing.T, *desk, *cluster) {
+		return func(t *testing.T, d *desk, k *cluster) {
+			require.NoError(t, os.WriteFile(d.v["VAULT_KUBERNETES_JWT_FILE"], []byte(k.Token(t, claims)), 0o600))
+		}
+	}
+	config := func(change func(t *testing.T, k *cluster)) func(*testing.T, *desk, *cluster) {
+		return func(t *testing.T, _ *desk, k *cluster) {
+			k.config = k.Config(t)
+			change(t, k)
+			server.Must(t, http.MethodPost, "auth/"+k.Mount+"/config", k.config)
+		}
+	}
+	role := func(name string, value any) func(*testing.T, *desk, *cluster) {
+		return func(t *testing.T, _ *desk, k *cluster) {
+			k.role[name] = value
+			server.Must(t, http.MethodPost, "auth/"+k.Mount+"/role/"+k.Role, k.role)
+		}
+	}
+	right := func(*testing.T, *cluster) {}
+	podsOwn := map[string]any{"aud": []string{vaulttest.APIServerAudience}}
+	const monitored = "run vault monitor -log-level=debug and try again, which shows the cause"
+	prove(t, withToken(server), []advice{
+		{"a wrong role", resolver.Login, "check VAULT_KUBERNETES_ROLE",
+			func(t *testing.T, d *desk) func() {
+				follow := with(func(*testing.T, *cluster) map[string]any { return nil },
+					func(_ *testing.T, d *desk, k *cluster) { d.v["VAULT_KUBERNETES_ROLE"] = k.Role })(t, d)
+				d.v["VAULT_KUBERNETES_ROLE"] = "nobody"
+				return follow
+			}, ""},
+		{"the pod's own token", resolver.Login, "set VAULT_KUBERNETES_JWT_FILE to a token projected for the role's audience",
+			with(func(*testing.T, *cluster) map[string]any { return podsOwn }, token(nil)), ""},
+		{"a token of another audience", resolver.Login, "set VAULT_KUBERNETES_JWT_FILE to a token projected for the role's audience",
+			with(func(*testing.T, *cluster) map[string]any { return map[string]any{"aud": []string{"nomad"}} }, token(nil)), ""},
+		{"another service account", resolver.Login, "add the pod's service account to bound_service_account_names",
+			with(func(_ *testing.T, k *cluster) map[string]any {
+				k.role["bound_service_account_names"] = "other"
+				return nil
+			}, role("bound_service_account_names", "other,runner")), ""},
+		{"another namespace", resolver.Login, "add the pod's namespace to bound_service_account_namespaces",
+			with(func(_ *testing.T, k *cluster) map[string]any {
+				k.role["bound_service_account_namespaces"] = "other"
+				return nil
+			}, role("bound_service_account_namespaces", "default")), ""},
+		{"an expired token", resolver.Login, "check why the token file is not renewed",
+			with(func(*testing.T, *cluster) map[string]any { return map[string]any{"exp": ago(time.Hour)} }, token(nil)), ""},
+		{"a token that is not valid yet", resolver.Login, "compare the clocks of Vault and the Kubernetes cluster",
+			with(func(*testing.T, *cluster) map[string]any { return map[string]any{"nbf": ago(-200 * time.Second)} }, token(nil)), ""},
+		{"a token that was issued in the future", resolver.Login, "compare the clocks of Vault and the Kubernetes cluster",
+			with(func(*testing.T, *cluster) map[string]any { return map[string]any{"iat": ago(-200 * time.Second)} }, token(nil)), ""},
+		{"no configuration", resolver.Login, "configure the mount in Vault: vault write auth/kubernetes-",
+			with(func(_ *testing.T, k *cluster) map[string]any { k.config = nil; return nil }, config(right)), ""},
+		{"no reviewer", resolver.Login, "token_reviewer_jwt (missing, expired, without system:auth-delegator)",
+			with(func(_ *testing.T, k *cluster) map[string]any { delete(k.config, "token_reviewer_jwt"); return nil }, config(right)), ""},
+		{"a reviewer without the right", resolver.Login, "without system:auth-delegator",
+			with(func(t *testing.T, k *cluster) map[string]any {
+				k.config["token_reviewer_jwt"] = k.SecretToken(t, "kube-system/other")
+				return nil
+			}, func(_ *testing.T, _ *desk, k *cluster) { k.Delegate("kube-system/other") }), ""},
+		{"an expired reviewer", resolver.Login, monitored,
+			with(func(t *testing.T, k *cluster) map[string]any {
+				k.config["token_reviewer_jwt"] = k.TokenOf(t, vaulttest.Reviewer, map[string]any{"aud": []string{vaulttest.APIServerAudience}, "exp": ago(time.Hour)})
+				return nil
+			}, config(right)), ""},
+		{"a reviewer that was deleted", resolver.Login, "token_reviewer_jwt (missing",
+			with(func(t *testing.T, k *cluster) map[string]any {
+				k.config["token_reviewer_jwt"] = k.SecretToken(t, vaulttest.Reviewer)
+				k.Recreate(vaulttest.Reviewer)
+				return nil
+			}, config(right)), ""},
+		{"no CA", resolver.Login, "its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt",
+			with(func(_ *testing.T, k *cluster) map[string]any { delete(k.config, "kubernetes_ca_cert"); return nil }, config(right)), ""},
+		{"a wrong host", resolver.Login, "its kubernetes_host, kubernetes_ca_cert",
+			with(func(t *testing.T, k *cluster) map[string]any {
+				k.config["kubernetes_host"] = "https://" + closedPort(t)
+				return nil
+			}, config(right)), ""},
+		{"the service account was recreated", resolver.Login, "that pod and service account still exist",
+			func(t *testing.T, d *desk) func() {
+				var made *cluster
+				follow := with(func(_ *testing.T, k *cluster) map[string]any { made = k; return nil }, token(nil))(t, d)
+				made.Recreate("default/runner")
+				return follow
+			}, ""},
+		{"the API server hangs", resolver.Login, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes-",
+			with(func(_ *testing.T, k *cluster) map[string]any { k.Hang.Store(true); return nil },
+				func(_ *testing.T, _ *desk, k *cluster) { k.Hang.Store(false) }), ""},
+	})
+
+	// What works, beside the README's recipe: the pod's own token, with a role of
+	// no audience or the API server's.
+	for _, audience := range []string{"", vaulttest.APIServerAudience} {
+		t.Run("the pod's own token, for the audience "+cmp.Or(audience, "of nobody"), func(t *testing.T) {
+			t.Parallel()
+			d := withToken(server)(t)
+			with(func(_ *testing.T, k *cluster) map[string]any { k.role["audience"] = audience; return podsOwn }, nil)(t, d)
+			require.NoError(t, d.run(t))
+		})
+	}
+}
+
+// behindTLS puts a proxy that ends TLS before the server, and has the desk go
+// through it.
+func (d *desk) behindTLS(t *testing.T, server *vaulttest.Server) {
+	t.Helper()
+	ca, err := os.ReadFile(server.CAFile)
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(ca)
+	target, err := url.Parse(server.Address)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy.Transport = transport
+	authority := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true})
+	leaf := vaulttest.NewCertificate(t, authority, vaulttest.CertificateConfig{})
+	d.Address = vaulttest.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{leaf.TLS()}}, proxy)
+	d.v["VAULT_CACERT"] = inFile(t, string(ca)+authority.PEM())
+}

@@ -1,0 +1,289 @@
+package resolver_test
+
+import (
+	"encoding/base64"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// settingOf is a variable that is set wrongly, and unset or set rightly after.
+func settingOf(variable, wrong, right string) func(*testing.T, *desk) func() {
+	return func(_ *testing.T, d *desk) func() {
+		d.v[variable] = wrong
+		return func() { d.v[variable] = right }
+	}
+}
+
+// pasted puts the token between the two texts into VAULT_TOKEN, and then alone.
+func pasted(before, after string) func(*testing.T, *desk) func() {
+	return func(_ *testing.T, d *desk) func() {
+		right := d.v["VAULT_TOKEN"]
+		d.v["VAULT_TOKEN"] = before + right + after
+		return func() { d.v["VAULT_TOKEN"] = right }
+	}
+}
+
+// inTokenFile writes what the func makes of the token to a token file, and then
+// the token alone.
+func inTokenFile(content func(token string) string) func(*testing.T, *desk) func() {
+	return func(t *testing.T, d *desk) func() {
+		token := d.v["VAULT_TOKEN"]
+		file := inFile(t, content(token))
+		d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file
+		return func() { require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600)) }
+	}
+}
+
+// Not proven here: a variable of the process that vault/api rejects (see
+// TestVaultAPIsEnvironmentHasNoEffect), a file that is not readable (root, as
+// which tests may run, reads every file), and a namespace, which this Vault does
+// not have.
+func TestAdviceAboutThePatchServer(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	const dead = "set VAULT_TOKEN to a new one on the Patch server"
+	token := func(settings map[string]any, change func(t *testing.T, token string)) func(*testing.T, *desk) func() {
+		return func(t *testing.T, d *desk) func() {
+			right := d.v["VAULT_TOKEN"]
+			settings["policies"] = []string{"default", policyOf(t, server, d)}
+			d.v["VAULT_TOKEN"] = server.NewToken(t, settings)
+			change(t, d.v["VAULT_TOKEN"])
+			return func() { d.v["VAULT_TOKEN"] = right }
+		}
+	}
+	whole := func(t *testing.T) (file string) {
+		content, err := os.ReadFile(server.CAFile)
+		require.NoError(t, err)
+		return inFile(t, string(content))
+	}
+	prove(t, withToken(server), []advice{
+		{"no token", resolver.Environment, "neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server", func(_ *testing.T, d *desk) func() {
+			right := d.v["VAULT_TOKEN"]
+			d.v["VAULT_TOKEN"] = ""
+			return func() { d.v["VAULT_TOKEN"] = right }
+		}, ""},
+		{"two sources of a token", resolver.Environment, "are both set; unset one", settingOf("VAULT_TOKEN_FILE", "/f", ""), ""},
+		{"quotes around the token", resolver.Environment, "holds quotes around the token; write the token without quotes", pasted(`"`, `"`), ""},
+		{"single quotes around the token", resolver.Environment, "holds quotes around the token; write the token without quotes", pasted(`'`, `'`), ""},
+		{"quotes in the token file", resolver.Environment, "holds quotes around the token; write the token without quotes", inTokenFile(func(t string) string { return `"` + t + `"` + "\n" }), ""},
+		{"Bearer before the token", resolver.Environment, "holds Bearer before the token; write the token alone", pasted("Bearer ", ""), ""},
+		{"bearer before the token in the file", resolver.Environment, "holds Bearer before the token; write the token alone", inTokenFile(func(t string) string { return "bearer " + t }), ""},
+		{"the name copied along", resolver.Environment, "write the credential alone, without a name before it", pasted("VAULT_TOKEN=", ""), ""},
+		{"the name and export copied along", resolver.Environment, "write the credential alone, without a name before it", inTokenFile(func(t string) string { return "export VAULT_TOKEN=" + t }), ""},
+		{"token= before it", resolver.Environment, "write the credential alone, without a name before it", pasted("token=", ""), ""},
+		{"JSON around the token", resolver.Environment, "holds JSON, not the credential alone; write the credential alone", pasted(`{"token":"`, `"}`), ""},
+		{"the answer of vault login as JSON", resolver.Environment, "write the credential alone", inTokenFile(func(t string) string { return `{"auth":{"client_token":"` + t + `"}}` }), ""},
+		{"a PEM block", resolver.Environment, "holds a PEM block, not the credential; write the credential alone", inTokenFile(func(t string) string {
+			return "-----BEGIN PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString([]byte(t)) + "\n-----END PRIVATE KEY-----\n"
+		}), ""},
+		{"a letter that no token has", resolver.Environment, "write the token alone, without spaces, letters beyond ASCII or invisible characters", pasted("", "ä"), ""},
+		{"a zero-width space in the token", resolver.Environment, "without spaces, letters beyond ASCII or invisible characters", pasted("\u200b", ""), ""},
+		{"two lines in the token file", resolver.Environment, "holds a control character; write the credential alone into it", inTokenFile(func(t string) string { return t + "\nagent" }), ""},
+		{"an empty token file", resolver.Environment, "is empty; write the credential into it", inTokenFile(func(string) string { return " \n" }), ""},
+		{"a token file as PowerShell writes it", resolver.Environment, "is UTF-16; save it as UTF-8", inTokenFile(func(t string) string {
+			return "\xff\xfe" + strings.Join(strings.Split(t, ""), "\x00") + "\x00"
+		}), ""},
+		{"a token file that is large", resolver.Environment, "is larger than 64 KiB; name the right one", inTokenFile(func(t string) string { return strings.Repeat(t, 1<<11) }), ""},
+		{"no token file", resolver.Environment, "does not exist; create it, or set VAULT_TOKEN_FILE", func(t *testing.T, d *desk) func() {
+			right, file := d.v["VAULT_TOKEN"], filepath.Join(t.TempDir(), "token")
+			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file
+			return func() { require.NoError(t, os.WriteFile(file, []byte(right), 0o600)) }
+		}, ""},
+		{"the token in place of its file", resolver.Environment, "write its full path: what VAULT_TOKEN_FILE holds now is not shown", func(t *testing.T, d *desk) func() {
+			right := d.v["VAULT_TOKEN"]
+			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", right
+			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
+		}, ""},
+		{"a folder in place of the token file", resolver.Environment, "is not a regular file; name one", func(t *testing.T, d *desk) func() {
+			right := d.v["VAULT_TOKEN"]
+			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", t.TempDir()
+			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
+		}, ""},
+		{"Agent's sink with wrap_ttl", resolver.Environment, "holds JSON, as Vault Agent writes it with wrap_ttl; remove wrap_ttl from Agent's sink", func(t *testing.T, d *desk) func() {
+			role := map[string]any{"token_policies": policyOf(t, server, d)}
+			d.v["VAULT_TOKEN"] = ""
+			d.v["VAULT_TOKEN_FILE"] = server.Proxy(t, vaulttest.ProxyConfig{Agent: true, AutoAuth: role, WrapTTL: "5m"}).Sink
+			return func() {
+				d.v["VAULT_TOKEN_FILE"] = server.Proxy(t, vaulttest.ProxyConfig{Agent: true, AutoAuth: role}).Sink
+			}
+		}, ""},
+		{"a Vault Proxy's sink with wrap_ttl", resolver.Environment, "remove wrap_ttl from Agent's sink", func(t *testing.T, d *desk) func() {
+			role := map[string]any{"token_policies": policyOf(t, server, d)}
+			d.v["VAULT_TOKEN"] = ""
+			d.v["VAULT_TOKEN_FILE"] = server.Proxy(t, vaulttest.ProxyConfig{AutoAuth: role, WrapTTL: "60s"}).Sink
+			return func() {
+				d.v["VAULT_TOKEN_FILE"] = server.Proxy(t, vaulttest.ProxyConfig{AutoAuth: role}).Sink
+			}
+		}, ""},
+		{"what vault write -wrap-ttl prints", resolver.Environment, "remove wrap_ttl from Agent's sink", inTokenFile(func(t string) string {
+			return `{"wrap_info":{"token":"` + t + `","accessor":"","ttl":60,"creation_path":"auth/approle/login","wrapped_accessor":""}}`
+		}), ""},
+		{"the token of another cluster's namespace", resolver.Token, "check that the token is one of this Vault", pasted("", ".nsid1"), ""},
+		{"a token of another cluster's namespace", resolver.Token, "check that the token is one of this Vault", settingOf("VAULT_TOKEN", "hvs.x.nsid", ""), resolver.Environment},
+		{"a token of a namespace in the file", resolver.Token, "check that the token is one of this Vault", inTokenFile(func(string) string { return "hvs.CAESIJforeign.AbCdE" }), ""},
+		{"a JWT as the token", resolver.Token, "the token is a JWT: to log in with one, choose the method jwt, or kubernetes", func(t *testing.T, d *desk) func() {
+			d.v["VAULT_TOKEN"] = vaulttest.NewJWT(t).Token(t, nil)
+			return func() { jwtWith(server, nil, func(*testing.T, *desk, *vaulttest.JWT) func() { return nil })(t, d) }
+		}, ""},
+		{"a token of another Vault", resolver.Token, dead, settingOf("VAULT_TOKEN", "hvs.CAESIJof-another-one", ""), resolver.Environment},
+		{"a revoked token", resolver.Token, dead, token(map[string]any{}, func(t *testing.T, token string) {
+			server.Must(t, http.MethodPost, "auth/token/revoke", map[string]any{"token": token})
+		}), ""},
+		{"a token with one use left", resolver.Token, "replace it by one without a limit of uses", token(map[string]any{"num_uses": 1}, func(*testing.T, string) {}), ""},
+		{"a proxy that drops the token", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
+			good := d.Address
+			d.Address = inFront(t, vaulttest.Shared(t), func(r *http.Request) { r.Header.Del("X-Vault-Token") })
+			return func() { d.Address = good }
+		}, ""},
+		{"an address without a scheme", resolver.Settings, "write it like https://vault.example:8200", address(func(a string) string { return strings.TrimPrefix(a, "https://") }), ""},
+		{"an address of the API", resolver.Settings, "leave /v1 and what follows out", address(func(a string) string { return a + "/v1/secret" }), ""},
+		{"an address of the web page", resolver.Settings, "leave /ui and what follows out", address(func(a string) string { return a + "/ui" }), ""},
+		{"an address with a space", resolver.Settings, "white space at its beginning or end; remove it", address(func(a string) string { return a + " " }), ""},
+		{"no address", resolver.NotConfigured, "set it up in the UI", address(func(string) string { return "" }), ""},
+		{"disabled", resolver.NotConfigured, "enable it there", func(_ *testing.T, d *desk) func() {
+			d.Enabled = new(false)
+			return func() { d.Enabled = new(true) }
+		}, ""},
+		{"a KV version that is none", resolver.Settings, `choose "v1" or "v2"`, func(_ *testing.T, d *desk) func() {
+			d.KVVersion = "2"
+			return func() { d.KVVersion = "v2" }
+		}, ""},
+		{"a method that is none", resolver.Settings, "choose one of", func(_ *testing.T, d *desk) func() {
+			d.AuthMethod = "Token"
+			return func() { d.AuthMethod = "token" }
+		}, ""},
+		{"a mount that is none", resolver.Settings, "write it as Vault shows it, such as team/kv", func(_ *testing.T, d *desk) func() {
+			d.Mounts = []string{"/" + d.mount()}
+			return func() { d.Mounts = []string{d.mount()} }
+		}, ""},
+		{"the method of nobody", resolver.Environment, "if token is meant, choose it in the UI", func(_ *testing.T, d *desk) func() {
+			d.AuthMethod = "jwt"
+			return func() { d.AuthMethod = "token" }
+		}, ""},
+		{"a pinned address", resolver.Pinned, "correct the one or the other", settingOf("VAULT_ADDR", "https://vault.example:8200", server.Address), ""},
+		{"a pinned namespace", resolver.Pinned, "correct the one or the other", func(_ *testing.T, d *desk) func() {
+			d.Namespace, d.v["VAULT_NAMESPACE"] = "other", "team"
+			return func() { d.Namespace, d.v["VAULT_NAMESPACE"] = "", "" }
+		}, ""},
+		{"a pinned path", resolver.Pinned, "name a secret below one of its prefixes, or add one on the Patch server", func(_ *testing.T, d *desk) func() {
+			d.v["LUUMEN_VAULT_PATHS"] = "secret"
+			return func() { d.v["LUUMEN_VAULT_PATHS"] += "," + d.mount() }
+		}, ""},
+		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
+		{"a time-out that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
+		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},
+		{"a boolean that is none", resolver.Environment, "write true or false", settingOf("VAULT_SKIP_VERIFY", "no", "false"), ""},
+		{"a proxy that is none", resolver.Environment, "write it like http://proxy.example:3128", settingOf("VAULT_PROXY_ADDR", "proxy.example", ""), ""},
+		{"two sources of CAs", resolver.Environment, "VAULT_CACERT and VAULT_CAPATH are both set; unset one", settingOf("VAULT_CAPATH", "/etc/ssl/certs", ""), ""},
+		{"half a pair", resolver.Environment, "set both or neither", settingOf("VAULT_CLIENT_CERT", "/c", ""), ""},
+		{"no CA in its file", resolver.Environment, "name a file of certificates in PEM form", func(t *testing.T, d *desk) func() {
+			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
+			return func() { d.v["VAULT_CACERT"] = whole(t) }
+		}, ""},
+		{"no CA in the variable", resolver.Environment, "set it to certificates in PEM form", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
+			return func() { d.v["VAULT_CACERT_BYTES"] = string(content) }
+		}, ""},
+		{"no CA in the folder", resolver.Environment, "put certificates in PEM form there", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"], d.v["VAULT_CAPATH"] = "", t.TempDir()
+			return func() {
+				require.NoError(t, os.WriteFile(filepath.Join(d.v["VAULT_CAPATH"], "ca.pem"), content, fs.FileMode(0o600)))
+			}
+		}, ""},
+		{"an unknown CA", resolver.TLS, "VAULT_CACERT on the Patch server", settingOf("VAULT_CACERT", "", server.CAFile), ""},
+		{"another name", resolver.TLS, "or set VAULT_TLS_SERVER_NAME on the Patch server to one", settingOf("VAULT_TLS_SERVER_NAME", "vault.example", "localhost"), ""},
+		{"http to https", resolver.TLS, "use https in the address", address(func(a string) string { return strings.Replace(a, "https://", "http://", 1) }), ""},
+		{"nobody listens", resolver.Unreachable, "check the address, that Vault runs there", func(t *testing.T, d *desk) func() {
+			good := d.Address
+			d.Address = "https://" + closedPort(t)
+			return func() { d.Address = good }
+		}, ""},
+		{"a name that does not exist", resolver.Unreachable, "check the name in the address", address(func(string) string { return "https://vault.invalid:8200" }), ""},
+		{"a proxy that does not run", resolver.Unreachable, "check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there", settingOf("VAULT_PROXY_ADDR", "http://127.0.0.1:1", ""), ""},
+		{"not a Vault", resolver.BadResponse, "check the address, and the proxy or balancer before Vault", func(t *testing.T, d *desk) func() {
+			good := d.Address
+			d.Address = wrongServer(t, page(200))
+			return func() { d.Address = good }
+		}, ""},
+	})
+}
+
+// address changes the address, and corrects it.
+func address(change func(address string) string) func(*testing.T, *desk) func() {
+	return func(_ *testing.T, d *desk) func() {
+		good := d.Address
+		d.Address = change(good)
+		return func() { d.Address = good }
+	}
+}
+
+// A Vault that is slow, sealed or in front of which something is wrong.
+func TestAdviceAboutTheServer(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	raised := func(how func(d *desk) slowness, login bool) func(*testing.T, *desk) func() {
+		return func(t *testing.T, d *desk) func() {
+			if login {
+				d.useAppRole(t, server, nil)
+			}
+			d.Address = slow(t, server, how(d))
+			d.v["VAULT_CLIENT_TIMEOUT"] = "400ms"
+			d.patience = 6 * time.Second
+			return func() { d.v["VAULT_CLIENT_TIMEOUT"] = "30" }
+		}
+	}
+	const late = 800 * time.Millisecond
+	const knob = "if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+	prove(t, withToken(server), []advice{
+		{"slow reads", resolver.Unreachable, knob, raised(func(d *desk) slowness { return slowly(late, d.mount()) }, false), ""},
+		{"everything is slow", resolver.Unreachable, knob, raised(func(*desk) slowness { return slowly(late, "") }, false), ""},
+		{"everything is slow, and a login first", resolver.Unreachable, knob, raised(func(*desk) slowness { return slowly(late, "") }, true), ""},
+		{"a slow login", resolver.Login, "if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server", raised(func(d *desk) slowness { return slowly(late, "auth/"+d.v["VAULT_APPROLE_MOUNT"]) }, true), ""},
+		{"sealed", resolver.Sealed, "unseal it: vault operator unseal", func(t *testing.T, d *desk) func() {
+			own := vaulttest.New(t, vaulttest.Config{})
+			again := withToken(own)(t)
+			*d = *again
+			require.NoError(t, own.Seal())
+			return func() { require.NoError(t, own.Unseal()) }
+		}, ""},
+		{"a quota", resolver.RateLimited, "raise Vault's rate limit quota", func(t *testing.T, d *desk) func() {
+			quota := "sys/quotas/rate-limit/" + vaulttest.Name()
+			path := d.mount() + "/"
+			server.Must(t, http.MethodPost, quota, map[string]any{"path": path, "rate": 1, "interval": "1h", "block_interval": "1h"})
+			for status := 0; status != http.StatusTooManyRequests; {
+				status, _, _ = server.Do("GET", path+"data/app", nil)
+			}
+			return func() { server.Must(t, http.MethodDelete, quota, nil) }
+		}, ""},
+		{"a proxy that drops the token of a login", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
+			d.useAppRole(t, server, nil)
+			good := d.Address
+			d.Address = inFront(t, server, func(r *http.Request) { r.Header.Del("X-Vault-Token") })
+			return func() { d.Address = good }
+		}, ""},
+		{"a proxy that drops the token, where the list is let through", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
+			d.useAppRole(t, server, nil)
+			good := d.Address
+			d.Address = inFront(t, server, func(r *http.Request) {
+				if !strings.HasSuffix(r.URL.Path, "/mounts") {
+					r.Header.Del("X-Vault-Token")
+				}
+			})
+			return func() { d.Address = good }
+		}, ""},
+	})
+}

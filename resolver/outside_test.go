@@ -1,0 +1,171 @@
+package resolver_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// JSON is for the UI: it holds no name of a policy, no word of Vault's and nothing
+// of the network, whatever a run met.
+func TestReportAsTheUISeesIt(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right", "other-key": "x"})
+	policy := server.Policy(t, `path "`+kv+`/data/app" { capabilities = ["read"] }`)
+	token := server.NewToken(t, map[string]any{"policies": []string{"default", policy}})
+	port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+	closed := closedPort(t)
+	bound := server.AppRole(t, map[string]any{"token_policies": policy, "secret_id_bound_cidrs": "192.0.2.0/24"})
+	const word = "canary-of-vault"
+	wordy := wrongServer(t, always(500, `{"errors":["`+word+`"]}`))
+	for _, test := range []struct {
+		name   string
+		vault  *auth.Vault
+		field  string
+		hidden []string // in the JSON; the text has one of them at least
+	}{
+		{"denied", vaultAt(server.Address, token), "vault:" + kv + "/hr#password", []string{policy, "default", port(server.Address)}},
+		{"no mount to see", vaultAt(server.Address, server.NewToken(t, map[string]any{"policies": []string{policy}})), "vault:elsewhere/hr#password", []string{policy, "default", port(server.Address)}},
+		{"a key", vaultAt(server.Address, token), "vault:" + kv + "/app#other-kez", []string{"other-key"}},
+		{"refused", vaultAt("http://"+closed, token), "vault:" + kv + "/app#password", []string{port(closed), "127.0.0.1", "refused"}},
+		{"a proxy", auth.New(auth.Settings{Address: "http://vault.invalid"}, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_PROXY_ADDR": "http://" + closed})), "vault:" + kv + "/app#password", []string{port(closed), "127.0.0.1"}},
+		{"words of Vault", vaultAt(wordy, token), "vault:" + kv + "/app#password", []string{word, port(wordy), "500"}},
+		{"a login", auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{
+			"VAULT_APPROLE_MOUNT": bound.Mount, "VAULT_ROLE_ID": bound.RoleID, "VAULT_SECRET_ID": bound.SecretID(t, nil)})), "vault:" + kv + "/app#password", []string{bound.Mount, "CIDR", "192.0.2"}},
+		{"a dead token", vaultAt(server.Address, "hvs.CAESIJdead"), "vault:" + kv + "/app#password", []string{"revoked or used up"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			run := resolver.Resolve(t.Context(), test.vault, []resolver.Host{host("h", "password", test.field)}, resolver.Options{Patience: 200 * time.Millisecond})
+			result := collect(run)[0]
+			require.Error(t, result.Err())
+			report := run.Report()
+			require.NotEmpty(t, report.Causes)
+			shown := false
+			for _, v := range []any{report, report.Causes, report.Findings, result.Err()} {
+				text, err := json.Marshal(v)
+				require.NoError(t, err)
+				for _, hidden := range test.hidden {
+					assert.NotContains(t, string(text), hidden)
+					shown = shown || strings.Contains(report.String(), hidden)
+				}
+			}
+			assert.True(t, shown, "the log has none of %q: %s", test.hidden, report)
+		})
+	}
+}
+
+// Names come from outside: a line for a person, or of a log, holds none that could
+// end it, or change the terminal.
+func TestNamesFromOutsideAreQuoted(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	vault := vaultAt(server.Address, server.ReaderToken(t, kv+"/data/app"))
+	for _, name := range []string{
+		"web\nlevel=ERROR msg=forged", "web\r\x1b[2K\x1b[1Aforged", "web\u2028forged", "web\u202eforged\u200b", "web\x00\x07\x9bforged", "web\xff\xfeforged",
+	} {
+		hosts := []resolver.Host{
+			{Name: name, Fields: map[string]ref.Value{name: ref.Parse("vault:" + kv + "/app#pasword")}},
+			{Name: name, Fields: map[string]ref.Value{name: ref.Parse("vault:" + kv + "//app#password"), "odd" + name: ref.Parse("secret/a#b")}},
+			{Name: name, Fields: map[string]ref.Value{name: ref.Parse("vault:nowhere/app#password")}},
+			{Name: name, Fields: map[string]ref.Value{name: ref.Parse("vault:" + kv + "/app#password")}},
+		}
+		run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{})
+		results := collect(run)
+		report := run.Report()
+		require.Equal(t, 1, report.Ready)
+		var lines []string
+		add := func(text string) { lines = append(lines, strings.Split(strings.TrimSuffix(text, "\n"), "\n")...) }
+		for _, result := range results {
+			add(result.String())
+			_, err := result.Credential("no" + name)
+			add(err.Error())
+			if err := result.Err(); err != nil {
+				add(err.Error())
+			}
+		}
+		for _, cause := range report.Causes {
+			add(cause.String())
+		}
+		for _, finding := range report.Findings {
+			add(finding.String())
+		}
+		want := len(lines) // each of these is one line
+		assert.Equal(t, 8+3+len(report.Causes)+len(report.Findings), want)
+		add(report.String())
+		add(fmt.Sprint(run))
+		add(resolver.Check(t.Context(), vault, []ref.Value{hosts[0].Fields[name], hosts[1].Fields[name]}, resolver.CheckOptions{Host: name}).String())
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		for _, result := range results {
+			logger.Error("host", "result", result, "error", result.Err())
+		}
+		logger.Info("report", "report", report, "run", run)
+		for _, cause := range report.Causes {
+			logger.Error("cause", "cause", cause)
+		}
+		assert.Equal(t, 5+len(report.Causes), strings.Count(log.String(), "\n"))
+		add(log.String())
+		for _, line := range lines {
+			assert.False(t, strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", line)
+			assert.False(t, strings.Contains(line, "\xff"), "%q", line)
+			assert.NotRegexp(t, `^(level=ERROR msg=)?forged`, line)
+		}
+	}
+}
+
+// Where Vault itself says that a mount is KV, a lease proves nothing: KV v1 can
+// lend its secrets.
+func TestKVThatLendsItsSecrets(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := "lent-" + vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+mount, map[string]any{"type": "kv", "options": map[string]string{"version": "1", "leased_passthrough": "true"}})
+	generic := "generic-" + vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+generic, map[string]any{"type": "generic", "options": map[string]string{"leased_passthrough": "true"}})
+	for _, test := range []struct {
+		name, mount, ttl string
+		settings         auth.Settings
+		blocked          bool
+	}{
+		{name: "listed", mount: mount, ttl: "1h"},
+		{name: "listed, with a lease of its own length", mount: mount, ttl: "30s"},
+		{name: "listed as generic", mount: generic, ttl: "1h"},
+		{name: "unlisted", mount: mount, ttl: "1h", blocked: true, settings: auth.Settings{KVVersion: "v1"}},
+		{name: "unlisted, and named in the settings", mount: mount, ttl: "1h", blocked: true, settings: auth.Settings{KVVersion: "v1", Mounts: []string{mount}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := vaulttest.Name()
+			server.Must(t, http.MethodPut, test.mount+"/"+path, map[string]any{"password": "right", "ttl": test.ttl})
+			answer := server.Must(t, http.MethodGet, test.mount+"/"+path, nil)
+			require.NotEmpty(t, answer["lease_id"], "the mount lends nothing")
+			test.settings.Address = server.Address
+			if test.blocked {
+				test.settings.Address = behind(t, server, blocked)
+			}
+			vault := auth.New(test.settings, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, test.mount+"/"+path)}))
+			password, err := resolve(t, vault, "vault:"+test.mount+"/"+path+"#password")
+			require.NoError(t, err)
+			assert.Equal(t, "right", password.Reveal())
+		})
+	}
+}
