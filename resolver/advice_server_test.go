@@ -260,6 +260,18 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			require.NoError(t, own.Seal())
 			return func() { require.NoError(t, own.Unseal()) }
 		}, ""},
+		{"not initialized", resolver.Sealed, "initialize a new one first: vault operator init", func(t *testing.T, d *desk) func() {
+			own := vaulttest.NewUninitialised(t)
+			d.Address = own.Address
+			return func() {
+				answer := own.Must(t, http.MethodPut, "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
+				own.Must(t, http.MethodPut, "sys/unseal", map[string]any{"key": answer["keys"].([]any)[0]})
+				require.Eventually(t, func() bool {
+					status, _, err := own.Do(http.MethodGet, "sys/health", nil)
+					return err == nil && status == http.StatusOK
+				}, time.Minute, 20*time.Millisecond)
+			}
+		}, resolver.Token}, // of the other Vault
 		{"a quota", resolver.RateLimited, "raise Vault's rate limit quota", func(t *testing.T, d *desk) func() {
 			quota := "sys/quotas/rate-limit/" + vaulttest.Name()
 			path := d.mount() + "/"
