@@ -36,7 +36,7 @@ func (e *environment) pins() pins {
 			prefix = strings.TrimSpace(prefix)
 			if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
 				e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
-				continue
+				break
 			}
 			p.paths = append(p.paths, strings.TrimSuffix(prefix, "/"))
 		}

@@ -22,7 +22,7 @@ type Settings struct {
 	KVVersion  string   `json:"kv_version,omitempty"`  // "v1" or "v2"; empty means v2. A mount's own version wins where Vault tells it
 	AuthMethod string   `json:"auth_method,omitempty"` // token, approle, kubernetes, jwt, cert, or one handed in; empty means token
 	Namespace  string   `json:"namespace,omitempty"`   // empty means the one pinned on the Patch server, or none
-	Mounts     []string `json:"mounts,omitempty"`      // such as team/kv, for where Vault's own list of mounts is blocked
+	Mounts     []string `json:"mounts,omitempty"`      // such as team/kv, for where Vault's own list of mounts is blocked; at most 1,000
 
 	faults []Fault // of decoding
 }
@@ -90,13 +90,28 @@ func (s Settings) Faults(methods ...string) []Fault {
 	if !isNamespace(s.Namespace) {
 		add("namespace", "not a namespace", "write it as Vault shows it, such as team/patch")
 	}
+	if len(s.Mounts) > maxMounts {
+		add("mounts", "more than 1,000 entries", "name only the mounts of the references")
+		return faults
+	}
+	wrong := 0
 	for i, mount := range s.Mounts {
-		if !isMount(mount) {
-			add("mounts", "entry "+strconv.Itoa(i+1)+" is not the path of a KV mount", "write it as Vault shows it, such as team/kv")
+		if isMount(mount) {
+			continue
 		}
+		if wrong++; wrong > maxWrongMounts {
+			add("mounts", "further entries are not paths of KV mounts", "write each as Vault shows it, such as team/kv")
+			break
+		}
+		add("mounts", "entry "+strconv.Itoa(i+1)+" is not the path of a KV mount", "write it as Vault shows it, such as team/kv")
 	}
 	return faults
 }
+
+const (
+	maxMounts      = 1000
+	maxWrongMounts = 10 // named one by one: the faults are part of every host's error
+)
 
 // MarshalJSON returns what UnmarshalJSON reads. User info in the address is masked,
 // and a member of the wrong type is replaced by another of the wrong type, so that

@@ -78,7 +78,7 @@ func references(t testing.TB, paths ...string) []ref.Ref {
 	return all
 }
 
-func wrongServer(t *testing.T, handler http.HandlerFunc) string {
+func wrongServer(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)

@@ -1,7 +1,7 @@
 package resolver
 
 import (
-	"maps"
+	"iter"
 	"slices"
 	"unicode/utf8"
 )
@@ -14,19 +14,29 @@ const (
 	maxSearches   = 32  // in one secret
 )
 
-// nearest returns the key that was probably meant: at most two edits away, and
-// long enough that this says something.
-func nearest(key string, candidates values) string {
-	if len(key) > maxNear || utf8.RuneCountInString(key) < 4 {
+// isNear reports whether a key is of a length at which a near match says
+// something.
+func isNear(key string) bool { return len(key) <= maxNear && utf8.RuneCountInString(key) >= 4 }
+
+// candidates are the keys of a secret that are looked at, sorted.
+func candidates(keys iter.Seq[string]) []string {
+	var names []string
+	for name := range keys {
+		if isNear(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names[:min(len(names), maxCandidates)]
+}
+
+// nearest returns the key that was probably meant: at most two edits away.
+func nearest(key string, candidates []string) string {
+	if !isNear(key) {
 		return ""
 	}
-	names := slices.Collect(maps.Keys(candidates))
-	slices.Sort(names)
 	best, distance := "", 3
-	for _, name := range names[:min(len(names), maxCandidates)] {
-		if len(name) > maxNear || utf8.RuneCountInString(name) < 4 {
-			continue
-		}
+	for _, name := range candidates {
 		if d := edits(key, name); d < distance {
 			best, distance = name, d
 		}

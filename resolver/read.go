@@ -2,6 +2,8 @@ package resolver
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -247,11 +249,28 @@ func (d *kvData) target(version int) any {
 
 // metadata is what KV v2 says about a version.
 type metadata struct {
-	Version   int               `json:"version"` // from 1; 0 if there is no metadata
-	Created   string            `json:"created_time"`
-	Deleted   string            `json:"deletion_time"`
-	Destroyed bool              `json:"destroyed"`
-	Custom    map[string]string `json:"custom_metadata"`
+	Version   int    `json:"version"` // from 1; 0 if there is no metadata
+	Created   string `json:"created_time"`
+	Deleted   string `json:"deletion_time"`
+	Destroyed bool   `json:"destroyed"`
+	Custom    custom `json:"custom_metadata"`
+}
+
+// custom is the custom metadata of a secret. Vault stores up to 64 keys of 128
+// bytes with values of 512.
+type custom map[string]string
+
+// maxCustom is more than the largest custom metadata of Vault's, however its JSON
+// is escaped, in bytes.
+const maxCustom = 256 << 10
+
+// UnmarshalJSON fails on what is too large or of another form: then nothing tells
+// which hosts may have the secret.
+func (c *custom) UnmarshalJSON(text []byte) error {
+	if len(text) > maxCustom {
+		return errors.New("the custom metadata is too large")
+	}
+	return json.Unmarshal(text, (*map[string]string)(c))
 }
 
 func (v values) hold(keys ...string) bool {

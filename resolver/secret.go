@@ -41,11 +41,17 @@ func (v *value) UnmarshalJSON(text []byte) error {
 func (v values) find(all []*wanted, version int) []found {
 	values := make([]found, len(all))
 	searches := 0
+	var near []string
 	for i, w := range all {
 		one, ok := v[w.key]
 		if !ok {
-			searches++
-			values[i].err = v.noKey(w.key, version, searches <= maxSearches)
+			switch searches++; searches {
+			case 1:
+				near = candidates(maps.Keys(v))
+			case maxSearches + 1:
+				near = nil
+			}
+			values[i].err = noKey(w.key, version, near)
 			continue
 		}
 		text, number, what := one.credential()
@@ -89,12 +95,11 @@ func isRepaired(raw []byte, text string) bool {
 		strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`))
 }
 
-func (v values) noKey(key string, version int, search bool) *fault.Error {
+// noKey is the fault of a key that the secret does not have, with the candidate
+// that was probably meant.
+func noKey(key string, version int, candidates []string) *fault.Error {
 	f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, atVersion(version)), "check the key in Vault")
-	near := ""
-	if search {
-		near = nearest(key, v)
-	}
+	near := nearest(key, candidates)
 	if near == "" {
 		return f
 	}

@@ -43,7 +43,8 @@ func (s *Secrets) Learn(secrets ...string) {
 		known := s.known()
 		all := slices.Clone(known)
 		for _, secret := range secrets {
-			for _, form := range formsOf(secret) {
+			// Of a longer one, no text that is looked at holds more than its start.
+			for _, form := range formsOf(cut(secret, maxText)) {
 				if !slices.Contains(all, form) {
 					all = append(all, form)
 				}

@@ -274,9 +274,25 @@ func (s Source) masked(texts []string) []string {
 	return masked
 }
 
-// few returns as many texts of an answer as are looked at. Vault sends one or
-// two; another server could send a million.
-func few(texts []string) []string { return texts[:min(len(texts), 32)] }
+const (
+	maxTexts = 32
+	maxWords = 4 << 10 // bytes of all of them
+)
+
+// few returns as many texts of an answer as are looked at, and kept for the error
+// of its path. Vault sends one or two; another server could send a million.
+func few(texts []string) []string {
+	texts = texts[:min(len(texts), maxTexts)]
+	left := maxWords
+	for i, text := range texts {
+		// The one that goes beyond is cut where secrets are masked, since that
+		// masks the start of a secret at its end.
+		if left -= len(text); left < 0 {
+			return texts[:i+1]
+		}
+	}
+	return texts
+}
 
 // MaskErrors returns the body of an answer of status 400 or more without the
 // secrets that its errors and warnings echo.

@@ -167,8 +167,10 @@ func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Durat
 	case err != nil && !isRefusalOfHTTP(response, body):
 		return nil, w.retire(w.failureOf(err, attempt{limited: limited, unsent: !sent.Load(), connected: connected.Load(), reused: reused}))
 	}
-	response.Body = &buffered{*bytes.NewBuffer(body)}
-	return response, nil
+	// A copy, since net/http keeps its response until the connection's next one.
+	answer := *response
+	answer.Body = &buffered{*bytes.NewBuffer(body)}
+	return &answer, nil
 }
 
 // isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server
@@ -221,8 +223,12 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// quiet is a context without the caller's httptrace, which would see the token.
+// quiet is a context without the caller's httptrace, which would see the token,
+// and without a deadline: that of a context which is not of package context need
+// not end it, and would keep context.WithTimeout from making a timer.
 type quiet struct{ context.Context }
+
+func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (q quiet) Value(key any) any {
 	value := q.Context.Value(key)
