@@ -2,16 +2,25 @@ module github.com/luumen/patch-vault
 
 go 1.26.0
 
+// As the owner asked.
 require (
-	github.com/hashicorp/go-secure-stdlib/parseutil v0.2.0
-	github.com/hashicorp/hcl v1.0.1-vault-7
 	github.com/hashicorp/vault/api v1.23.0
 	github.com/hashicorp/vault/api/auth/approle v0.12.0
 	github.com/hashicorp/vault/api/auth/kubernetes v0.12.0
-	github.com/stretchr/testify v1.12.1
-	go.uber.org/goleak v1.3.0
-	golang.org/x/net v0.62.0
-	golang.org/x/time v0.16.0
+	github.com/stretchr/testify v1.12.1 // tests alone
+)
+
+// vault/api needs these as well.
+require (
+	github.com/hashicorp/go-secure-stdlib/parseutil v0.2.0 // to name the variable whose duration vault/api rejects
+	golang.org/x/net v0.62.0 // the standard proxy variables, SOCKS5
+	golang.org/x/time v0.16.0 // rate limits
+)
+
+// Tests alone.
+require (
+	github.com/hashicorp/hcl v1.0.1-vault-7 // parses policies as Vault does
+	go.uber.org/goleak v1.3.0 // finds goroutines that are left behind
 )
 
 require (

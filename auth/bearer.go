@@ -264,10 +264,11 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		f.Do = s.config.method.renew
 	}
 	if answer.Refusal() != reply.DeadToken {
-		f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()
+		again := f.Do
+		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
 		f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 		if s.mayBeDead(t) || t.facts.Given && !s.oneKind {
-			f.Do = "check that it is not expired, revoked or used up, that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+			f.Do = "check that it is not expired, revoked or used up (if it is, " + again + "), that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 		}
 	}
 	return s.withOddity(f).(*fault.Error)

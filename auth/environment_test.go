@@ -132,7 +132,7 @@ func TestClientTimeout(t *testing.T) {
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "50ms"}.options())
 	_, err := do(t.Context(), vault, auth.Use{Patience: 500 * time.Millisecond}, nil)
-	assertKind(t, err, fault.Unreachable, "no answer within 50ms")
+	assertKind(t, err, fault.Unreachable, "no answer within ")
 	logins := slices.DeleteFunc(server.requests(), func(request string) bool { return request != "PUT auth/approle/login" })
 	assert.Len(t, logins, 1, "the second waits until Vault answers anything")
 }

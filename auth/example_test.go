@@ -1,12 +1,16 @@
 package auth_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // What the UI sends and what the agent's environment holds describe a Vault.
@@ -78,4 +82,42 @@ func ExampleVault_Effective() {
 	// client_timeout = 10s (default)
 	// VAULT_TOKEN is not used: of the login method token
 	// VAULT_K8S_ROLE is not read: use VAULT_KUBERNETES_ROLE
+}
+
+// The agent signs a patch with a key that never leaves Vault.
+func ExampleVault_Do() {
+	server := exampleTransit()
+	vault := auth.New(auth.Settings{Address: server.Address}, variables{"VAULT_TOKEN": server.Token}.options())
+
+	var signature string
+	_, err := vault.Do(context.Background(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		answer, err := client.Logical().WriteWithContext(ctx, "transit/sign/release", map[string]any{"input": "cGF0Y2g="})
+		if err != nil {
+			return err
+		}
+		signature, _ = answer.Data["signature"].(string)
+		return nil
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(strings.HasPrefix(signature, "vault:v1:"))
+	// Output: true
+}
+
+// exampleTransit starts a Vault with a key to sign with.
+func exampleTransit() *vaulttest.Server {
+	server := vaulttest.ForExample()
+	for _, write := range []struct {
+		path string
+		body map[string]string
+	}{
+		{"sys/mounts/transit", map[string]string{"type": "transit"}},
+		{"transit/keys/release", map[string]string{"type": "ed25519"}},
+	} {
+		if status, _, err := server.Do("POST", write.path, write.body); err != nil || status/100 != 2 {
+			panic(fmt.Sprint(status, err))
+		}
+	}
+	return server
 }

@@ -1,5 +1,8 @@
 package auth
 
+// VersionIn is what requests say the library's version is in a build.
+var VersionIn = versionIn
+
 // Renewal is what errors say to do about a given token that is dead.
 func Renewal(v *Vault) string {
 	c, err := v.inner().config()

@@ -287,7 +287,7 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 // newToken makes a token of what a login returned.
 func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
-		Batch: a.Type == "batch" || a.Accessor == "", Known: true, Proven: true,
+		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true, Proven: true,
 		UsesLeft: a.NumUses, Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: s.config.loginNamespace,
 	}}
 	s.wire.Sent.Learn(t.secret)

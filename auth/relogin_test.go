@@ -402,3 +402,116 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, count(server.requests(), "/revoke-self"))
 }
+
+// A token that expires after it has served is replaced as often as that happens,
+// though not more than once a second, and all workers get the same one. From the
+// third login on, one warning says so.
+func TestTokenExpiresAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	a := server.AppRole(t, map[string]any{"token_policies": secret.policy, "token_ttl": "1s"})
+	vault := at(server, "approle", variables{
+		"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil), "VAULT_RATE_LIMIT": "100",
+	})
+	r := &run{id: vaulttest.Name()}
+	began := time.Now()
+	r.usage, r.err = do(t.Context(), vault, auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+		var group sync.WaitGroup
+		for range 16 {
+			group.Go(func() {
+				for time.Since(began) < 5*time.Second {
+					answer, err := get(ctx, client, secret.path)
+					if !assert.NoError(t, err) {
+						return
+					}
+					assert.Equal(t, 200, answer.Status)
+				}
+			})
+		}
+		group.Wait()
+		return nil
+	})
+	took := time.Since(began)
+	require.NoError(t, r.err)
+	logins := count(r.requests(t, server), "/login")
+	assert.GreaterOrEqual(t, logins, 3)
+	assert.LessOrEqual(t, logins, 1+int(took/time.Second))
+	warned := 0
+	for _, f := range r.usage.Findings {
+		if f.Code == auth.TokenShort {
+			warned++
+			assert.Contains(t, f.Text, "raise token_ttl")
+		}
+	}
+	assert.Equal(t, 1, warned)
+}
+
+// When a token dies decides whether it is replaced, by what its login said and
+// when that was sent. The stub takes each token away after it has served once, or
+// before.
+func TestWhichDeadTokenIsReplaced(t *testing.T) {
+	t.Parallel()
+	const dead = `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}` // as Vault 1.21 says it
+	for _, test := range []struct {
+		name   string
+		lease  int           // seconds
+		delay  time.Duration // of the answer to a login
+		serves bool          // once, and is dead then
+		reads  int           // that are served, at most 3
+		logins int
+	}{
+		{"the time to live counts from when the login was sent", 1, 1100 * time.Millisecond, true, 3, 3},
+		{"one that is alive by its time was revoked: once in a run", 3600, 0, true, 2, 2},
+		{"0 never ends: it was revoked", 0, 0, true, 2, 2},
+		{"one that never served ends the run", 3600, 0, false, 0, 1},
+		{"one that never served ends the run, though its time is over", 1, 1100 * time.Millisecond, false, 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			logins, served := 0, 0
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/login"):
+					mu.Lock()
+					logins++
+					token := fmt.Sprintf("hvs.number-%d", logins)
+					mu.Unlock()
+					time.Sleep(test.delay)
+					say(w, 200, fmt.Sprintf(`{"request_id":"1","auth":{"client_token":%q,"accessor":"a","token_type":"service","lease_duration":%d},"mount_type":""}`, token, test.lease))
+				case strings.HasSuffix(r.URL.Path, "/app"):
+					mu.Lock()
+					defer mu.Unlock()
+					if !test.serves || served == logins {
+						say(w, 403, dead)
+						return true
+					}
+					served++
+					return false
+				default:
+					return false
+				}
+				return true
+			})
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
+			reads := 0
+			_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+				for range 3 {
+					if _, err := get(ctx, client, "secret/app"); err != nil {
+						return err
+					}
+					reads++
+				}
+				return nil
+			})
+			assert.Equal(t, test.reads, reads)
+			assert.Equal(t, test.logins, count(server.requests(), "/login"))
+			if test.reads < 3 {
+				assertKind(t, err, fault.Token)
+			} else {
+				require.NoError(t, err)
+			}
+		})
+	}
+}

@@ -54,9 +54,9 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	case err != nil:
 		warn("was not revoked, since Vault did not show whose it is,", grant, reason(err))
 		return
-	case answer.Refusal() == reply.DeadToken:
+	case s.saysDead(t, answer):
 		return
-	case !answer.Ok() || !data.Ok:
+	case !answer.Ok():
 		warn("was not revoked, since it may not be looked at,", grant, "vault answered: "+answer.Words())
 		return
 	case t.accessor == "" || data.Value.Accessor != t.accessor:
@@ -67,9 +67,21 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	switch {
 	case err != nil:
 		warn("could not be revoked", grant, reason(err))
-	case !answer.Ok() && answer.Refusal() != reply.DeadToken:
+	case !answer.Ok() && !s.saysDead(t, answer):
 		warn("could not be revoked", grant, "vault answered: "+answer.Words())
 	}
+}
+
+// saysDead reports whether an answer to a token that worked says that it is dead.
+// OpenBao, and Vault before 1.17, have no words of their own for that.
+func (s *session) saysDead(t *token, answer *reply.Answer) bool {
+	switch answer.Refusal() {
+	case reply.DeadToken:
+		return true
+	case reply.BareDenial:
+		return !s.modern.Load() && (t.worked.Load() || t.isExpired())
+	}
+	return false
 }
 
 // reason says why Vault did not answer.

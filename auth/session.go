@@ -165,13 +165,14 @@ func TokenOf(ctx context.Context) Token {
 
 // connect makes what requests are sent with. It reads the TLS files.
 func (s *session) connect(ctx, last context.Context) error {
-	tls, proxyTLS, err := s.config.trust.configs(files{found: &s.findings})
+	proxy := s.config.proxy
+	tls, proxyTLS, err := s.config.trust.configs(files{found: &s.findings}, proxy != nil && proxy.URL.Scheme == "https")
 	if err != nil {
 		return err
 	}
 	s.patience = patience.New(s.options.Patience, s.config.perSecond, s.config.burst)
 	s.wire = transport.NewWire(transport.Config{
-		Address: s.config.address, TLS: tls, ProxyTLS: proxyTLS, Proxy: s.config.proxy,
+		Address: s.config.address, TLS: tls, ProxyTLS: proxyTLS, Proxy: proxy,
 		Connections: s.options.Connections, Timeout: s.config.timeout,
 		UserAgent: "luumen-patch-vault/" + version() + " run/" + s.options.RunID,
 	})
@@ -187,14 +188,24 @@ func (s *session) connect(ctx, last context.Context) error {
 
 // version is that of this module in the agent's build; devel where there is none.
 func version() string {
-	const path = "github.com/luumen/patch-vault"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "devel"
 	}
-	for _, module := range append(slices.Clone(info.Deps), &info.Main) {
-		if module.Path == path && module.Version != "" {
-			return strings.Trim(module.Version, "()")
+	return versionIn(info)
+}
+
+func versionIn(build *debug.BuildInfo) string {
+	const path = "github.com/luumen/patch-vault"
+	for _, module := range append(slices.Clone(build.Deps), &build.Main) {
+		if module.Path != path {
+			continue
+		}
+		for module.Replace != nil {
+			module = module.Replace
+		}
+		if version := strings.Trim(module.Version, "()"); version != "" {
+			return version
 		}
 	}
 	return "devel"
@@ -218,7 +229,10 @@ func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Cli
 	if err != nil {
 		return nil, rejectedByAPI()
 	}
-	header := http.Header{api.RequestHeaderName: {"true"}} // a Vault Proxy can demand it
+	header := http.Header{
+		api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
+		"User-Agent":          {s.wire.UserAgent()},
+	}
 	if namespace != "" {
 		header.Set(api.NamespaceHeaderName, namespace)
 	}

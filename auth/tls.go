@@ -50,8 +50,9 @@ func (e *environment) trust() trust {
 
 // configs are for Vault and for an https proxy before it. The proxy gets nothing
 // of what belongs to Vault's TLS: not the server name, not the client certificate,
-// and its own certificate is always verified, by the system's CAs as well.
-func (t trust) configs(f files) (vault, proxy *tls.Config, err error) {
+// and its own certificate is always verified, by the system's CAs as well. Without
+// one, those need not be loaded, which takes as long as hundreds of reads.
+func (t trust) configs(f files, httpsProxy bool) (vault, proxy *tls.Config, err error) {
 	vault = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
@@ -65,6 +66,8 @@ func (t trust) configs(f files) (vault, proxy *tls.Config, err error) {
 	if pem != nil {
 		vault.RootCAs = x509.NewCertPool()
 		vault.RootCAs.AppendCertsFromPEM(pem)
+	}
+	if pem != nil && httpsProxy {
 		if proxy.RootCAs, err = x509.SystemCertPool(); err != nil {
 			proxy.RootCAs = x509.NewCertPool()
 		}

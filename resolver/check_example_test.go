@@ -126,7 +126,7 @@ func ExampleCheck() {
 	// no_key        | the secret has no such key; check the key; the agent's log says whether a similar one exists
 	// no_version    | Vault has no such version of the secret; check the pinned version, or omit it
 	// bad_reference | an empty segment; write one / between segments, none at the ends
-	// notice: the Patch server takes any address from these settings; have VAULT_ADDR set there to the address of this Vault, which pins it
+	// notice: the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it
 	// warning: the token is a root token: whoever gets hold of it may do anything in Vault; give the agent one with the policy of its references alone
 }
 

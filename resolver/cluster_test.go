@@ -32,6 +32,7 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	f := newMovingFleet(t, 2000)
 	t.Run("its leader steps down", func(t *testing.T) {
+		vaulttest.Unsupported(t)
 		f.outlives(t, func() {
 			leader := f.cluster.Leader()
 			require.NoError(t, leader.StepDown())
@@ -101,6 +102,7 @@ func (f *movingFleet) outlives(t *testing.T, event func()) {
 
 // Trap 15.
 func (f *movingFleet) losesQuorum(t *testing.T) {
+	vaulttest.Unsupported(t)
 	const patience = 3 * time.Second
 	addresses := map[string]string{
 		"at the leader":      f.cluster.Leader().Address,

@@ -29,6 +29,7 @@ const (
 	NoNamespaces  = "no_namespaces"  // a namespace is set, and the server has none
 	ClockSkew     = "clock_skew"     // Vault's clock and the Patch server's are 30 s apart or more
 	HealthUnknown = "health_unknown" // notice: sys/health could not be had
+	HealthSealed  = "health_sealed"  // sys/health says that Vault is sealed, and the other answers do not
 	RootToken     = "root_token"     // the token may do anything
 	PowersUnknown = "powers_unknown" // notice: whether the token may do more than read is not known
 )
@@ -78,6 +79,13 @@ func (c *check) findings(usage auth.Usage, kind Kind) []Finding {
 				word = "behind"
 			}
 			warn(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word))
+		}
+		switch {
+		case !h.Sealed && h.Initialized || kind == Sealed:
+		case usage.Token.Proven, kind == Login, kind == Token:
+			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, while another one answered the rest, as behind a balancer; unseal that node, or remove it from the balancer")
+		default:
+			warn(HealthSealed, "vault's health says that it is sealed or not initialized, and the proxy before it answers other requests in its own way; unseal it: vault operator unseal")
 		}
 	} else if c.mounts != nil {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let what stands before Vault pass it")

@@ -22,8 +22,7 @@ type plan struct {
 	odd       examples // of literals that look mistyped
 	complete  chan int // hosts whose last path has been read; has room for all
 
-	mu    sync.Mutex // guards what settle changes
-	large sync.Mutex // held to decode a large answer, for memory's sake
+	mu sync.Mutex // guards what settle changes
 }
 
 // host is one host of the run.
@@ -56,10 +55,16 @@ type read struct {
 	sent    bool  // Vault was asked for it
 }
 
-// wanted is a key of a secret that fields ask for, and its value.
+// wanted is a key of a secret that fields ask for, and its value once the read is
+// settled.
 type wanted struct {
 	key    string
-	fields int    // that have yet to get it
+	fields int // that have yet to get it
+	found
+}
+
+// found is the value of a key.
+type found struct {
 	text   string // of a string, itself; of a number or a boolean, its exact JSON
 	number bool
 	err    error // why there is no text
@@ -155,12 +160,16 @@ func (r *read) awaitedBy(i int, h *host) {
 	h.pending++
 }
 
-// settle notes how a read ended; only the first time counts.
-func (p *plan) settle(r *read, s *secret, err error) {
+// settle notes how a read ended, and gives its fields their values; only the first
+// time counts.
+func (p *plan) settle(r *read, s *secret, values []found, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !r.settled {
 		r.secret, r.err = s, err
+		for i, value := range values {
+			r.wanted[i].found = value
+		}
 		p.finish(r)
 	}
 }

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -74,7 +73,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	if p.isSettled(r) {
 		return nil
 	}
-	secret, err := p.readSecret(ctx, client, mounts, r)
+	secret, values, err := p.readSecret(ctx, client, mounts, r)
 	if err != nil && ctx.Err() != nil {
 		return nil // the caller's own error is every path's
 	}
@@ -83,26 +82,26 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	if f, ok := err.(*fault.Error); ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven) {
 		return f
 	}
-	p.settle(r, secret, err)
+	p.settle(r, secret, values, err)
 	return nil
 }
 
-// readSecret reads one path once, and gives its fields their values.
-func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, error) {
+// readSecret reads one path once, and returns the values of the keys wanted of it.
+func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, []found, error) {
 	m := r.mount
 	switch {
 	case !r.visible:
-		return nil, invisible(mounts, m, r.path)
+		return nil, nil, invisible(mounts, m, r.path)
 	case !m.isKV():
-		return nil, notKV(m.Path, "of type "+m.shownType())
+		return nil, nil, notKV(m.Path, "of type "+m.shownType())
 	case m.below(r.path) == "":
-		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
+		return nil, nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
-		return nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "omit the version, or upgrade the mount to KV v2")
+		return nil, nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "omit the version, or upgrade the mount to KV v2")
 	case !m.listed && namesTokens(r.path):
-		return nil, notKV(m.Path, "of a type that Vault does not tell")
+		return nil, nil, notKV(m.Path, "of a type that Vault does not tell")
 	case !m.listed && m.Version == 1 && !m.named && isBelowMetadata(r.path):
-		return nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+		return nil, nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	var query url.Values
 	if r.version != 0 {
@@ -110,24 +109,31 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	}
 	r.sent = true
 	var data kvData
-	data.v2, data.large = m.Version == 2, &p.large
-	answer, err := reply.Read(ctx, client, m.api(r.path), query, &data)
+	answer, err := reply.Read(ctx, client, m.api(r.path), query, data.target(m.Version))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := m.isProvenKV(answer); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var s *secret
+	return secretIn(answer, data, mounts, m, r)
+}
+
+// secretIn returns what the answer to a read means, with the values of the keys
+// wanted of it.
+func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (s *secret, values []found, err error) {
+	if answer.Malformed {
+		data = kvData{}
+	}
 	if m.Version == 1 {
-		s, err = secretV1(answer, data.content, mounts, m, r)
+		s, err = secretV1(answer, data.Values, mounts, m, r)
 	} else {
-		s, err = secretV2(answer, data.content, mounts, m, r)
+		s, err = secretV2(answer, data, mounts, m, r)
 	}
-	if err == nil {
-		data.values.fill(r.wanted, s.version)
+	if err != nil {
+		return nil, nil, err
 	}
-	return s, err
+	return s, data.Values.find(r.wanted, s.version), nil
 }
 
 // isProvenKV reports whether an answer is of a KV mount: nothing else is given
@@ -152,23 +158,23 @@ func (m mount) isProvenKV(answer *reply.Answer) error {
 }
 
 // secretV1 returns what a read of KV v1 means.
-func secretV1(answer *reply.Answer, data content, mounts *mountTable, m mount, r *read) (*secret, error) {
+func secretV1(answer *reply.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, m, r)
-	case !data.isObject:
+	case data == nil:
 		return nil, noSecret(m.api(r.path))
-	case !m.listed && data.isConfig:
+	case !m.listed && data.hold("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
 		return nil, otherVersion(m, 2)
 	}
 	return &secret{}, nil
 }
 
 // secretV2 returns what a read of KV v2 means.
-func secretV2(answer *reply.Answer, data content, mounts *mountTable, m mount, r *read) (*secret, error) {
-	meta := data.metadata
+func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (*secret, error) {
+	meta := data.Metadata
 	switch {
 	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
 		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
@@ -225,19 +231,18 @@ func isBelowMetadata(path string) bool {
 	return strings.HasPrefix(rest, "metadata/") || strings.Contains(rest, "/metadata/")
 }
 
-// kvData decodes the data of an answer of KV. It takes data of any form.
+// kvData is the data of an answer of KV v2. That of KV v1 are the values alone.
 type kvData struct {
-	v2    bool
-	large *sync.Mutex
-	content
+	Values   values   `json:"data"`
+	Metadata metadata `json:"metadata"`
 }
 
-// content is what kvData found.
-type content struct {
-	values   values
-	isObject bool // the data of v1, at least
-	isConfig bool // of v1: the configuration of a KV v2 mount
-	metadata metadata
+// target is what the data of an answer is decoded into.
+func (d *kvData) target(version int) any {
+	if version == 1 {
+		return &d.Values
+	}
+	return d
 }
 
 // metadata is what KV v2 says about a version.
@@ -247,31 +252,6 @@ type metadata struct {
 	Deleted   string            `json:"deletion_time"`
 	Destroyed bool              `json:"destroyed"`
 	Custom    map[string]string `json:"custom_metadata"`
-}
-
-// largeData is what is decoded one at a time, in bytes: many small keys take ten
-// times the memory of the answer.
-const largeData = 256 << 10
-
-// UnmarshalJSON never fails.
-func (d *kvData) UnmarshalJSON(text []byte) error {
-	if len(text) > largeData {
-		d.large.Lock()
-		defer d.large.Unlock()
-	}
-	if !d.v2 {
-		d.isObject = json.Unmarshal(text, &d.values) == nil && d.values != nil
-		d.isConfig = d.values.hold("cas_required", "delete_version_after", "max_versions")
-		return nil
-	}
-	var v2 struct {
-		Data     reply.Optional[values]   `json:"data"`
-		Metadata reply.Optional[metadata] `json:"metadata"`
-	}
-	if json.Unmarshal(text, &v2) == nil && v2.Metadata.Ok && v2.Data.Ok {
-		d.values, d.metadata = v2.Data.Value, v2.Metadata.Value
-	}
-	return nil
 }
 
 func (v values) hold(keys ...string) bool {

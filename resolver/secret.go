@@ -36,22 +36,26 @@ func (v *value) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// fill gives the wanted keys their values, or the errors for which they have
+// find returns the values of the wanted keys, or the errors for which they have
 // none. Nothing else of the secret is kept.
-func (v values) fill(all []*wanted, version int) {
+func (v values) find(all []*wanted, version int) []found {
+	values := make([]found, len(all))
 	searches := 0
-	for _, w := range all {
+	for i, w := range all {
 		one, ok := v[w.key]
 		if !ok {
 			searches++
-			w.err = v.noKey(w.key, version, searches <= maxSearches)
+			values[i].err = v.noKey(w.key, version, searches <= maxSearches)
 			continue
 		}
-		var what string
-		if w.text, w.number, what = one.credential(); what != "" {
-			w.err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", w.key, atVersion(version), what), "store a text, a number or a boolean")
+		text, number, what := one.credential()
+		if what != "" {
+			values[i].err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", w.key, atVersion(version), what), "store a text, a number or a boolean")
+			continue
 		}
+		values[i] = found{text: text, number: number}
 	}
+	return values
 }
 
 // credential returns the value as a credential: never rounded, never repaired;

@@ -2,7 +2,12 @@ package resolver
 
 import (
 	"encoding/json"
-	"sync"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/reply"
 )
@@ -11,23 +16,19 @@ import (
 // value of a key of the secret.
 func Decode(status int, data []byte, kvVersion int, key string) (string, error) {
 	m := mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
-	w := &wanted{key: key}
-	r := &read{path: "kv/app", wanted: []*wanted{w}}
-	answer := &reply.Answer{Status: status}
-	d := kvData{v2: kvVersion == 2, large: new(sync.Mutex)}
-	if err := json.Unmarshal(data, &d); err != nil {
-		return "", err
+	r := &read{path: "kv/app", wanted: []*wanted{{key: key}}}
+	if !json.Valid(data) {
+		return "", errors.New("not JSON")
 	}
-	var s *secret
-	var err error
-	if kvVersion == 1 {
-		s, err = secretV1(answer, d.content, &mountTable{}, m, r)
-	} else {
-		s, err = secretV2(answer, d.content, &mountTable{}, m, r)
+	body := `{"request_id":"1","data":` + string(data) + `}`
+	var d kvData
+	answer, f := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}}, d.target(kvVersion))
+	if f != nil {
+		return "", f
 	}
+	_, values, err := secretIn(answer, d, &mountTable{}, m, r)
 	if err != nil {
 		return "", err
 	}
-	d.values.fill(r.wanted, s.version)
-	return w.text, w.err
+	return values[0].text, values[0].err
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"time"
 
@@ -17,29 +18,34 @@ import (
 
 // task is what one process is to do.
 type task struct {
-	Do       string // library, bare or sequence
+	Do       string // one of the tasks
 	Address  string
 	CAFile   string
 	Token    string
-	Fields   string // distinct, shared or literal
+	Fields   string // one of the cases of fleet
 	Hosts    int
 	Rounds   int           // of a task that repeats itself
 	Patience time.Duration // 0 means the library's own
 	Watch    bool          // count goroutines, which takes time of its own
 	RunID    string
+	HTTP1    bool          // of vault/api, which else speaks HTTP/2
+	Slow     time.Duration // of the caller, for each result
+	Deadline time.Duration // of the context; 0 means none
+	Profile  string        // file for a profile of the processor; empty means none
 }
 
 // outcome is what it took.
 type outcome struct {
-	Wall       time.Duration   // of the work alone
-	CPU        time.Duration   // of this process, system included
-	Peak       int64           // bytes of memory, of the whole process
-	Walls      []time.Duration // of a task that repeats itself
-	Ready      int             // hosts or reads that came out right
-	Requests   int
-	Dials      int
-	Goroutines int // at most, beyond those of the caller
-	Left       int // 100 ms after
+	Wall        time.Duration // of the work alone
+	CPU         time.Duration // of this process, system included
+	Allocations int
+	Peak        int64           // bytes of memory, of the whole process
+	Walls       []time.Duration // of a task that repeats itself
+	Ready       int             // hosts or reads that came out right
+	Requests    int
+	Dials       int
+	Goroutines  int // at most, beyond those of the caller
+	Left        int // 100 ms after
 }
 
 // run does the task in a process of its own, with an empty environment.
@@ -71,15 +77,29 @@ func obey(options) error {
 		return err
 	}
 	work, ok := map[string]func(task) (outcome, error){
-		"library":  library,
-		"inherit":  inherit,
-		"bare":     bare,
-		"sequence": sequence,
+		"library":   library,
+		"inherit":   inherit,
+		"misspelt":  misspelt,
+		"cancelled": cancelled,
+		"bare":      bare,
+		"kv":        kv,
+		"sequence":  sequence,
 	}[t.Do]
 	if !ok {
 		return fmt.Errorf("%q: no such task", t.Do)
 	}
+	if t.Profile != "" {
+		file, err := os.Create(t.Profile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+	}
 	o, err := work(t)
+	pprof.StopCPUProfile()
 	if err != nil {
 		return err
 	}
@@ -89,14 +109,21 @@ func obey(options) error {
 
 // stopwatch measures a piece of work.
 type stopwatch struct {
-	began time.Time
-	cpu   time.Duration
+	began       time.Time
+	cpu         time.Duration
+	allocations int
 }
 
-func watch() stopwatch { return stopwatch{time.Now(), cpuTime()} }
+func watch() stopwatch { return stopwatch{time.Now(), cpuTime(), allocations()} }
 
 func (s stopwatch) stop(o *outcome) {
-	o.Wall, o.CPU = time.Since(s.began), cpuTime()-s.cpu
+	o.Wall, o.CPU, o.Allocations = time.Since(s.began), cpuTime()-s.cpu, allocations()-s.allocations
+}
+
+func allocations() int {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	return int(memory.Mallocs)
 }
 
 // library is the agent's loop over a fleet.
@@ -125,7 +152,9 @@ func library(t task) (outcome, error) {
 
 // inherit is the agent's loop over a fleet whose hosts share their fields, and
 // over one of them alone; Walls is what the others took, each time.
-func inherit(t task) (outcome, error) {
+func inherit(t task) (outcome, error) { return t.beyondOne() }
+
+func (t task) beyondOne() (outcome, error) {
 	vault, one, all := t.connect(), t.fleet(1), t.fleet(t.Hosts)
 	var o outcome
 	for range t.Rounds {
@@ -162,9 +191,10 @@ func (t task) loop(vault *auth.Vault, hosts []resolver.Host, o *outcome) (resolv
 		if ok {
 			o.Ready++
 		}
+		time.Sleep(t.Slow)
 	}
 	report := run.Report()
-	if t.Patience == 0 && o.Ready != len(hosts) {
+	if t.Patience == 0 && t.Fields != "misspelt" && o.Ready != len(hosts) {
 		return report, fmt.Errorf("only %d of %d hosts are ready: %v", o.Ready, len(hosts), report)
 	}
 	return report, nil
@@ -186,6 +216,10 @@ func (t task) fleet(n int) []resolver.Host {
 				"user":     ref.Parse("vault:" + secretPath(i) + "#user"),
 				"password": ref.Parse("vault:" + secretPath(i) + "#password"),
 			}
+		case "small", "large", "many":
+			hosts[i].Fields = map[string]ref.Value{"password": ref.Parse("vault:secret/" + sizedPath(t.Fields, i) + "#password")}
+		case "misspelt", "mounts":
+			hosts[i].Fields = hostileFields(t.Fields, i)
 		case "literal":
 			hosts[i].Fields = map[string]ref.Value{
 				"user":     ref.Parse("user-" + strconv.Itoa(i)),

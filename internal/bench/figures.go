@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,37 +13,52 @@ import (
 
 const conditions = "Vault runs on the same machine, over TLS, its audit device off but for the count of reads; the token has one policy, and not the default one"
 
-func (l *lab) figures() ([]row, error) {
-	var rows []row
-	for _, measure := range []func() ([]row, error){
-		l.throughput, l.nearby, l.faraway, l.inherited, l.outage, parsing, l.memory, l.goroutines,
+// measure measures each figure whose name matches.
+func (l *lab) measure() error {
+	for _, figure := range []struct {
+		name    string
+		measure func() error
+	}{
+		{"throughput", l.throughput}, {"nearby", l.nearby}, {"faraway", l.faraway}, {"inherited", l.inherited}, {"outage", l.outage},
+		{"parsing", l.parsing}, {"memory", l.memory}, {"large", l.large}, {"hostile", l.hostile}, {"goroutines", l.goroutines},
 	} {
-		more, err := measure()
-		if err != nil {
-			return nil, err
+		if !l.options.only.MatchString(figure.name) {
+			continue
 		}
-		rows = append(rows, more...)
+		fmt.Printf("# %s\n", figure.name)
+		if err := figure.measure(); err != nil {
+			return err
+		}
 	}
-	return rows, nil
+	return nil
 }
 
-// pair is a round of the library and one of its yardstick.
-type pair struct{ ours, yardstick []outcome }
+// add prints a row as soon as it is known.
+func (l *lab) add(r row) {
+	r.Verdict = r.verdict()
+	fmt.Println(r)
+	l.rows = append(l.rows, r)
+}
 
-// inTurn runs rounds of two tasks, each going first every other time.
-func (l *lab) inTurn(ours, yardstick task) (p pair, err error) {
-	for i := range l.options.rounds {
-		tasks := []task{ours, yardstick}
-		results := make([]outcome, 2)
+// inTurn runs rounds of tasks. Each goes first as often as the others, since what
+// else the machine does hits neighbors alike.
+func (l *lab) inTurn(tasks ...task) ([][]outcome, error) {
+	all := make([][]outcome, len(tasks))
+	for round := range l.options.rounds {
 		for n := range tasks {
-			which := (n + i) % 2
-			if results[which], err = tasks[which].run(); err != nil {
-				return p, err
+			which := (n + round) % len(tasks)
+			t := tasks[which]
+			if l.options.profile != "" {
+				t.Profile = filepath.Join(l.options.profile, fmt.Sprintf("%s-%s-%d-%d.pprof", t.Do, t.Fields, which, round))
 			}
+			o, err := t.run()
+			if err != nil {
+				return nil, err
+			}
+			all[which] = append(all[which], o)
 		}
-		p.ours, p.yardstick = append(p.ours, results[0]), append(p.yardstick, results[1])
 	}
-	return p, nil
+	return all, nil
 }
 
 func each[T any](outcomes []outcome, what func(outcome) T) []T {
@@ -54,91 +70,107 @@ func each[T any](outcomes []outcome, what func(outcome) T) []T {
 }
 
 func wall(o outcome) time.Duration { return o.Wall }
+func cpu(o outcome) time.Duration  { return o.CPU }
 
-func (l *lab) throughput() ([]row, error) {
+func (l *lab) throughput() error {
 	n := l.options.hosts
-	p, err := l.inTurn(l.task("library", n), l.task("bare", n))
+	theirs := l.task("kv", n)
+	theirs.HTTP1 = true
+	rounds, err := l.inTurn(l.task("library", n), l.task("bare", n), theirs, l.task("kv", n))
 	if err != nil {
-		return nil, err
+		return err
 	}
+	const nothing = 0
 	work := fmt.Sprintf("%d hosts, %d paths", n, n)
-	perRead := func(o outcome) time.Duration { return o.CPU / time.Duration(n) }
-	compare := func(figure string, what func(outcome) time.Duration, promised float64) row {
-		ours, theirs := each(p.ours, what), each(p.yardstick, what)
-		r := ratios(ours, theirs)
-		return row{
-			Work: work, Figure: figure, Measured: median(r), Unit: "×", Promised: &promised, Rounds: r,
-			Ours: short(median(ours)), Yardstick: "bare net/http " + short(median(theirs)),
+	for _, yardstick := range []struct {
+		name      string
+		rounds    []outcome
+		wall, cpu float64 // promised
+	}{
+		{"bare net/http", rounds[1], 1.10, 1.45},
+		{"KVv2.Get over HTTP/1.1", rounds[2], 1.05, 1.05},
+		{"KVv2.Get as it comes, over HTTP/2", rounds[3], nothing, nothing},
+	} {
+		for _, figure := range []struct {
+			name     string
+			what     func(outcome) time.Duration
+			per      int
+			promised float64
+		}{
+			{"wall time", wall, 1, yardstick.wall}, {"client CPU", cpu, n, yardstick.cpu},
+		} {
+			ours, others := each(rounds[0], figure.what), each(yardstick.rounds, figure.what)
+			r := row{Work: work, Figure: figure.name + " to that of " + yardstick.name, Unit: "×", Rounds: ratios(ours, others)}
+			r.Measured = median(r.Rounds)
+			r.Beside = fmt.Sprintf("%s to %s", short(median(ours)/time.Duration(figure.per)), short(median(others)/time.Duration(figure.per)))
+			if figure.per > 1 {
+				r.Beside += fmt.Sprintf(" a read, with %d to %d allocations", rounds[0][0].Allocations/n, yardstick.rounds[0].Allocations/n)
+			}
+			if figure.promised != nothing {
+				r.Promised = &figure.promised
+			}
+			l.add(r)
 		}
 	}
-	return []row{
-		compare("wall time", wall, 1.10),
-		compare("client CPU per read", perRead, 1.25),
-	}, nil
+	return nil
 }
 
 // faster compares the library with reading in sequence; hosts and reads are
 // few enough for a round to take seconds.
-func (l *lab) faster(work string, ours, sequence task, promised *float64) (row, error) {
-	p, err := l.inTurn(ours, sequence)
+func (l *lab) faster(work string, ours, sequence task, promised *float64) error {
+	rounds, err := l.inTurn(ours, sequence)
 	if err != nil {
-		return row{}, err
+		return err
 	}
-	perOurs := each(p.ours, func(o outcome) time.Duration { return o.Wall / time.Duration(ours.Hosts) })
-	perTheirs := each(p.yardstick, func(o outcome) time.Duration { return o.Wall / time.Duration(sequence.Hosts) })
+	perOurs := each(rounds[0], func(o outcome) time.Duration { return o.Wall / time.Duration(ours.Hosts) })
+	perTheirs := each(rounds[1], func(o outcome) time.Duration { return o.Wall / time.Duration(sequence.Hosts) })
 	r := ratios(perTheirs, perOurs)
-	return row{
+	l.add(row{
 		Work: work, Figure: "wall time", Measured: median(r), Unit: "× faster", Promised: promised, AtLeast: true, Rounds: r,
-		Ours:      short(median(each(p.ours, wall))),
-		Yardstick: fmt.Sprintf("vault/api in sequence %s (from %d reads)", short(median(perTheirs)*time.Duration(ours.Hosts)), sequence.Hosts),
-	}, nil
+		Beside: fmt.Sprintf("%s to %s of vault/api in sequence (from %d reads)", short(median(each(rounds[0], wall))), short(median(perTheirs)*time.Duration(ours.Hosts)), sequence.Hosts),
+	})
+	return nil
 }
 
-func (l *lab) nearby() ([]row, error) {
+func (l *lab) nearby() error {
 	n := l.options.hosts
-	r, err := l.faster(fmt.Sprintf("the same, %v round trip", nearTrip),
+	return l.faster(fmt.Sprintf("%d hosts, %d paths, %v round trip", n, n, nearTrip),
 		l.task("library", n).through(l.near), l.task("sequence", 300).through(l.near), new(12.0))
-	return []row{r}, err
 }
 
-func (l *lab) faraway() ([]row, error) {
+func (l *lab) faraway() error {
 	n := min(l.options.hosts, 1000)
-	r, err := l.faster(fmt.Sprintf("%d hosts, %d paths, %v round trip", n, n, farTrip),
+	return l.faster(fmt.Sprintf("%d hosts, %d paths, %v round trip", n, n, farTrip),
 		l.task("library", n).through(l.far), l.task("sequence", 40).through(l.far), nil)
-	return []row{r}, err
 }
 
 // inherited counts the reads by Vault's own audit file, and takes the time
 // where no audit device costs any.
-func (l *lab) inherited() ([]row, error) {
+func (l *lab) inherited() error {
 	n := l.options.hosts
 	const fields, repeats = 3, 20
 	work := fmt.Sprintf("%d hosts × %d fields inheriting a path", n, fields)
 	reads, err := l.countReads(n)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t := l.task("inherit", n)
 	t.Fields, t.Rounds = "shared", repeats
-	var walls []time.Duration
-	for range l.options.rounds {
-		o, err := t.run()
-		if err != nil {
-			return nil, err
-		}
-		walls = append(walls, median(o.Walls))
+	rounds, err := l.inTurn(t)
+	if err != nil {
+		return err
 	}
+	walls := each(rounds[0], func(o outcome) time.Duration { return median(o.Walls) })
 	perField := make([]float64, len(walls))
 	for i, w := range walls {
-		perField[i] = float64(w.Nanoseconds()) / 1000 / float64(n*fields)
+		perField[i] = micros(w) / float64(n*fields)
 	}
-	return []row{
-		{Work: work, Figure: "reads", Ours: "by Vault's audit file", Measured: float64(reads), Promised: new(1.0)},
-		{
-			Work: work, Figure: "time per field beyond the requests", Measured: median(perField), Unit: "µs", Promised: new(1.0), Rounds: perField,
-			Ours: short(median(walls)) + " in all", Yardstick: "less the same for one host",
-		},
-	}, nil
+	l.add(row{Work: work, Figure: "reads by Vault's audit file", Measured: float64(reads), Promised: new(1.0)})
+	l.add(row{
+		Work: work, Figure: "time per field beyond the requests", Measured: median(perField), Unit: "µs", Promised: new(1.0), Rounds: perField,
+		Beside: short(median(walls)) + " more than for one host",
+	})
+	return nil
 }
 
 func (l *lab) countReads(hosts int) (int, error) {
@@ -147,7 +179,7 @@ func (l *lab) countReads(hosts int) (int, error) {
 		return 0, err
 	}
 	defer vault.Stop()
-	if err := fill(vault, 1); err != nil {
+	if err := fill(vault, hostSecrets(1)); err != nil {
 		return 0, err
 	}
 	t := task{Do: "library", Address: vault.Address, CAFile: vault.CAFile, Fields: "shared", Hosts: hosts, RunID: "count"}
@@ -167,46 +199,42 @@ func (l *lab) countReads(hosts int) (int, error) {
 	return reads, err
 }
 
-// outage has three ways of being dead take their time at once, for they do
-// nothing with it.
-func (l *lab) outage() ([]row, error) {
+// outage measures three ways of being dead.
+func (l *lab) outage() error {
 	n := l.options.hosts
 	const patience = 3 * time.Second
 	ways := []struct {
 		name string
 		make func() (*dead, error)
 	}{{"refuses", refuses}, {"hangs up", hangsUp}, {"is silent", silent}}
-	var rows []row
 	for _, way := range ways {
 		var waits, dials []float64
 		for range l.options.rounds {
 			d, err := way.make()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			t := l.task("library", n)
 			t.Address, t.Patience = d.address, patience
 			o, err := t.run()
 			d.close()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if o.Ready != 0 {
-				return nil, fmt.Errorf("%d hosts are ready without a Vault", o.Ready)
+				return fmt.Errorf("%d hosts are ready without a Vault", o.Ready)
 			}
 			waits = append(waits, o.Wall.Seconds()/patience.Seconds())
 			dials = append(dials, float64(max(o.Dials, int(d.dials.Load()))))
 		}
 		work := fmt.Sprintf("%d hosts, Vault dead: it %s", n, way.name)
-		rows = append(rows,
-			row{Work: work, Figure: "last result", Ours: fmt.Sprintf("patience %v", patience), Measured: median(waits), Unit: "× patience", Promised: new(1.1), Rounds: waits},
-			row{Work: work, Figure: "dials", Measured: median(dials), Promised: new(12.0), Rounds: dials},
-		)
+		l.add(row{Work: work, Figure: "last result", Beside: fmt.Sprintf("patience is %v", patience), Measured: median(waits), Unit: "× patience", Promised: new(1.1), Rounds: waits})
+		l.add(row{Work: work, Figure: "dials", Measured: median(dials), Promised: new(12.0), Rounds: dials})
 	}
-	return rows, nil
+	return nil
 }
 
-func parsing() ([]row, error) {
+func (l *lab) parsing() error {
 	const field, times = "vault:secret/luumen/windev#password", 400_000
 	clock := func(parse func()) time.Duration {
 		began := time.Now()
@@ -221,51 +249,74 @@ func parsing() ([]row, error) {
 		theirs = append(theirs, clock(func() { url.Parse(field) }))
 	}
 	r := ratios(ours, theirs)
-	work := "parse one reference"
-	return []row{
-		{
-			Work: work, Figure: "time", Measured: median(r), Unit: "×", Promised: new(1.25), Rounds: r,
-			Ours: short(median(ours)), Yardstick: "url.Parse " + short(median(theirs)),
-		},
-		{Work: work, Figure: "allocations", Measured: testing.AllocsPerRun(1000, func() { ref.Parse(field) }), Promised: new(0.0)},
-	}, nil
+	const work = "parse one reference"
+	l.add(row{
+		Work: work, Figure: "time to that of url.Parse", Measured: median(r), Unit: "×", Promised: new(1.0), Rounds: r,
+		Beside: short(median(ours)) + " to " + short(median(theirs)),
+	})
+	l.add(row{Work: work, Figure: "allocations", Measured: testing.AllocsPerRun(1000, func() { ref.Parse(field) }), Promised: new(0.0)})
+	return nil
 }
 
-func (l *lab) memory() ([]row, error) {
+func mib(o outcome) float64 { return float64(o.Peak) / (1 << 20) }
+
+// more is a row about how much more memory one task takes than another.
+func more(work, than string, ours, theirs []outcome) row {
+	a, b := each(ours, mib), each(theirs, mib)
+	differences := make([]float64, len(a))
+	for i := range a {
+		differences[i] = a[i] - b[i]
+	}
+	return row{
+		Work: work, Figure: "peak of memory above " + than, Measured: median(differences), Unit: "MiB", Promised: new(48.0), Rounds: differences,
+		Beside: number(median(a), "MiB") + " to " + number(median(b), "MiB"),
+	}
+}
+
+func (l *lab) memory() error {
 	n := l.options.hosts
 	literal := l.task("library", n)
 	literal.Fields = "literal"
-	p, err := l.inTurn(l.task("library", n), literal)
+	rounds, err := l.inTurn(l.task("library", n), literal)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	mib := func(o outcome) float64 { return float64(o.Peak) / (1 << 20) }
-	ours, theirs := each(p.ours, mib), each(p.yardstick, mib)
-	more := make([]float64, len(ours))
-	for i := range ours {
-		more[i] = ours[i] - theirs[i]
-	}
-	return []row{{
-		Work: fmt.Sprintf("memory, %d hosts, %d paths", n, n), Figure: "peak of the process", Measured: median(more), Unit: "MiB more", Promised: new(48.0), Rounds: more,
-		Ours: number(median(ours), "MiB"), Yardstick: "the same with literals " + number(median(theirs), "MiB"),
-	}}, nil
+	l.add(more(fmt.Sprintf("%d hosts, %d paths", n, n), "that of literals", rounds[0], rounds[1]))
+	return nil
 }
 
-func (l *lab) goroutines() ([]row, error) {
+// large measures what secrets take of which the fields ask for a small part,
+// while the caller is slower than the reads.
+func (l *lab) large() error {
+	var tasks []task
+	for _, kind := range secretSizes {
+		t := l.task("library", largeSecrets)
+		t.Fields, t.Slow = kind, 20*time.Millisecond
+		tasks = append(tasks, t)
+	}
+	rounds, err := l.inTurn(tasks...)
+	if err != nil {
+		return err
+	}
+	l.add(more(fmt.Sprintf("%d secrets of 1 MB in one value, slow caller", largeSecrets), "that of small ones", rounds[1], rounds[0]))
+	l.add(more(fmt.Sprintf("%d secrets of 1 MB in many keys, slow caller", largeSecrets), "that of small ones", rounds[2], rounds[0]))
+	return nil
+}
+
+func (l *lab) goroutines() error {
 	few, many := l.task("library", min(100, l.options.hosts)), l.task("library", l.options.hosts)
 	few.Watch, many.Watch = true, true
-	p, err := l.inTurn(many, few)
+	rounds, err := l.inTurn(many, few)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	most := func(o outcome) float64 { return float64(o.Goroutines) }
 	left := func(o outcome) float64 { return float64(o.Left) }
-	work := "goroutines"
-	return []row{
-		{
-			Work: work, Figure: fmt.Sprintf("at most, %d hosts", many.Hosts), Measured: median(each(p.ours, most)), Promised: new(4.0*connections + 8),
-			Yardstick: fmt.Sprintf("%d hosts: %s", few.Hosts, number(median(each(p.yardstick, most)), "")), Rounds: each(p.ours, most),
-		},
-		{Work: work, Figure: "100 ms after the run", Measured: median(each(p.ours, left)), Promised: new(0.0), Rounds: each(p.ours, left)},
-	}, nil
+	work := fmt.Sprintf("goroutines for %d hosts", many.Hosts)
+	l.add(row{
+		Work: work, Figure: "at most", Measured: median(each(rounds[0], most)), Promised: new(4.0*connections + 8), Rounds: each(rounds[0], most),
+		Beside: fmt.Sprintf("%s for %d hosts", number(median(each(rounds[1], most)), ""), few.Hosts),
+	})
+	l.add(row{Work: work, Figure: "100 ms after the run", Measured: median(each(rounds[0], left)), Promised: new(0.0), Rounds: each(rounds[0], left)})
+	return nil
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +26,7 @@ type lab struct {
 	token   string
 	near    *delay.Proxy
 	far     *delay.Proxy
+	rows    []row
 }
 
 const (
@@ -73,7 +77,63 @@ func (l *lab) furnish() (err error) {
 	if l.token, err = newReader(l.vault); err != nil {
 		return err
 	}
-	return fill(l.vault, max(l.options.hosts, 1))
+	secrets := hostSecrets(max(l.options.hosts, 1))
+	if !l.options.scale {
+		secrets = append(secrets, otherSecrets()...)
+	}
+	return fill(l.vault, secrets)
+}
+
+// stored is a secret of the lab.
+type stored struct {
+	path string
+	body func() []byte // a func, for all of them together are large
+}
+
+func hostSecrets(n int) (all []stored) {
+	for i := range n {
+		all = append(all, stored{apiPath(i), func() []byte {
+			return fmt.Appendf(nil, `{"data":{"user":"luumen-%05d","password":"Xq7-w2Lf-%05d-mK9z-T4vB"}}`, i, i)
+		}})
+	}
+	return all
+}
+
+const largeSecrets = 300
+
+// secretSizes are small secrets, and ones of 1 MB in one value and in small keys.
+var secretSizes = []string{"small", "large", "many"}
+
+func sizedPath(kind string, i int) string { return fmt.Sprintf("luumen/%s-%03d", kind, i) }
+
+// otherSecrets are those whose keys or values are large.
+func otherSecrets() (all []stored) {
+	keys := make(map[string]string)
+	for i := range oddKeys {
+		keys[oddKey(i)] = "v"
+	}
+	large := map[string]string{"certificates": strings.Repeat("kilobyte", 125_000)}
+	many := make(map[string]string)
+	for i := range 9000 { // Vault takes 10,000 at most
+		many[fmt.Sprintf("key-%04d-%s", i, strings.Repeat("k", 40))] = strings.Repeat("v", 50)
+	}
+	for i := range largeSecrets {
+		for n, values := range []map[string]string{nil, large, many} {
+			all = append(all, stored{"secret/data/" + sizedPath(secretSizes[n], i), func() []byte { return secretBody(values) }})
+		}
+	}
+	return append(all, stored{strings.Replace(oddPath, "/", "/data/", 1), func() []byte { return secretBody(keys) }})
+}
+
+// secretBody is a secret of the values and a password.
+func secretBody(values map[string]string) []byte {
+	data := map[string]string{"password": "Xq7-w2Lf-mK9z-T4vB"}
+	maps.Copy(data, values)
+	body, err := json.Marshal(map[string]any{"data": data})
+	if err != nil {
+		panic(err) // texts can be encoded
+	}
+	return body
 }
 
 // newReader makes a token that can read the hosts' secrets and nothing else. With
@@ -93,8 +153,8 @@ func newReader(vault *vaulttest.Server) (token string, err error) {
 	return token, nil
 }
 
-// fill writes the secrets of n hosts.
-func fill(vault *vaulttest.Server, n int) error {
+// fill writes the secrets.
+func fill(vault *vaulttest.Server, secrets []stored) error {
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		// A new mount of KV version 2 is not there at once.
 		if status, _, err := vault.Do("GET", "secret/config", nil); err == nil && status == http.StatusOK {
@@ -113,9 +173,9 @@ func fill(vault *vaulttest.Server, n int) error {
 	var group sync.WaitGroup
 	for range connections {
 		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				body := fmt.Appendf(nil, `{"data":{"user":"luumen-%05d","password":"Xq7-w2Lf-%05d-mK9z-T4vB"}}`, i, i)
-				request, _ := http.NewRequest(http.MethodPut, vault.Address+"/v1/"+apiPath(int(i)), bytes.NewReader(body))
+			for i := next.Add(1) - 1; i < int64(len(secrets)); i = next.Add(1) - 1 {
+				secret := secrets[i]
+				request, _ := http.NewRequest(http.MethodPut, vault.Address+"/v1/"+secret.path, bytes.NewReader(secret.body()))
 				request.Header.Set("X-Vault-Token", vault.Token)
 				response, err := transport.RoundTrip(request)
 				if err != nil {
@@ -130,8 +190,8 @@ func fill(vault *vaulttest.Server, n int) error {
 		})
 	}
 	group.Wait()
-	if written.Load() != int64(n) {
-		return fmt.Errorf("only %d of %d secrets were written", written.Load(), n)
+	if written.Load() != int64(len(secrets)) {
+		return fmt.Errorf("only %d of %d secrets were written", written.Load(), len(secrets))
 	}
 	return nil
 }

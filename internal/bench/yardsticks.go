@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -42,22 +43,73 @@ func bare(t task) (outcome, error) {
 		urls[i] = t.Address + "/v1/" + apiPath(i)
 	}
 
+	return t.concurrently(func(i int) bool {
+		request, _ := http.NewRequest(http.MethodGet, urls[i], nil)
+		request.Header.Set("X-Vault-Token", t.Token)
+		response, err := client.Do(request)
+		if err != nil {
+			return false
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		return err == nil && response.StatusCode == http.StatusOK
+	})
+}
+
+// kv reads the paths with vault/api's own KVv2.Get from as many goroutines as the
+// library has workers, as somebody without the library would. With HTTP1 it has
+// as many HTTP/1.1 connections, too; without, it is as it comes, with HTTP/2.
+func kv(t task) (outcome, error) {
+	client, err := t.client()
+	if err != nil {
+		return outcome{}, err
+	}
+	secrets := client.KVv2("secret")
+	return t.concurrently(func(i int) bool {
+		secret, err := secrets.Get(ctx, strings.TrimPrefix(secretPath(i), "secret/"))
+		if err != nil {
+			return false
+		}
+		user, _ := secret.Data["user"].(string)
+		password, _ := secret.Data["password"].(string)
+		return user != "" && password != ""
+	})
+}
+
+// client is an ordinary one of vault/api.
+func (t task) client() (*api.Client, error) {
+	config := api.DefaultConfig()
+	config.Address = t.Address
+	if err := config.ConfigureTLS(&api.TLSConfig{CACert: t.CAFile}); err != nil {
+		return nil, err
+	}
+	transport := config.HttpClient.Transport.(*http.Transport)
+	transport.MaxIdleConnsPerHost = connections
+	if t.HTTP1 {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP1(true)
+		transport.ForceAttemptHTTP2 = false
+		transport.MaxConnsPerHost = connections
+		transport.TLSClientConfig.NextProtos = nil
+	}
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	client.SetToken(t.Token)
+	return client, nil
+}
+
+// concurrently reads all paths from as many goroutines as there are connections.
+func (t task) concurrently(read func(i int) (ok bool)) (outcome, error) {
 	var o outcome
 	var next, ready atomic.Int64
 	var group sync.WaitGroup
 	w := watch()
 	for range connections {
 		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(urls)); i = next.Add(1) - 1 {
-				request, _ := http.NewRequest(http.MethodGet, urls[i], nil)
-				request.Header.Set("X-Vault-Token", t.Token)
-				response, err := client.Do(request)
-				if err != nil {
-					return
-				}
-				_, err = io.Copy(io.Discard, response.Body)
-				response.Body.Close()
-				if err == nil && response.StatusCode == http.StatusOK {
+			for i := next.Add(1) - 1; i < int64(t.Hosts); i = next.Add(1) - 1 {
+				if read(int(i)) {
 					ready.Add(1)
 				}
 			}
@@ -65,9 +117,8 @@ func bare(t task) (outcome, error) {
 	}
 	group.Wait()
 	w.stop(&o)
-	o.Ready = int(ready.Load())
-	if o.Ready != len(urls) {
-		return o, fmt.Errorf("the bare client read only %d of %d paths", o.Ready, len(urls))
+	if o.Ready = int(ready.Load()); o.Ready != t.Hosts {
+		return o, fmt.Errorf("%s read only %d of %d paths", t.Do, o.Ready, t.Hosts)
 	}
 	return o, nil
 }
@@ -75,16 +126,10 @@ func bare(t task) (outcome, error) {
 // sequence reads the paths with vault/api, one after the other, as a loop over
 // hosts would. Its connection is up before it is timed.
 func sequence(t task) (outcome, error) {
-	config := api.DefaultConfig()
-	config.Address = t.Address
-	if err := config.ConfigureTLS(&api.TLSConfig{CACert: t.CAFile}); err != nil {
-		return outcome{}, err
-	}
-	client, err := api.NewClient(config)
+	client, err := t.client()
 	if err != nil {
 		return outcome{}, err
 	}
-	client.SetToken(t.Token)
 	var o outcome
 	read := func(i int) error {
 		secret, err := client.Logical().ReadWithContext(ctx, apiPath(i))

@@ -267,6 +267,9 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 		return true, p.over
 	case f.Retry == Never:
 		return true, p.refuse(r, now, f.Fault)
+	case f.GiveUp && p.isAloneIn(f, sent, now):
+		p.suspects[cause(f.Fault)] = r
+		return true, f.Fault
 	}
 	p.fail(r, sent, now, f)
 	switch {
@@ -297,6 +300,14 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 		p.wake()
 	}
 	return false, nil
+}
+
+// isAloneIn reports whether a request that is given up was silent for all of
+// patience while nothing else has failed since the last answer. Patience does not
+// end then: it may be that request alone that what stands before Vault blocks, and
+// the next one shows.
+func (p *Patience) isAloneIn(f *Failure, sent, now time.Time) bool {
+	return p.failing.IsZero() && p.suspects[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answered)) >= p.budget
 }
 
 // answer refills patience: the state is well.

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -40,6 +41,7 @@ type Answer struct {
 	Warnings  []string
 	Errors    []string // secrets that were sent are masked
 	CacheHit  bool     // X-Cache: HIT, of a caching Vault Proxy
+	Malformed bool     // the data is of another form than asked for
 }
 
 // Auth is the part of an answer that holds a new token.
@@ -308,8 +310,15 @@ func (s Source) MaskErrors(body []byte) []byte {
 	return masked
 }
 
-// Parse reads an answer, and its data into what data points to. What data
-// points to must accept data of any form; see [Optional].
+// largeAnswer is the size of an answer that is decoded while no other large one
+// is: many small keys take ten times the memory of their JSON.
+const largeAnswer = 256 << 10
+
+var decodingLarge sync.Mutex
+
+// Parse reads an answer, and its data into what data points to. Data of another
+// form is no error of what is around it: the answer is then Malformed, and what
+// data points to undefined.
 func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
@@ -317,9 +326,16 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 		return answer, nil
 	}
 	body, err := bytesOf(response.Body)
+	if len(body) > largeAnswer {
+		decodingLarge.Lock()
+		defer decodingLarge.Unlock()
+	}
 	e := envelope{Data: data}
 	if err == nil {
 		err = json.Unmarshal(body, &e)
+	}
+	if form, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && (form.Field == "data" || strings.HasPrefix(form.Field, "data.")) {
+		answer.Malformed, err = true, nil // the rest has been decoded all the same
 	}
 	if err != nil {
 		return nil, unreadable()

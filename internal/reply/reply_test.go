@@ -143,7 +143,7 @@ func TestLoginHint(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []struct{ method, text, hint string }{
 		{"approle", "invalid role or secret ID", "compare VAULT_ROLE_ID"},
-		{"jwt", `error validating token: invalid not before (nbf) claim`, "compare the clocks"},
+		{"jwt", `error validating token: invalid not before (nbf) claim: token not yet valid`, "compare the clocks"},
 		{"jwt", `error validating claims: claim "sub" does not match`, "compare the claims"},
 		{"kubernetes", "permission denied", "auth/k8s exists"},
 		{"cert", "permission denied", "auth/k8s exists in this namespace"},

@@ -15,10 +15,11 @@ const (
 	expiring = "expiring" // tokens live shorter than a run takes
 )
 
-// A run logs in once more if its token dies, and not twice: so one that meets
-// expiring tokens takes longer than one of them lives, and shorter than two.
+// A token that expires after it has served is replaced as often as that happens:
+// a run that meets expiring tokens takes several times as long as one of them
+// lives.
 const (
-	expiry       = 4 * time.Second
+	expiry       = 2 * time.Second
 	expiringPace = secrets / 6 // a second
 	usualPace    = secrets / 2
 )

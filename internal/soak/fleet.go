@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	secrets = 1000 // each used by one host
+	secrets = 400 // each used by one host
 	mount   = "secrets"
 )
 
@@ -118,8 +118,11 @@ func (t *tally) add(v verdicts, taken int, report resolver.Report) {
 	t.retries += report.Vault.Retries
 	t.longestWait = max(t.longestWait, report.Vault.Waited)
 	for _, finding := range report.Findings {
-		if finding.Code == auth.TokenNotRevoked {
+		switch finding.Code {
+		case auth.TokenNotRevoked:
 			t.announced++
+		case auth.TokenShort:
+			t.relogged++
 		}
 	}
 }

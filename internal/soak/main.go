@@ -46,7 +46,7 @@ func run(duration time.Duration, random *rand.Rand, log io.Writer) (*tally, erro
 		return nil, err
 	}
 	defer s.stop()
-	if err := s.round(quiet); err != nil { // for what is made once
+	if err := s.meet(quiet); err != nil { // for what is made once
 		return nil, err
 	}
 	result := &tally{events: make(map[string]int)}
@@ -56,7 +56,7 @@ func run(duration time.Duration, random *rand.Rand, log io.Writer) (*tally, erro
 	}
 	for end := time.Now().Add(duration); time.Now().Before(end); {
 		for _, i := range random.Perm(len(events)) {
-			if err := s.round(events[i]); err != nil {
+			if err := s.meet(events[i]); err != nil {
 				return nil, err
 			}
 			if time.Now().After(end) {
@@ -76,6 +76,7 @@ type tally struct {
 	rotations, retries  int
 	longestWait         time.Duration
 	stale, lost, wrong  int
+	relogged            int // runs that logged in three times or more
 	announced           int // tokens of which a warning of their run said that they live on
 	before, after       remains
 }
@@ -111,6 +112,7 @@ func (t *tally) print(to io.Writer) {
 	row("  of these, served", t.served)
 	row("rotations", t.rotations)
 	row("requests sent again", t.retries)
+	row("runs that logged in three times or more", t.relogged)
 	row("longest wait for Vault", t.longestWait.Round(time.Millisecond))
 	row("stale values", t.stale)
 	row("lost hosts", t.lost)

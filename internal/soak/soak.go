@@ -34,6 +34,7 @@ type soak struct {
 
 	mu    sync.Mutex
 	tally *tally
+	round tally // the one under way
 }
 
 func newSoak(log io.Writer) (s *soak, err error) {
@@ -76,8 +77,10 @@ func (s *soak) stop() {
 	}
 }
 
-// round has several runs meet one event, and mends the cluster.
-func (s *soak) round(e event) error {
+// meet has several runs meet one event, and mends the cluster.
+func (s *soak) meet(e event) error {
+	began := time.Now()
+	s.round = tally{}
 	stop := s.rotation.start()
 	defer stop()
 	var runs sync.WaitGroup
@@ -95,10 +98,15 @@ func (s *soak) round(e event) error {
 		err = e.happen(s, cancel)
 	}
 	runs.Wait()
-	if err = errors.Join(err, s.heal()); err == nil {
-		s.tally.events[e.name]++
+	took := time.Since(began)
+	if err = errors.Join(err, s.heal()); err != nil {
+		return err
 	}
-	return err
+	s.tally.events[e.name]++
+	r := s.round
+	fmt.Fprintf(s.log, "%s: %d of %d hosts served in %.1fs, %d runs logged in three times or more, longest wait %.1fs; %d stale, %d lost, %d wrong\n",
+		e.name, r.served, r.hosts, took.Seconds(), r.relogged, r.longestWait.Seconds(), r.stale, r.lost, r.wrong)
+	return nil
 }
 
 // run is one run of the agent. It calls begun when it is under way.
@@ -136,6 +144,7 @@ func (s *soak) run(ctx context.Context, e event, begun func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally.add(v, taken, report)
+	s.round.add(v, taken, report)
 }
 
 // heal restarts and unseals what an event took away.

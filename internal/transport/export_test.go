@@ -16,7 +16,7 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 	p := patience.New(time.Minute, 0, 0)
 	p.Do(request.Context(), func(context.Context, time.Duration) *patience.Failure { return nil })
 	r := &Retry{Patience: p, Wire: w, Budget: time.Minute, Run: request.Context()}
-	s := &exchange{retry: r, request: request, began: time.Now()}
+	s := &exchange{retry: r, request: request, sending: request.Context(), began: time.Now()}
 	f := s.once(request.Context(), limit)
 	return s.response, f
 }

@@ -95,7 +95,7 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 		defer end()
 		defer context.AfterFunc(r.Last, end)()
 	}
-	s := &exchange{retry: r, request: request.WithContext(sending), began: time.Now(), end: endOf(ctx), share: r.forOptional()}
+	s := &exchange{retry: r, request: request, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
 	err = r.Patience.Do(ctx, s.once)
 	switch {
 	case err == nil:
@@ -136,6 +136,7 @@ func (r *Retry) forOptional() time.Duration {
 type exchange struct {
 	retry    *Retry
 	request  *http.Request
+	sending  context.Context // of each time that it is sent
 	response *http.Response
 	began    time.Time
 	end      int           // of a request that is optional; 0 for others
@@ -174,7 +175,7 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		limit = max(limit-time.Since(began), time.Millisecond)
 	}
 	sent := time.Now()
-	response, f := r.Wire.send(s.request, limit)
+	response, f := r.Wire.send(s.sending, s.request, limit)
 	if f == nil {
 		f = s.judge(ctx, response, time.Since(sent))
 	}
@@ -257,7 +258,7 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return &left
 	case f.Unsent || IsHarmless(s.request):
 		return f
-	case f.Retry != patience.Later && s.request.Context().Err() == nil:
+	case f.Retry != patience.Later && s.sending.Err() == nil:
 		return f
 	case r.Unclear == nil:
 		return f.Final()
@@ -343,8 +344,8 @@ func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration
 	u := *r.Wire.config.Address
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/" + path
 	u.RawQuery = query
-	request := (&http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}).WithContext(ctx)
-	response, f := r.Wire.send(request, limit)
+	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}
+	response, f := r.Wire.send(ctx, request, limit)
 	if f != nil {
 		return nil, f
 	}

@@ -145,8 +145,12 @@ func TestStrayBytes(t *testing.T) {
 				}
 				w := newWire(t, config)
 				retry := newRetry(t, w, generous)
+				method := http.MethodGet
+				if strings.Contains(server.name, "204") {
+					method = http.MethodPut // Vault answers no read so
+				}
 				for range 4 {
-					_, err := retry.RoundTrip(request(t, w, http.MethodGet, "secret/data/app"))
+					_, err := retry.RoundTrip(request(t, w, method, "secret/data/app"))
 					require.NoError(t, err)
 					<-sent
 				}

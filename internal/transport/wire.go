@@ -97,22 +97,26 @@ func (w *Wire) Close() { w.transport.CloseIdleConnections() }
 // Address is where Vault is, as text for a message.
 func (w *Wire) Address() string { return strings.TrimSuffix(w.config.Address.String(), "/") }
 
+// UserAgent is what every request is sent with. Those that have it already are
+// sent without a copy of their headers.
+func (w *Wire) UserAgent() string { return w.config.UserAgent }
+
 // Dials is the number of connections tried so far.
 func (w *Wire) Dials() int { return int(w.dials.Load()) }
 
 // Requests is the number of requests sent or tried so far.
 func (w *Wire) Requests() int { return int(w.requests.Load()) }
 
-// send sends the request once and reads its whole answer, within the limit or
-// the configured time-out, whichever is shorter.
-func (w *Wire) send(request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
+// send sends the request once and reads its whole answer, until ctx ends and
+// within the limit or the configured time-out, whichever is shorter.
+func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
 	limited := fault.Duration(limit)
 	if w.config.Timeout <= limit {
 		limit = w.config.Timeout
 		limited = fault.Duration(limit) + " (VAULT_CLIENT_TIMEOUT)"
 	}
 	w.requests.Add(1)
-	ctx, cancel := context.WithTimeout(quiet{request.Context()}, limit)
+	ctx, cancel := context.WithTimeout(quiet{ctx}, limit)
 	defer cancel()
 	var sent, connected atomic.Bool
 	var conn *answerConn
@@ -132,8 +136,10 @@ func (w *Wire) send(request *http.Request, limit time.Duration) (*http.Response,
 		},
 	})
 	once := request.WithContext(ctx)
-	once.Header = request.Header.Clone()
-	once.Header.Set("User-Agent", w.config.UserAgent)
+	if request.Header.Get("User-Agent") != w.config.UserAgent {
+		once.Header = request.Header.Clone()
+		once.Header.Set("User-Agent", w.config.UserAgent)
+	}
 	if request.GetBody != nil {
 		body, err := request.GetBody()
 		if err != nil {

@@ -144,6 +144,10 @@ func (c *Cluster) newNode(name, program string, config Config) (*Server, error) 
 	if s.client, err = newClient(s.CAFile); err != nil {
 		return nil, err
 	}
+	more := ""
+	if isOpenBao(program) {
+		more = allowsAudit
+	}
 	storage := filepath.Join(c.dir, name)
 	if err := os.Mkdir(storage, 0o700); err != nil {
 		return nil, err
@@ -164,7 +168,7 @@ listener "tcp" {
 api_addr      = %q
 cluster_addr  = %q
 disable_mlock = true
-`, storage, name, api, internal, listener, s.Address, "https://"+internal), 0o600); err != nil {
+%s`, storage, name, api, internal, listener, s.Address, "https://"+internal, more), 0o600); err != nil {
 		return nil, err
 	}
 	s.args = []string{program, "server", "-config=" + settings}

@@ -145,6 +145,7 @@ func TestKubernetes(t *testing.T) {
 			500, "could not load backend configuration", vaulttest.Review{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			vaulttest.Unsupported(t)
 			t.Parallel()
 			k := vaulttest.NewKubernetes(t)
 			config := k.Config(t)

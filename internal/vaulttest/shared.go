@@ -26,6 +26,12 @@ func Main(m *testing.M) int {
 	if code != 0 {
 		return code
 	}
+	if run := flag.Lookup("test.run"); !testing.Short() && run.Value.String() == "" {
+		if err := reviewUnsupported(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -70,7 +76,7 @@ func SharedTLS(t testing.TB) *Server {
 // New starts a dev-mode server for one test and stops it when the test ends.
 func New(t testing.TB, config Config) *Server {
 	t.Helper()
-	skipIfShort(t)
+	skip(t)
 	s, err := Start(config)
 	require.NoError(t, err)
 	t.Cleanup(s.Stop)
@@ -80,7 +86,7 @@ func New(t testing.TB, config Config) *Server {
 // NewCluster starts a cluster for one test and stops it when the test ends.
 func NewCluster(t testing.TB, config Config) *Cluster {
 	t.Helper()
-	skipIfShort(t)
+	skip(t)
 	c, err := StartCluster(config)
 	require.NoError(t, err)
 	t.Cleanup(c.Stop)
@@ -97,7 +103,7 @@ type shared struct {
 
 func (s *shared) start(t testing.TB, config Config) *Server {
 	t.Helper()
-	skipIfShort(t)
+	skip(t)
 	s.once.Do(func() { s.server, s.err = Start(config) })
 	require.NoError(t, s.err)
 	return s.server
@@ -110,9 +116,10 @@ func (s *shared) stop() {
 	}
 }
 
-func skipIfShort(t testing.TB) {
+func skip(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a Vault; left out by -short")
 	}
+	Unsupported(t)
 }

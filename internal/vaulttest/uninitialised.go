@@ -11,7 +11,7 @@ import (
 // has no token and no key.
 func NewUninitialised(t testing.TB) *Server {
 	t.Helper()
-	skipIfShort(t)
+	skip(t)
 	program, err := Find()
 	require.NoError(t, err)
 	dir, err := os.MkdirTemp("", "vaulttest-")

@@ -144,6 +144,14 @@ func startDev(program string, config Config) (*Server, error) {
 	if !config.NoAudit {
 		s.AuditFile = filepath.Join(dir, "audit.log")
 	}
+	if isOpenBao(program) {
+		settings := filepath.Join(dir, "server.hcl")
+		if err := os.WriteFile(settings, []byte(allowsAudit), 0o600); err != nil {
+			os.RemoveAll(dir)
+			return nil, err
+		}
+		s.args = append(s.args, "-config="+settings)
+	}
 	if err := s.launch(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err

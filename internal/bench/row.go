@@ -3,24 +3,21 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 )
 
 // row is one figure.
 type row struct {
-	Work      string    `json:"work"`
-	Figure    string    `json:"figure"`
-	Ours      string    `json:"ours"`
-	Yardstick string    `json:"yardstick"`
-	Measured  float64   `json:"measured"`
-	Unit      string    `json:"unit"`
-	Promised  *float64  `json:"promised,omitempty"` // nil where nothing is
-	AtLeast   bool      `json:"at_least,omitempty"` // else at most
-	Verdict   string    `json:"verdict,omitempty"`
-	Rounds    []float64 `json:"rounds,omitempty"`
+	Work     string    `json:"work"`
+	Figure   string    `json:"figure"`
+	Beside   string    `json:"beside,omitempty"` // what was measured in turn with it, in absolute figures
+	Measured float64   `json:"measured"`
+	Unit     string    `json:"unit"`
+	Promised *float64  `json:"promised,omitempty"` // nil where nothing is
+	AtLeast  bool      `json:"at_least,omitempty"` // else at most
+	Verdict  string    `json:"verdict,omitempty"`
+	Rounds   []float64 `json:"rounds,omitempty"`
 }
 
 const (
@@ -41,25 +38,20 @@ func (r row) verdict() string {
 func (r row) promise() string {
 	switch {
 	case r.Promised == nil:
-		return "-"
+		return "nothing promised"
 	case r.AtLeast:
-		return "≥ " + number(*r.Promised, r.Unit)
+		return "at least " + number(*r.Promised, "")
 	}
-	return "≤ " + number(*r.Promised, r.Unit)
+	return "at most " + number(*r.Promised, "")
 }
 
-func printTable(w io.Writer, rows []row) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "work\tfigure\tours\tyardstick\tmeasured\tpromised\t")
-	for i, r := range rows {
-		rows[i].Verdict = r.verdict()
-		work := r.Work
-		if i > 0 && work == rows[i-1].Work {
-			work = ""
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", work, r.Figure, r.Ours, r.Yardstick, number(r.Measured, r.Unit), r.promise(), r.verdict())
+// String is the row in one line of a log.
+func (r row) String() string {
+	line := fmt.Sprintf("%-6s  %s: %s: %s (%s)", r.verdict(), r.Work, r.Figure, number(r.Measured, r.Unit), r.promise())
+	if r.Beside != "" {
+		line += "; " + r.Beside
 	}
-	table.Flush()
+	return line
 }
 
 func number(n float64, unit string) string {

@@ -1,0 +1,67 @@
+package resolver_test
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// A check calls nothing good that no answer has proven: where the look at the
+// token is blocked, a token that is none must not pass.
+func TestCheckOfATokenThatNothingProves(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	const look, list = "auth/token/lookup-self", "sys/internal/ui/mounts"
+	for _, test := range []struct {
+		name        string
+		blocked     []string
+		status      int
+		contentType string
+		body        string
+		token       string
+		kind        resolver.Kind // of a check without fields
+	}{
+		{"500, none", []string{look}, 500, "application/json", `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`, "garbage", resolver.Token},
+		{"page, none", []string{look}, 403, "text/html", "<html>no", "garbage", resolver.Token},
+		{"404, none", []string{look}, 404, "application/json", `{"errors":[]}`, "garbage", resolver.Token},
+		{"both pages, none", []string{look, list}, 403, "text/html", "<html>no", "garbage", resolver.BadResponse},
+		{"both 500, none", []string{look, list}, 500, "application/json", `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`, "garbage", resolver.ServerError},
+		{"500, a good one", []string{look}, 500, "application/json", `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`, server.Token, resolver.OK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+				for _, blocked := range test.blocked {
+					if path == blocked {
+						w.Header().Set("Content-Type", test.contentType)
+						w.WriteHeader(test.status)
+						io.WriteString(w, test.body)
+						return true
+					}
+				}
+				return false
+			})
+			for _, fields := range [][]ref.Value{nil, fieldsOf("vault:" + kv + "/app#password")} {
+				v := resolver.Check(t.Context(), vaultAt(address, test.token), fields, resolver.CheckOptions{Patience: time.Second})
+				good := test.token == server.Token
+				assert.Equal(t, good, v.Connection.LoggedIn, "%s", v)
+				assert.Equal(t, good, v.Connection.Kind == resolver.OK, "%s", v)
+				if fields == nil {
+					assert.Equal(t, test.kind, v.Connection.Kind, "%s", v)
+				}
+				for _, field := range v.Fields {
+					assert.Equal(t, good, field.Kind == resolver.OK, "%s", v)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,85 @@
+package resolver_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// Vault Proxy repeats what a sealed Vault refuses for longer than an attempt
+// lasts, but passes its health on. A check says what the two mean.
+func TestSealedBehindAProxy(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{})
+	token := server.ReaderToken(t, "secret/data/app")
+	proxy := server.Proxy(t, vaulttest.ProxyConfig{})
+	require.NoError(t, server.Seal())
+	vault := auth.New(auth.Settings{Address: proxy.Address}, environment(map[string]string{
+		"VAULT_TOKEN": token, "VAULT_ADDR": proxy.Address, "VAULT_CLIENT_TIMEOUT": "1",
+	}))
+	began := time.Now()
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:secret/app#password"), resolver.CheckOptions{Patience: time.Second})
+	t.Log(time.Since(began), v)
+	require.NotNil(t, v.Connection.Server, "%s", v)
+	assert.True(t, v.Connection.Server.Sealed)
+	assert.NotEqual(t, resolver.OK, v.Connection.Kind)
+	if v.Connection.Kind != resolver.Sealed {
+		assert.Contains(t, codes(v.Connection.Findings), resolver.HealthSealed)
+		assert.Contains(t, v.String(), "vault's health says that it is sealed or not initialized")
+	}
+}
+
+// Behind a balancer, the node that tells its health can be another one than
+// those that serve.
+func TestOneSealedNodeBehindABalancer(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	sealed := vaulttest.New(t, vaulttest.Config{NoAudit: true})
+	require.NoError(t, sealed.Seal())
+	_, health, err := sealed.Do("GET", "sys/health", nil)
+	require.NoError(t, err)
+	require.Equal(t, true, health["sealed"])
+	_, uninitialised, err := vaulttest.NewUninitialised(t).Do("GET", "sys/health", nil)
+	require.NoError(t, err)
+	require.Equal(t, false, uninitialised["initialized"])
+	for _, test := range []struct {
+		name   string
+		health map[string]any
+		token  string
+		found  bool
+	}{
+		{"sealed", health, server.Token, true},
+		{"not initialized", uninitialised, server.Token, true},
+		{"sealed, and the token is none", health, "hvs.none", true},
+		{"well", nil, server.Token, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			body, err := json.Marshal(test.health)
+			require.NoError(t, err)
+			address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+				if path != "sys/health" || test.health == nil {
+					return false
+				}
+				always(200, string(body))(w, nil)
+				return true
+			})
+			v := resolver.Check(t.Context(), vaultAt(address, test.token), nil, resolver.CheckOptions{})
+			if test.token == server.Token {
+				assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
+			} else {
+				assert.Equal(t, resolver.Token, v.Connection.Kind, "%s", v)
+			}
+			assert.Equal(t, test.found, slices.Contains(codes(v.Connection.Findings), resolver.HealthSealed), "%s", v)
+		})
+	}
+}
