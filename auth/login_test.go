@@ -475,7 +475,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 					if test.method == "userpass" {
 						vault = withMethod(server.address, userpass{}, v)
 					}
-					const patience = 3 * time.Second
+					const patience = 6 * time.Second
 					began := time.Now()
 					_, err := do(t.Context(), vault, auth.Use{Patience: patience, Check: check}, nil)
 					assertKind(t, err, fault.Login, "vault does not answer, while sys/health does (no answer within ", test.says, "raise VAULT_CLIENT_TIMEOUT")

@@ -157,7 +157,7 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		if limit = r.attempt(); limit <= 0 {
 			return r.tooSlow()
 		}
-	case r.Unclear != nil && limit < r.Wire.config.Timeout:
+	case r.Unclear != nil && s.unclear == 0 && limit < r.Wire.config.Timeout:
 		limit -= limit / 10 // for a look at Vault's health; see isWaiting
 	}
 	if s.end != 0 {
@@ -292,11 +292,11 @@ func (s *exchange) isWaiting(ctx context.Context) bool {
 	if s.unclear > 1 {
 		return s.well
 	}
-	limit := r.Budget / 10
+	limit := r.Budget - time.Since(s.began)
 	switch {
 	case r.isCheck():
 		limit = r.attempt()
-	case time.Since(s.began) < r.Budget*9/10:
+	case limit > r.Budget/10:
 		return false // there is time for the one more
 	}
 	_, f := r.health(ctx, limit)
