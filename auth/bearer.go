@@ -76,7 +76,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, s.withOddity(err)
 		}
 		if response.StatusCode != http.StatusForbidden {
-			isEmptyRead := response.StatusCode == http.StatusNoContent && request.Method == http.MethodGet
+			isEmptyRead := response.StatusCode == http.StatusNoContent && transport.IsHarmless(request)
 			if response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound {
 				s.hasWorked(t)
 			}

@@ -269,6 +269,8 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 		return nil, s.unanswered(failed)
 	case answer != nil && !answer.Ok():
 		return nil, s.refused(answer)
+	case answer != nil && answer.Status == http.StatusNoContent:
+		return nil, reply.NoContent()
 	case err == nil:
 		f := fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 		if answer != nil && answer.Auth != nil && answer.Auth.MFA != nil {

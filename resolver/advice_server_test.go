@@ -146,8 +146,8 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.Address = good }
 		}, ""},
 		{"an address without a scheme", resolver.Settings, "write it like https://vault.example:8200", address(func(a string) string { return strings.TrimPrefix(a, "https://") }), ""},
-		{"an address of the API", resolver.Settings, "leave /v1 and what follows out", address(func(a string) string { return a + "/v1/secret" }), ""},
-		{"an address of the web page", resolver.Settings, "leave /ui and what follows out", address(func(a string) string { return a + "/ui" }), ""},
+		{"an address of the API", resolver.Settings, "omit /v1 and what follows", address(func(a string) string { return a + "/v1/secret" }), ""},
+		{"an address of the web page", resolver.Settings, "omit /ui and what follows", address(func(a string) string { return a + "/ui" }), ""},
 		{"an address with a space", resolver.Settings, "white space at its beginning or end; remove it", address(func(a string) string { return a + " " }), ""},
 		{"no address", resolver.NotConfigured, "set it up in the UI", address(func(string) string { return "" }), ""},
 		{"disabled", resolver.NotConfigured, "enable it there", func(_ *testing.T, d *desk) func() {
@@ -170,8 +170,8 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.AuthMethod = "jwt"
 			return func() { d.AuthMethod = "token" }
 		}, ""},
-		{"a pinned address", resolver.Pinned, "correct the one or the other", settingOf("VAULT_ADDR", "https://vault.example:8200", server.Address), ""},
-		{"a pinned namespace", resolver.Pinned, "correct the one or the other", func(_ *testing.T, d *desk) func() {
+		{"a pinned address", resolver.Pinned, "correct one of them", settingOf("VAULT_ADDR", "https://vault.example:8200", server.Address), ""},
+		{"a pinned namespace", resolver.Pinned, "correct one of them", func(_ *testing.T, d *desk) func() {
 			d.Namespace, d.v["VAULT_NAMESPACE"] = "other", "team"
 			return func() { d.Namespace, d.v["VAULT_NAMESPACE"] = "", "" }
 		}, ""},
@@ -260,6 +260,18 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			require.NoError(t, own.Seal())
 			return func() { require.NoError(t, own.Unseal()) }
 		}, ""},
+		{"not initialized", resolver.Sealed, "initialize a new one first: vault operator init", func(t *testing.T, d *desk) func() {
+			own := vaulttest.NewUninitialised(t)
+			d.Address = own.Address
+			return func() {
+				answer := own.Must(t, http.MethodPut, "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
+				own.Must(t, http.MethodPut, "sys/unseal", map[string]any{"key": answer["keys"].([]any)[0]})
+				require.Eventually(t, func() bool {
+					status, _, err := own.Do(http.MethodGet, "sys/health", nil)
+					return err == nil && status == http.StatusOK
+				}, time.Minute, 20*time.Millisecond)
+			}
+		}, resolver.Token}, // of the other Vault
 		{"a quota", resolver.RateLimited, "raise Vault's rate limit quota", func(t *testing.T, d *desk) func() {
 			quota := "sys/quotas/rate-limit/" + vaulttest.Name()
 			path := d.mount() + "/"

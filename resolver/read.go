@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 )
@@ -76,7 +77,9 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	if err != nil && ctx.Err() != nil {
 		return nil // the caller's own error is every path's
 	}
-	if f, ok := err.(*fault.Error); ok && f.Run {
+	// As long as nothing has answered as Vault does, what is no answer of Vault's to
+	// one path is none to any.
+	if f, ok := err.(*fault.Error); ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven) {
 		return f
 	}
 	p.settle(r, secret, values, err)

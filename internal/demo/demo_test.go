@@ -23,6 +23,10 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, out.String(), `path "team/kv/data/odd#name" { capabilities = ["read"] }`)
 	assert.Contains(t, out.String(), "no_key: the secret has no such key")
 	assert.Equal(t, 1, strings.Count(out.String(), "vault unreachable ("), "an outage is said once")
+	for _, says := range []string{"write the token without quotes", "remove wrap_ttl from Agent's sink", "vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID"} {
+		assert.Contains(t, out.String(), says)
+	}
+	assert.Equal(t, 3, strings.Count(out.String(), "then: ready"))
 }
 
 // The demo is no proof unless it fails when a host ends otherwise.

@@ -56,6 +56,10 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		fmt.Fprintf(out, "  %s\n%s", typed, indented(indented(check(ctx, config, server.environment(), typed))))
 	}
 
+	if err := server.playErrors(ctx, out, config); err != nil {
+		return err
+	}
+
 	wrong := 0
 	for i, step := range []struct {
 		title  string

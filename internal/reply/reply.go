@@ -95,14 +95,14 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	case 300 <= status && status < 400:
 		return s.redirected(status, header)
 	case !isJSON(header):
-		return s.NotVault(status, header, body)
+		return s.notVault(status, header, body)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// As Vault writes it. Parse sees the rest.
 		return nil
 	}
 	var e envelope
 	if json.Unmarshal(body, &e) != nil || !e.isVaults() {
-		return s.NotVault(status, header, body)
+		return s.notVault(status, header, body)
 	}
 	if e.WrapInfo != nil {
 		return permanent(s.wrapped())
@@ -125,7 +125,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what the proxy demands of requests"
 		failure.Retry, failure.Unsent = patience.Never, true
 	case says(errors, sealed...) && (status == http.StatusServiceUnavailable || status == http.StatusForbidden || status >= 500):
-		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal"
+		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal; initialize a new one first: vault operator init"
 		if says(errors, sealed[1:]...) {
 			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
 			f.Fix = f.Do
@@ -207,9 +207,9 @@ var wantsCertificate = []string{
 	"The SSL certificate error",            // nginx
 }
 
-// NotVault is the failure of whatever answers in Vault's place. It says nothing
+// notVault is the failure of whatever answers in Vault's place. It says nothing
 // of the body.
-func (s Source) NotVault(status int, header http.Header, body []byte) *patience.Failure {
+func (s Source) notVault(status int, header http.Header, body []byte) *patience.Failure {
 	start := []string{string(body[:min(len(body), 4<<10)])}
 	switch {
 	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
@@ -456,7 +456,7 @@ func Read(ctx context.Context, client *api.Client, path string, query url.Values
 	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
 	answer, err := answerIn(response, err, data)
 	if err == nil && answer.Status == http.StatusNoContent {
-		return nil, unreadable() // Vault has something to say to every read
+		return nil, NoContent()
 	}
 	return answer, err
 }
@@ -496,6 +496,14 @@ func faultIn(err error) error {
 		}
 	}
 	return unreadable()
+}
+
+// NoContent is the fault of a server that answers 204 to a read or a login, to
+// which Vault always has something to say.
+func NoContent() *fault.Error {
+	f := unreadable()
+	f.Detail = "status 204"
+	return f
 }
 
 func unreadable() *fault.Error {

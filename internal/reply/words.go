@@ -99,6 +99,8 @@ var hints = map[string][]Hint{
 			"compare the clocks of Vault and of what issues the token"},
 		{"no issued at (iat)", // 1.21
 			"let the issuer add exp to the token"},
+		{"not before (nbf)", // 1.14
+			"compare the clocks of Vault and of what issues the token"},
 		{"audience", // 1.14, 1.21, bao
 			"add the token's audience to bound_audiences of the role"},
 		{"signature", // 1.14, 1.21, bao

@@ -60,7 +60,7 @@ func TestSeveralAddresses(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, "127.0.0.1:"+port, conn.RemoteAddr().String())
 			assert.GreaterOrEqual(t, took, name.least)
-			assert.Less(t, took, name.least+time.Second)
+			assert.Less(t, took, name.least+2*time.Second)
 			conn.Close()
 			(<-connected).Close()
 			assert.Empty(t, connected, "one connection was made")
@@ -70,8 +70,9 @@ func TestSeveralAddresses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		defer cancel()
 		_, err := transport.DialFirst(ctx, []string{hole, hole, hole}, port)
-		require.Error(t, err)
-		assert.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+		var network net.Error
+		require.ErrorAs(t, err, &network)
+		assert.True(t, network.Timeout())
 	})
 	t.Run("all refuse", func(t *testing.T) {
 		began := time.Now()

@@ -69,7 +69,8 @@ type harmless struct{}
 // whatever their method.
 func Harmless(ctx context.Context) context.Context { return context.WithValue(ctx, harmless{}, true) }
 
-func isHarmless(request *http.Request) bool {
+// IsHarmless reports whether a request changes nothing in Vault.
+func IsHarmless(request *http.Request) bool {
 	switch request.Method {
 	case http.MethodGet, http.MethodHead, "LIST":
 		return true
@@ -222,9 +223,6 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
 	}
 	f := source.Judge(response.StatusCode, response.Header, body)
-	if f == nil && response.StatusCode == http.StatusNoContent && isHarmless(s.request) && !r.Patience.HasAnswers() {
-		f = source.NotVault(response.StatusCode, response.Header, body) // it answers 204 to everything
-	}
 	if f == nil {
 		if response.StatusCode >= 400 {
 			response.Body = &buffered{*bytes.NewBuffer(source.MaskErrors(body))}
@@ -258,7 +256,7 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		left := *f
 		left.GiveUp = true
 		return &left
-	case f.Unsent || isHarmless(s.request):
+	case f.Unsent || IsHarmless(s.request):
 		return f
 	case f.Retry != patience.Later && s.sending.Err() == nil:
 		return f
@@ -463,7 +461,7 @@ func (p *proxyRefusals) answered(path string) {
 }
 
 func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failure {
-	if !isHarmless(s.request) {
+	if !IsHarmless(s.request) {
 		return f // who knows whether Vault acted on it
 	}
 	if !p.pacing.Load() {
