@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,9 +42,7 @@ var proxyLogins = []struct {
 		mount := "userpass-" + vaulttest.Name()
 		server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "userpass"})
 		user := map[string]any{"password": password}
-		for name, value := range role {
-			user[name] = value
-		}
+		maps.Copy(user, role)
 		server.Must(t, "POST", "auth/"+mount+"/users/agent", user)
 		return mount, variables{}, userpass{mount, "agent", password}
 	}},

@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,13 +41,11 @@ func TestCheckOfATokenThatNothingProves(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			address := behind(t, server, func(w http.ResponseWriter, path string) bool {
-				for _, blocked := range test.blocked {
-					if path == blocked {
-						w.Header().Set("Content-Type", test.contentType)
-						w.WriteHeader(test.status)
-						io.WriteString(w, test.body)
-						return true
-					}
+				if slices.Contains(test.blocked, path) {
+					w.Header().Set("Content-Type", test.contentType)
+					w.WriteHeader(test.status)
+					io.WriteString(w, test.body)
+					return true
 				}
 				return false
 			})
