@@ -83,6 +83,7 @@ func (e *envelope) errors() []string {
 // Source says where a response came from, for texts.
 type Source struct {
 	Address string        // of Vault, as in the settings
+	Proxy   string        // the variable that names a proxy which can answer in Vault's place; empty if there is none
 	Sent    *mask.Secrets // that must not show
 }
 
@@ -233,6 +234,9 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 		Kind: fault.BadResponse, What: "the server is not Vault, or a proxy interferes", Detail: detail,
 		Do: "check the address, and the proxy or balancer before Vault",
 	})
+	if s.Proxy != "" {
+		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
+	}
 	if status >= 500 {
 		failure.Retry = patience.Later // a balancer whose nodes are away for a moment
 	}

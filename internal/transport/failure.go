@@ -42,7 +42,7 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 	if !atProxy && !a.connected && w.config.Proxy != nil && isTimeout(err) {
 		// net/http does not say where its dial hangs.
 		f.What = "vault unreachable through the proxy"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there and lets the agent through to Vault, and the network in between"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network in between"
 		atProxy = true
 	}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: a.unsent || atProxy || isDial(err)}
@@ -87,6 +87,9 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 		detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
 		if failure.Unsent {
 			detail = "connection closed before the request was sent"
+		}
+		if w.config.Address.Scheme == "http" && !w.dialer.forwards() {
+			f.Do += "; if the server expects https, use https in the address" // HAProxy answers nothing
 		}
 	case errors.Is(err, errStray), strings.Contains(err.Error(), idleClosed):
 		detail, f.Cause = "connection closed", io.EOF

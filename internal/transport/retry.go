@@ -218,7 +218,7 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
 	r := s.retry
 	body := response.Body.(*buffered).Bytes()
-	source := reply.Source{Address: r.Wire.Address(), Sent: &r.Wire.Sent}
+	source := r.Wire.source()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
 		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
 	}
@@ -349,7 +349,7 @@ func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration
 	if f != nil {
 		return nil, f
 	}
-	source := reply.Source{Address: r.Wire.Address(), Sent: &r.Wire.Sent}
+	source := r.Wire.source()
 	f = source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
 	return response, r.Wire.retire(f)
 }

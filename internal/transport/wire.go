@@ -24,6 +24,7 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/mask"
 	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
 const (
@@ -100,6 +101,15 @@ func (w *Wire) Address() string { return strings.TrimSuffix(w.config.Address.Str
 // UserAgent is what every request is sent with. Those that have it already are
 // sent without a copy of their headers.
 func (w *Wire) UserAgent() string { return w.config.UserAgent }
+
+// source is where responses come from.
+func (w *Wire) source() reply.Source {
+	source := reply.Source{Address: w.Address(), Sent: &w.Sent}
+	if w.dialer.forwards() {
+		source.Proxy = w.config.Proxy.Variable
+	}
+	return source
+}
 
 // Dials is the number of connections tried so far.
 func (w *Wire) Dials() int { return int(w.dials.Load()) }
