@@ -125,9 +125,9 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	case status == http.StatusPreconditionFailed:
 		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what the proxy demands of requests"
 		failure.Retry, failure.Unsent = patience.Never, true
-	case says(errors, sealed...) && (status == http.StatusServiceUnavailable || status == http.StatusForbidden || status >= 500):
+	case (says(errors, vaultSealed) || says(errors, namespaceSealed...)) && (status == http.StatusForbidden || status >= 500):
 		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal; initialize a new one first: vault operator init"
-		if says(errors, sealed[1:]...) {
+		if says(errors, namespaceSealed...) {
 			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
 			f.Fix = f.Do
 		}
@@ -138,7 +138,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	case status >= 500 && says(errors, badToken...):
 		f.Kind, f.What, f.Do = fault.Token, "vault does not know the token's namespace or cannot read the token", "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"
 		failure.Retry = patience.Never
-	case status >= 500 && isLoginFault(errors):
+	case status >= 500 && says(errors, loginFault...):
 		f.Kind, f.What = fault.Login, "vault cannot process the login"
 		failure.Retry = patience.Never
 	case status >= 500:
@@ -193,19 +193,6 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 		Detail: strconv.Itoa(status) + " at " + s.Address + " to " + target,
 		Do:     "set the address of Vault itself: redirects are not followed",
 	})
-}
-
-// expectsHTTPS are the first words of HTTPS servers that were sent plain HTTP.
-var expectsHTTPS = []string{
-	"Client sent an HTTP request to an HTTPS server",      // Go, and so Vault
-	"The plain HTTP request was sent to HTTPS port",       // nginx
-	"You're speaking plain HTTP to an SSL-enabled server", // Apache
-}
-
-// wantsCertificate are the words of a proxy that demands a client certificate.
-var wantsCertificate = []string{
-	"No required SSL certificate was sent", // nginx
-	"The SSL certificate error",            // nginx
 }
 
 // notVault is the failure of whatever answers in Vault's place. It says nothing
@@ -454,7 +441,7 @@ func (a *Answer) Refusal() Refusal {
 		return NotRefused
 	case says(a.Errors, invalidToken):
 		return DeadToken
-	case len(a.Errors) == 1 && a.Errors[0] == PermissionDenied:
+	case len(a.Errors) == 1 && a.Errors[0] == permissionDenied.words:
 		return BareDenial
 	}
 	return ByPolicy
