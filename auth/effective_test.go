@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -154,7 +155,8 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 // Go itself reads these two where no CA is named.
 func TestEffectiveShowsGosOwnVariables(t *testing.T) {
 	t.Parallel()
-	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"SSL_CERT_FILE": "/etc/ca.pem", "SSL_CERT_DIR": "hvs.pasted"}.options()).Effective()
-	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_file", Value: "/etc/ca.pem", Source: "SSL_CERT_FILE"})
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"SSL_CERT_FILE": file, "SSL_CERT_DIR": "hvs.pasted"}.options()).Effective()
+	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_file", Value: file, Source: "SSL_CERT_FILE"})
 	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_dir", Value: "not valid", Source: "SSL_CERT_DIR"})
 }

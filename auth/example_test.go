@@ -57,12 +57,12 @@ func ExampleSecretVariables() {
 // Where each setting comes from, and what has no part in it.
 func ExampleVault_Effective() {
 	environment := map[string]string{
-		"VAULT_ADDR":      "https://vault.example:8200",
-		"VAULT_ROLE_ID":   "…",
-		"VAULT_TOKEN":     "…",
-		"VAULT_K8S_ROLE":  "patch",
-		"VAULT_CACERT":    "/etc/luumen/vault-ca.pem",
-		"VAULT_NAMESPACE": "team",
+		"VAULT_ADDR":           "https://vault.example:8200",
+		"VAULT_ROLE_ID":        "…",
+		"VAULT_TOKEN":          "…",
+		"VAULT_K8S_ROLE":       "patch",
+		"VAULT_CLIENT_TIMEOUT": "30s",
+		"VAULT_NAMESPACE":      "team",
 	}
 	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"},
 		auth.Options{Getenv: func(name string) string { return environment[name] }})
@@ -78,8 +78,7 @@ func ExampleVault_Effective() {
 	// role_id = set (VAULT_ROLE_ID)
 	// pinned_addr = https://vault.example:8200 (VAULT_ADDR)
 	// pinned_namespace = team (VAULT_NAMESPACE)
-	// cacert = /etc/luumen/vault-ca.pem (VAULT_CACERT)
-	// client_timeout = 10s (default)
+	// client_timeout = 30s (VAULT_CLIENT_TIMEOUT)
 	// VAULT_TOKEN is not used: of the login method token
 	// VAULT_K8S_ROLE is not read: use VAULT_KUBERNETES_ROLE
 }

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"flag"
 	"io"
 	"maps"
 	"net/http"
@@ -24,7 +25,13 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-func TestMain(m *testing.M) { os.Exit(vaulttest.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		flag.Set("test.skip", "^ExampleVault_Do$") // it needs a Vault
+	}
+	os.Exit(vaulttest.Main(m))
+}
 
 // variables are all of the environment that the library sees.
 type variables map[string]string

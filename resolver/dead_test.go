@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 			name:    "nobody listens",
 			address: func(t *testing.T) string { return "http://" + closedPort(t) },
 			text:    "connection refused at http://127.0.0.1:",
-			cause:   func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) },
+			cause:   func(err error) bool { return errors.Is(err, connectionRefused) },
 		},
 		{
 			name:    "connections are accepted and never answered",
@@ -148,7 +149,7 @@ func assertOnePatience(t *testing.T, report resolver.Report, patience time.Durat
 // isReset holds for a connection that the server ended: what the client sees
 // depends on whether it had sent its request by then.
 func isReset(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || runtime.GOOS == "windows" && (errors.Is(err, syscall.Errno(10054)) || errors.Is(err, syscall.Errno(10053))) || errors.Is(err, syscall.EPIPE)
 }
 
 func isTimeout(err error) bool {

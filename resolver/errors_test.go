@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -103,7 +102,7 @@ func TestErrorsUnwrap(t *testing.T) {
 	operation, ok := errors.AsType[*net.OpError](result.Err())
 	require.True(t, ok)
 	assert.Equal(t, "dial", operation.Op)
-	assert.ErrorIs(t, result.Err(), syscall.ECONNREFUSED)
+	assert.ErrorIs(t, result.Err(), connectionRefused)
 
 	field, ok := errors.AsType[*resolver.FieldError](result.Err())
 	require.True(t, ok)

@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +30,10 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(vaulttest.Main(m))
 }
+
+// connectionRefused is the system's error. On Windows, it is another than
+// package syscall's.
+var connectionRefused = map[bool]syscall.Errno{true: 10061, false: syscall.ECONNREFUSED}[runtime.GOOS == "windows"]
 
 // connect describes a server to the library: its address as the UI gives it,
 // the token as the agent's environment does.
