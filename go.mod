@@ -2,12 +2,12 @@ module github.com/luumen/patch-vault
 
 go 1.26.0
 
-// As the owner asked.
+// As the owner asked; testify is for tests alone.
 require (
 	github.com/hashicorp/vault/api v1.23.0
 	github.com/hashicorp/vault/api/auth/approle v0.12.0
 	github.com/hashicorp/vault/api/auth/kubernetes v0.12.0
-	github.com/stretchr/testify v1.12.1 // tests alone
+	github.com/stretchr/testify v1.12.1
 )
 
 // vault/api needs these as well.

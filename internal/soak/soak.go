@@ -77,7 +77,7 @@ func (s *soak) stop() {
 	}
 }
 
-// meet has several runs meet one event, and mends the cluster.
+// meet lets several runs meet one event, and repairs the cluster.
 func (s *soak) meet(e event) error {
 	began := time.Now()
 	s.round = tally{}
