@@ -85,15 +85,13 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(request.Context())
-	defer cancel()
-	defer context.AfterFunc(r.Run, cancel)()
+	ctx, end := endingWith(request.Context(), r.Run)
+	defer end()
 	sending := ctx
 	if r.Last != nil {
-		var end context.CancelFunc
-		sending, end = context.WithCancel(request.Context())
-		defer end()
-		defer context.AfterFunc(r.Last, end)()
+		var endLast func()
+		sending, endLast = endingWith(request.Context(), r.Last)
+		defer endLast()
 	}
 	s := &exchange{retry: r, request: request, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
 	err = r.Patience.Do(ctx, s.once)
@@ -110,6 +108,18 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 		f = f.OfRun() // the first request fails, and so would all others
 	}
 	return nil, f
+}
+
+// endingWith returns ctx as a context that also ends with other, and a func to
+// call when it is not needed any more. A read of a run has the run's own context,
+// which ends with it already.
+func endingWith(ctx, other context.Context) (context.Context, func()) {
+	if ctx.Done() == other.Done() {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(other, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 func (r *Retry) isCheck() bool { return !r.Until.IsZero() }

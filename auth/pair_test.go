@@ -1,0 +1,64 @@
+package auth_test
+
+import (
+	"crypto/tls"
+	"encoding/pem"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// What people store as a client certificate and its key is used, or the error
+// names the file at fault and what to do with it.
+func TestClientCertificateAndKey(t *testing.T) {
+	t.Parallel()
+	root := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true})
+	middle := vaulttest.NewCertificate(t, root, vaulttest.CertificateConfig{CA: true})
+	leaf := vaulttest.NewCertificate(t, middle, vaulttest.CertificateConfig{Client: true, CommonName: "agent"})
+	other := vaulttest.NewCertificate(t, root, vaulttest.CertificateConfig{Client: true, CommonName: "other"})
+	server := vaulttest.NewCertificate(t, root, vaulttest.CertificateConfig{})
+	address := vaulttest.ServeTLS(t, &tls.Config{
+		Certificates: []tls.Certificate{server.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(),
+	}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		say(w, 200, `{"request_id":"1","data":{"ttl":0,"accessor":"a"},"mount_type":"token"}`)
+	}))
+	block, _ := pem.Decode([]byte(leaf.PEM()))
+	whole, key := leaf.PEM(middle), leaf.KeyPEM(t)
+	for _, test := range []struct {
+		name             string
+		certificate, key string
+		variable, says   string // empty where the pair is good
+	}{
+		{"as it should be", whole, key, "", ""},
+		{"with Windows line ends", vaulttest.WithCRLF(whole), vaulttest.WithCRLF(key), "", ""},
+		{"with a byte order mark", vaulttest.WithBOM(whole), vaulttest.WithBOM(key), "", ""},
+		{"certificate and key in one file, twice", whole + key, whole + key, "", ""},
+		{"encrypted key, PKCS#8", whole, leaf.EncryptedKeyPEM(t, "Kq7canaryZ9"), "VAULT_CLIENT_KEY", "is encrypted; decrypt it"},
+		{"encrypted key, old form", whole, leaf.LegacyEncryptedKeyPEM(t, "Kq7canaryZ9"), "VAULT_CLIENT_KEY", "is encrypted; decrypt it"},
+		{"swapped", key, whole, "VAULT_CLIENT_CERT", "holds a key, not a certificate; swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"},
+		{"certificate in DER", string(block.Bytes), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form"},
+		{"key in DER", whole, "\x30\x77\x02\x01\x01", "VAULT_CLIENT_KEY", "holds no key in PEM form"},
+		{"key of another certificate", whole, other.KeyPEM(t), "VAULT_CLIENT_KEY", "are not a certificate and its key"},
+		{"chain in the wrong order", middle.PEM(leaf), key, "VAULT_CLIENT_CERT", "the client's own certificate first in its file"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: address}, variables{
+				"VAULT_TOKEN": "t", "VAULT_CACERT": inFile(t, root.PEM()),
+				"VAULT_CLIENT_CERT": inFile(t, test.certificate), "VAULT_CLIENT_KEY": inFile(t, test.key),
+			}.options()), "secret/app")
+			if test.variable == "" {
+				require.NoError(t, r.err)
+				return
+			}
+			assertKind(t, r.err, fault.Environment, test.variable, test.says)
+			assert.NotContains(t, r.err.Error(), "canary")
+		})
+	}
+}
