@@ -2,6 +2,8 @@ package resolver_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -19,6 +21,7 @@ import (
 // nodes move and die.
 type movingFleet struct {
 	cluster *vaulttest.Cluster
+	kv      string
 	token   string
 	hosts   []resolver.Host
 }
@@ -44,11 +47,13 @@ func TestCluster(t *testing.T) {
 		f.outlives(t, func() {
 			// As Vault's own guide has it: the leader last.
 			leader := f.cluster.Leader()
-			for _, node := range append(f.standbys(t), leader) {
+			for _, node := range f.standbys(t) {
 				node.Kill()
 				f.waitHealthy(t)
 				f.revive(t)
 			}
+			f.revokesAfter(t, leader.Kill)
+			f.revive(t)
 		})
 	})
 	t.Run("a balancer leads to one node that is gone or sealed", f.behindBalancer)
@@ -98,6 +103,34 @@ func (f *movingFleet) outlives(t *testing.T, event func()) {
 	}
 	underWay.Wait()
 	event()
+}
+
+// revokesAfter has a run through a balancer wait for a new leader. Some nodes may
+// not know it yet when the run ends, and redirect the revocation.
+func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
+	leader := f.cluster.Leader()
+	require.NotNil(t, leader)
+	policy := leader.Policy(t, fmt.Sprintf(`path "%s/data/*" { capabilities = ["read"] }`, f.kv))
+	mount, roleID := appRole(t, leader, map[string]any{"token_policies": []string{"default", policy}})
+	vault := auth.New(auth.Settings{Address: f.balancer(t).Address, AuthMethod: "approle"}, environment(map[string]string{
+		"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount, "VAULT_RATE_LIMIT": "200:1",
+	}))
+	run := resolver.Resolve(t.Context(), vault, f.hosts[:400], resolver.Options{})
+	taken := 0
+	for i, result := range run.Results() {
+		f.assertServed(t, i, result)
+		if taken++; taken == 100 {
+			kill()
+		}
+	}
+	report := run.Report()
+	assert.Equal(t, 400, report.Ready, "%s", report)
+	assert.NotZero(t, report.Vault.Retries, "the run did not meet the kill")
+	assert.Empty(t, report.Findings, "%s", report)
+	f.waitHealthy(t)
+	status, _, err := f.cluster.Leader().Do("LIST", "sys/leases/lookup/auth/"+mount+"/login", nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusNotFound, status, "the token of the run is alive")
 }
 
 // Trap 15.
@@ -153,6 +186,7 @@ func newMovingFleet(t *testing.T, size int) *movingFleet {
 	leader := f.cluster.Leader()
 	require.NotNil(t, leader)
 	kv := leader.KV(t, 2)
+	f.kv = kv
 	f.token = leader.ReaderToken(t, kv+"/data/*")
 	f.hosts = writtenFleet(t, leader, kv, size)
 	return f

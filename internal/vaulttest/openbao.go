@@ -60,6 +60,7 @@ var unsupported = map[string]map[string]string{
 		"TestTokenDiesMidway":                                  plainDenial,
 		"TestListOfMountsIsBlocked":                            noMountType,
 		"TestPolicyOfWhatACheckSaw/guessed,_right_by_a_secret": noMountType,
+		"TestQuotaCostsNoHost":                                 "OpenBao in dev mode may serve less than the quota of this test",
 		"TestCheckTheServer":                                   "OpenBao has namespaces, and this is about a server without",
 		"TestCluster/its_leader_steps_down":                    readsOfOwn,
 		"TestCluster/it_loses_its_quorum_for_good":             readsOfOwn,
