@@ -14,7 +14,7 @@ vault: ## build the Vault server that tests and demo run on, once for all checko
 	@internal/vaultserver/build.sh
 
 test: vault ## every test, with the race detector
-	go test -race ./...
+	go test -race -timeout 20m ./...
 
 bench: vault ## the promised figures beside their yardsticks, then Go's benchmarks
 	go run ./internal/bench
