@@ -267,7 +267,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		again := f.Do
 		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
 		f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
-		if s.mayBeDead(t) || t.facts.Given && !s.oneKind {
+		if s.mayBeDead(t) || (t.facts.Given || s.served) && !s.oneKind {
 			f.Do = "check that it is not expired, revoked or used up (if it is, " + again + "), that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 		}
 	}

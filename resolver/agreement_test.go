@@ -155,6 +155,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 		{"a dead token", func(*testing.T) *auth.Vault { return given(server.Address, "VAULT_TOKEN", "hvs.CAESIJdeadtoken") }, alike(resolver.Token)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			vaulttest.Unsupported(t)
 			t.Parallel()
 			paths := []string{"vault:" + kv + "/app#password", "vault:" + kv + "/db#password", "vault:" + kv + "/web#password"}
 			vault := test.vault(t)

@@ -44,6 +44,7 @@ func TestCluster(t *testing.T) {
 		})
 	})
 	t.Run("each node is killed and restarted in turn", func(t *testing.T) {
+		vaulttest.Unsupported(t)
 		f.outlives(t, func() {
 			// As Vault's own guide has it: the leader last.
 			leader := f.cluster.Leader()

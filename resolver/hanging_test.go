@@ -64,6 +64,7 @@ func TestOptionalRequestsHang(t *testing.T) {
 		{"sys/health", "token", given, ""},
 	} {
 		t.Run(test.silent+" with "+test.method, func(t *testing.T) {
+			vaulttest.Unsupported(t)
 			t.Parallel()
 			vault := auth.New(auth.Settings{Address: hanging(t, server, test.silent), AuthMethod: test.method}, environment(test.with()))
 			began := time.Now()
@@ -95,6 +96,7 @@ func TestCheckOfRequestsThatHang(t *testing.T) {
 		"sys/health":             resolver.HealthUnknown,
 	} {
 		t.Run(silent, func(t *testing.T) {
+			vaulttest.Unsupported(t)
 			t.Parallel()
 			const timeout = 3 * time.Second
 			variables := map[string]string{"VAULT_TOKEN": token, "VAULT_CLIENT_TIMEOUT": "3"}

@@ -137,7 +137,7 @@ var hints = map[string][]hint{
 	"cert": {
 		{"failed to verify client's certificate", "1.21 bao",
 			"renew the certificate in VAULT_CLIENT_CERT"},
-		{"match all constraints", "1.14 1.21",
+		{"all constraints", "1.14 1.21 bao", // which match them, or do not match them
 			certRole},
 		{"invalid certificate", "1.14 1.21 bao",
 			certRole},

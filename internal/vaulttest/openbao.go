@@ -43,6 +43,7 @@ const (
 	noMountType   = "OpenBao's answers have no mount_type, so no secret of a guessed mount is given"
 	plainDenial   = "OpenBao answers a dead token with permission denied alone, so the text says what else it may be"
 	looksOnceMore = "OpenBao answers a dead token as a denied one, so the first denial costs a look at the token"
+	readsDots     = "OpenBao reads a path with two dots in a segment as any other"
 	readsOfOwn    = "OpenBao's standbys serve reads by themselves, with or without a leader"
 )
 
@@ -53,17 +54,39 @@ var unsupported = map[string]map[string]string{
 		"TestDenialIsNoReasonToLogIn": looksOnceMore,
 	},
 	"resolver": {
-		"TestCheckAnyFields":                                   looksOnceMore,
-		"TestUnwell/the_policy_grants_another_path":            looksOnceMore,
-		"TestUnwell/the_token_is_revoked":                      plainDenial,
-		"TestUnwell/the_token_has_expired":                     plainDenial,
-		"TestTokenDiesMidway":                                  plainDenial,
-		"TestListOfMountsIsBlocked":                            noMountType,
-		"TestPolicyOfWhatACheckSaw/guessed,_right_by_a_secret": noMountType,
-		"TestQuotaCostsNoHost":                                 "OpenBao in dev mode may serve less than the quota of this test",
-		"TestCheckTheServer":                                   "OpenBao has namespaces, and this is about a server without",
-		"TestCluster/its_leader_steps_down":                    readsOfOwn,
-		"TestCluster/it_loses_its_quorum_for_good":             readsOfOwn,
+		"TestCluster/each_node_is_killed_and_restarted_in_turn":                                      readsOfOwn,
+		"TestNothingButKVIsGivenUnlisted":                                                            noMountType,
+		"TestKVThatLendsItsSecrets/unlisted":                                                         noMountType,
+		"TestKVThatLendsItsSecrets/unlisted,_and_named_in_the_settings":                              noMountType,
+		"TestCheckOfRequestsThatHang/sys/internal/ui/mounts":                                         noMountType,
+		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_token":                                 noMountType,
+		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_approle":                               noMountType,
+		"TestCheckAgreesWithTheRun/the_same,_after_a_login":                                          noMountType,
+		"TestCheckAgreesWithTheRun/all_that_a_run_can_do_without_hangs":                              noMountType,
+		"TestCheckAgreesWithTheRun/the_list_of_mounts_hangs":                                         noMountType,
+		"TestCheckAgreesWithTheRun/everything_is_slow":                                               noMountType,
+		"TestAdviceAboutPaths/KV_v1_read_as_v2,_where_the_list_is_blocked":                           noMountType,
+		"TestAdviceAboutPaths/the_other_KV_version,_where_the_list_is_blocked_and_the_policy_strict": noMountType,
+		"TestAdviceAboutPaths/the_other_KV_version,_where_the_list_is_blocked":                       noMountType,
+		"TestAdviceAboutPaths/a_path_that_Vault_refuses":                                             readsDots,
+		"TestAdviceAboutPaths/a_path_that_Vault_refuses,_for_its_beginning":                          readsDots,
+		"TestAdviceAboutPaths/a_path_that_Vault_refuses,_for_its_end":                                readsDots,
+		"TestAdviceAboutThePatchServer/a_token_of_a_namespace_in_the_file":                           plainDenial,
+		"TestAdviceAboutThePatchServer/a_token_of_another_cluster's_namespace":                       plainDenial,
+		"TestAdviceAboutThePatchServer/the_token_of_another_cluster's_namespace":                     plainDenial,
+		"TestAdviceAboutThePatchServer/a_token_file_that_is_large":                                   plainDenial,
+		"TestAdviceAboutKubernetes/no_CA":                                                            "OpenBao demands kubernetes_ca_cert beside disable_local_ca_jwt",
+		"TestCheckAnyFields":                                                                         looksOnceMore,
+		"TestUnwell/the_policy_grants_another_path":                                                  looksOnceMore,
+		"TestUnwell/the_token_is_revoked":                                                            plainDenial,
+		"TestUnwell/the_token_has_expired":                                                           plainDenial,
+		"TestTokenDiesMidway":                                                                        plainDenial,
+		"TestListOfMountsIsBlocked":                                                                  noMountType,
+		"TestPolicyOfWhatACheckSaw/guessed,_right_by_a_secret":                                       noMountType,
+		"TestQuotaCostsNoHost":                                                                       "OpenBao in dev mode may serve less than the quota of this test",
+		"TestCheckTheServer":                                                                         "OpenBao has namespaces, and this is about a server without",
+		"TestCluster/its_leader_steps_down":                                                          readsOfOwn,
+		"TestCluster/it_loses_its_quorum_for_good":                                                   readsOfOwn,
 	},
 	"vaulttest": {
 		"TestRequests":                 "OpenBao's audit file says permission denied of a dead token",
