@@ -42,6 +42,11 @@ func (t *token) isExpired() bool {
 	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
 }
 
+// mayHaveServed reports whether Vault has answered a request with the token, as
+// far as is known: the uses of one that is limited may be up while the answers are
+// still on their way.
+func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft > 0 }
+
 // withToken is a RoundTripper that adds one token, for requests about the token
 // itself.
 type withToken struct {
@@ -162,7 +167,7 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.A
 // mayBeDead reports whether a token that was refused in the words for one that
 // may not be used from here could be a dead one.
 func (s *session) mayBeDead(t *token) bool {
-	return !s.oneKind && (t.worked.Load() || t.isExpired())
+	return !s.oneKind && (t.mayHaveServed() || t.isExpired())
 }
 
 // isDead looks once whether a token that was refused in the words for a policy
@@ -192,9 +197,9 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 	if answer.Refusal() == reply.DeadToken {
 		s.oneKind = true
 	}
-	expired := dead.isExpired() && (dead.worked.Load() || s.served)
+	expired := dead.isExpired() && (dead.mayHaveServed() || s.served)
 	switch {
-	case dead.worked.Load():
+	case dead.mayHaveServed():
 		s.served, s.idle = true, 0
 	case expired && s.idle < 3:
 		s.idle++ // Vault is slow, or its time to live is very short

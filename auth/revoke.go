@@ -79,7 +79,7 @@ func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	case reply.DeadToken:
 		return true
 	case reply.BareDenial:
-		return !s.modern.Load() && (t.worked.Load() || t.isExpired())
+		return !s.modern.Load() && (t.mayHaveServed() || t.isExpired())
 	}
 	return false
 }
