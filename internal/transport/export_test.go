@@ -22,7 +22,7 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 }
 
 // FailureOf says why no whole answer arrived.
-func FailureOf(w *Wire, err error) *patience.Failure { return w.failureOf(err, attempt{}) }
+func FailureOf(w *Wire, err error) *patience.Failure { return w.failureOf(err, &progress{}) }
 
 // DialWith makes the Wire's connections with the func.
 func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {

@@ -228,14 +228,13 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
 	r := s.retry
 	body := response.Body.(*buffered).Bytes()
-	source := r.Wire.source()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
-		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
+		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, &progress{})
 	}
-	f := source.Judge(response.StatusCode, response.Header, body)
+	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {
 		if response.StatusCode >= 400 {
-			response.Body = &buffered{*bytes.NewBuffer(source.MaskErrors(body))}
+			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body))}
 		}
 		r.times.add(took)
 		r.refusals.answered(s.request.URL.Path)
@@ -359,8 +358,7 @@ func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration
 	if f != nil {
 		return nil, f
 	}
-	source := r.Wire.source()
-	f = source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
+	f = r.Wire.source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
 	return response, r.Wire.retire(f)
 }
 
