@@ -11,7 +11,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-const conditions = "Vault runs on the same machine, over TLS, its audit device off but for the count of reads; the token has one policy, and not the default one"
+const conditions = "Vault runs on the same machine, over TLS, its audit device off but for the count of reads; the token has one policy, and not the default one; what is compared has the same fleet in memory"
 
 // measure measures each figure whose name matches.
 func (l *lab) measure() error {
