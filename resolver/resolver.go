@@ -93,8 +93,7 @@ type run struct {
 
 	mu       sync.Mutex // guards what take and read change
 	taken    int
-	ready    int
-	causes   causes
+	skipped  []*HostError
 	usage    auth.Usage
 	token    *TokenState
 	findings []Finding
@@ -182,10 +181,8 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 	result := r.plan.hosts[i].result()
 	r.mu.Lock()
 	r.taken++
-	if result.err == nil {
-		r.ready++
-	} else {
-		r.causes.add(result.err)
+	if result.err != nil {
+		r.skipped = append(r.skipped, result.err)
 	}
 	r.mu.Unlock()
 	return yield(i, result)

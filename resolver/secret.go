@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,7 +57,7 @@ func (v values) find(all []*wanted, version int) []found {
 		}
 		text, number, what := one.credential()
 		if what != "" {
-			values[i].err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", w.key, atVersion(version), what), "store a text, a number or a boolean")
+			values[i].err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(w.key), atVersion(version), what), "store a text, a number or a boolean")
 			continue
 		}
 		values[i] = found{text: text, number: number}
@@ -107,7 +108,7 @@ func isRepaired(raw []byte, text string) bool {
 // noKey is the fault of a key that the secret does not have, with the candidate
 // that was probably meant.
 func noKey(key string, version int, candidates []string) *fault.Error {
-	f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, atVersion(version)), "check the key in Vault")
+	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
 	near := nearest(key, candidates)
 	if near == "" {
 		return f
@@ -123,12 +124,25 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 	return f
 }
 
+// shownKey is a key in quotes. A long one, which has no near match, is cut: the
+// reference before it in the same line has the whole.
+func shownKey(key string) string {
+	if len(key) <= maxNear {
+		return strconv.Quote(key)
+	}
+	end := maxNear
+	for !utf8.RuneStart(key[end]) {
+		end--
+	}
+	return strconv.Quote(key[:end]) + "…"
+}
+
 // atVersion names the version, where there is one.
 func atVersion(version int) string {
 	if version == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" at version %d", version)
+	return " at version " + strconv.Itoa(version)
 }
 
 // hostsMetadata is the custom metadata by which a secret names its hosts.
