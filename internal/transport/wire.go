@@ -198,6 +198,24 @@ func size(bytes int) string {
 	return "4 MiB"
 }
 
+// Replayable returns the request with a body that can be read again for each
+// time that it is sent.
+func Replayable(request *http.Request) (*http.Request, error) {
+	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
+		return request, nil
+	}
+	defer request.Body.Close()
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	again := *request // a RoundTripper does not change what it is given
+	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	again.Body, _ = again.GetBody()
+	again.ContentLength = int64(len(body))
+	return &again, nil
+}
+
 // retire closes the connections that are not in use where a retry may help, so that
 // it goes over a fresh one: behind a balancer, a kept connection leads to the
 // same node for ever.
