@@ -197,12 +197,12 @@ func (p *Proxy) ready(ctx context.Context, client *http.Client) bool {
 // login. The proxy cuts it out of the answers that it passes on, so the audit file
 // is asked.
 func (s *Server) autoAuthAccessor(mount string) (string, error) {
-	text, err := os.ReadFile(s.AuditFile)
+	text, err := s.audit.upToNow(s.AuditFile)
 	if err != nil {
 		return "", err
 	}
 	for entry := range bytes.Lines(text) {
-		if !bytes.Contains(entry, []byte(mount+"/login")) || !bytes.HasSuffix(entry, []byte("\n")) {
+		if !bytes.Contains(entry, []byte(mount+"/login")) {
 			continue
 		}
 		var line auditLine

@@ -14,11 +14,11 @@ import (
 
 // Main runs a package's tests, stops the shared servers, and returns the code
 // to exit with: not 0 if a goroutine is left behind. It is to be called by the
-// package's TestMain. Under -short, what is left of the tests waits for stand-ins
-// more than it works, so many of them run at once.
+// package's TestMain. Tests wait for servers more than they work, so eight of them
+// run at once, unless -parallel says otherwise.
 func Main(m *testing.M) int {
 	flag.Parse()
-	if testing.Short() {
+	if !isSet("test.parallel") {
 		flag.Set("test.parallel", "8")
 	}
 	code := m.Run()
@@ -39,11 +39,19 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// StopShared stops the servers of [Shared] and [SharedTLS]; a TestMain that does
-// more than [Main] calls it when the tests have run.
+// isSet tells whether a flag was given on the command line.
+func isSet(name string) bool {
+	found := false
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// StopShared stops the servers of [Shared], [SharedTLS] and [SharedSealed]; a
+// TestMain that does more than [Main] calls it when the tests have run.
 func StopShared() {
 	plain.stop()
 	withTLS.stop()
+	sealed.stop()
 }
 
 // Shared returns the plain dev-mode server that all tests of a package share,
@@ -73,6 +81,12 @@ func SharedTLS(t testing.TB) *Server {
 	return withTLS.start(t, Config{TLS: true})
 }
 
+// SharedSealed is [Shared] but sealed: another server. No test unseals it.
+func SharedSealed(t testing.TB) *Server {
+	t.Helper()
+	return sealed.start(t, Config{NoAudit: true}, (*Server).Seal)
+}
+
 // New starts a dev-mode server for one test and stops it when the test ends.
 func New(t testing.TB, config Config) *Server {
 	t.Helper()
@@ -93,7 +107,7 @@ func NewCluster(t testing.TB, config Config) *Cluster {
 	return c
 }
 
-var plain, withTLS shared
+var plain, withTLS, sealed shared
 
 type shared struct {
 	once   sync.Once
@@ -101,10 +115,17 @@ type shared struct {
 	err    error
 }
 
-func (s *shared) start(t testing.TB, config Config) *Server {
+func (s *shared) start(t testing.TB, config Config, then ...func(*Server) error) *Server {
 	t.Helper()
 	skip(t)
-	s.once.Do(func() { s.server, s.err = Start(config) })
+	s.once.Do(func() {
+		s.server, s.err = Start(config)
+		for _, do := range then {
+			if s.err == nil {
+				s.err = do(s.server)
+			}
+		}
+	})
 	require.NoError(t, s.err)
 	return s.server
 }

@@ -64,6 +64,7 @@ type Server struct {
 	client  *http.Client
 	mounts  sync.Map // mount path to KV version; see KVAt
 	cluster *Cluster // nil for a dev-mode server
+	audit   auditText
 }
 
 // The time in which a server must answer. It takes 0.3 s; a machine busy with
