@@ -90,7 +90,7 @@ func assertSilent(t *testing.T, v resolver.Verdicts) {
 	}
 }
 
-// What a token may do beside reading is asked for, a thousand paths at a time.
+// What a token may do beside reading is asked for, 500 paths at a time.
 func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -140,7 +140,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 
 	run = vaulttest.Name()
 	var many []ref.Value
-	for i := range 2500 {
+	for i := range 1100 {
 		many = append(many, ref.Parse(fmt.Sprintf("vault:%s/no/%d#password", kv, i)))
 	}
 	patient := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{ // a busy machine takes longer for all of them than a check may
@@ -153,7 +153,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 			paths = append(paths, len(list))
 		}
 	}
-	assert.Equal(t, []int{500, 500, 500, 500, 500}, paths)
+	assert.ElementsMatch(t, []int{500, 500, 100}, paths)
 }
 
 // What the server is like, and what of the settings does not fit it.
@@ -247,7 +247,7 @@ func TestCheckFindsDangers(t *testing.T) {
 			t.Parallel()
 			test.environment["VAULT_ADDR"] = test.address
 			vault := auth.New(auth.Settings{Address: test.address}, environment(test.environment))
-			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: brief})
 			assert.Equal(t, test.want, codes(v.Connection.Findings))
 			assertRoundTrip(t, v)
 		})
