@@ -171,11 +171,11 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/data/other" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by min_wrapping_ttl", resolver.Denied, "if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
+		{"denied by min_wrapping_ttl", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "5m" }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by required_parameters", resolver.Denied, "if it has the line, that carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
+		{"denied by required_parameters", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] required_parameters = ["reason"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
@@ -251,7 +251,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+v1+"/app#password")
 			return func() { d.KVVersion = "v1" }
 		}, ""},
-		{"a nested mount, where the list is blocked", resolver.Denied, "is a guess: name the right one in the settings", func(t *testing.T, d *desk) func() {
+		{"a nested mount, where the list is blocked", resolver.Denied, "is a guess: if it is wrong, name the mount in the settings", func(t *testing.T, d *desk) func() {
 			nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
 			server.Put(t, nested, "app", map[string]any{"password": "right"})
 			granted(t, d, `path "`+nested+`/data/app" { capabilities = ["read"] }`)

@@ -106,10 +106,10 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			text: "the mount " + v1 + " is KV v1, which has no versions; omit the version, or upgrade the mount to KV v2"},
 		{name: "denied", field: "vault:" + v2 + "/hr#password", kind: resolver.Denied, reads: 1,
 			text: `the agent's token may not read %[1]s/data/hr (its policies: `,
-			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
+			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
 		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
 			text: "vault shows the agent's token no mount for " + hidden + "/app (its policies: ",
-			ends: `); check the path, and that its mount exists (vault secrets list); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: name the right one in the settings if it is another"},
+			ends: `); check the path, and that its mount exists (vault secrets list); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings"},
 		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
 			text: "vault shows the agent's token no mount for "},
 		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,
@@ -320,7 +320,7 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 		require.NoError(t, collect(run)[0].Err())
 		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/"+path+"#k"), resolver.CheckOptions{})
 		if found {
-			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so it is given to every host; rename it to luumen_hosts (%q of %s/%s)", name, kv, path))
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so every host gets the secret; rename it to luumen_hosts (%q of %s/%s)", name, kv, path))
 			assert.Contains(t, codes(v.Fields[0].Findings), resolver.HostsMisspelt)
 		} else {
 			assert.NotContains(t, codes(run.Report().Findings), resolver.HostsMisspelt, name)

@@ -23,7 +23,7 @@ import (
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const (
-		kv   = `# A guess: that "kv" is a mount, of KV v2. If it is not, correct its lines below.` + "\n"
+		kv   = `# Assumes that "kv" is a KV v2 mount. If it is not, correct its lines below.` + "\n"
 		read = " { capabilities = [\"read\"] }\n"
 	)
 	for _, test := range []struct {
@@ -44,14 +44,14 @@ func TestPolicy(t *testing.T) {
 		{"sorted, each once", []string{"kv/b", "kv/a", "kv/b"}, []resolver.Mount{{Path: "kv", Version: 1}}, `path "kv/a"` + read + `path "kv/b"` + read},
 		{"guessed", []string{"kv/b", "kv/a"}, nil, kv + `path "kv/data/a"` + read + `path "kv/data/b"` + read},
 		{"guessed, of the settings' version", []string{"kv/a"}, []resolver.Mount{{Path: "kv", Version: 1, Guessed: true}},
-			`# A guess: that "kv" is a mount, of KV v1. If it is not, correct its lines below.` + "\n" + `path "kv/a"` + read},
+			`# Assumes that "kv" is a KV v1 mount. If it is not, correct its lines below.` + "\n" + `path "kv/a"` + read},
 		{"known rather than guessed", []string{"kv/a"}, []resolver.Mount{{Path: "kv", Version: 1, Guessed: true}, {Path: "kv", Version: 2}}, `path "kv/data/a"` + read},
 		{"quotes and backslashes", []string{`kv/a"b\c`, `kv/" { capabilities = ["sudo"] } path "x`}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/\" { capabilities = [\"sudo\"] } path \"x"` + read + `path "kv/a\"b\\c"` + read},
 		{"what HCL would read as code", []string{"kv/${a", "kv/$${b}"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/$$\u007bb}"` + read + `path "kv/$\u007ba"` + read},
 		{"a quote in a guess", []string{`k"v/a`}, nil,
-			`# A guess: that "k\"v" is a mount, of KV v2. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
+			`# Assumes that "k\"v" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
 		{"stars and pluses that are literal", []string{"kv/a*b/p+q", "kv/+x", "kv/x+"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/+x"` + read + `path "kv/a*b/p+q"` + read + `path "kv/x+"` + read},
 	} {
@@ -299,7 +299,7 @@ func TestPolicyOfWhatACheckSaw(t *testing.T) {
 	server.Put(t, kv, "a", map[string]any{"password": "x"})
 	refs := references(t, kv+"/none", kv+"/a", "unseen/kv/a")
 	fields := fieldsOf(refs[0].String(), refs[1].String(), refs[2].String())
-	const guessed = `# A guess: that "unseen" is a mount, of KV v1. If it is not, correct its lines below.` + "\n"
+	const guessed = `# Assumes that "unseen" is a KV v1 mount. If it is not, correct its lines below.` + "\n"
 	read := func(api string) string { return fmt.Sprintf("path %q { capabilities = [\"read\"] }\n", api) }
 	for name, test := range map[string]struct {
 		address, version string

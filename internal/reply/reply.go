@@ -422,7 +422,7 @@ func (a *Answer) NoMount() bool { return says(a.Errors, noMount) }
 func (a *Answer) ReadAsV1() bool { return says(a.Warnings, readAsV1) }
 
 // Words are Vault's own errors in one line.
-func (a *Answer) Words() string { return fault.Words(strings.Join(a.Errors, "; ")) }
+func (a *Answer) Words() string { return mask.Line(strings.Join(a.Errors, "; ")) }
 
 // Refusal says why Vault answered 403.
 type Refusal int
