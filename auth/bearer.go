@@ -42,6 +42,11 @@ func (t *token) isExpired() bool {
 	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
 }
 
+// mayHaveServed reports whether Vault has answered a request with the token, as far as
+// is known. A token with a limited number of uses can be used up before the first
+// answer arrives.
+func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft > 0 }
+
 // withToken is a RoundTripper that adds one token, for requests about that token.
 type withToken struct {
 	token *token
@@ -161,7 +166,7 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.A
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
 // mean that the token may not be used from here.
 func (s *session) mayBeDead(t *token) bool {
-	return !s.oneKind && (t.worked.Load() || t.isExpired())
+	return !s.oneKind && (t.mayHaveServed() || t.isExpired())
 }
 
 // isDead looks up, once, whether a token is dead although it was refused in the words
@@ -189,9 +194,9 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 	if answer.Refusal() == reply.DeadToken {
 		s.oneKind = true
 	}
-	expired := dead.isExpired() && (dead.worked.Load() || s.served)
+	expired := dead.isExpired() && (dead.mayHaveServed() || s.served)
 	switch {
-	case dead.worked.Load():
+	case dead.mayHaveServed():
 		s.served, s.idle = true, 0
 	case expired && s.idle < 3:
 		s.idle++ // Vault is slow, or the token's TTL is very short

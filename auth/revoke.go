@@ -18,9 +18,10 @@ func (s *session) revoke(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
 	const budget = lastMoments * 3 / 4
-	chain := &transport.Retry{Patience: patience.New(budget, 0, 0), Wire: s.wire, Budget: 3 * budget, Run: ctx} // a third of Budget for the look-up
-	if s.patience.Over() != nil {
-		ctx = transport.Once(ctx) // Vault is down: try once
+	chain := &transport.Retry{
+		Patience: patience.New(budget, 0, 0), Wire: s.wire, Run: ctx,
+		Budget: 3 * budget,               // a third of it for the look-up
+		Once:   s.patience.Over() != nil, // Vault is down
 	}
 	for _, t := range tokens {
 		if t != nil && !t.keep {
@@ -79,7 +80,7 @@ func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	case reply.DeadToken:
 		return true
 	case reply.BareDenial:
-		return !s.modern.Load() && (t.worked.Load() || t.isExpired())
+		return !s.modern.Load() && (t.mayHaveServed() || t.isExpired())
 	}
 	return false
 }

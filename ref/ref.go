@@ -88,6 +88,7 @@ func (r Ref) String() string {
 		return ""
 	}
 	var b strings.Builder
+	b.Grow(len(mark) + len(r.path) + len("?"+versionParameter) + maxVersionDigits + len("#") + len(r.key)) // enough without escapes
 	b.WriteString(mark)
 	b.WriteString(escape(r.path))
 	if r.version != 0 {

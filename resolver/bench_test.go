@@ -3,6 +3,8 @@ package resolver_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -76,6 +78,27 @@ func BenchmarkPick(b *testing.B) {
 			for b.Loop() {
 				_, err := resolver.Decode(200, data, 2, "password")
 				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkMisspelt is a run over hosts that each misspell another key of 512
+// bytes, and its report: one read, and as many causes as hosts.
+func BenchmarkMisspelt(b *testing.B) {
+	secret := longKeys(1900)
+	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) { secretV2(w, secret, "null") }}
+	vault := server.start(b)
+	for _, n := range []int{1, 10_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			hosts := misspelling(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				run := resolver.Resolve(b.Context(), vault, hosts, resolver.Options{})
+				for _, result := range run.Results() {
+					require.Error(b, result.Err())
+				}
+				require.Len(b, run.Report().Causes, n)
 			}
 		})
 	}

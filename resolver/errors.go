@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -104,25 +103,23 @@ const (
 func (e *FieldError) Kind() Kind { return kindOf(e.err) }
 
 func kindOf(err error) Kind {
-	kind, _ := errors.AsType[Kind](err)
-	return cmp.Or(kind, Canceled)
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f.Kind
+	}
+	return Canceled
 }
 
 // Error returns one line: field, reference, reason and what to do. It may hold Vault's
 // own words, so it is for the agent's log alone.
 func (e *FieldError) Error() string {
-	return quoted(e.Field) + ": " + e.where() + e.err.Error()
+	if e.Ref.IsZero() {
+		return quoted(e.Field) + ": " + e.err.Error()
+	}
+	return quoted(e.Field) + ": " + e.Ref.String() + ": " + e.err.Error()
 }
 
 // LogValue returns e.Error().
 func (e *FieldError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
-
-func (e *FieldError) where() string {
-	if e.Ref.IsZero() {
-		return ""
-	}
-	return e.Ref.String() + ": "
-}
 
 // Unwrap returns the error without field and reference.
 func (e *FieldError) Unwrap() error { return e.err }
@@ -155,9 +152,9 @@ func problemOf(err error, r ref.Ref) Problem {
 	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again"}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		p.Reason, p.Fix = f.ForUI()
-	}
-	if syntax, ok := errors.AsType[*ref.SyntaxError](err); ok {
-		p.Part, p.Offset, p.Reason = syntax.Part, &syntax.Offset, syntax.Reason
+		if syntax, ok := errors.AsType[*ref.SyntaxError](f.Cause); ok {
+			p.Part, p.Offset, p.Reason = syntax.Part, &syntax.Offset, syntax.Reason
+		}
 	}
 	return p
 }

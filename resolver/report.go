@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -38,17 +39,19 @@ func (r *Run) Report() Report { return r.inner().report() }
 
 func (r *run) report() Report {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Report{
+	skipped := r.skipped // grows, and never changes
+	report := Report{
 		Hosts:    len(r.plan.hosts),
-		Ready:    r.ready,
-		Skipped:  r.taken - r.ready,
+		Ready:    r.taken - len(skipped),
+		Skipped:  len(skipped),
 		NotTaken: len(r.plan.hosts) - r.taken,
-		Causes:   r.causes.sorted(),
 		Findings: append(r.plan.oddLiterals(), r.findings...),
 		Vault:    r.usage,
 		Token:    r.token,
 	}
+	r.mu.Unlock()
+	report.Causes = causesOf(skipped)
+	return report
 }
 
 // MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON].
@@ -183,30 +186,35 @@ func (c causeLine) MarshalJSON() ([]byte, error) {
 	return json.Marshal(line)
 }
 
-// causes collects why hosts were skipped, by the text of the error.
-type causes map[string]*collected
-
-type collected struct {
-	Cause
-	last *HostError // names may repeat, so they do not tell hosts apart
-}
-
-func (c *causes) add(host *HostError) {
-	if *c == nil {
-		*c = make(causes)
+// causesOf groups the errors of skipped hosts by their shared text, sorted by the
+// number of hosts.
+func causesOf(skipped []*HostError) []Cause {
+	type group struct {
+		Cause
+		last *HostError // names may repeat, so they do not tell hosts apart
 	}
-	for _, f := range host.Fields {
-		text := f.cause()
-		cause := (*c)[text]
-		if cause == nil {
-			cause = &collected{Cause: Cause{Problem: f.problem(), Text: text}}
-			(*c)[text] = cause
-		}
-		if cause.last != host {
-			cause.last = host
-			cause.Hosts = append(cause.Hosts, host.Host)
+	groups := make(map[string]*group, len(skipped)) // each host can have a cause of its own, with a long text
+	for _, host := range skipped {
+		for _, f := range host.Fields {
+			text := f.cause()
+			g := groups[text]
+			if g == nil {
+				g = &group{Cause: Cause{Problem: f.problem(), Text: text}}
+				groups[text] = g
+			}
+			if g.last != host {
+				g.last = host
+				g.Hosts = append(g.Hosts, host.Host)
+			}
 		}
 	}
+	causes := make([]Cause, 0, len(groups))
+	for _, g := range slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
+		return cmp.Or(len(b.Hosts)-len(a.Hosts), strings.Compare(a.Text, b.Text))
+	}) {
+		causes = append(causes, g.Cause)
+	}
+	return causes
 }
 
 // cause is the part of the error's text that all hosts share.
@@ -227,17 +235,4 @@ func (e *FieldError) problem() Problem {
 		r = ref.Ref{}
 	}
 	return problemOf(e.err, r)
-}
-
-func (c causes) sorted() []Cause {
-	sorted := make([]Cause, 0, len(c))
-	for _, cause := range c {
-		one := cause.Cause
-		one.Hosts = slices.Clone(cause.Hosts)
-		sorted = append(sorted, one)
-	}
-	slices.SortFunc(sorted, func(a, b Cause) int {
-		return cmp.Or(len(b.Hosts)-len(a.Hosts), strings.Compare(a.Text, b.Text))
-	})
-	return sorted
 }

@@ -75,8 +75,7 @@ type run struct {
 
 	mu       sync.Mutex // guards the rest
 	taken    int
-	ready    int
-	causes   causes
+	skipped  []*HostError
 	usage    auth.Usage
 	token    *TokenState
 	findings []Finding
@@ -159,10 +158,8 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 	result := r.plan.hosts[i].result()
 	r.mu.Lock()
 	r.taken++
-	if result.err == nil {
-		r.ready++
-	} else {
-		r.causes.add(result.err)
+	if result.err != nil {
+		r.skipped = append(r.skipped, result.err)
 	}
 	r.mu.Unlock()
 	return yield(i, result)

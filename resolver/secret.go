@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,7 +57,7 @@ func (v values) find(all []*wanted, version int) []found {
 		}
 		text, number, what := one.credential()
 		if what != "" {
-			values[i].err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", w.key, atVersion(version), what), "store a text, a number or a boolean")
+			values[i].err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(w.key), atVersion(version), what), "store a text, a number or a boolean")
 			continue
 		}
 		values[i] = found{text: text, number: number}
@@ -75,7 +76,8 @@ func (v value) credential() (text string, number bool, what string) {
 	case '[':
 		return "", false, "a list"
 	case '"':
-		if json.Unmarshal(v.text, &text) != nil || isRepaired(v.text, text) {
+		text, ok := textIn(v.text)
+		if !ok {
 			return "", false, "not valid text"
 		}
 		if text == "" {
@@ -88,6 +90,14 @@ func (v value) credential() (text string, number bool, what string) {
 	return string(v.text), true, ""
 }
 
+// textIn decodes a JSON string. It returns false for invalid text.
+func textIn(raw []byte) (text string, ok bool) {
+	if !bytes.ContainsRune(raw, '\\') {
+		return string(raw[1 : len(raw)-1]), utf8.Valid(raw)
+	}
+	return text, json.Unmarshal(raw, &text) == nil && !isRepaired(raw, text)
+}
+
 // isRepaired reports whether encoding/json put U+FFFD in place of invalid text.
 func isRepaired(raw []byte, text string) bool {
 	return !utf8.Valid(raw) ||
@@ -97,7 +107,7 @@ func isRepaired(raw []byte, text string) bool {
 // noKey is the fault for a missing key. It names the candidate that was probably
 // meant.
 func noKey(key string, version int, candidates []string) *fault.Error {
-	f := fault.New(fault.NoKey, fmt.Sprintf("no key %q%s", key, atVersion(version)), "check the key in Vault")
+	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
 	near := nearest(key, candidates)
 	if near == "" {
 		return f
@@ -113,12 +123,25 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 	return f
 }
 
+// shownKey returns a key in quotes, and cuts a long one: the reference before it in the
+// same line has all of it.
+func shownKey(key string) string {
+	if len(key) <= maxNear {
+		return strconv.Quote(key)
+	}
+	end := maxNear
+	for !utf8.RuneStart(key[end]) {
+		end--
+	}
+	return strconv.Quote(key[:end]) + "…"
+}
+
 // atVersion names the version, if there is one.
 func atVersion(version int) string {
 	if version == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" at version %d", version)
+	return " at version " + strconv.Itoa(version)
 }
 
 // hostsMetadata is the name of the custom metadata that limits a secret to hosts.
@@ -180,10 +203,11 @@ func lowerASCII(text string) string {
 // almostHosts returns a name that was probably meant as luumen_hosts. If it is
 // misspelt, every host gets the secret.
 func almostHosts(custom map[string]string) string {
-	for _, name := range slices.Sorted(maps.Keys(custom)) {
-		if edits(lowerASCII(name), hostsMetadata) <= 2 {
-			return name
+	almost := ""
+	for name := range custom {
+		if edits(lowerASCII(name), hostsMetadata) <= 2 && (almost == "" || name < almost) {
+			almost = name
 		}
 	}
-	return ""
+	return almost
 }

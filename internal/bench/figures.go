@@ -11,7 +11,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-const conditions = "Vault runs on the same machine, over TLS. Its audit device is off, except to count reads. The token has one policy, without the default policy."
+const conditions = "Vault runs on the same machine, over TLS. Its audit device is off, except to count reads. The token has one policy, without the default policy. The yardsticks have the same fleet in memory as the library's caller."
 
 // measure measures each figure whose name matches.
 func (l *lab) measure() error {
