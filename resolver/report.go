@@ -34,7 +34,7 @@ type Cause struct {
 	Hosts   []string `json:"hosts"`
 }
 
-// Report returns the report so far. It is complete after the loop over the results.
+// Report returns the report so far. It is complete after the loop.
 func (r *Run) Report() Report { return r.inner().report() }
 
 func (r *run) report() Report {

@@ -13,8 +13,7 @@ import (
 // it for an empty password.
 var ErrNoField = errors.New("the host has no such field")
 
-// Result is the outcome for one host: all of its credentials, or an error. It stays
-// valid after the run.
+// Result is the outcome for one host: all of its credentials, or an error.
 type Result struct {
 	name        string
 	credentials []namedCredential // sorted by name; none if there is an error
