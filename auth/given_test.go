@@ -14,8 +14,8 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// A given token is looked at once, warned about where its end is near, and
-// renewed in the second half of its life.
+// A given token is looked up once. It is renewed in the second half of its life, and a
+// warning says if it expires soon.
 func TestGivenToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -106,7 +106,7 @@ func TestGivenTokenIsRenewed(t *testing.T) {
 	}
 }
 
-// A renewal that something blocks is a warning, and nothing is waited for.
+// A blocked renewal is a warning, and costs no wait.
 func TestRenewalIsBlocked(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{403, 500, 503} {
@@ -129,8 +129,8 @@ func TestRenewalIsBlocked(t *testing.T) {
 	}
 }
 
-// A token that is of no use from the start is a fault of kind token that says
-// what to do; it is asked for once.
+// A token that is dead from the start is an error of kind token that says what to do,
+// after one request.
 func TestDeadGivenToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -165,15 +165,15 @@ func TestDeadGivenToken(t *testing.T) {
 	}
 }
 
-// A token file may hold a new token by the time that the old one turns out dead:
-// it is read once more, and what is in it is looked at.
+// When the token from a file is dead, the file may hold a new one. It is read once more,
+// and the new token is looked up.
 func TestTokenFileIsReadOnceMore(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	secret := newSecret(t, server)
 	fresh := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "400h"})
 	file := inFile(t, "hvs.dead")
-	// The file is written anew between the first look and the second reading.
+	// The file changes between the first look-up and the second reading.
 	between := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("X-Vault-Token") == "hvs.dead" {
 			write(t, file, fresh)
