@@ -21,8 +21,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// desk is all that a person can change without touching Vault: the settings and
-// the field in the UI, and the variables on the Patch server.
+// desk is what a person can change outside of Vault: the settings and the field in the
+// UI, and the variables on the Patch server.
 type desk struct {
 	auth.Settings
 	v        map[string]string
@@ -48,8 +48,8 @@ func (d *desk) run(t *testing.T) error {
 	return result.Err()
 }
 
-// advice is one text that says what to do. provoke brings about the error on a
-// desk where all was well, and returns what a person does who follows the text.
+// advice is a text that says what to do. provoke causes the error on a working desk, and
+// returns a func that follows the advice.
 type advice struct {
 	name    string
 	kind    resolver.Kind
@@ -58,8 +58,8 @@ type advice struct {
 	next    resolver.Kind // of the next error, where there is more to do; "" means that the host is served
 }
 
-// prove provokes each error, does what it says, and sees the host served. Of each
-// error a check says the same as the run.
+// prove provokes each error, follows its advice, and checks that the host is resolved. A
+// check must report the same error as the run.
 func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
 	t.Helper()
 	for _, a := range all {
@@ -139,10 +139,9 @@ func inFront(t *testing.T, server *vaulttest.Server, change func(r *http.Request
 	return front.URL
 }
 
-// Not proven here: the version of a mount under a namespace (this Vault has
-// none), and what asks for another server to be repaired (a cluster without a
-// leader, a dead audit device, a mount that is upgraded): see TestCluster,
-// TestUnwell and package transport.
+// Not proven here: the version of a mount in a namespace, which this Vault does not have,
+// and advice to repair the server (a cluster without a leader, a dead audit device, a
+// mount being upgraded). For the latter see TestCluster, TestUnwell and package transport.
 func TestAdviceAboutPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -315,7 +314,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 	})
 }
 
-// stored writes a value, and then one that can be a credential.
+// stored writes a value, and then a good one.
 func stored(server *vaulttest.Server, value any) func(*testing.T, *desk) func() {
 	return func(t *testing.T, d *desk) func() {
 		server.Put(t, d.mount(), "app", map[string]any{"password": value})

@@ -14,10 +14,9 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Trap 29. When the caller's context ends, all results are out at once, whatever
-// state Vault is in: those that were complete, and the others with the
-// context's error. No connection and no token is left; that no goroutine is,
-// TestMain sees.
+// Trap 29. When the caller's context ends, all results come at once, whatever state Vault
+// is in: complete ones, and others with the context's error. No connection and no token
+// is left; TestMain checks that no goroutine is.
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
 	const size = 2000
@@ -115,8 +114,7 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
-// endable is a context that ends when it is told to, with the error of a
-// cancellation or of a deadline.
+// endable is a context that a test ends, with the error of a cancellation or a deadline.
 type endable struct {
 	context.Context
 	done chan struct{}

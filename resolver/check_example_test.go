@@ -17,7 +17,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// What the UI backend does when somebody saves a form: it needs no Vault.
+// The UI backend checks a form before it is saved, without a Vault.
 func Example_save() {
 	type fault struct {
 		Field  string `json:"field"`
@@ -80,7 +80,7 @@ func Example_save() {
 	// 204
 }
 
-// What the agent answers when somebody presses Test, and what the UI makes of it.
+// The agent answers when somebody presses Test, and the UI shows the answer.
 func ExampleCheck() {
 	config, options := exampleConfiguration(`[]`)
 	ctx := context.Background()

@@ -25,8 +25,8 @@ const (
 	workers      = 16 // the default
 )
 
-// A Vault that is dead from the start costs one patience, and each host that
-// needs it tells the last concrete cause.
+// A Vault that is dead from the start costs one patience, and each host that needs it
+// gets the last concrete cause.
 func TestVaultIsDeadFromTheStart(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -138,16 +138,15 @@ func TestVaultDiesMidway(t *testing.T) {
 	assertOnePatience(t, report, deadPatience)
 }
 
-// assertOnePatience measures by the run's own clock, with a second for a busy
-// machine.
+// assertOnePatience checks the run's own measurement, with a second for a busy machine.
 func assertOnePatience(t *testing.T, report resolver.Report, patience time.Duration) {
 	t.Helper()
 	assert.GreaterOrEqual(t, report.Vault.Waited, patience)
 	assert.Less(t, report.Vault.Waited, patience*11/10+time.Second)
 }
 
-// isReset holds for a connection that the server ended: what the client sees
-// depends on whether it had sent its request by then.
+// isReset reports whether the server ended the connection. What the client sees depends
+// on whether it had sent its request.
 func isReset(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || runtime.GOOS == "windows" && (errors.Is(err, syscall.Errno(10054)) || errors.Is(err, syscall.Errno(10053))) || errors.Is(err, syscall.EPIPE)
 }
@@ -157,7 +156,7 @@ func isTimeout(err error) bool {
 	return ok && network.Timeout()
 }
 
-// counted puts a balancer before one server, for its count of connections.
+// counted puts a balancer before a server, to count connections.
 func counted(t *testing.T, address string) *balancer.Balancer {
 	t.Helper()
 	b, err := balancer.Start(address)
@@ -166,7 +165,7 @@ func counted(t *testing.T, address string) *balancer.Balancer {
 	return b
 }
 
-// mute is a server that nobody is behind: the kernel accepts for it.
+// mute is a server that never answers: the kernel accepts its connections.
 func mute(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

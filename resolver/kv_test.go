@@ -16,14 +16,14 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// resolve resolves one field as its host's only one.
+// resolve resolves the only field of a host.
 func resolve(t *testing.T, vault *auth.Vault, field string) (resolver.Credential, error) {
 	t.Helper()
 	return resolver.One(t.Context(), vault, host("host-1", "password", field), resolver.Options{}).Credential("password")
 }
 
-// Traps 1, 2, 3, 5, 16 and 35: each answer of a healthy Vault has its kind, and
-// a text to act on. No such answer is asked for twice (trap 13).
+// Traps 1, 2, 3, 5, 16 and 35: each answer of a healthy Vault has its kind and a text that
+// says what to do. No such request is repeated (trap 13).
 func TestKindsOfAHealthyVault(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -158,7 +158,7 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 	})
 }
 
-// Traps 17, 18, 20 and 22: values come byte for byte, or not at all.
+// Traps 17, 18, 20 and 22: values are exact, or errors.
 func TestValues(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -234,12 +234,12 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// rawJSON is sent as it stands.
+// rawJSON is sent as it is.
 type rawJSON string
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
-// Traps 4 and 21: a path is sent as the text that it is.
+// Traps 4 and 21: a path is sent as plain text.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -306,7 +306,7 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for hosts other than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
 }
 
-// A secret whose limit is misspelt goes to every host, and somebody must learn it.
+// If luumen_hosts is misspelt, every host gets the secret, and a warning says so.
 func TestMisspeltHostsOfASecret(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -328,8 +328,8 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 	}
 }
 
-// Trap 16: a near match is two edits away at most and has four characters at
-// least; no other key is ever named.
+// Trap 16: a near match is at most two edits away and has at least four characters. No
+// other key is ever shown.
 func TestNearMatch(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

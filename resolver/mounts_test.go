@@ -17,8 +17,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// behind puts a proxy before the server that answers paths below /v1/ itself
-// where answer says so.
+// behind puts a proxy before the server that answers some paths below /v1/ itself.
 func behind(t *testing.T, server *vaulttest.Server, answer func(w http.ResponseWriter, path string) bool) (address string) {
 	t.Helper()
 	target, err := url.Parse(server.Address)
@@ -53,8 +52,8 @@ func withoutList(status int, contentType, body string) func(w http.ResponseWrite
 
 var blocked = withoutList(403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
 
-// Trap 6: where the list of mounts cannot be had, that is a warning, and the
-// settings serve in its place. Nothing of it is kept for the next run.
+// Trap 6: if the list of mounts is not available, the run warns and uses the settings. The
+// next run tries again.
 func TestListOfMountsIsBlocked(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -153,8 +152,8 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
 }
 
-// Trap 5: the settings name a nested mount that the token cannot see yet, so
-// the policy line is no guess.
+// Trap 5: the settings name a nested mount that the token cannot see, so the policy line
+// is not a guess.
 func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -167,7 +166,7 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	assert.ErrorContains(t, err, `add to the token's policy: path "`+nested+`/data/app" { capabilities = ["read"] }`)
 	assert.NotContains(t, err.Error(), "guess")
 
-	// Pasted as it stands, the line mends it.
+	// The suggested line, pasted as it is, helps.
 	_, line, _ := strings.Cut(err.Error(), "policy: ")
 	mended := server.NewToken(t, map[string]any{"policies": []string{server.Policy(t, line)}})
 	password, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": mended})), "vault:"+nested+"/app#password")
@@ -175,8 +174,8 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	assert.Equal(t, "p", password.Reveal())
 }
 
-// What leases, or answers as another type, is never handed out; the guard holds
-// on servers older than Vault 1.16, too, which do not tell the type.
+// Leased secrets and those of other types are never returned, also on servers before Vault
+// 1.16, which do not show the type.
 func TestDynamicSecretsAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
