@@ -107,7 +107,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	refused := false
 	lifetime := time.Duration(max(token.CreationTTL, token.Period)) * time.Second
 	if token.Renewable && token.TTL > 0 && time.Duration(token.TTL)*time.Second < lifetime/2 {
-		facts.Expires, refused = s.renew(ctx, t, facts.Expires)
+		facts.Expires, refused = s.renew(ctx, t, lifetime, facts.Expires)
 	}
 	early := soon
 	if s.config.method.given.isFile() && lifetime > 0 && lifetime < soon {
@@ -132,12 +132,13 @@ func mayBeItsOwn(f *fault.Error) bool {
 	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable
 }
 
-// renew renews the token and returns when it now expires.
-func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
+// renew renews the token for a whole lifetime, and returns when it now expires. Without
+// a time, Vault repeats that of the last renewal, which can have been short.
+func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, expires time.Time) (until time.Time, refused bool) {
 	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
 	if err == nil {
 		var answer *reply.Answer
-		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", struct{}{}, nil)
+		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 		if err == nil && answer.Ok() && answer.Auth != nil {
 			return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second), false
 		}

@@ -21,8 +21,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// desk is all that a person can change without touching Vault: the settings and
-// the field in the UI, and the variables on the Patch server.
+// desk is what a person can change outside of Vault: the settings and the field in the
+// UI, and the variables on the Patch server.
 type desk struct {
 	auth.Settings
 	v        map[string]string
@@ -48,8 +48,8 @@ func (d *desk) run(t *testing.T) error {
 	return result.Err()
 }
 
-// advice is one text that says what to do. provoke brings about the error on a
-// desk where all was well, and returns what a person does who follows the text.
+// advice is a text that says what to do. provoke causes the error on a working desk, and
+// returns a func that follows the advice.
 type advice struct {
 	name    string
 	kind    resolver.Kind
@@ -61,8 +61,8 @@ type advice struct {
 // waitedOut are the kinds of error for which a run waits until patience ends.
 var waitedOut = []resolver.Kind{resolver.Unreachable, resolver.Sealed, resolver.RateLimited}
 
-// prove provokes each error, does what it says, and sees the host served. Of each
-// error a check says the same as the run.
+// prove provokes each error, follows its advice, and checks that the host is resolved. A
+// check must report the same error as the run.
 func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
 	t.Helper()
 	for _, a := range all {
@@ -146,10 +146,9 @@ func inFront(t *testing.T, server *vaulttest.Server, change func(r *http.Request
 	return front.URL
 }
 
-// Not proven here: the version of a mount under a namespace (this Vault has
-// none), and what asks for another server to be repaired (a cluster without a
-// leader, a dead audit device, a mount that is upgraded): see TestCluster,
-// TestUnwell and package transport.
+// Not proven here: the version of a mount in a namespace, which this Vault does not have,
+// and advice to repair the server (a cluster without a leader, a dead audit device, a
+// mount being upgraded). For the latter see TestCluster, TestUnwell and package transport.
 func TestAdviceAboutPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -178,11 +177,11 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/data/other" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by min_wrapping_ttl", resolver.Denied, "if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
+		{"denied by min_wrapping_ttl", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "5m" }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by required_parameters", resolver.Denied, "if it has the line, that carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
+		{"denied by required_parameters", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] required_parameters = ["reason"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
@@ -258,7 +257,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+v1+"/app#password")
 			return func() { d.KVVersion = "v1" }
 		}, ""},
-		{"a nested mount, where the list is blocked", resolver.Denied, "is a guess: name the right one in the settings", func(t *testing.T, d *desk) func() {
+		{"a nested mount, where the list is blocked", resolver.Denied, "is a guess: if it is wrong, name the mount in the settings", func(t *testing.T, d *desk) func() {
 			nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
 			server.Put(t, nested, "app", map[string]any{"password": "right"})
 			granted(t, d, `path "`+nested+`/data/app" { capabilities = ["read"] }`)
@@ -322,7 +321,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 	})
 }
 
-// stored writes a value, and then one that can be a credential.
+// stored writes a value, and then a good one.
 func stored(server *vaulttest.Server, value any) func(*testing.T, *desk) func() {
 	return func(t *testing.T, d *desk) func() {
 		server.Put(t, d.mount(), "app", map[string]any{"password": value})

@@ -15,8 +15,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Every request but the reads can be blocked, by Vault or by what stands before
-// it, in whatever way: the run goes on, and the check says what is lost.
+// Vault or a proxy can block every request except reads, in any way. The run goes on, and
+// a check says what is lost.
 func TestOptionalRequestsAreBlocked(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -76,8 +76,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 	}
 }
 
-// Where nothing is answered as by a Vault, that is one cause for all hosts, and
-// hardly asked for.
+// If nothing answers as Vault does, all hosts have one cause, after few requests.
 func TestNothingIsAnswered(t *testing.T) {
 	t.Parallel()
 	const size = 1000

@@ -14,12 +14,13 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Trap 29. When the caller's context ends, all results are out at once, whatever
-// state Vault is in: those that were complete, and the others with the
-// context's error. No connection and no token is left; that no goroutine is,
-// TestMain sees. It is 1.5 s here and not the 100 ms of the promise, for a
-// machine that runs other tests at the same time. What must not be waited for
-// takes longer: a login under way and a revocation 2 s each, an attempt 10 s.
+// Trap 29. When the caller's context ends, all results come at once, whatever state Vault
+// is in: complete ones, and others with the context's error. No connection and no token
+// is left; TestMain checks that no goroutine is.
+//
+// The promise is 100 ms. A machine that runs other tests at the same time gets 1.5 s,
+// less than what must not be waited for: a login under way and the revocation take up to
+// 2 s each, an attempt up to 10 s.
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
 	const size = 600
@@ -117,8 +118,7 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
-// endable is a context that ends when it is told to, with the error of a
-// cancellation or of a deadline.
+// endable is a context that a test ends, with the error of a cancellation or a deadline.
 type endable struct {
 	context.Context
 	done chan struct{}

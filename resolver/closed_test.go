@@ -17,8 +17,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// A glob that is empty or malformed matches no host, and letters beyond ASCII
-// match themselves alone.
+// An empty or malformed glob matches no host, and letters beyond ASCII match only
+// themselves.
 func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -55,8 +55,8 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 	}
 }
 
-// Where Vault's list of mounts is blocked, nothing but KV is given to a host,
-// whatever the settings say. A root token could read it all.
+// If Vault's list of mounts is blocked, hosts get nothing but KV secrets, whatever the
+// settings say, even with a root token.
 func TestNothingButKVIsGivenUnlisted(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -102,7 +102,7 @@ func TestNothingButKVIsGivenUnlisted(t *testing.T) {
 	}
 }
 
-// Results can be ranged over once, whoever tries and from wherever; nothing hangs.
+// Results can be ranged over once, from wherever, and nothing hangs.
 func TestResultsAreRangedOverOnce(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -158,7 +158,7 @@ func TestResultsAreRangedOverOnce(t *testing.T) {
 	})
 }
 
-// Whatever times a server sends, what comes out can be encoded.
+// Verdicts can be encoded, whatever times a server sends.
 func TestEveryTimeCanBeEncoded(t *testing.T) {
 	t.Parallel()
 	for _, created := range []string{

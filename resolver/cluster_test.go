@@ -16,8 +16,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// movingFleet is 600 hosts, each with a path of its own, in a cluster whose
-// nodes move and die.
+// movingFleet is 600 hosts, each with its own path, on a cluster whose nodes step down
+// and die.
 type movingFleet struct {
 	cluster *vaulttest.Cluster
 	kv      string
@@ -25,8 +25,8 @@ type movingFleet struct {
 	hosts   []resolver.Host
 }
 
-// A cluster takes ten seconds to form, so these tests share one. Each leaves it
-// healthy for the others, but for the last.
+// A cluster takes ten seconds to form, so these tests share one. Each but the last leaves
+// it healthy.
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute; left out by -short")
@@ -60,9 +60,9 @@ func TestCluster(t *testing.T) {
 	t.Run("it loses its quorum for good", f.losesQuorum)
 }
 
-// outlives has runs follow each other until the event is over: of the fleet and
-// of a single host, at one standby and through a balancer before all nodes. The
-// event begins in the midst of the fleet's first runs. It may cost no host.
+// outlives makes runs until the event is over: of the fleet and of a single host, through
+// one standby and through a balancer before all nodes. The event begins during the
+// fleet's first runs, and may cost no host.
 func (f *movingFleet) outlives(t *testing.T, event func()) {
 	var loops, underWay sync.WaitGroup
 	defer loops.Wait()
@@ -105,8 +105,8 @@ func (f *movingFleet) outlives(t *testing.T, event func()) {
 	event()
 }
 
-// revokesAfter has a run through a balancer wait for a new leader. Some nodes may
-// not know it yet when the run ends, and redirect the revocation.
+// revokesAfter lets a run through a balancer wait for a new leader. When it ends, some
+// nodes may not know the leader yet, and redirect the revocation.
 func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
 	leader := f.cluster.Leader()
 	require.NotNil(t, leader)

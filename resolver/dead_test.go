@@ -24,8 +24,8 @@ const (
 	workers   = 16 // the default
 )
 
-// A Vault that is dead from the start costs one patience, and each host that
-// needs it tells the last concrete cause.
+// A Vault that is dead from the start costs one patience, and each host that needs it
+// gets the last concrete cause.
 func TestVaultIsDeadFromTheStart(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -136,17 +136,16 @@ func TestVaultDiesMidway(t *testing.T) {
 	assertOnePatience(t, report)
 }
 
-// assertOnePatience measures by the run's own clock, with time for a busy machine:
-// what waits again waits for another patience. Package patience has the exact
-// figures, in virtual time.
+// assertOnePatience checks the run's own measurement. A run that waits twice takes two
+// patiences; package patience tests the exact figures in virtual time.
 func assertOnePatience(t *testing.T, report resolver.Report) {
 	t.Helper()
 	assert.GreaterOrEqual(t, report.Vault.Waited, brief)
 	assert.Less(t, report.Vault.Waited, 2*brief)
 }
 
-// isReset holds for a connection that the server ended: what the client sees
-// depends on whether it had sent its request by then.
+// isReset reports whether the server ended the connection. What the client sees depends
+// on whether it had sent its request.
 func isReset(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || runtime.GOOS == "windows" && (errors.Is(err, syscall.Errno(10054)) || errors.Is(err, syscall.Errno(10053))) || errors.Is(err, syscall.EPIPE)
 }
@@ -156,7 +155,7 @@ func isTimeout(err error) bool {
 	return ok && network.Timeout()
 }
 
-// counted puts a balancer before one server, for its count of connections.
+// counted puts a balancer before a server, to count connections.
 func counted(t *testing.T, address string) *balancer.Balancer {
 	t.Helper()
 	b, err := balancer.Start(address)
@@ -165,7 +164,7 @@ func counted(t *testing.T, address string) *balancer.Balancer {
 	return b
 }
 
-// mute is a server that nobody is behind: the kernel accepts for it.
+// mute is a server that never answers: the kernel accepts its connections.
 func mute(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -30,8 +30,8 @@ var update = flag.Bool("update", false, "write the golden files of verdicts anew
 
 const verdictFiles = "../testdata/verdicts"
 
-// Each kind arises once here: a run and a check both have it, print nothing of the
-// secrets behind it, and a golden file shows what the UI gets.
+// Each kind occurs once here, in a run and in a check. Neither prints a secret, and a
+// golden file shows what the UI gets.
 func TestEachKind(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -134,7 +134,7 @@ func TestEachKind(t *testing.T) {
 	}
 }
 
-// forUI is what of the verdicts goes to the UI.
+// forUI is the part of the verdicts that goes to the UI.
 func forUI(v resolver.Verdicts) resolver.Verdicts {
 	v.Connection.Text, v.Fields = "", slices.Clone(v.Fields)
 	v.Connection.Findings = slices.Clone(v.Connection.Findings)
@@ -156,7 +156,7 @@ func assertRoundTrip(t *testing.T, v resolver.Verdicts) {
 	assert.Equal(t, forUI(v), again)
 }
 
-// steady puts fixed things in place of what changes from run to run.
+// steady replaces what changes from run to run.
 func steady(v resolver.Verdicts) resolver.Verdicts {
 	day := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	// Which settings take effect is package auth's; one of them stands for all.
@@ -200,7 +200,7 @@ func assertGolden(t *testing.T, file string, v any) {
 	assert.Equal(t, string(want), got.String())
 }
 
-// The UI decodes what the agent encoded, and gets the same.
+// The UI decodes what the agent encoded.
 func TestVerdictFilesDecodeToWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(verdictFiles + "/*.json")

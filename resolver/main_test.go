@@ -33,12 +33,10 @@ func TestMain(m *testing.M) {
 	os.Exit(vaulttest.Main(m))
 }
 
-// connectionRefused is the system's error. On Windows, it is another than
-// package syscall's.
+// connectionRefused is the system's error. On Windows, it differs from package syscall's.
 var connectionRefused = map[bool]syscall.Errno{true: 10061, false: syscall.ECONNREFUSED}[runtime.GOOS == "windows"]
 
-// connect describes a server to the library: its address as the UI gives it,
-// the token as the agent's environment does.
+// connect describes a server to the library, with the token in the environment.
 func connect(server *vaulttest.Server, token string) *auth.Vault {
 	return auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{
 		"VAULT_TOKEN":  token,
@@ -46,12 +44,12 @@ func connect(server *vaulttest.Server, token string) *auth.Vault {
 	}))
 }
 
-// environment makes the variables all that the library sees.
+// environment makes these variables the whole environment.
 func environment(variables map[string]string) auth.Options {
 	return auth.Options{Getenv: func(name string) string { return variables[name] }}
 }
 
-// host makes a host of fields in turn: name, text, name, text.
+// host makes a host from field names and texts in turn.
 func host(name string, fields ...string) resolver.Host {
 	h := resolver.Host{Name: name, Fields: make(map[string]ref.Value)}
 	for i := 0; i < len(fields); i += 2 {
@@ -60,7 +58,7 @@ func host(name string, fields ...string) resolver.Host {
 	return h
 }
 
-// collect ranges over a run and returns its results by the index of their host.
+// collect ranges over a run and returns its results by index.
 func collect(run *resolver.Run) map[int]resolver.Result {
 	return maps.Collect(run.Results())
 }
@@ -97,7 +95,7 @@ func wrongServer(t testing.TB, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-// always makes a handler that gives one answer to everything.
+// always makes a handler that always gives the same answer.
 func always(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -106,7 +104,7 @@ func always(status int, body string) http.HandlerFunc {
 	}
 }
 
-// refuses makes a proxy refuse what is below a path, as some do.
+// refuses makes a proxy refuse paths with a prefix.
 func refuses(prefix string) func(w http.ResponseWriter, path string) bool {
 	return func(w http.ResponseWriter, path string) bool {
 		refused := strings.HasPrefix(path, prefix)

@@ -13,8 +13,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// A check calls nothing good that no answer has proven: where the look at the
-// token is blocked, a token that is none must not pass.
+// A check reports OK only if an answer proves the token. If its look-up is blocked, an
+// invalid token must not pass.
 func TestCheckOfATokenThatNothingProves(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// What proxies and balancers answered, to the byte but for their dates and ids.
+// Answers of real proxies and balancers, exact except for dates and ids.
 const (
 	tinyproxy401 = "HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.1\r\nContent-Type: text/html\r\nWWW-Authenticate: Basic realm=\"Tinyproxy\"\r\nConnection: close\r\n\r\n" +
 		"<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\" \"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd\">\n<html>\n<head><title>401 Unauthorized</title></head>\n<body>\n<h1>Unauthorized</h1>\n"
@@ -26,8 +26,8 @@ const (
 		"<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
 )
 
-// rawServer answers each request with the bytes and closes the connection.
-// Without any, it keeps silent, as tinyproxy does to the start of a TLS handshake.
+// rawServer answers each request with the bytes and closes the connection. If there are
+// none, it stays silent, as tinyproxy does after the start of a TLS handshake.
 func rawServer(t *testing.T, answer string) (host string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,8 +66,8 @@ func rawServer(t *testing.T, answer string) (host string) {
 	return listener.Addr().String()
 }
 
-// The error names who answered, or did not: the proxy with its variable, or
-// what is at the address.
+// The error names who answered or did not: the proxy, with its variable, or the server at
+// the address.
 func TestWhoAnswers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -20,8 +20,8 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// readAll reads with a bounded number of workers until all is read, or a fault
-// is every path's. What is under way then is waited for, and may still succeed.
+// readAll reads all paths with a bounded number of workers. It stops early if one read
+// shows a fault of all paths. Reads under way then may still succeed.
 func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTable, workers int) {
 	for _, r := range p.reads {
 		r.mount, r.visible = mounts.find(r.path)
@@ -52,9 +52,9 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 	}
 }
 
-// tryOne reads one path where Vault lists no mount at all: that is what a token
-// without any policy sees, and also what a proxy makes of it that drops the
-// token. It returns the fault that is every path's, if there is one.
+// tryOne reads one path if Vault lists no mount at all. A token without any policy
+// sees that, and so does a request whose token a proxy dropped. It returns a fault of
+// all paths, if there is one.
 func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTable) *fault.Error {
 	r := p.reads[0]
 	r.visible = true
@@ -62,7 +62,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 		return f
 	}
 	if f, ok := r.err.(*fault.Error); !ok || f.Kind != fault.Denied {
-		mounts.blocked = true // the list was not true
+		mounts.blocked = true // the list is wrong
 		for _, r := range p.reads {
 			r.mount, r.visible = mounts.find(r.path)
 		}
@@ -70,17 +70,17 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 	return nil
 }
 
-// read reads one path. It returns the fault that is every path's, if there is one.
+// read reads one path. It returns a fault of all paths, if there is one.
 func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable, r *read) *fault.Error {
 	if p.isSettled(r) {
 		return nil
 	}
 	secret, values, err := p.readSecret(ctx, client, mounts, r)
 	if err != nil && ctx.Err() != nil {
-		return nil // the caller's own error is every path's
+		return nil // every path gets the caller's own error
 	}
-	// As long as nothing has answered as Vault does, what is no answer of Vault's to
-	// one path is none to any.
+	// Until something has answered as Vault does, an answer that is not Vault's
+	// concerns every path.
 	if f, ok := err.(*fault.Error); ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven) {
 		return f
 	}
@@ -88,7 +88,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	return nil
 }
 
-// readSecret reads one path once, and returns the values of the keys wanted of it.
+// readSecret reads one path, and returns the values of its wanted keys.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, []found, error) {
 	m := r.mount
 	switch {
@@ -101,7 +101,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	case r.version != 0 && m.Version == 1:
 		return nil, nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "omit the version, or upgrade the mount to KV v2")
 	case !m.listed && namesTokens(r.path):
-		return nil, nil, notKV(m.Path, "of a type that Vault does not tell")
+		return nil, nil, notKV(m.Path, "of a type that Vault does not show")
 	case !m.listed && m.Version == 1 && !m.named && isBelowMetadata(r.path):
 		return nil, nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
@@ -121,8 +121,8 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	return secretIn(answer, data, mounts, m, r)
 }
 
-// secretIn returns what the answer to a read means, with the values of the keys
-// wanted of it.
+// secretIn returns the secret in the answer to a read, and the values of its wanted
+// keys.
 func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (s *secret, values []found, err error) {
 	if answer.Malformed {
 		data = kvData{}
@@ -138,9 +138,8 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r 
 	return s, data.Values.find(r.wanted, s.version), nil
 }
 
-// isProvenKV reports whether an answer is of a KV mount: nothing else is given
-// to a host, since other engines create credentials on each read, or hand out
-// tokens.
+// isProvenKV returns an error unless the answer comes from a KV mount. Other engines
+// create credentials on each read or return tokens, so no host gets those.
 func (m mount) isProvenKV(answer *reply.Answer) error {
 	switch {
 	case !answer.Ok() || m.listed:
@@ -150,7 +149,7 @@ func (m mount) isProvenKV(answer *reply.Answer) error {
 	case answer.MountType == nil && m.named:
 		return notKV(m.Path, "a dynamic secrets engine")
 	case answer.MountType == nil:
-		f := notKV(m.Path, "of a type that this server does not tell")
+		f := notKV(m.Path, "of a type that this server does not show")
 		f.Do = "name the mount in the settings, or grant read on " + listPath
 		return f
 	case isKV(*answer.MountType) && *answer.MountType != "":
@@ -159,7 +158,7 @@ func (m mount) isProvenKV(answer *reply.Answer) error {
 	return notKV(m.Path, "of type "+mount{kind: *answer.MountType}.shownType())
 }
 
-// secretV1 returns what a read of KV v1 means.
+// secretV1 returns the secret in an answer of KV v1.
 func secretV1(answer *reply.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
 	switch {
 	case answer.ReadAsV1():
@@ -174,7 +173,7 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, m mount, r 
 	return &secret{}, nil
 }
 
-// secretV2 returns what a read of KV v2 means.
+// secretV2 returns the secret in an answer of KV v2.
 func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (*secret, error) {
 	meta := data.Metadata
 	switch {
@@ -198,8 +197,8 @@ func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r 
 	return s, nil
 }
 
-// timeOf reads a time of Vault's; zero if it is none that JSON can hold again,
-// which is no reason to withhold a secret.
+// timeOf parses a time from Vault. It returns zero for one that JSON cannot hold:
+// that is no reason to withhold a secret.
 func timeOf(text string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
@@ -208,7 +207,7 @@ func timeOf(text string) time.Time {
 	return encodable(t)
 }
 
-// at says when something happened, to the second; nothing if Vault does not.
+// at says when something happened, to the second. It is empty if Vault does not say.
 func at(text string) string {
 	t := timeOf(text)
 	if t.IsZero() {
@@ -217,29 +216,27 @@ func at(text string) string {
 	return " at " + t.Format("2006-01-02 15:04:05Z")
 }
 
-// namesTokens reports whether a path could lead to a token where Vault does not
-// tell what is mounted there: with a namespace before it, the reserved segment is
-// not the first.
+// namesTokens reports whether a path could lead to a token, if Vault does not show
+// what is mounted there. The reserved segment may follow a namespace.
 func namesTokens(path string) bool {
 	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
 		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
 	})
 }
 
-// isBelowMetadata reports whether a path could be that of KV v2's own API for
-// metadata.
+// isBelowMetadata reports whether a path could belong to KV v2's API for metadata.
 func isBelowMetadata(path string) bool {
 	_, rest, _ := strings.Cut(path, "/")
 	return strings.HasPrefix(rest, "metadata/") || strings.Contains(rest, "/metadata/")
 }
 
-// kvData is the data of an answer of KV v2. That of KV v1 are the values alone.
+// kvData is the data of an answer of KV v2. That of KV v1 is the values alone.
 type kvData struct {
 	Values   values   `json:"data"`
 	Metadata metadata `json:"metadata"`
 }
 
-// target is what the data of an answer is decoded into.
+// target is where the data of an answer is decoded to.
 func (d *kvData) target(version int) any {
 	if version == 1 {
 		return &d.Values
@@ -260,12 +257,12 @@ type metadata struct {
 // bytes with values of 512.
 type custom map[string]string
 
-// maxCustom is more than the largest custom metadata of Vault's, however its JSON
-// is escaped, in bytes.
+// maxCustom exceeds the largest custom metadata in Vault, even with every character
+// escaped in JSON, in bytes.
 const maxCustom = 256 << 10
 
-// UnmarshalJSON fails on what is too large or of another form: then nothing tells
-// which hosts may have the secret.
+// UnmarshalJSON fails if the metadata is too large or malformed: then it is unknown
+// which hosts may get the secret.
 func (c *custom) UnmarshalJSON(text []byte) error {
 	if len(text) > maxCustom {
 		return errors.New("the custom metadata is too large")

@@ -22,20 +22,19 @@ type Report struct {
 	Skipped  int         // hosts returned with an error
 	NotTaken int         // hosts left when the caller ended the loop
 	Causes   []Cause     // why hosts were skipped; most hosts first
-	Findings []Finding   // what else a person should know or do
-	Vault    auth.Usage  // what it took; zero if Vault was not asked
-	Token    *TokenState // nil if there was none that Vault accepted
+	Findings []Finding   // warnings and notices
+	Vault    auth.Usage  // zero if Vault was not asked
+	Token    *TokenState // nil if Vault accepted none
 }
 
-// Cause is one reason for which hosts were skipped. A host can have several.
+// Cause is one reason why hosts were skipped. A host can have several.
 type Cause struct {
-	Problem          // as the UI may show it; the Kind is Canceled for the caller's own cancellation or deadline
-	Text    string   `json:"-"` // complete, for the agent's log alone
+	Problem          // for the UI
+	Text    string   `json:"-"` // the complete error, for the agent's log alone
 	Hosts   []string `json:"hosts"`
 }
 
-// Report returns what is known of the run so far; complete once the loop over
-// its results has ended.
+// Report returns the report so far. It is complete after the loop.
 func (r *Run) Report() Report { return r.inner().report() }
 
 func (r *run) report() Report {
@@ -55,7 +54,7 @@ func (r *run) report() Report {
 	return report
 }
 
-// MarshalJSON returns what the UI may show; see [FieldError.MarshalJSON].
+// MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON].
 func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Hosts    int         `json:"hosts"`
@@ -70,7 +69,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Token})
 }
 
-// String is the report for a person, in a few lines.
+// String returns the report in a few lines, for the agent's log.
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d ready, %d skipped", counted(r.Hosts, "host"), r.Ready, r.Skipped)
@@ -83,7 +82,7 @@ func (r Report) String() string {
 			fmt.Fprintf(&b, ", waited %s for Vault", fault.Duration(v.Waited))
 		}
 		if v.Longest > 0 {
-			fmt.Fprintf(&b, ", answers in %s (median), %s (95th), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
+			fmt.Fprintf(&b, ", answers in %s (median), %s (95th percentile), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
 		}
 	}
 	b.WriteByte('\n')
@@ -103,7 +102,7 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// counted puts the noun into its plural unless there is one.
+// counted returns the number and the noun, in the plural unless n is 1.
 func counted(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -111,8 +110,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// LogValue logs the counts, the run's id in Vault's audit log, what is known of
-// its token, the causes and the findings.
+// LogValue returns everything that String shows, as a group.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
@@ -141,16 +139,15 @@ func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// milliseconds keeps three digits below one.
+// milliseconds logs a duration with three decimals.
 func milliseconds(name string, d time.Duration) slog.Attr {
 	return slog.Float64(name, float64(d.Microseconds())/1000)
 }
 
-// String is one line: the reason, and how many hosts it cost, by name if they
-// are few.
+// String returns one line: the error and the hosts, by name if they are few.
 func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
 
-// few is how many hosts are named in a line; more are counted.
+// few is how many hosts a line names; more are counted.
 const few = 3
 
 func (c Cause) who() string {
@@ -164,18 +161,18 @@ func (c Cause) who() string {
 	return fmt.Sprintf("%d hosts", len(c.Hosts))
 }
 
-// LogValue logs the kind, the reason and the hosts.
+// LogValue returns the kind, the error and the hosts, as a group.
 func (c Cause) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
 }
 
-// causeLine is a cause in the log of a report, where it is one of several.
+// causeLine is a cause in the log of a report.
 type causeLine struct{ Cause }
 
-// String names the kind, too.
+// String also names the kind.
 func (c causeLine) String() string { return string(c.Kind) + ": " + c.Cause.String() }
 
-// MarshalJSON leaves out the hosts where they are many.
+// MarshalJSON omits the hosts if they are many.
 func (c causeLine) MarshalJSON() ([]byte, error) {
 	line := struct {
 		Kind    Kind     `json:"kind"`
@@ -189,8 +186,8 @@ func (c causeLine) MarshalJSON() ([]byte, error) {
 	return json.Marshal(line)
 }
 
-// causesOf groups the errors of skipped hosts by the text that they share; most
-// hosts first.
+// causesOf groups the errors of skipped hosts by their shared text, sorted by the
+// number of hosts.
 func causesOf(skipped []*HostError) []Cause {
 	type group struct {
 		Cause
@@ -220,7 +217,7 @@ func causesOf(skipped []*HostError) []Cause {
 	return causes
 }
 
-// cause is the error's text as far as all hosts share it.
+// cause is the part of the error's text that all hosts share.
 func (e *FieldError) cause() string {
 	switch e.reach {
 	case reachRun:
@@ -231,7 +228,7 @@ func (e *FieldError) cause() string {
 	return e.Error()
 }
 
-// problem is the error as the UI may show it, as far as all hosts share it.
+// problem is the error for the UI, without what hosts do not share.
 func (e *FieldError) problem() Problem {
 	r := e.Ref
 	if e.reach == reachRun {

@@ -23,7 +23,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// asked counts what the audit file says that a run asked for.
+// asked counts a run's requests in the audit file.
 func asked(t *testing.T, server *vaulttest.Server, runID string) map[string]int {
 	t.Helper()
 	counts := make(map[string]int)
@@ -81,7 +81,7 @@ func readerPolicy(t *testing.T, server *vaulttest.Server, paths ...string) strin
 	return server.Policy(t, hcl.String())
 }
 
-// Trap 23: without a reference, Vault is not asked, whatever literals look like.
+// Trap 23: a run without references sends no request, whatever its literals look like.
 func TestLiteralsNeverWaitForVault(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -188,8 +188,7 @@ func TestOneResultForEachHostByIndex(t *testing.T) {
 	}
 }
 
-// Whatever the way out of the loop, TestMain finds no goroutine afterwards, and
-// so no connection.
+// However the loop ends, no goroutine and so no connection is left; TestMain checks that.
 func TestWaysOutOfTheLoop(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Vault Proxy repeats what a sealed Vault refuses for longer than an attempt
-// lasts, but passes its health on. A check says what the two mean.
+// Vault Proxy repeats requests that a sealed Vault refuses for longer than an attempt
+// lasts, but passes sys/health on. A check explains both.
 func TestSealedBehindAProxy(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -38,8 +38,7 @@ func TestSealedBehindAProxy(t *testing.T) {
 	}
 }
 
-// Behind a balancer, the node that tells its health can be another one than
-// those that serve.
+// Behind a balancer, another node may answer sys/health than the other requests.
 func TestOneSealedNodeBehindABalancer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -23,8 +23,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// traitor is a server that has every answer of Vault, by the path asked for,
-// and puts the secrets that it was sent into each.
+// traitor is a server that gives every answer of Vault, depending on the path, and puts
+// the secrets that it was sent into each.
 func traitor(w http.ResponseWriter, r *http.Request) {
 	sent, _ := io.ReadAll(r.Body)
 	var credentials map[string]string
@@ -77,8 +77,8 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Trap 32: no secret comes out of anything that the library returns, whatever
-// the sink and whatever a server does with what it is sent.
+// Trap 32: nothing that the library returns prints a secret, whatever the sink and
+// whatever a server does with it.
 func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(traitor))
@@ -158,7 +158,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
-// assertRunIsSilent sends all that a run returns through every sink.
+// assertRunIsSilent sends everything that a run returns through every sink.
 func assertRunIsSilent(t *testing.T, h resolver.Host, vault *auth.Vault, run *resolver.Run, result resolver.Result) {
 	t.Helper()
 	credential, _ := result.Credential("password")
@@ -187,7 +187,7 @@ func assertNothingLeaks(t *testing.T, things map[string]any) {
 	}
 }
 
-// unwrapLast goes down one of the branches of an error: that of its cause.
+// unwrapLast unwraps an error along its cause.
 func unwrapLast(err error) error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		all := many.Unwrap()
@@ -205,8 +205,8 @@ func withoutMounts(w http.ResponseWriter, r *http.Request) {
 	traitor(w, r)
 }
 
-// Neither a panic with the library's values in hand, nor Go's own debug output
-// of HTTP, prints a secret. Both are seen from outside, in a process of its own.
+// Neither a panic with the library's values nor Go's HTTP debug output prints a secret.
+// Both run in a process of their own.
 func TestPanicAndHTTPDebugPrintNoSecret(t *testing.T) {
 	const variable = "RESOLVER_TEST_PANIC"
 	if address := os.Getenv(variable); address != "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Trap 8. A given token that dies midway is the reason of all hosts that are
-// left, and they ask nothing more.
+// Trap 8. A given token that dies midway is the error of all remaining hosts, and no more
+// requests are sent.
 func TestGivenTokenDiesMidway(t *testing.T) {
 	t.Parallel()
 	const size, revokedAfter = 600, 100
@@ -54,8 +54,8 @@ func TestGivenTokenDiesMidway(t *testing.T) {
 	assert.LessOrEqual(t, reads, served+workers, "reads under way may be refused; none is sent after")
 }
 
-// Traps 7 and 13. However many reads are refused at once, each is sent once, and
-// the token is looked at once more at most.
+// Traps 7 and 13. However many reads are refused at once, each is sent once, and the token
+// is looked up at most once more.
 func TestManyRefusalsAtOnce(t *testing.T) {
 	t.Parallel()
 	const size = 400

@@ -31,8 +31,7 @@ func newScene(t *testing.T, server *vaulttest.Server) *scene {
 	return s
 }
 
-// What a Vault that does not serve costs: which hosts, with what reason, and
-// how many requests.
+// What a Vault with a problem costs: which hosts, with what error, and how many requests.
 func TestUnwell(t *testing.T) {
 	t.Parallel()
 	shared := func(t *testing.T) *scene { return newScene(t, vaulttest.Shared(t)) }
@@ -178,9 +177,9 @@ func TestUnwell(t *testing.T) {
 	}
 }
 
-// Trap 12. Vault's own quota costs no host, whatever the number of paths; what
-// was refused is not hammered. It answers 429 without Retry-After. The quota is one
-// that a busy machine meets, too.
+// Trap 12. Vault's own quota costs no host, however many paths there are, and few requests
+// are refused. It answers 429 without Retry-After. The quota is low, so that a busy machine
+// exceeds it, too.
 func TestQuotaCostsNoHost(t *testing.T) {
 	t.Parallel()
 	const paths = 200
@@ -204,8 +203,8 @@ func limit(t *testing.T, server *vaulttest.Server, quota map[string]any) {
 	server.Must(t, "POST", "sys/quotas/rate-limit/all", quota)
 }
 
-// breakAudit gives the server one audit device, which is full: Vault refuses
-// what it cannot log.
+// breakAudit gives the server one audit device, which is full. Vault refuses requests that
+// it cannot log.
 func breakAudit(t *testing.T, server *vaulttest.Server) {
 	t.Helper()
 	const full = "/dev/full"

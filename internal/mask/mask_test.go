@@ -244,3 +244,23 @@ func FuzzSecrets(f *testing.F) {
 		require.LessOrEqual(t, len(s.Words(text)), 240+len("…"))
 	})
 }
+
+// Vault's own words become one short line that can do a terminal or a log no
+// harm.
+func TestLine(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                     "",
+		" \t\n":                "",
+		"permission denied":    "permission denied",
+		"1 error:\n\t* no\n\n": "1 error: * no",
+		"\x1b[31mred\x00\a":    "[31mred",
+		"a\u202eb\ufeffc":      "abc",
+		"a\xffb\u2028c":        "ab c",
+	} {
+		assert.Equal(t, want, mask.Line(text), "%q", text)
+	}
+	long := mask.Line(strings.Repeat("ä ", 10_000))
+	assert.Less(t, len(long), 250)
+	assert.True(t, strings.HasSuffix(long, "…"))
+}

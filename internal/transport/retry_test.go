@@ -226,8 +226,8 @@ func TestUnclearLogin(t *testing.T) {
 		text     string // empty for an answer
 	}{
 		{"lost once", []step{closes}, 2, 1, ""},
-		{"lost twice", []step{closes, closes, says200}, 2, 1, "sent twice and not again, since Vault may have acted on it"},
-		{"502, then lost", []step{pageOf(502), closes}, 2, 1, "sent twice and not again"},
+		{"lost twice", []step{closes, closes, says200}, 2, 1, "sent twice and not repeated, since Vault may have acted on it"},
+		{"502, then lost", []step{pageOf(502), closes}, 2, 1, "sent twice and not repeated"},
 		{"sealed as often as it is", []step{errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed")}, 4, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func TestTLS(t *testing.T) {
 		not    string
 	}{
 		{"unknown CA", serving(good), x509.NewCertPool(), nil, true,
-			[]string{"vault's certificate is not trusted (certificate signed by unknown authority, issued by CN=Root, sent without an intermediate certificate at ADDRESS); add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: those there now did not"}, ""},
+			[]string{"vault's certificate is not trusted (certificate signed by unknown authority, issued by CN=Root, sent without an intermediate certificate at ADDRESS); add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: none of the CAs there did"}, ""},
 		{"unknown CA, none is named", serving(good), nil, nil, true,
 			[]string{"vault's certificate is not trusted (certificate signed by unknown authority", "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"}, "those there now"},
 		{"self-signed", serving(self), root.Pool(), nil, true,
@@ -97,7 +97,7 @@ func TestTLS(t *testing.T) {
 		{"expired root, sent by the server", serving(certify(oldRoot, certificates{}), oldRoot), oldRoot.Pool(), nil, true,
 			[]string{"vault's CA certificate is expired (CN=Old root, ", "renew it on the server and in VAULT_CACERT on the Patch server"}, ""},
 		{"common name alone", serving(certify(root, certificates{CommonName: "127.0.0.1", NoSAN: true})), root.Pool(), nil, true,
-			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name does not count"}, "VAULT_TLS_SERVER_NAME"},
+			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name is ignored"}, "VAULT_TLS_SERVER_NAME"},
 		{"another name", serving(certify(root, certificates{DNSNames: []string{"vault.example.com"}})), root.Pool(), nil, true,
 			[]string{"vault's certificate is for another host name (cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs at ADDRESS)", "VAULT_TLS_SERVER_NAME"}, ""},
 		{"wrong usage", serving(client), root.Pool(), nil, true,
