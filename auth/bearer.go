@@ -20,9 +20,9 @@ import (
 type token struct {
 	secret   string
 	accessor string
-	index    string // X-Vault-Index of its login: a performance standby must have heard of the token
+	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
 	keep     bool   // not to be revoked
-	looked   bool   // at itself; guarded by session.login
+	looked   bool   // it has been looked up; guarded by session.login
 	worked   atomic.Bool
 	facts    Token // guarded by session.mu once the token is the session's
 }
@@ -42,8 +42,12 @@ func (t *token) isExpired() bool {
 	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
 }
 
-// withToken is a RoundTripper that adds one token, for requests about the token
-// itself.
+// mayHaveServed reports whether Vault has answered a request with the token, as far as
+// is known. A token with a limited number of uses can be used up before the first
+// answer arrives.
+func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft > 0 }
+
+// withToken is a RoundTripper that adds one token, for requests about that token.
 type withToken struct {
 	token *token
 	next  *transport.Retry
@@ -53,8 +57,8 @@ func (w withToken) RoundTrip(request *http.Request) (*http.Response, error) {
 	return w.next.RoundTrip(w.token.sign(request))
 }
 
-// bearer is a RoundTripper that adds the session's token, and replaces a token
-// that has died, by one login for all requests under way.
+// bearer is a RoundTripper that adds the session's token. It replaces a dead token
+// with one login for all requests under way.
 type bearer struct{ session *session }
 
 func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -102,8 +106,8 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
-// mayHaveToken says why a request does not get the token: it is for another
-// server, or has a token of its own.
+// mayHaveToken returns an error if a request must not get the token: it is for
+// another server, or has a token of its own.
 func (s *session) mayHaveToken(request *http.Request) error {
 	switch {
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
@@ -114,7 +118,7 @@ func (s *session) mayHaveToken(request *http.Request) error {
 	return nil
 }
 
-// isBelow reports whether a URL is of the API of the Vault at the address.
+// isBelow reports whether a URL belongs to the API of the Vault at address.
 func isBelow(u, address *url.URL) bool {
 	at := *u
 	at.Path = address.Path
@@ -135,8 +139,8 @@ func (s *session) prove(t *token) {
 	t.facts.Proven = true
 }
 
-// afterRefusal makes sense of a 403. It reports whether there is a new token
-// to send the request with.
+// afterRefusal handles a 403. It reports whether to send the request again with a
+// new token.
 func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
 	refusal := answer.Refusal()
 	s.login.Lock()
@@ -159,15 +163,14 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.A
 	return true, s.replace(ctx, used, answer)
 }
 
-// mayBeDead reports whether a token that was refused in the words for one that
-// may not be used from here could be a dead one.
+// mayBeDead reports whether a bare denial may mean that the token is dead. It can also
+// mean that the token may not be used from here.
 func (s *session) mayBeDead(t *token) bool {
-	return !s.oneKind && (t.worked.Load() || t.isExpired())
+	return !s.oneKind && (t.mayHaveServed() || t.isExpired())
 }
 
-// isDead looks once whether a token that was refused in the words for a policy
-// is a dead one: some requests to servers before Vault 1.16, and to OpenBao,
-// are answered so.
+// isDead looks up, once, whether a token is dead although it was refused in the words
+// for a missing policy. Vault before 1.16 and OpenBao answer some requests so.
 func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (bool, error) {
 	if s.modern.Load() || t.looked {
 		return false, nil
@@ -184,20 +187,19 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
 }
 
-// replace gets another token in place of a dead one: by a new login, or from the
-// token file, which may hold a new one by now. A token that served requests and
-// has outlived its own time is replaced as often as that happens; one that was
-// revoked or used up, once in a run.
+// replace gets a new token in place of a dead one, by a login or from the token file,
+// which may hold a new one by now. A token that served requests and then expired is
+// replaced as often as that happens; one that was revoked or used up, once in a run.
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
 	if answer.Refusal() == reply.DeadToken {
 		s.oneKind = true
 	}
-	expired := dead.isExpired() && (dead.worked.Load() || s.served)
+	expired := dead.isExpired() && (dead.mayHaveServed() || s.served)
 	switch {
-	case dead.worked.Load():
+	case dead.mayHaveServed():
 		s.served, s.idle = true, 0
 	case expired && s.idle < 3:
-		s.idle++ // Vault is slow, or its time to live is very short
+		s.idle++ // Vault is slow, or the token's TTL is very short
 	case !dead.facts.Given:
 		return s.end(s.tokenRefused(dead, answer))
 	}
@@ -246,7 +248,7 @@ func (s *session) end(f *fault.Error) error {
 	return f
 }
 
-// tokenRefused is the fault of a token that Vault refuses and that cannot be
+// tokenRefused is the fault for a token that Vault refuses and that cannot be
 // replaced.
 func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	f := &fault.Error{
@@ -274,7 +276,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	return s.withOddity(f).(*fault.Error)
 }
 
-// withOddity says in the fault of a refused token what is unusual about a given one.
+// withOddity adds to the fault for a refused token what is unusual about a given one.
 func (s *session) withOddity(err error) error {
 	f, ok := err.(*fault.Error)
 	given := s.config.method.given

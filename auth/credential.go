@@ -8,8 +8,8 @@ import (
 	"unicode"
 )
 
-// misplaced says why a text cannot be a credential, by its shape alone; empty if
-// it can be one. It never holds the text.
+// misplaced says why a text cannot be a credential, judging by its shape; empty if it
+// can be one. The reason never holds the text.
 func misplaced(text string) (reason, fix string) {
 	assignment := strings.TrimPrefix(text, "export ")
 	name, value, isAssignment := strings.Cut(assignment, "=")
@@ -47,8 +47,8 @@ func isQuoted(text string) bool {
 	return len(text) >= 2 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
 
-// credentialNames are names that people copy along with a credential. They are
-// set by init, because methods depends on what uses them.
+// credentialNames are names that people copy along with a credential. They are set in
+// init to avoid an initialization cycle with methods.
 var credentialNames []string
 
 func init() {
@@ -67,14 +67,14 @@ func isJWT(text string) bool { return strings.HasPrefix(text, "eyJ") && jwtShape
 
 var secretShape = regexp.MustCompile(`\bhv[sbr]\.|^[sb]\.[A-Za-z0-9]{20,}|^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// isSecretLike reports whether a text has the form of a credential: a token, a
-// role id or secret id, a JWT, or what misplaced finds.
+// isSecretLike reports whether a text looks like a token, a role id, a secret id, a
+// JWT, or what misplaced finds.
 func isSecretLike(text string) bool {
 	reason, _ := misplaced(text)
 	return reason != "" || isJWT(text) || secretShape.MatchString(text)
 }
 
-// oddToken says what is unusual about a token that was refused; empty if nothing is.
+// oddToken says what is unusual about a refused token; empty if nothing is.
 func oddToken(text string) string {
 	if isJWT(text) {
 		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
@@ -82,8 +82,8 @@ func oddToken(text string) string {
 	return ""
 }
 
-// oddID says what is unusual about a role id or secret id that was refused; empty
-// if nothing is. Such ids can be of anybody's making, so they are sent.
+// oddID says what is unusual about a refused role id or secret id; empty if nothing
+// is. It is no reason not to send the id: operators can choose any text as one.
 func oddID(variable, text string) string {
 	switch {
 	case isQuoted(text):

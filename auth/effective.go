@@ -11,21 +11,20 @@ import (
 
 // Setting is one effective setting.
 type Setting struct {
-	Name   string `json:"name"`           // of a variable in force, without VAULT_ and in lower case; of any other, as it is
-	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of what is at fault
+	Name   string `json:"name"`           // for a variable in use, its name in lower case without VAULT_
+	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of a malformed value
 	Source string `json:"source"`         // "UI", "default", or the variable's name
 	Note   string `json:"note,omitempty"` // why it has no effect, and what to use instead
 }
 
-// Effective holds the settings that a run would use, and the variables that have
-// no effect on it. It holds no secret.
+// Effective holds the settings that a run would use, and no secret.
 type Effective struct {
 	Settings []Setting `json:"settings"`
-	Unused   []Setting `json:"unused,omitempty"`   // variables of login methods that are not chosen
-	NotRead  []Setting `json:"not_read,omitempty"` // variables that the library never reads; Note says what to use instead
+	Unused   []Setting `json:"unused,omitempty"`   // variables of other login methods
+	NotRead  []Setting `json:"not_read,omitempty"` // variables that the library never reads
 }
 
-// Effective reports the settings as they take effect, without reading a file.
+// Effective reports the settings that a run would use, without reading files.
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	s, e := inner.settings, &environment{getenv: inner.getenv}
@@ -125,7 +124,7 @@ func settingName(variable string) string {
 	return name
 }
 
-// shown is a variable's value if it cannot be a secret.
+// shown is a variable's value, if that cannot be a secret.
 func (e *environment) shown(v variable) string {
 	if !v.plain {
 		return "set"
@@ -134,7 +133,7 @@ func (e *environment) shown(v variable) string {
 	case value == "" || e.malformed[v.name] || isSecretLike(value):
 		return notValid
 	case isFileVariable(v.name) && !filepath.IsAbs(value):
-		return "set" // sometimes the credential itself is put there
+		return "set" // it may be the credential itself
 	default:
 		return value
 	}
@@ -144,7 +143,7 @@ func isFileVariable(variable string) bool {
 	return strings.HasSuffix(variable, "_FILE") || slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"}, variable)
 }
 
-// String is one line for each setting.
+// String returns a line for each setting.
 func (e Effective) String() string {
 	var b strings.Builder
 	for _, s := range e.Settings {

@@ -17,8 +17,8 @@ import (
 
 const defaultTimeout = 10 * time.Second
 
-// environment reads variables and collects what is wrong with them, so that an
-// operator sees all of it at once.
+// environment reads variables and collects what is wrong, so that an operator sees
+// everything at once.
 type environment struct {
 	getenv    func(string) string
 	problems  []string
@@ -31,8 +31,8 @@ func (e *environment) problem(text string) {
 	}
 }
 
-// reject is problem for a variable that is malformed, whose value is not shown:
-// anything can have been pasted into it.
+// reject adds the problem of a malformed variable, whose value is then never shown: it
+// may be a pasted secret.
 func (e *environment) reject(name, reason string) {
 	if e.malformed == nil {
 		e.malformed = make(map[string]bool)
@@ -41,20 +41,20 @@ func (e *environment) reject(name, reason string) {
 	e.problem(name + " " + reason)
 }
 
-// text returns the variable without the white space and BOM that an editor
-// leaves around it. An empty variable counts as unset.
+// text returns the variable without the white space and BOM that editors leave around
+// it. An empty variable counts as unset.
 func (e *environment) text(name string) string {
 	text, ok := trimmed(e.getenv(name))
 	if !ok {
-		e.reject(name, "holds a control character; set it again without")
+		e.reject(name, "holds a control character; remove it")
 		return ""
 	}
 	return text
 }
 
-// trimmed removes white space and a BOM around a credential, and reports whether
-// no control character is left inside. A line break in a token would break the
-// header that it is sent in.
+// trimmed removes white space and a BOM around a credential, and reports whether the
+// rest is free of control characters. A line break in a token would break the HTTP
+// header.
 func trimmed(text string) (string, bool) {
 	text = strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
 	return text, !strings.ContainsFunc(text, unicode.IsControl)
@@ -66,18 +66,18 @@ func (e *environment) isSet(name string) bool {
 	return text != ""
 }
 
-// source is where one credential comes from: the value of a variable, or the file
-// that another variable names. The zero source means that there is no credential.
+// source is where a credential comes from: the value of a variable, or the file that a
+// variable names. The zero source means that there is no credential.
 type source struct {
-	variable string // that is set
+	variable string // the one that is set
 	value    string
 	file     string
-	odd      string // what is unusual about the credential that was read last
+	odd      string // what is unusual about the credential that was last read
 }
 
 func (s *source) isSet() bool { return s.variable != "" }
 
-// misplaced says why a text cannot be the source's credential, by its shape.
+// misplaced says why a text cannot be the source's credential.
 func (s *source) misplaced(text string) (reason, fix string) {
 	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
 		return misplacedToken(text)
@@ -85,7 +85,7 @@ func (s *source) misplaced(text string) (reason, fix string) {
 	return misplaced(text)
 }
 
-// note remembers what is unusual about a credential that is used.
+// note sets odd for a credential that is used.
 func (s *source) note(text string) {
 	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
 		s.odd = oddToken(text)
@@ -115,7 +115,7 @@ func (e *environment) oneOf(variable, fileVariable string) source {
 	return source{}
 }
 
-// required is oneOf for a credential that must be there.
+// required is oneOf for a required credential.
 func (e *environment) required(variable, fileVariable string) source {
 	s := e.oneOf(variable, fileVariable)
 	if !s.isSet() && !e.isSet(variable) && !e.isSet(fileVariable) {
@@ -156,7 +156,7 @@ func (e *environment) timeout() time.Duration {
 	return d
 }
 
-// rateLimit returns the requests a second, and how many of them may be sent at once.
+// rateLimit returns the requests a second, and the burst.
 func (e *environment) rateLimit() (perSecond float64, burst int) {
 	text := e.text("VAULT_RATE_LIMIT")
 	if text == "" {
@@ -187,10 +187,9 @@ func (e *environment) boolean(name string) bool {
 	return b
 }
 
-// proxy returns the proxy before the address: that of VAULT_PROXY_ADDR for every
-// address, or else that of the standard variable for the address's scheme, which
-// exempts loopback; nil for none. net/http's own reading of these sees the process
-// environment alone, and only once.
+// proxy returns the proxy for the address, or nil. VAULT_PROXY_ADDR applies to every
+// address; the standard variable for the scheme does not apply to loopback. net/http
+// would read the environment of the process, and only once.
 func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	if text := e.text("VAULT_PROXY_ADDR"); text != "" {
 		return e.proxyAt("VAULT_PROXY_ADDR", text)
@@ -223,7 +222,7 @@ func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	return &transport.Proxy{URL: u, Variable: variable}
 }
 
-// either returns the name of a variable that is known in upper and lower case.
+// either returns the name of a variable that may be set in upper or lower case.
 func (e *environment) either(name string) string {
 	if e.isSet(name) {
 		return name

@@ -283,7 +283,7 @@ func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
 		{"a proxy elsewhere", "http://127.0.0.1:8200", variables{"VAULT_PROXY_ADDR": "http://proxy.invalid:3128"}, "VAULT_PROXY_ADDR is set: the token and every secret go to the proxy in clear"},
 		{"a proxy elsewhere, by its address", "http://localhost:8200", variables{"VAULT_PROXY_ADDR": "http://192.0.2.1:3128"}, "VAULT_PROXY_ADDR is set"},
 		{"SOCKS elsewhere", "http://[::1]:8200", variables{"VAULT_PROXY_ADDR": "socks5://proxy.invalid:1080"}, "VAULT_PROXY_ADDR is set"},
-		{"beyond loopback", "http://vault.invalid:8200", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, "the address begins with http: anybody in between"},
+		{"beyond loopback", "http://vault.invalid:8200", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, "the address begins with http: anyone on the network"},
 		{"a proxy on this machine", "http://127.0.0.1:8200", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},
 		{"HTTP_PROXY, which exempts loopback", "http://127.0.0.1:1", variables{"HTTP_PROXY": "http://proxy.invalid:3128"}, ""},
 		{"https", "https://127.0.0.1:1", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},

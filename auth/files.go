@@ -23,11 +23,11 @@ const (
 	bom = "\ufeff"
 )
 
-// files reads what variables point to, afresh each time, and notes what others
-// can read or write.
+// files reads the files that variables name, and warns of those that every user can
+// read or write.
 type files struct {
 	found *findings
-	sent  *mask.Secrets // learns credentials; nil where there are none to read
+	sent  *mask.Secrets // learns credentials; nil if none are read
 }
 
 func (f files) learn(secret string) { f.sent.Learn(secret) }
@@ -55,7 +55,7 @@ func (f files) credential(s *source) (string, error) {
 	return text, nil
 }
 
-// read returns the content of a regular file; links are followed.
+// read returns the content of a regular file. It follows links.
 func (f files) read(variable, name string, most int64) ([]byte, error) {
 	file, err := openFile(name)
 	switch {
@@ -69,8 +69,7 @@ func (f files) read(variable, name string, most int64) ([]byte, error) {
 		return nil, unreadable(variable, name, err)
 	}
 	defer file.Close()
-	// The file itself is looked at, not its name, which may have got another
-	// file since.
+	// Stat the open file, not its name, which may name another file by now.
 	info, err := file.Stat()
 	switch {
 	case err != nil:
@@ -86,15 +85,15 @@ func (f files) read(variable, name string, most int64) ([]byte, error) {
 		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one", nil)
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
-		// Windows PowerShell 5 writes so what is redirected to a file.
+		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
 		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8", nil)
 	}
 	f.warnIfExposed(variable, name, info.Mode())
 	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
-// warnIfExposed notes a file that every user of the machine can read, unless it
-// is public anyway, or write.
+// warnIfExposed warns of a file that every user of the machine can write, or read
+// unless it is public anyway.
 func (f files) warnIfExposed(variable, name string, mode fs.FileMode) {
 	if runtime.GOOS == "windows" || f.found == nil || isProjected(name) {
 		return
@@ -108,8 +107,8 @@ func (f files) warnIfExposed(variable, name string, mode fs.FileMode) {
 	}
 }
 
-// isProjected reports whether the kubelet writes the file, and decides its mode:
-// it is a link into the folder ..data, which the kubelet replaces as a whole.
+// isProjected reports whether the kubelet writes the file and so decides its mode. Such
+// a file is a link into the folder ..data, which the kubelet replaces as a whole.
 func isProjected(name string) bool {
 	target, err := os.Readlink(name)
 	return name == podTokenFile || err == nil && strings.HasPrefix(filepath.ToSlash(target), "..data/")
@@ -130,8 +129,8 @@ func badFile(variable, name, reason, do string, cause error) *fault.Error {
 	return f
 }
 
-// shownFile is a file's name for a message, if it surely is one: now and then a
-// credential itself is put into the variable that should name its file.
+// shownFile returns a file's name for a message. A relative one is not shown, since it
+// may be a credential that was put in place of the name of its file.
 func shownFile(name string) string {
 	if !filepath.IsAbs(name) {
 		return "the file"

@@ -6,21 +6,20 @@ import (
 	"sync"
 )
 
-// Finding is something that a person should know or do, though nothing failed
-// because of it.
+// Finding is a warning or a notice: something to know or do that failed nothing.
 type Finding struct {
-	Code   string `json:"code"`             // one of the constants of this package or of package resolver, such as TokenExpires
-	Text   string `json:"text"`             // what was found, and what to do about it; fit for the UI
+	Code   string `json:"code"`             // such as TokenExpires; package resolver has more
+	Text   string `json:"text"`             // what was found and what to do, for the UI
 	Notice bool   `json:"notice,omitempty"` // it may be intended; otherwise it is a warning
 	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
 }
 
-// The codes of what a use of Vault finds.
+// The codes of findings. All are warnings except NamespaceFree.
 const (
 	SkipVerify      = "skip_verify"       // certificates are not verified
 	PlainHTTP       = "plain_http"        // the connection to Vault, or to the proxy, is not encrypted
 	FileExposed     = "file_exposed"      // every user of the Patch server can read or write a credential
-	NamespaceFree   = "namespace_free"    // notice: paths are pinned, but the UI still chooses the namespace
+	NamespaceFree   = "namespace_free"    // paths are pinned, but the UI still chooses the namespace
 	TokenExpires    = "token_expires"     // a given token expires soon
 	TokenUnknown    = "token_unknown"     // a given token may not read its own expiry
 	TokenNotRenewed = "token_not_renewed" // a given token could not be renewed
@@ -29,7 +28,7 @@ const (
 	BrokenOff       = "broken_off"        // the caller's context ended while Vault did not answer
 )
 
-// String is one line for a person, with the detail if there is one.
+// String returns one line, with the detail.
 func (f Finding) String() string {
 	text := f.Text
 	if f.Detail != "" {
@@ -41,7 +40,7 @@ func (f Finding) String() string {
 	return "warning: " + text
 }
 
-// LogValue logs what String returns.
+// LogValue returns f.String().
 func (f Finding) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
 // findings collects findings, each once.

@@ -11,10 +11,10 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// soon is what is left of a given token that is worth a warning.
+// soon is the time before a given token expires in which every run warns.
 const soon = 7 * 24 * time.Hour
 
-// begin gets the first token, and looks at it if it was given.
+// begin gets the first token, and looks it up if it was given.
 func (s *session) begin(ctx context.Context) error {
 	t, err := s.obtain(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 	return t, nil
 }
 
-// look asks Vault about the token.
+// look looks up the token in Vault.
 func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, error) {
 	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, 
 	return answer, err
 }
 
-// lookup is what Vault says of a token.
+// lookup is the answer to a token look-up.
 type lookup struct {
 	Accessor    string    `json:"accessor"`
 	TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
@@ -71,7 +71,7 @@ type lookup struct {
 	Namespace   string    `json:"namespace_path"`
 }
 
-// examine looks at a given token once, warns of its end, and renews it.
+// examine looks up a given token once, renews it, and warns if it expires soon.
 func (s *session) examine(ctx context.Context, t *token) error {
 	var data reply.Optional[lookup]
 	answer, err := s.look(ctx, t, &data)
@@ -94,12 +94,12 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		s.prove(t)
 	}
 	if !answer.Ok() || !data.Ok {
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown, since it may not read auth/token/lookup-self; grant read on it, or let what stands before Vault pass it"})
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy before Vault pass it"})
 		return nil
 	}
 	token := data.Value
 	if token.UsesLeft < 0 {
-		return fault.New(fault.Token, "the given token had one use left, which looking at it took", "replace it by one without a limit of uses").OfRun()
+		return fault.New(fault.Token, "the given token had one use left, and its look-up took that", "replace it with one without a limit of uses").OfRun()
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: token.Expires,
@@ -126,13 +126,13 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	return nil
 }
 
-// mayBeItsOwn reports whether a fault can be that of one request alone. A Vault
-// that is away shows by other kinds, or fails the requests that follow.
+// mayBeItsOwn reports whether a fault may concern one request alone. If Vault is down,
+// the requests that follow fail, too.
 func mayBeItsOwn(f *fault.Error) bool {
 	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable
 }
 
-// renew returns when the token expires now.
+// renew renews the token and returns when it now expires.
 func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
 	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
 	if err == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// askHealth asks for Vault's health, beside the login. Where there is none to be
-// had, the requests of the login tell why; a proxy may block this one alone.
+// askHealth asks for Vault's health while the login goes on. If there is no answer,
+// the requests of the login show why, or a proxy blocks this one alone.
 func (s *session) askHealth(ctx context.Context) {
 	told, ok := s.logins.Health(ctx)
 	if !ok {
@@ -27,9 +27,8 @@ func (s *session) askHealth(ctx context.Context) {
 	}
 }
 
-// hasNamespaces is false for Vault's Community Edition, which ignores the
-// header. OpenBao has namespaces without being Enterprise; its versions begin
-// at 2.
+// hasNamespaces is false for Vault's Community Edition, which ignores the header.
+// OpenBao has namespaces too; its versions begin at 2.
 func hasNamespaces(h reply.Health) bool {
 	return h.Enterprise || strings.Contains(h.Version, "+ent") || !strings.HasPrefix(h.Version, "1.")
 }

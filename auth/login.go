@@ -19,9 +19,9 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// logIn logs in with the credentials as they are now. A login under way when
-// ctx ends is waited for, so that its token can be revoked: Vault may have made
-// one that would live for its 768 hours.
+// logIn logs in with the credentials as they are now. It waits for a login that is
+// under way when ctx ends, so that its token can be revoked: otherwise the token could
+// live for 768 hours.
 func (s *session) logIn(ctx context.Context) (*token, error) {
 	method, err := s.config.method.credentials.authMethod(files{&s.findings, &s.wire.Sent})
 	if err != nil {
@@ -53,10 +53,10 @@ var (
 	errSilent = errors.New("the method did not return")
 )
 
-// enter calls a login method, which can be the caller's and behave badly: it is
-// waited for until it has been without an answer of Vault for a whole patience,
-// a check must end, or the last moments are over. Its panic would end the agent, since it is in a
-// goroutine of the run's own, and its text may hold credentials.
+// enter calls a login method. It can be the agent's own and behave badly, so enter
+// stops waiting when the method had no answer from Vault for a whole patience, when a
+// check must end, or after the last moments. It recovers a panic, which would end the
+// agent, and drops its text, which may hold credentials.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
 	type result struct {
 		secret *api.Secret
@@ -74,7 +74,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		}()
 		r.secret, r.err = method.Login(last, client)
 	}()
-	const grace = 250 * time.Millisecond // for a method to return what it was told
+	const grace = 250 * time.Millisecond // for a method to return after its last answer
 	left := func() time.Duration {
 		if until := s.logins.Until; !until.IsZero() {
 			return time.Until(until) + grace
@@ -101,22 +101,22 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 	}
 }
 
-// door is the RoundTripper of logins. It hears what Vault says to them, and
-// notes every token that Vault makes. Requests may come from several goroutines.
+// door is the RoundTripper of logins. It notes Vault's answers and every token that
+// Vault makes. Methods may send requests from several goroutines.
 type door struct {
 	session *session
 
 	mu       sync.Mutex
 	closed   bool
-	answered time.Time // when Vault last did
+	answered time.Time // when Vault last answered
 	said     said
 }
 
-// said is what Vault said to one login.
+// said is what Vault answered to one login.
 type said struct {
-	answer *reply.Answer // the last one, or
-	err    error
-	tokens []*token // each once
+	answer *reply.Answer // the last one; nil if err is set
+	err    error         // of the last request
+	tokens []*token      // each once
 }
 
 var errClosed = errors.New("the login is over")
@@ -162,7 +162,7 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil {
 		t := d.session.newToken(a, sent)
 		t.index = response.Header.Get("X-Vault-Index")
-		t.keep = t.keep || answer.CacheHit // it belongs to others, too
+		t.keep = t.keep || answer.CacheHit // others use it, too
 		d.said.tokens = append(d.said.tokens, t)
 	}
 }
@@ -173,14 +173,14 @@ func (d *door) isClosed() bool {
 	return d.closed
 }
 
-// silence is for how long Vault has answered nothing.
+// silence is the time since Vault last answered.
 func (d *door) silence() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return time.Since(d.answered)
 }
 
-// take closes the door and returns what was said.
+// take closes the door and returns what Vault said.
 func (d *door) take() said {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -240,8 +240,8 @@ func textsIn(value any) (all []string) {
 	return all
 }
 
-// outcome is the token of a login, or why there is none. Every other token that
-// Vault made meanwhile is to be revoked.
+// outcome returns the token of a login, or why there is none. It notes all other
+// tokens that Vault made, so that they are revoked.
 func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fault.Error) {
 	t, f := s.tokenOr(secret, err, said)
 	for _, made := range said.tokens {
@@ -265,7 +265,7 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 			return t, nil
 		}
 		return s.foreign(secret.Auth), nil
-	case isFault: // vault/api takes a redirect for an empty success
+	case isFault: // vault/api returns no error for a redirect
 		return nil, s.unanswered(failed)
 	case answer != nil && !answer.Ok():
 		return nil, s.refused(answer)
@@ -274,17 +274,17 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 	case err == nil:
 		f := fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 		if answer != nil && answer.Auth != nil && answer.Auth.MFA != nil {
-			f.Do = "disable the second factor for this login: an agent has nobody to answer it"
+			f.Do = "disable the second factor for this login: nobody can enter it for an agent"
 		}
 		return nil, f
 	case answer != nil && answer.Auth != nil && answer.Auth.MFA != nil:
-		return nil, fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: an agent has nobody to answer it")
+		return nil, fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: nobody can enter it for an agent")
 	}
-	// What the method says is not repeated: it may quote its credentials.
-	return nil, fault.New(fault.Login, s.where()+" failed by itself, not by Vault's answer", "check what the method needs on the Patch server")
+	// The method's own error is not shown: it may quote its credentials.
+	return nil, fault.New(fault.Login, s.where()+" failed before Vault answered it", "check what the method needs on the Patch server")
 }
 
-// newToken makes a token of what a login returned.
+// newToken returns the token that a login returned.
 func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
 		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true, Proven: true,
@@ -298,15 +298,15 @@ func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	return t
 }
 
-// foreign is a token that Vault did not make in this login. It is not the run's
-// own, and others may use it.
+// foreign is a token that a method returned but Vault did not make in this login.
+// Others may use it, so it is not revoked.
 func (s *session) foreign(a *api.SecretAuth) *token {
 	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
 	t.keep = true
 	return t
 }
 
-// shown are names of Vault's, fit for a message.
+// shown cleans names from Vault for messages.
 func (s *session) shown(names []string) []string {
 	const most = 32
 	var shown []string
@@ -328,7 +328,7 @@ func (s *session) where() string {
 	return where
 }
 
-// refused is the fault of a login that Vault answered with no.
+// refused is the fault for a login that Vault refused.
 func (s *session) refused(answer *reply.Answer) *fault.Error {
 	m := s.config.method
 	f := &fault.Error{
@@ -346,7 +346,7 @@ func (s *session) refused(answer *reply.Answer) *fault.Error {
 	return f
 }
 
-// unanswered names the login in a fault of Vault's own.
+// unanswered names the login in a fault of Vault.
 func (s *session) unanswered(f *fault.Error) *fault.Error {
 	if f.Kind != fault.ServerError && f.Kind != fault.Login {
 		return f
@@ -365,7 +365,7 @@ func (s *session) unanswered(f *fault.Error) *fault.Error {
 	return &named
 }
 
-// warnOfUnclearLogin warns of a token that nobody may know.
+// warnOfUnclearLogin warns of a token that Vault may have made without an answer.
 func (s *session) warnOfUnclearLogin() {
 	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 }

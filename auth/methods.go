@@ -14,30 +14,31 @@ import (
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// method is a way to get a token. All but the given token log in, at the mount
-// that VAULT_<NAME>_MOUNT names, or at the one of the method's own name. To add
-// one: an entry in methods, its hints in internal/reply, a row in the tables of
-// the tests that range over them, and one in the README.
+// method is a way to get a token. All but the given token log in, at the mount that
+// VAULT_<NAME>_MOUNT names, or at a mount with the method's own name. To add one:
+// write an entry in methods, its hints in internal/reply, a row in the tests that
+// range over methods, and a row in the README.
 type method struct {
 	name      string
-	variables []variable // its own, but for the mount's
+	variables []variable // its own, except that of the mount
 	read      func(e *environment, mount string) credentials
 }
 
-// variable is one that the library reads.
+// variable is an environment variable that the library reads.
 type variable struct {
 	name      string
-	plain     bool   // it cannot hold a secret; any other is never shown
-	otherwise string // what an unset one means
+	plain     bool   // it cannot hold a secret, so its value may be shown
+	otherwise string // the default
 }
 
-// credentials are what a login needs. They make a login method for each login,
-// of files as they are then.
+// credentials are what a login needs.
 type credentials interface {
+	// authMethod makes the login method for one login, with the files as they are
+	// now.
 	authMethod(files files) (api.AuthMethod, error)
 
-	// oddity says what is unusual about the credentials that were used last,
-	// for a login that was refused; empty if nothing is.
+	// oddity says what is unusual about the credentials that were last used, to
+	// explain a refused login; empty if nothing is.
 	oddity() string
 }
 
@@ -82,8 +83,7 @@ var methods = []method{
 	},
 }
 
-// mount is the variable with the mount; its name is empty for token, which has
-// none.
+// mount is the variable that names the mount. The method token has none.
 func (m *method) mount() variable {
 	if m.read == nil {
 		return variable{}
@@ -118,7 +118,7 @@ func methodNames() []string {
 // appRole logs in with vault/api's own package.
 type appRole struct {
 	mount            string
-	roleID, secretID source // no secret id for a role with bind_secret_id=false
+	roleID, secretID source // a role with bind_secret_id=false has no secret id
 }
 
 func (a *appRole) authMethod(files files) (api.AuthMethod, error) {
@@ -128,7 +128,7 @@ func (a *appRole) authMethod(files files) (api.AuthMethod, error) {
 	}
 	files.learn(role)
 	if !a.secretID.isSet() {
-		// The package refuses a role without a secret id.
+		// The package requires a secret id.
 		return write{"auth/" + a.mount + "/login", map[string]any{"role_id": role}}, nil
 	}
 	secret, err := files.credential(&a.secretID)
@@ -188,7 +188,7 @@ func (a *certificate) authMethod(files) (api.AuthMethod, error) {
 
 func (a *certificate) oddity() string { return "" }
 
-// write is a login method of one request.
+// write is a login method with one request.
 type write struct {
 	path string
 	body map[string]any
@@ -198,7 +198,7 @@ func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 	return client.Logical().WriteWithContext(ctx, w.path, w.body)
 }
 
-// handedIn are the credentials of a login method of the caller's.
+// handedIn is a login method of Options.Methods.
 type handedIn struct{ method api.AuthMethod }
 
 func (h handedIn) authMethod(files) (api.AuthMethod, error) { return h.method, nil }
@@ -207,8 +207,8 @@ func (h handedIn) oddity() string                           { return "" }
 // given is the token that the agent was given.
 type given struct{ source source }
 
-// systemdCredentials is where systemd keeps what LoadCredential= names, copied when
-// the service starts.
+// systemdCredentials is where systemd copies the files of LoadCredential= when the
+// service starts.
 const systemdCredentials = "/run/credentials/"
 
 func (g *given) read(files files) (string, error) { return files.credential(&g.source) }

@@ -4,6 +4,6 @@ package auth
 
 import "os"
 
-// openFile opens a file for reading. What could block is not to be found by the
-// path of a file here.
+// openFile opens a file for reading. Here, no path of a file names something that
+// blocks.
 func openFile(name string) (*os.File, error) { return os.Open(name) }

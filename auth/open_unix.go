@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// openFile opens a file for reading without waiting for a writer, as a FIFO
-// would, and without making a terminal that of the agent.
+// openFile opens a file for reading. It does not wait for a writer of a FIFO, and does
+// not make a terminal the agent's controlling terminal.
 func openFile(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// pins are what the Patch server allows the UI. Whoever can edit the settings
-// could otherwise send the agent's token to a server of their own.
+// pins are what the Patch server allows the UI to choose. Without them, whoever edits
+// the settings can send the agent's token to a server of their own.
 type pins struct {
 	address   *url.URL // nil means not pinned
 	namespace string
@@ -49,8 +49,8 @@ func (p pins) permit(path string) error {
 	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
 		return nil
 	}
-	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
-	f.Detail = "which is " + strings.Join(p.paths, ", ")
+	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
+	f.Detail = "it allows " + strings.Join(p.paths, ", ")
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
 	return f
 }
@@ -60,8 +60,8 @@ func (p pins) permit(path string) error {
 func (p pins) check(c *config) error {
 	if p.address != nil && !sameServer(p.address, c.address) {
 		return &fault.Error{
-			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent",
-			Detail: plainAddress(c.address) + " against " + plainAddress(p.address),
+			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, so nothing was sent",
+			Detail: plainAddress(c.address) + ", not " + plainAddress(p.address),
 			Do:     "correct one of them",
 			Fix:    "enter the address that the Patch server is pinned to, or change the pin there",
 		}
@@ -76,8 +76,8 @@ func (p pins) check(c *config) error {
 	}
 	if !contains(p.namespace, c.namespace) {
 		return &fault.Error{
-			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, nothing was sent",
-			Detail: c.namespace + " against " + p.namespace,
+			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, so nothing was sent",
+			Detail: c.namespace + ", not " + p.namespace,
 			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}
@@ -95,8 +95,8 @@ func sameServer(a, b *url.URL) bool {
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
 
-// lowerHost is the host to compare by. It is ASCII: some other letters have an
-// ASCII letter in lower case, while net/http dials the xn-- form of the name.
+// lowerHost is the host to compare by. parseAddress allows only ASCII in it: some
+// other letters would become ASCII in lower case, but name another host.
 func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func effectivePort(u *url.URL) string {
@@ -109,8 +109,7 @@ func effectivePort(u *url.URL) string {
 	return "80"
 }
 
-// contains reports whether path is the prefix or lies below it, by whole
-// segments.
+// contains reports whether path is prefix or below it, by whole segments.
 func contains(prefix, path string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }

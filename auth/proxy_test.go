@@ -55,7 +55,7 @@ func TestRevokesItsOwnTokenAlone(t *testing.T) {
 	server := vaulttest.Shared(t)
 	secret := newSecret(t, server)
 	both := []string{"default", secret.policy}
-	const replaced, unseen = "since Vault shows another token in its place", "since it may not be looked at"
+	const replaced, unseen = "because Vault shows another token in its place", "because it may not look itself up"
 	for _, test := range []struct {
 		name    string
 		config  vaulttest.ProxyConfig

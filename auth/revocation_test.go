@@ -203,7 +203,7 @@ func TestRefusedRevocation(t *testing.T) {
 	require.NoError(t, r.err)
 	assert.Equal(t, []int{200}, r.status)
 	if assert.Len(t, r.warnings(), 1) {
-		assert.Contains(t, r.warnings()[0], "was not revoked, since it may not be looked at, and lives until "+r.usage.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
+		assert.Contains(t, r.warnings()[0], "was not revoked, because it may not look itself up, and lives until "+r.usage.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
 		assert.Contains(t, r.warnings()[0], "(vault answered: 1 error occurred: * permission denied)")
 		assert.Contains(t, r.warnings()[0], "auth/token/revoke-self")
 	}

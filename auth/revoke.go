@@ -9,8 +9,8 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// revoke ends the tokens of the session's logins, within a time of its own: the
-// caller may have canceled long since.
+// revoke revokes the tokens of the session's logins. It has a time limit of its own,
+// since the caller may have canceled ctx.
 func (s *session) revoke(ctx context.Context) {
 	s.mu.Lock()
 	tokens := append(s.strays, s.token)
@@ -18,9 +18,10 @@ func (s *session) revoke(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
 	const budget = lastMoments * 3 / 4
-	chain := &transport.Retry{Patience: patience.New(budget, 0, 0), Wire: s.wire, Budget: 3 * budget, Run: ctx} // a third of it for the look
-	if s.patience.Over() != nil {
-		ctx = transport.Once(ctx) // Vault is away: ask once, wait for nothing
+	chain := &transport.Retry{
+		Patience: patience.New(budget, 0, 0), Wire: s.wire, Run: ctx,
+		Budget: 3 * budget,               // a third of it for the look-up
+		Once:   s.patience.Over() != nil, // Vault is down
 	}
 	for _, t := range tokens {
 		if t != nil && !t.keep {
@@ -29,12 +30,12 @@ func (s *session) revoke(ctx context.Context) {
 	}
 }
 
-// toRevoke are the lines of a policy that let a token be revoked by itself.
+// toRevoke is what a policy must grant so that a token can revoke itself.
 const toRevoke = `read on auth/token/lookup-self and update on auth/token/revoke-self`
 
-// revokeOne revokes a token if a look at it shows the accessor of its login. A
-// Vault Agent or Proxy can put its own token in place of ours, which revoke-self
-// would then end.
+// revokeOne revokes a token if its look-up shows the accessor of its login. A Vault
+// Agent or Proxy can put its own token in place of ours, and revoke-self would then
+// revoke that one.
 func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retry) {
 	until := "until it expires"
 	if !t.facts.Expires.IsZero() {
@@ -52,15 +53,15 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, &data)
 	switch {
 	case err != nil:
-		warn("was not revoked, since Vault did not show whose it is,", grant, reason(err))
+		warn("was not revoked, because Vault did not answer its look-up,", grant, reason(err))
 		return
 	case s.saysDead(t, answer):
 		return
 	case !answer.Ok():
-		warn("was not revoked, since it may not be looked at,", grant, "vault answered: "+answer.Words())
+		warn("was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
 		return
 	case t.accessor == "" || data.Value.Accessor != t.accessor:
-		warn("was not revoked, since Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
+		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
 		return
 	}
 	answer, err = reply.Write(transport.Harmless(ctx), client, "auth/token/revoke-self", struct{}{}, nil)
@@ -73,13 +74,13 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 }
 
 // saysDead reports whether an answer to a token that worked says that it is dead.
-// OpenBao, and Vault before 1.17, have no words of their own for that.
+// OpenBao and Vault before 1.17 have no distinct words for that.
 func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	switch answer.Refusal() {
 	case reply.DeadToken:
 		return true
 	case reply.BareDenial:
-		return !s.modern.Load() && (t.worked.Load() || t.isExpired())
+		return !s.modern.Load() && (t.mayHaveServed() || t.isExpired())
 	}
 	return false
 }

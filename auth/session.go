@@ -18,15 +18,14 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Use shapes one use of Vault. The zero Use is the default.
+// Use holds the options of one use of Vault. The zero Use is the default.
 type Use struct {
-	Patience    time.Duration // without any answer of Vault before it is given up; 0 means 60 s
+	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
-	RunID       string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
+	RunID       string        // goes into Vault's audit log with the User-Agent; empty means a random one
 
-	// Check says that a person waits for what Vault is like. Vault's health is
-	// asked for, and an attempt under way lasts as long as one of a run,
-	// whatever is left of Patience.
+	// Check asks for Vault's health, too, and lets each attempt last as long as in
+	// a run, even if Patience is shorter.
 	Check bool
 }
 
@@ -51,8 +50,8 @@ func (u Use) withDefaults() Use {
 	return u
 }
 
-// lastMoments is the time for a login that is under way when the context ends,
-// and for the revocation.
+// lastMoments is the time for a login under way when the context ends, and for the
+// revocation.
 const lastMoments = 2 * time.Second
 
 // session is one use of Vault.
@@ -67,43 +66,38 @@ type session struct {
 
 	mu     sync.Mutex
 	token  *token
-	strays []*token // that a login method made beside it
+	strays []*token // made by a login method beside it
 	health *Health
 
 	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login
 
-	// Vault 1.16 or newer, as an answer has shown. It refuses a dead token in
-	// other words than what no policy grants.
+	// An answer showed that this is Vault 1.16 or newer, which says that a token
+	// is dead in other words than that no policy grants the path.
 	modern atomic.Bool
 
 	login  sync.Mutex // one login at a time; guards the rest
-	logged int        // how many logins there were
-	at     time.Time  // when the last one was sent
-	served bool       // a token of before served a request
-	idle   int        // tokens in a row that expired without having served one
+	logged int        // number of logins
+	at     time.Time  // when the last login was sent
+	served bool       // an earlier token served a request
+	idle   int        // tokens in a row that expired without serving a request
 	spare  bool       // the one login after a revocation has been used
 
-	// Vault has called a token invalid, as it does since 1.17. A bare denial is
-	// then about something else.
+	// Vault called a token invalid, as it does since 1.17. So a bare denial is
+	// about something else.
 	oneKind bool
 }
 
-// Do logs in, calls use with a client that is logged in, and revokes the token
-// of the login on every way out. It is for whatever else the agent needs of
-// Vault, such as certificates and signatures; package resolver reads secrets
-// with it.
+// Do logs in, calls use with a logged-in client, and revokes the token of the login.
+// It is for what package resolver does not do, such as certificates and signatures.
 //
-// The client's requests are repeated as those of a run are: a request without
-// an answer until patience ends, a write only if Vault surely did not act on it.
-// A new login replaces a token that expires. The client is an ordinary one, in
-// the namespace of the settings, except that it adds the token itself and to
-// requests for this Vault alone: it has none to show, and a request with another
-// token or for another address fails unsent. It must not be used after use has
-// returned.
+// The client works in the namespace of the settings. It repeats requests as a run
+// does: reads until patience ends, writes only if Vault certainly did not act on
+// them. It logs in again if its token expires. It adds the token to requests for this
+// Vault alone; a request with another token or for another address fails unsent. The
+// client must not be used after use returns.
 //
-// The context that use is called with knows the token; see [TokenOf]. Do returns
-// the error of use or of ctx, or one of the kinds of package resolver that
-// concern a whole run. The Usage is complete in any case.
+// Do returns the error of use or ctx, or an error with one of package resolver's
+// kinds. The Usage is complete in any case.
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()
@@ -144,7 +138,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
 }
 
-// ofRun marks a fault as one with which every request fails.
+// ofRun marks a fault as that of every request.
 func ofRun(err error) error {
 	if f, ok := err.(*fault.Error); ok {
 		return f.OfRun()
@@ -154,8 +148,8 @@ func ofRun(err error) error {
 
 type tokenKey struct{}
 
-// TokenOf returns what is known of the token that the client works with to which
-// [Vault.Do] gave this context. It is the zero Token for any other context.
+// TokenOf describes the token in use, given the context that [Vault.Do] passed to
+// use. For other contexts it returns the zero Token.
 func TokenOf(ctx context.Context) Token {
 	if session, ok := ctx.Value(tokenKey{}).(func() *session); ok {
 		return session().facts()
@@ -163,7 +157,7 @@ func TokenOf(ctx context.Context) Token {
 	return Token{}
 }
 
-// connect makes what requests are sent with. It reads the TLS files.
+// connect prepares the connection. It reads the TLS files.
 func (s *session) connect(ctx, last context.Context) error {
 	proxy := s.config.proxy
 	tls, proxyTLS, err := s.config.trust.configs(files{found: &s.findings}, proxy != nil && proxy.URL.Scheme == "https")
@@ -178,7 +172,7 @@ func (s *session) connect(ctx, last context.Context) error {
 	})
 	var until time.Time
 	if s.options.Check {
-		// Two attempts and patience, less what a revocation may take.
+		// Two attempts and patience, minus the time for the revocation.
 		until = time.Now().Add(s.options.Patience + 2*s.config.timeout - min(s.config.timeout, lastMoments))
 	}
 	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Until: until}
@@ -186,7 +180,7 @@ func (s *session) connect(ctx, last context.Context) error {
 	return nil
 }
 
-// version is that of this module in the agent's build; devel where there is none.
+// version is the version of this module in the agent's build, or devel.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -211,8 +205,8 @@ func versionIn(build *debug.BuildInfo) string {
 	return "devel"
 }
 
-// newClient makes a client of vault/api on which nothing of vault/api's own
-// reading of the environment has an effect.
+// newClient makes a client of vault/api. What vault/api reads from the environment
+// has no effect on it.
 func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Client, error) {
 	if err := checkForAPI(); err != nil {
 		return nil, err
@@ -242,15 +236,15 @@ func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Cli
 	return client, nil
 }
 
-// hidden keeps a RoundTripper from prints through reflection, which would find
-// the token in it, down to the buffers of the connections.
+// hidden keeps printing by reflection away from a RoundTripper, where it would find
+// the token, even in the buffers of connections.
 type hidden struct{ reach func() http.RoundTripper }
 
 func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) { return h.reach().RoundTrip(r) }
 
-// warnOfSilence returns a func that warns if Vault did not answer when the caller
-// ended the run: the errors of the hosts are then the caller's own, and a deadline
-// shorter than patience would hide forever that Vault is down.
+// warnOfSilence returns a func that warns if Vault was not answering when the caller
+// ended the run. The hosts then have the caller's own error, so without the warning a
+// deadline shorter than patience would always hide that Vault is down.
 func (s *session) warnOfSilence(ctx context.Context) func() {
 	var ended atomic.Pointer[time.Time]
 	stop := context.AfterFunc(ctx, func() { ended.Store(new(time.Now())) })
@@ -260,7 +254,7 @@ func (s *session) warnOfSilence(ctx context.Context) func() {
 			return
 		}
 		at := ended.Load()
-		if at == nil { // it ended this very moment
+		if at == nil { // it has just ended
 			at = new(time.Now())
 		}
 		silence, last := s.patience.Silence()

@@ -12,30 +12,28 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Settings are what a person enters in the UI. The zero Settings mean that
-// Vault is not configured. They decode from JSON without ever failing what is
-// around them: a member of a wrong type is kept as a fault, an unknown member
-// is ignored.
+// Settings are what a person enters in the UI. The zero Settings mean that Vault is
+// not configured. Decoding them from JSON never fails: a member of the wrong type
+// becomes a [Fault], and unknown members are ignored.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
-	Address    string   `json:"address,omitempty"`     // http or https; a path is kept as a prefix
-	KVVersion  string   `json:"kv_version,omitempty"`  // "v1" or "v2"; empty means v2. A mount's own version wins where Vault tells it
-	AuthMethod string   `json:"auth_method,omitempty"` // token, approle, kubernetes, jwt, cert, or one handed in; empty means token
-	Namespace  string   `json:"namespace,omitempty"`   // empty means the one pinned on the Patch server, or none
-	Mounts     []string `json:"mounts,omitempty"`      // such as team/kv, for where Vault's own list of mounts is blocked; at most 1,000
+	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
+	KVVersion  string   `json:"kv_version,omitempty"`  // "v1" or "v2"; empty means v2. The version that Vault lists for a mount wins
+	AuthMethod string   `json:"auth_method,omitempty"` // token, approle, kubernetes, jwt, cert, or one of Options.Methods; empty means token
+	Namespace  string   `json:"namespace,omitempty"`   // empty means VAULT_NAMESPACE, or none
+	Mounts     []string `json:"mounts,omitempty"`      // at most 1,000, such as team/kv; used if Vault's own list is blocked
 
 	faults []Fault // of decoding
 }
 
-// Fault is one thing that is wrong with the settings, fit for the UI. It never holds
-// what was entered.
+// Fault is one error in the settings, for the UI. It never holds what was entered.
 type Fault struct {
-	Setting string `json:"setting"` // its name in JSON; "vault" if the settings are no object
+	Setting string `json:"setting"` // its name in JSON; "vault" if the settings are not an object
 	Reason  string `json:"reason"`  // what is wrong
 	Fix     string `json:"fix"`     // what to enter
 }
 
-// Error is one line: setting, reason and fix.
+// Error returns one line: setting, reason and fix.
 func (f Fault) Error() string { return f.Setting + ": " + f.Reason + "; " + f.Fix }
 
 // clone returns a copy that shares nothing with the original.
@@ -48,23 +46,20 @@ func (s Settings) clone() Settings {
 	return s
 }
 
-// Configured reports whether Vault is to be used: Enabled is true, or it is nil and
-// there is an address, even one of the wrong type. Settings with faults can be
-// configured.
+// Configured reports whether Vault is to be used: Enabled is true, or nil while there
+// is an address, even a malformed one.
 func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled
 	}
-	// Whoever sent an address that is not a string meant to configure Vault.
+	// An address that is not a string still means that Vault is to be used.
 	return s.Address != "" || slices.ContainsFunc(s.faults, func(f Fault) bool {
 		return f.Setting == wholeSettings || f.Setting == "enabled" || f.Setting == "address"
 	})
 }
 
-// Faults returns everything that is wrong with the settings, without asking Vault;
-// nil if nothing is. Settings without an address have no fault unless Vault is
-// enabled; see [Settings.Configured]. Methods names the login methods in
-// [Options.Methods].
+// Faults returns all errors in the settings, without asking Vault. methods names the
+// login methods in [Options.Methods].
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -110,12 +105,11 @@ func (s Settings) Faults(methods ...string) []Fault {
 
 const (
 	maxMounts      = 1000
-	maxWrongMounts = 10 // named one by one: the faults are part of every host's error
+	maxWrongMounts = 10 // that get a fault each: the faults are part of every host's error
 )
 
-// MarshalJSON returns what UnmarshalJSON reads. User info in the address is masked,
-// and a member of the wrong type is replaced by another of the wrong type, so that
-// each fault stays one.
+// MarshalJSON returns what UnmarshalJSON reads, without user info in the address. A
+// member of the wrong type stays of a wrong type, so that its fault survives.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)
@@ -136,10 +130,10 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	return json.Marshal(members)
 }
 
-// wholeSettings is the setting of a fault that concerns all of them.
+// wholeSettings is the Fault.Setting of a fault in all of them.
 const wholeSettings = "vault"
 
-// UnmarshalJSON never returns an error: see Faults.
+// UnmarshalJSON never returns an error; see Faults.
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
@@ -157,7 +151,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// member decodes one member. One of the wrong type leaves only a fault.
+// member decodes one member. If it has the wrong type, it becomes a fault.
 func member[T any](s *Settings, members map[string]json.RawMessage, name string, target *T, fix string) {
 	raw, ok := members[name]
 	if !ok {
@@ -216,8 +210,8 @@ func isNamespace(text string) bool {
 	return text == "" || isPlainPath(text) && !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
 }
 
-// isMount accepts the path of a mount, with or without a trailing slash, below
-// which a reference can lie.
+// isMount accepts the path of a mount that references can name, with or without a
+// trailing slash.
 func isMount(text string) bool {
 	_, err := ref.New(strings.TrimSuffix(text, "/")+"/secret", "key", 0)
 	return err == nil
@@ -232,14 +226,13 @@ func isPlainPath(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// String returns the settings without the values of those at fault: anything can
-// have been pasted into them.
+// String returns the settings, without malformed values.
 func (s Settings) String() string {
 	enabled := "default"
 	if s.Enabled != nil {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
-	faults := s.Faults() // the name of a method handed in is one as well: it cannot be told from a pasted token
+	faults := s.Faults() // includes the name of a method in Options: it could as well be a pasted token
 	var text strings.Builder
 	for _, setting := range []struct{ name, value string }{
 		{"enabled", enabled}, {"address", fmt.Sprintf("%q", s.Address)}, {"kv_version", fmt.Sprintf("%q", s.KVVersion)},
@@ -257,11 +250,10 @@ func isAtFault(faults []Fault, setting string) bool {
 	return slices.ContainsFunc(faults, func(f Fault) bool { return f.Setting == setting })
 }
 
-// Format prints what String returns, whatever the verb.
+// Format prints s.String() for every verb.
 func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
-// notValid is shown in place of a setting at fault, since anything can have been
-// pasted into it.
+// notValid is shown in place of a malformed value, which may be a pasted secret.
 const notValid = "not valid"
 
 func shownAddress(text string) string {
@@ -271,8 +263,8 @@ func shownAddress(text string) string {
 	return text
 }
 
-// withoutUser masks user info that somebody put into an address. The result is not
-// a valid address either.
+// withoutUser masks user info in an address. The result is not a valid address
+// either.
 func withoutUser(address string) string {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 || shownAddress(address) != notValid {

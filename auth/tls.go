@@ -11,8 +11,7 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// trust is how the two sides prove who they are. Its files are read at each
-// run.
+// trust is the TLS configuration. Its files are read at each run.
 type trust struct {
 	caFile, caBytes, caPath string
 	certFile, keyFile       string
@@ -48,15 +47,15 @@ func (e *environment) trust() trust {
 	return t
 }
 
-// configs are for Vault and for an https proxy before it. The proxy gets nothing
-// of what belongs to Vault's TLS: not the server name, not the client certificate,
-// and its own certificate is always verified, by the system's CAs as well. Without
-// one, those need not be loaded, which takes as long as hundreds of reads.
+// configs returns the configurations for Vault and for an https proxy before it. The
+// proxy gets neither Vault's server name nor the client certificate, and its own
+// certificate is always verified, also with the system's CAs. Loading those takes as
+// long as hundreds of reads, so it is done only for a proxy.
 func (t trust) configs(f files, httpsProxy bool) (vault, proxy *tls.Config, err error) {
 	vault = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
-		InsecureSkipVerify: t.skipVerify, // the operator's own choice, and a warning of every run
+		InsecureSkipVerify: t.skipVerify, // the operator's choice; every run warns of it
 	}
 	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
 	pem, err := t.cas(f)
@@ -78,15 +77,15 @@ func (t trust) configs(f files, httpsProxy bool) (vault, proxy *tls.Config, err 
 		if err != nil {
 			return nil, nil, err
 		}
-		// Sent whatever CAs the server names: Vault's refusal says more than the
-		// silence of a certificate left out. A func, for no print finds its key.
+		// The certificate is sent whatever CAs the server names, because Vault's
+		// refusal says more than a missing certificate. Printing cannot find the key
+		// in a func.
 		vault.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 	}
 	return vault, proxy, nil
 }
 
-// cas returns the certificates of the CAs that the operator trusts, in PEM form;
-// nil means the system's.
+// cas returns the CA certificates in PEM form; nil means the system's.
 func (t trust) cas(f files) ([]byte, error) {
 	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
 	switch {
@@ -139,7 +138,7 @@ func (t trust) pair(f files) (tls.Certificate, error) {
 	if err == nil {
 		return pair, nil
 	}
-	// The cause is left out: it can quote what it failed to parse.
+	// The cause is omitted: it can quote the text that could not be parsed.
 	switch {
 	case bytes.Contains(key, []byte("ENCRYPTED")):
 		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let the agent's user alone read it", nil)

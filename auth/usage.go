@@ -5,42 +5,42 @@ import (
 	"time"
 )
 
-// Usage is what a use of Vault took, and what is known of Vault since.
+// Usage is what a use of Vault cost, and what it found.
 type Usage struct {
-	RunID       string        // part of the User-Agent, and so of Vault's audit log
-	Requests    int           // sent or tried, repetitions included
-	Retries     int           // of those
-	Connections int           // tried
-	Waited      time.Duration // in which Vault answered nothing
-	Median      time.Duration // of the answered requests; 0 if there are none
-	P95         time.Duration // 95 of 100 were answered within it
-	Longest     time.Duration
+	RunID       string // in the User-Agent, and so in Vault's audit log
+	Requests    int    // including retries
+	Retries     int
+	Connections int           // including failed ones
+	Waited      time.Duration // without any answer
+	Median      time.Duration // until an answer; 0 if there was none
+	P95         time.Duration // until 95 of 100 answers
+	Longest     time.Duration // until the slowest answer
 	Token       Token
-	Health      *Health // nil if Use.Check is not set, or Vault did not tell
+	Health      *Health // nil without Use.Check, or if Vault did not tell
 	Findings    []Finding
 }
 
-// Token is what is known of the token that Vault is used with; never the token
-// itself. The zero Token is none.
+// Token describes the token in use. It does not hold the token. The zero Token means
+// that there is none.
 type Token struct {
-	Given     bool      // to the agent, by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it is of a login
+	Given     bool      // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      // cannot be revoked or renewed
-	Known     bool      // Vault told the rest; it may refuse to
+	Known     bool      // Vault told the facts below
 	Proven    bool      // Vault accepted the token
 	Expires   time.Time // zero means never
-	UsesLeft  int       // 0 means any number
+	UsesLeft  int       // 0 means no limit
 	Renewable bool
-	Policies  []string // those of the entity included, as far as Vault told
-	Namespace string   // in which the token was created, as far as it is known
+	Policies  []string // including those of its entity
+	Namespace string   // in which it was created
 }
 
-// Health is what Vault tells of itself to anybody.
+// Health is what Vault's sys/health says.
 type Health struct {
 	Version     string `json:"version,omitempty"` // a release number; empty if Vault hides it
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`    // it forwards requests to the active node
-	Namespaces  bool   `json:"namespaces"` // false only if it surely has none
+	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
 	Ahead       int    `json:"ahead"`      // seconds by which Vault's clock is ahead of the Patch server's
 }
 
@@ -56,7 +56,7 @@ func (s *session) usage() Usage {
 	usage.Retries, usage.Waited = s.patience.Stats()
 	times := append(s.reads.Times(), s.logins.Times()...)
 	if len(times) == 0 {
-		// It was not the look at the token alone that was blocked.
+		// Nothing was answered, not only the look-up of the token.
 		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenUnknown })
 		return usage
 	}

@@ -2,10 +2,9 @@ package auth
 
 import "strings"
 
-// SecretVariables returns the names of the variables that are or can hold secrets,
-// which the agent should keep from the processes that it starts. Windows ignores
-// the case of names. The standard proxy variables are not included, since other
-// programs need them, nor are the variables of the agent's own login methods.
+// SecretVariables returns the variables that can hold secrets, for the agent to keep
+// from the processes that it starts. The standard proxy variables are not included,
+// since other programs need them.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {
@@ -16,12 +15,12 @@ func SecretVariables() []string {
 		}
 	}
 	return append(names, "VAULT_PROXY_ADDR",
-		// Not read here, but secret where somebody has set them.
+		// The library does not read these, but they hold secrets if they are set.
 		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
 }
 
-// general are the variables that all login methods share, except the standard
-// proxy variables.
+// general are the variables of all login methods, except the standard proxy
+// variables.
 var general = []variable{
 	{name: "VAULT_ADDR", plain: true}, {name: "VAULT_NAMESPACE", plain: true}, {name: "LUUMEN_VAULT_PATHS", plain: true},
 	{name: "VAULT_CACERT", plain: true}, {name: "VAULT_CACERT_BYTES"}, {name: "VAULT_CAPATH", plain: true},
@@ -31,12 +30,11 @@ var general = []variable{
 	{name: "VAULT_PROXY_ADDR"},
 }
 
-// ofGo are the variables that crypto/x509 itself reads, from the environment of
-// the process.
+// ofGo are the variables that crypto/x509 reads from the process's environment.
 var ofGo = []variable{{name: "SSL_CERT_FILE", plain: true}, {name: "SSL_CERT_DIR", plain: true}}
 
-// notRead are variables of vault/api, of Vault's own programs and of similar
-// products that have no effect here, with what to use instead.
+// notRead are variables of vault/api, of Vault's own programs and of similar products
+// that have no effect, with what to use instead.
 var notRead = map[string]string{
 	// vault/api
 	"VAULT_AGENT_ADDR":        inSettings + "address",

@@ -1,16 +1,14 @@
-// Package auth connects the agent to Vault: with the settings of the UI, and
-// with the credentials and pins of the agent's own environment.
+// Package auth connects the agent to Vault, with the settings of the UI and with
+// the credentials and pins of the agent's environment.
 //
 //	vault := auth.New(config.Vault, auth.Options{}) // no I/O
-//	for _, fault := range config.Vault.Faults() {   // what the UI shows beside the settings
+//	for _, fault := range config.Vault.Faults() {   // the UI shows them beside the settings
 //		fmt.Println(fault)
 //	}
 //
-// No secret comes from the UI, and nothing is kept between runs: each reads
-// variables and files again, logs in, and revokes the token of its login.
-//
-// Start with [New]. Package resolver reads secrets with a Vault; for anything
-// else there is [Vault.Do].
+// Each run reads the environment and its files again, logs in, and revokes the token
+// of its login. Start with [New]. Package resolver reads secrets with a Vault; use
+// [Vault.Do] for anything else.
 package auth
 
 import (
@@ -29,32 +27,28 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Options are what the agent can replace. The zero Options are the default.
+// Options extend a Vault. The zero Options are the default.
 type Options struct {
-	// Getenv reads the environment; nil means the process's own. A variable of
-	// a process never changes; files are read at each run.
+	// Getenv reads the environment. Nil means os.Getenv.
 	Getenv func(name string) string
 
-	// Methods are further login methods by the name that the settings use, such
-	// as those of vault/api's packages for AWS or LDAP. One with the name of a
-	// built-in method replaces it. A method logs in as the built-in ones do; the
-	// tokens that Vault makes for it are revoked after the run. A method's own
-	// error is not repeated, since it may quote credentials: a method that can
-	// fail without Vault logs that by itself.
+	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their
+	// names in the settings. One can replace a built-in method. The run revokes
+	// the tokens that Vault makes for it. Its own errors are not shown, since they
+	// may quote credentials.
 	Methods map[string]api.AuthMethod
 }
 
-// Format prints no credential of a method.
+// Format prints the names of the methods, and no credential.
 func (o Options) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "auth.Options{Methods: %q}", slices.Sorted(maps.Keys(o.Methods)))
 }
 
-// Vault is one Vault server as the settings and the environment describe it. It
-// holds no connection and can serve several runs at once. It is made by [New];
-// the zero Vault panics.
+// Vault is a Vault server as the settings and the environment describe it. It holds
+// no connection, and several runs can use it at once. Make one with [New].
 type Vault struct {
-	// A func, because a print through reflection would find what was pasted
-	// into the settings, and the credentials of login methods.
+	// A func, because printing by reflection would show what was pasted into the
+	// settings, and the credentials of login methods.
 	inner func() *vault
 }
 
@@ -64,8 +58,8 @@ type vault struct {
 	methods  map[string]api.AuthMethod // handed in
 }
 
-// New describes a Vault. It copies what it is given. It does no I/O and never
-// fails: what is wrong shows where Vault is needed.
+// New returns a Vault. It copies its arguments and does no I/O. It never fails: what
+// is wrong becomes the error of the hosts that need Vault.
 func New(settings Settings, options Options) *Vault {
 	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	v.settings.Address = withoutUser(settings.Address)
@@ -76,8 +70,8 @@ func New(settings Settings, options Options) *Vault {
 	return &Vault{func() *vault { return v }}
 }
 
-// Settings returns a copy of the settings, with the namespace that is in force:
-// the pinned one if the UI names none.
+// Settings returns a copy of the settings, with the pinned namespace if they name
+// none.
 func (v *Vault) Settings() Settings {
 	settings := v.inner().settings.clone()
 	if c, err := v.inner().config(); err == nil {
@@ -86,23 +80,23 @@ func (v *Vault) Settings() Settings {
 	return settings
 }
 
-// Validate checks settings, environment and pins together, as far as that goes
-// without reading a file or asking Vault. The error is of one of package
-// resolver's kinds NotConfigured, Settings, Environment and Pinned.
+// Validate checks settings, environment and pins, without files or network. The
+// error has one of package resolver's kinds NotConfigured, Settings, Environment and
+// Pinned.
 func (v *Vault) Validate() error {
 	_, err := v.inner().config()
 	return err
 }
 
-// Permits checks a path against the Patch server's pin LUUMEN_VAULT_PATHS. The
-// error is of package resolver's kind Pinned.
+// Permits checks a path against LUUMEN_VAULT_PATHS. The error has package resolver's
+// kind Pinned.
 func (v *Vault) Permits(path string) error {
 	e := &environment{getenv: v.inner().getenv}
 	return e.pins().permit(path)
 }
 
-// config is what a use of Vault works with. It holds no credential but those in
-// variables; files are read when they are needed.
+// config is the configuration of one use of Vault. It holds the credentials in
+// variables; those in files are read when they are needed.
 type config struct {
 	address        *url.URL
 	namespace      string // of the client
@@ -110,8 +104,8 @@ type config struct {
 	trust          trust
 	proxy          *transport.Proxy // nil means none
 	timeout        time.Duration    // of one attempt, body included
-	perSecond      float64          // requests at most; 0 means any number
-	burst          int              // of them at once
+	perSecond      float64          // limit of requests; 0 means none
+	burst          int              // of requests at once
 	method         chosen
 	findings       []Finding // about the configuration itself
 }
@@ -122,8 +116,8 @@ type chosen struct {
 	mount       string      // of a login, below auth/
 	given       *given      // nil for a login
 	credentials credentials // of a login
-	handedIn    bool
-	renew       string // what to do about a given token that is dead
+	handedIn    bool        // one of Options.Methods
+	renew       string      // how to replace a given token that is dead
 }
 
 func (v *vault) config() (*config, error) {
@@ -160,7 +154,7 @@ func (v *vault) config() (*config, error) {
 	return c, nil
 }
 
-// configure reads the environment. What is wrong with it are e's problems.
+// configure reads the environment. It adds what is wrong to e.problems.
 func (v *vault) configure(e *environment) (*config, pins) {
 	trust, pins := e.trust(), e.pins()
 	c := &config{namespace: strings.TrimSuffix(v.settings.Namespace, "/"), trust: trust, timeout: e.timeout()}
@@ -178,7 +172,7 @@ func (v *vault) configure(e *environment) (*config, pins) {
 func (c *config) warn(pins pins) {
 	add := func(f Finding) { c.findings = append(c.findings, f) }
 	if c.trust.skipVerify {
-		add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anybody in between can read the token and every secret; set VAULT_CACERT instead"})
+		add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anyone on the network can read the token and every secret; set VAULT_CACERT instead"})
 	}
 	if c.address.Scheme == "http" {
 		proxy := ""
@@ -187,7 +181,7 @@ func (c *config) warn(pins pins) {
 		}
 		switch {
 		case !isLoopback(c.address.Hostname()):
-			add(Finding{Code: PlainHTTP, Text: "the address begins with http: anybody in between can read the token and every secret; use https"})
+			add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
 		case proxy != "":
 			add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy})
 		}
@@ -198,7 +192,7 @@ func (c *config) warn(pins pins) {
 }
 
 // suspectMethod says which method the environment is for, if it has nothing for the
-// chosen one: somebody has forgotten to choose in the UI.
+// chosen one. Then somebody probably forgot to choose it in the UI.
 func (e *environment) suspectMethod(chosen string) {
 	isFor := func(m *method) (variable string) {
 		for _, v := range m.variables {

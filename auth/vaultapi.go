@@ -15,11 +15,11 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// vault/api parses the variables of the process whenever a client is made, even
-// though none of them has an effect on ours, and fails on one that is malformed.
-// Its error quotes values, so the culprit is looked for here.
+// vault/api parses variables of the process whenever a client is made, and fails if
+// one is malformed, even though none has an effect on our client. Its error quotes
+// values, so the malformed variable is found here.
 //
-// parsed are the variables that can be malformed, with what vault/api takes.
+// parsed are the variables that vault/api may reject.
 var parsed = []struct {
 	name  string
 	isBad func(value string) bool
@@ -61,8 +61,8 @@ func isBadHeaders(value string) bool {
 	return false
 }
 
-// checkForAPI reads the TLS files that the process's variables name before
-// vault/api opens them, which a FIFO would block.
+// checkForAPI reads the TLS files that the process's variables name before vault/api
+// does: a FIFO would block it.
 func checkForAPI() error {
 	f := files{}
 	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
@@ -89,12 +89,12 @@ func checkForAPI() error {
 	})
 }
 
-// rejectedByAPI is the fault of a process variable that vault/api rejects. It
-// names the variable, never its value.
+// rejectedByAPI is the fault for a variable that vault/api rejects. It names the
+// variable, never its value.
 func rejectedByAPI() error {
 	for _, v := range parsed {
 		if value := os.Getenv(v.name); value != "" && v.isBad(value) {
-			return fault.New(fault.Environment, v.name+" is malformed, and vault/api accepts it in no case", v.fix+", or unset it")
+			return fault.New(fault.Environment, v.name+" is malformed, so vault/api rejects it", v.fix+", or unset it")
 		}
 	}
 	for _, name := range []string{api.EnvVaultCACertBytes, api.EnvVaultCACert} {
@@ -103,7 +103,7 @@ func rejectedByAPI() error {
 		}
 	}
 	if os.Getenv(api.EnvVaultCAPath) != "" {
-		return fault.New(fault.Environment, "VAULT_CAPATH holds a file that is not a certificate in PEM form, which vault/api does not accept", "use VAULT_CACERT in its place")
+		return fault.New(fault.Environment, "VAULT_CAPATH holds a file that is not a certificate in PEM form, which vault/api does not accept", "use VAULT_CACERT instead")
 	}
 	return fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api", "name the two files of one pair, in PEM form and without a byte order mark")
 }

@@ -6,15 +6,13 @@ import (
 	"unicode"
 )
 
-// Warning says why v looks mistyped and what to write instead. It returns "" if
-// v looks right, is invalid, or is absent. The text is a predicate of the field,
-// such as "is empty and …", and never contains text from a literal.
+// Warning says why a valid field looks mistyped and what to write instead, or
+// returns "". The text is a predicate of the field, such as "is empty and …", and
+// never contains text from a literal.
 //
-// Warning reports a literal that is empty, that looks like a reference with a
-// missing or mistyped mark, that looks like a reference for another product, or
-// that is a printed mask. It reports a reference whose path begins with a mark,
-// or has data/ after the mount, which the API of KV v2 adds. Such a field is
-// valid and is used as it is.
+// Literals get one if they are empty, a printed mask, or similar to a reference of
+// this or another product; references, if their path begins with vault: or has data/
+// after the mount. The field is used all the same.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {
@@ -42,9 +40,9 @@ func (r Ref) warning() string {
 	return ""
 }
 
-// literalWarning returns the warning for a literal that is not empty. Any text
-// can be a password, so each case matches only texts that a person hardly ever
-// chooses as one and a password generator hardly ever returns.
+// literalWarning returns the warning for a literal that is not empty. Any text can
+// be a password, so each case matches only texts that people and password generators
+// hardly ever choose.
 func literalWarning(text string) string {
 	const fix = ", but is used as a literal; if it is meant as a reference, "
 	const fixMark = fix + "begin the field with vault:"
@@ -80,10 +78,10 @@ func isQuotedReference(text string) bool {
 		strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`)
 }
 
-// foreignForms lists how other products write a reference to a secret. A form
-// begins with words and punctuation that no person chooses as a password, or it
-// fixes at least three punctuation characters at the ends of the text, which
-// fewer than one in 500,000 random passwords match.
+// foreignForms lists how other products write a reference to a secret. A form begins
+// with words and punctuation that nobody chooses as a password, or fixes at least
+// three punctuation characters at the ends of the text, which fewer than one in
+// 500,000 random passwords match.
 var foreignForms = []struct{ prefix, inside, suffix, product string }{
 	{"ref+", "://", "", "vals"}, // ref+vault://, ref+awssecrets://
 	{"secretref+", "://", "", "vals"},
@@ -124,9 +122,9 @@ func foreignProduct(text string) string {
 	return ""
 }
 
-// markFlaw returns the first flaw of the mark that text begins with. It returns
-// "" if text begins with something else, or if only the letter case differs. A
-// person reads the mark in such a text, and no ordinary password spells it.
+// markFlaw returns the first flaw of the mark that text begins with, as a person
+// reads it. It returns "" if text begins with something else, or if only the letter
+// case differs.
 func markFlaw(text, mark string) string {
 	flaw := ""
 	for _, r := range text {
@@ -149,8 +147,8 @@ func markFlaw(text, mark string) string {
 	return ""
 }
 
-// narrow returns the ASCII character that r is a full-width form of, or that r
-// is displayed like in the place of a colon. It returns any other r unchanged.
+// narrow returns the ASCII character of which r is a full-width form, or a colon if
+// r looks like one. It returns any other r unchanged.
 func narrow(r rune) rune {
 	switch {
 	case r >= '！' && r <= '～':
@@ -161,17 +159,16 @@ func narrow(r rune) rune {
 	return r
 }
 
-// hasReferenceInside reports whether text contains a mark and a valid reference
-// follows it. Such a text has a YAML dash, the name of a member, or the >> of
-// Bank-Vaults before the mark. No ordinary password contains a mark, a path and
-// a key.
+// hasReferenceInside reports whether text contains a valid reference after something
+// else, such as a YAML dash, a member's name, or the >> of Bank-Vaults. No ordinary
+// password contains a mark, a path and a key.
 func hasReferenceInside(text string) bool {
 	_, rest, ok := strings.Cut(text, mark)
 	return ok && isReference(rest)
 }
 
-// cutMistypedMark returns text without the word or characters that stand in the
-// place of a mark, as in vault;secret/a#b and valt:secret/a#b.
+// cutMistypedMark returns text without what looks like a mistyped mark, as in
+// vault;secret/a#b and valt:secret/a#b.
 func cutMistypedMark(text string) string {
 	const word = "vault"
 	if hasPrefixFold(text, word) {
@@ -191,8 +188,8 @@ func looksUnmarked(text string) bool {
 	return strings.Trim(text, asciiLetters+"0123456789/._-?=#%") == "" && isReference(text)
 }
 
-// isReference reports whether text is a valid reference if a mark is written
-// before it. The # and version that Bank-Vaults writes at the end are ignored.
+// isReference reports whether text is a valid reference without its mark. It ignores
+// the #version that Bank-Vaults writes at the end.
 func isReference(text string) bool {
 	if i := strings.LastIndexByte(text, '#'); i >= 0 && isDigits(text[i+1:]) && strings.Contains(text[:i], "#") {
 		text = text[:i]

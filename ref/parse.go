@@ -19,8 +19,8 @@ const (
 	maxVersion       = min(9_999_999_999, math.MaxInt) // an int can have 32 bits
 )
 
-// Parse parses the string form of a field. The returned Value is never zero: it
-// is a literal, a reference, or an invalid value that holds a *[SyntaxError].
+// Parse parses a field that is a string. It returns a literal, a reference, or an
+// invalid value, whose Err is a *[SyntaxError].
 func Parse(field string) Value {
 	if !strings.HasPrefix(field, mark) {
 		return parseUnmarked(field)
@@ -32,10 +32,9 @@ func Parse(field string) Value {
 	return Value{ref: r}
 }
 
-// Escape returns the field that [Parse] parses as the given literal: the literal
-// itself, or "literal:" followed by the literal if the literal alone has another
-// meaning. A field cannot hold text that is not valid UTF-8: Parse rejects it,
-// escaped or not.
+// Escape returns the field for a literal: the literal itself, or, if that would mean
+// something else, "literal:" followed by it. [Parse] rejects text that is not valid
+// UTF-8, escaped or not.
 func Escape(literal string) string {
 	if marked(literal) {
 		return literalMark + literal
@@ -65,8 +64,8 @@ func parseUnmarked(field string) Value {
 	return invalid(fault{0, "the mark is not in lower case", fix})
 }
 
-// marked reports whether text may be meant as a reference, or as a literal
-// escaped with "literal:". A marked string that is neither is an error.
+// marked reports whether text may be meant as a reference or as an escaped literal.
+// If it is marked and neither, it is an error.
 func marked(text string) bool {
 	for {
 		text = skipInvisible(text)
@@ -84,12 +83,12 @@ func hasPrefixFold(text, prefix string) bool {
 	return len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix)
 }
 
-// skipInvisible returns text without the characters before its first visible
-// one. A paste often brings them along, and a person does not see them.
+// skipInvisible returns text from its first visible character on. Pasted text often
+// has invisible ones before it.
 func skipInvisible(text string) string { return strings.TrimLeftFunc(text, invisible) }
 
-// invisible reports whether r is white space, a byte order mark, a zero-width
-// character, or another character that Unicode displays as nothing.
+// invisible reports whether r is white space or displayed as nothing, such as a byte
+// order mark or a zero-width space.
 func invisible(r rune) bool {
 	return unicode.IsSpace(r) ||
 		unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
@@ -231,9 +230,9 @@ func rawOffset(raw string, decoded int) int {
 	return i
 }
 
-// reservedMounts return tokens and identities instead of secrets. For example,
-// auth/token/lookup-self returns the caller's own token, and anyone who can edit
-// a field could send that token to a host as a password.
+// reservedMounts return tokens and identities instead of secrets. With a reference
+// to auth/token/lookup-self, whoever edits a field could send the agent's own token
+// to a host.
 var reservedMounts = []string{"auth", "sys", "identity", "cubbyhole"}
 
 func checkPath(path string) *fault {

@@ -10,22 +10,18 @@ import (
 	"unicode/utf8"
 )
 
-// Value is a credential field: a literal, a reference, or an invalid field with
-// its error. The zero Value is an absent field.
+// Value is a credential field: a literal, a reference, or an invalid field with its
+// error. The zero Value is an absent field. A malformed field decodes from JSON to
+// an invalid Value, and the decoding goes on.
 //
-// Decoding JSON into a Value never fails: a malformed field becomes an invalid
-// Value and does not affect the values around it.
-//
-// A Value prints a reference in clear and a literal as a mask, with every verb,
-// in log/slog and in JSON. To store or send a field, keep its original JSON, or
-// write [Ref.String] for a reference and [Escape] of the revealed text for a
-// literal.
+// A Value prints a literal as a mask, with every verb, in log/slog and in JSON. To
+// store a field, keep its original JSON.
 type Value struct {
 	ref Ref
 	err *SyntaxError
 
-	// literal is a func because reflection can print anything else: fmt does
-	// not call the methods of an unexported field, and a diff follows pointers.
+	// literal is a func because printing by reflection shows anything else: fmt
+	// does not call the methods of an unexported field, and a diff follows pointers.
 	literal func() string
 }
 
@@ -40,9 +36,8 @@ func invalid(f fault) Value     { return Value{err: f.in(PartField, f.offset)} }
 // Ref returns the reference, or the zero Ref if v is not a reference.
 func (v Value) Ref() Ref { return v.ref }
 
-// Reveal returns the text of a literal. If v is not a literal, ok is false and
-// text is empty. The text of a literal can be empty, too. Reveal is the only way
-// to the text.
+// Reveal returns the text of a literal, which may be empty. If v is not a literal,
+// ok is false.
 func (v Value) Reveal() (text string, ok bool) {
 	if v.literal == nil {
 		return "", false
@@ -50,8 +45,7 @@ func (v Value) Reveal() (text string, ok bool) {
 	return v.literal(), true
 }
 
-// Err returns the *[SyntaxError] of an invalid value, or nil if v is valid or
-// absent.
+// Err returns the *[SyntaxError] of an invalid value, or nil.
 func (v Value) Err() error {
 	if v.err == nil {
 		return nil
@@ -80,10 +74,9 @@ func (v Value) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
 // LogValue implements [slog.LogValuer]. It returns v.String().
 func (v Value) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
-// MarshalJSON returns the string form of a reference, {"masked":"literal"} for a
-// literal, {"masked":"invalid"} for an invalid value, and null for an absent
-// field. The error is always nil. A masked value decodes to an invalid value
-// whose error says that it was masked.
+// MarshalJSON returns the string form of a reference, {"masked":"literal"},
+// {"masked":"invalid"} or null. A mask decodes to an invalid value whose error says
+// so. The error is always nil.
 func (v Value) MarshalJSON() ([]byte, error) {
 	switch {
 	case v.err != nil:
@@ -96,8 +89,7 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v.ref)
 }
 
-// UnmarshalJSON decodes a field and replaces v. It always returns nil; [Value.Err]
-// returns the error of an invalid field.
+// UnmarshalJSON decodes a field. It always returns nil; see [Value.Err].
 func (v *Value) UnmarshalJSON(data []byte) error {
 	*v = decode(data)
 	return nil
@@ -174,9 +166,9 @@ func decodeObject(data []byte) Value {
 	return Value{ref: r}
 }
 
-// decodeString decodes a JSON string without repairing it. encoding/json
-// replaces invalid UTF-8 and lone surrogates with U+FFFD, and a host would be
-// sent a password that nobody chose.
+// decodeString decodes a JSON string without repairing it. encoding/json replaces
+// invalid UTF-8 and lone surrogates with U+FFFD; a host would get a password that
+// nobody chose.
 func decodeString(data []byte) (string, *fault) {
 	if data[0] != '"' {
 		return "", &fault{0, "not a string", "write a JSON string"}

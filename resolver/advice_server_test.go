@@ -139,7 +139,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a revoked token", resolver.Token, dead, token(map[string]any{}, func(t *testing.T, token string) {
 			server.Must(t, http.MethodPost, "auth/token/revoke", map[string]any{"token": token})
 		}), ""},
-		{"a token with one use left", resolver.Token, "replace it by one without a limit of uses", token(map[string]any{"num_uses": 1}, func(*testing.T, string) {}), ""},
+		{"a token with one use left", resolver.Token, "replace it with one without a limit of uses", token(map[string]any{"num_uses": 1}, func(*testing.T, string) {}), ""},
 		{"a proxy that drops the token", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
 			good := d.Address
 			d.Address = inFront(t, vaulttest.Shared(t), func(r *http.Request) { r.Header.Del("X-Vault-Token") })

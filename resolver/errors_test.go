@@ -56,7 +56,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 		{name: "no token file", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN_FILE": missing}, kind: resolver.Environment,
 			text: "VAULT_TOKEN_FILE: " + missing + " does not exist; create it, or set VAULT_TOKEN_FILE to the right one"},
 		{name: "pinned address", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN": "t", "VAULT_ADDR": "https://vault.example:8200"}, kind: resolver.Pinned,
-			text: "the address in the UI is not the one in VAULT_ADDR on the Patch server, nothing was sent (http://" + closed + " against https://vault.example:8200); correct one of them"},
+			text: "the address in the UI is not the one in VAULT_ADDR on the Patch server, so nothing was sent (http://" + closed + ", not https://vault.example:8200); correct one of them"},
 		{name: "unreachable", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN": "t"}, kind: resolver.Unreachable, requests: true,
 			text: "vault unreachable (connection refused at http://" + closed + ", tried for "},
 	} {

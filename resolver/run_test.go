@@ -298,7 +298,7 @@ func TestTokenDiesMidway(t *testing.T) {
 	report := run.Report()
 	require.Len(t, report.Causes, 1)
 	assert.Equal(t, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and restart the agent: 7 hosts skipped", report.Causes[0].String())
-	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it by one without a limit of uses")
+	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it with one without a limit of uses")
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
 }
 

@@ -76,7 +76,8 @@ func (v value) credential() (text string, number bool, what string) {
 	case '[':
 		return "", false, "a list"
 	case '"':
-		if json.Unmarshal(v.text, &text) != nil || isRepaired(v.text, text) {
+		text, ok := textIn(v.text)
+		if !ok {
 			return "", false, "not valid text"
 		}
 		if text == "" {
@@ -87,6 +88,14 @@ func (v value) credential() (text string, number bool, what string) {
 		return string(v.text), false, ""
 	}
 	return string(v.text), true, ""
+}
+
+// textIn decodes a JSON string, unless it holds something that is not text.
+func textIn(raw []byte) (text string, ok bool) {
+	if !bytes.ContainsRune(raw, '\\') {
+		return string(raw[1 : len(raw)-1]), utf8.Valid(raw)
+	}
+	return text, json.Unmarshal(raw, &text) == nil && !isRepaired(raw, text)
 }
 
 // isRepaired reports whether encoding/json put U+FFFD in place of something
@@ -195,10 +204,11 @@ func lowerASCII(text string) string {
 // almostHosts returns a name that was probably meant as luumen_hosts: with it
 // misspelt, the secret is given to every host.
 func almostHosts(custom map[string]string) string {
-	for _, name := range slices.Sorted(maps.Keys(custom)) {
-		if edits(lowerASCII(name), hostsMetadata) <= 2 {
-			return name
+	almost := ""
+	for name := range custom {
+		if edits(lowerASCII(name), hostsMetadata) <= 2 && (almost == "" || name < almost) {
+			almost = name
 		}
 	}
-	return ""
+	return almost
 }

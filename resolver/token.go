@@ -105,7 +105,7 @@ func tooFewUses(given bool, left, needed int) []Finding {
 	}
 	do := "set token_num_uses=0 on its role"
 	if given {
-		do = "replace it by one without a limit of uses"
+		do = "replace it with one without a limit of uses"
 	}
 	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(left, "use"), needed, do)}}
 }

@@ -16,36 +16,36 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// task is what one process is to do.
+// task is what one process does.
 type task struct {
-	Do       string // one of the tasks
+	Do       string // one of the names in obey
 	Address  string
 	CAFile   string
 	Token    string
 	Fields   string // one of the cases of fleet
 	Hosts    int
-	Rounds   int           // of a task that repeats itself
+	Rounds   int           // for a task that repeats its work
 	Patience time.Duration // 0 means the library's own
-	Watch    bool          // count goroutines, which takes time of its own
+	Watch    bool          // count goroutines, which costs time
 	RunID    string
-	HTTP1    bool          // of vault/api, which else speaks HTTP/2
-	Slow     time.Duration // of the caller, for each result
+	HTTP1    bool          // vault/api speaks HTTP/1.1 instead of HTTP/2
+	Slow     time.Duration // the caller's time for each result
 	Deadline time.Duration // of the context; 0 means none
-	Profile  string        // file for a profile of the processor; empty means none
+	Profile  string        // file for a CPU profile; empty means none
 }
 
-// outcome is what it took.
+// outcome is what a task cost.
 type outcome struct {
 	Wall        time.Duration // of the work alone
-	CPU         time.Duration // of this process, system included
+	CPU         time.Duration // user and system time of the process
 	Allocations int
-	Peak        int64           // bytes of memory, of the whole process
-	Walls       []time.Duration // of a task that repeats itself
-	Ready       int             // hosts or reads that came out right
+	Peak        int64           // memory of the whole process, in bytes
+	Walls       []time.Duration // for a task that repeats its work
+	Ready       int             // hosts or reads that succeeded
 	Requests    int
 	Dials       int
-	Goroutines  int // at most, beyond those of the caller
-	Left        int // 100 ms after
+	Goroutines  int // the most at one time, beyond the caller's
+	Left        int // goroutines 100 ms after the work
 }
 
 // run does the task in a process of its own, with an empty environment.
@@ -70,7 +70,7 @@ func (t task) run() (outcome, error) {
 	return o, json.Unmarshal(output, &o)
 }
 
-// obey is the other end of run.
+// obey does the task that run sent to this process.
 func obey(options) error {
 	var t task
 	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
@@ -150,8 +150,8 @@ func library(t task) (outcome, error) {
 	return o, nil
 }
 
-// inherit is the agent's loop over a fleet whose hosts share their fields, and
-// over one of them alone; Walls is what the others took, each time.
+// inherit is the agent's loop over one host, and then over a fleet that shares its
+// fields. Walls are the differences.
 func inherit(t task) (outcome, error) { return t.beyondOne() }
 
 func (t task) beyondOne() (outcome, error) {
@@ -200,7 +200,7 @@ func (t task) loop(vault *auth.Vault, hosts []resolver.Host, o *outcome) (resolv
 	return report, nil
 }
 
-// fleet makes the hosts as a configuration has them.
+// fleet makes the hosts, as a configuration would.
 func (t task) fleet(n int) []resolver.Host {
 	hosts := make([]resolver.Host, n)
 	shared := map[string]ref.Value{
@@ -230,7 +230,7 @@ func (t task) fleet(n int) []resolver.Host {
 	return hosts
 }
 
-// countGoroutines looks often how many there are, until it is stopped.
+// countGoroutines counts goroutines every 100 µs until it is stopped.
 func countGoroutines() (stop func() (most int)) {
 	end, most := make(chan bool), make(chan int)
 	go func() {

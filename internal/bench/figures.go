@@ -11,7 +11,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-const conditions = "Vault runs on the same machine, over TLS, its audit device off but for the count of reads; the token has one policy, and not the default one"
+const conditions = "Vault runs on the same machine, over TLS. Its audit device is off, except to count reads. The token has one policy, without the default policy. The yardsticks have the same fleet in memory as the library's caller."
 
 // measure measures each figure whose name matches.
 func (l *lab) measure() error {
@@ -33,15 +33,15 @@ func (l *lab) measure() error {
 	return nil
 }
 
-// add prints a row as soon as it is known.
+// add prints a row as soon as it is measured.
 func (l *lab) add(r row) {
 	r.Verdict = r.verdict()
 	fmt.Println(r)
 	l.rows = append(l.rows, r)
 }
 
-// inTurn runs rounds of tasks. Each goes first as often as the others, since what
-// else the machine does hits neighbors alike.
+// inTurn runs rounds of tasks. Each task goes first equally often, so that other
+// work on the machine affects all of them alike.
 func (l *lab) inTurn(tasks ...task) ([][]outcome, error) {
 	all := make([][]outcome, len(tasks))
 	for round := range l.options.rounds {
@@ -89,7 +89,7 @@ func (l *lab) throughput() error {
 	}{
 		{"bare net/http", rounds[1], 1.10, 1.45},
 		{"KVv2.Get over HTTP/1.1", rounds[2], 1.05, 1.05},
-		{"KVv2.Get as it comes, over HTTP/2", rounds[3], nothing, nothing},
+		{"KVv2.Get with its default HTTP/2", rounds[3], nothing, nothing},
 	} {
 		for _, figure := range []struct {
 			name     string
@@ -100,11 +100,11 @@ func (l *lab) throughput() error {
 			{"wall time", wall, 1, yardstick.wall}, {"client CPU", cpu, n, yardstick.cpu},
 		} {
 			ours, others := each(rounds[0], figure.what), each(yardstick.rounds, figure.what)
-			r := row{Work: work, Figure: figure.name + " to that of " + yardstick.name, Unit: "×", Rounds: ratios(ours, others)}
+			r := row{Work: work, Figure: figure.name + " relative to " + yardstick.name, Unit: "×", Rounds: ratios(ours, others)}
 			r.Measured = median(r.Rounds)
-			r.Beside = fmt.Sprintf("%s to %s", short(median(ours)/time.Duration(figure.per)), short(median(others)/time.Duration(figure.per)))
+			r.Beside = fmt.Sprintf("%s against %s", short(median(ours)/time.Duration(figure.per)), short(median(others)/time.Duration(figure.per)))
 			if figure.per > 1 {
-				r.Beside += fmt.Sprintf(" a read, with %d to %d allocations", rounds[0][0].Allocations/n, yardstick.rounds[0].Allocations/n)
+				r.Beside += fmt.Sprintf(" per read, with %d against %d allocations", rounds[0][0].Allocations/n, yardstick.rounds[0].Allocations/n)
 			}
 			if figure.promised != nothing {
 				r.Promised = &figure.promised
@@ -115,8 +115,8 @@ func (l *lab) throughput() error {
 	return nil
 }
 
-// faster compares the library with reading in sequence; hosts and reads are
-// few enough for a round to take seconds.
+// faster compares the library with reading in sequence. The numbers of hosts and
+// reads are small enough for a round to take seconds.
 func (l *lab) faster(work string, ours, sequence task, promised *float64) error {
 	rounds, err := l.inTurn(ours, sequence)
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *lab) faster(work string, ours, sequence task, promised *float64) error 
 	r := ratios(perTheirs, perOurs)
 	l.add(row{
 		Work: work, Figure: "wall time", Measured: median(r), Unit: "× faster", Promised: promised, AtLeast: true, Rounds: r,
-		Beside: fmt.Sprintf("%s to %s of vault/api in sequence (from %d reads)", short(median(each(rounds[0], wall))), short(median(perTheirs)*time.Duration(ours.Hosts)), sequence.Hosts),
+		Beside: fmt.Sprintf("%s against %s of vault/api in sequence (projected from %d reads)", short(median(each(rounds[0], wall))), short(median(perTheirs)*time.Duration(ours.Hosts)), sequence.Hosts),
 	})
 	return nil
 }
@@ -144,8 +144,8 @@ func (l *lab) faraway() error {
 		l.task("library", n).through(l.far), l.task("sequence", 40).through(l.far), nil)
 }
 
-// inherited counts the reads by Vault's own audit file, and takes the time
-// where no audit device costs any.
+// inherited counts reads in Vault's audit file, and measures time on a Vault
+// without an audit device.
 func (l *lab) inherited() error {
 	n := l.options.hosts
 	const fields, repeats = 3, 20
@@ -165,7 +165,7 @@ func (l *lab) inherited() error {
 	for i, w := range walls {
 		perField[i] = micros(w) / float64(n*fields)
 	}
-	l.add(row{Work: work, Figure: "reads by Vault's audit file", Measured: float64(reads), Promised: new(1.0)})
+	l.add(row{Work: work, Figure: "reads in Vault's audit file", Measured: float64(reads), Promised: new(1.0)})
 	l.add(row{
 		Work: work, Figure: "time per field beyond the requests", Measured: median(perField), Unit: "µs", Promised: new(1.0), Rounds: perField,
 		Beside: short(median(walls)) + " more than for one host",
@@ -199,18 +199,18 @@ func (l *lab) countReads(hosts int) (int, error) {
 	return reads, err
 }
 
-// outage measures three ways of being dead.
+// outage measures three kinds of dead server.
 func (l *lab) outage() error {
 	n := l.options.hosts
 	const patience = 3 * time.Second
-	ways := []struct {
+	servers := []struct {
 		name string
 		make func() (*dead, error)
 	}{{"refuses", refuses}, {"hangs up", hangsUp}, {"is silent", silent}}
-	for _, way := range ways {
+	for _, server := range servers {
 		var waits, dials []float64
 		for range l.options.rounds {
-			d, err := way.make()
+			d, err := server.make()
 			if err != nil {
 				return err
 			}
@@ -227,7 +227,7 @@ func (l *lab) outage() error {
 			waits = append(waits, o.Wall.Seconds()/patience.Seconds())
 			dials = append(dials, float64(max(o.Dials, int(d.dials.Load()))))
 		}
-		work := fmt.Sprintf("%d hosts, Vault dead: it %s", n, way.name)
+		work := fmt.Sprintf("%d hosts, dead Vault that %s", n, server.name)
 		l.add(row{Work: work, Figure: "last result", Beside: fmt.Sprintf("patience is %v", patience), Measured: median(waits), Unit: "× patience", Promised: new(1.1), Rounds: waits})
 		l.add(row{Work: work, Figure: "dials", Measured: median(dials), Promised: new(12.0), Rounds: dials})
 	}
@@ -251,8 +251,8 @@ func (l *lab) parsing() error {
 	r := ratios(ours, theirs)
 	const work = "parse one reference"
 	l.add(row{
-		Work: work, Figure: "time to that of url.Parse", Measured: median(r), Unit: "×", Promised: new(1.0), Rounds: r,
-		Beside: short(median(ours)) + " to " + short(median(theirs)),
+		Work: work, Figure: "time relative to url.Parse", Measured: median(r), Unit: "×", Promised: new(1.0), Rounds: r,
+		Beside: short(median(ours)) + " against " + short(median(theirs)),
 	})
 	l.add(row{Work: work, Figure: "allocations", Measured: testing.AllocsPerRun(1000, func() { ref.Parse(field) }), Promised: new(0.0)})
 	return nil
@@ -260,7 +260,7 @@ func (l *lab) parsing() error {
 
 func mib(o outcome) float64 { return float64(o.Peak) / (1 << 20) }
 
-// more is a row about how much more memory one task takes than another.
+// more is a row about how much more memory one task needs than another.
 func more(work, than string, ours, theirs []outcome) row {
 	a, b := each(ours, mib), each(theirs, mib)
 	differences := make([]float64, len(a))
@@ -268,8 +268,8 @@ func more(work, than string, ours, theirs []outcome) row {
 		differences[i] = a[i] - b[i]
 	}
 	return row{
-		Work: work, Figure: "peak of memory above " + than, Measured: median(differences), Unit: "MiB", Promised: new(48.0), Rounds: differences,
-		Beside: number(median(a), "MiB") + " to " + number(median(b), "MiB"),
+		Work: work, Figure: "peak memory above " + than, Measured: median(differences), Unit: "MiB", Promised: new(48.0), Rounds: differences,
+		Beside: number(median(a), "MiB") + " against " + number(median(b), "MiB"),
 	}
 }
 
@@ -285,8 +285,8 @@ func (l *lab) memory() error {
 	return nil
 }
 
-// large measures what secrets take of which the fields ask for a small part,
-// while the caller is slower than the reads.
+// large measures the memory for secrets of which the fields use a small part, while
+// the caller is slower than the reads.
 func (l *lab) large() error {
 	var tasks []task
 	for _, kind := range secretSizes {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	oddKeys      = 1900 // of one secret, as long as a reference can name
+	oddKeys      = 1900 // of one secret, each as long as a reference allows
 	listedMounts = 60_000
 )
 
@@ -25,8 +25,8 @@ func oddKey(i int) string {
 	return name + strings.Repeat("k", 512-len(name))
 }
 
-// misspelling is a key that is not there, next to one that is. No two are the same
-// up to 10,000.
+// misspelling is a missing key that resembles one of the secret. The first 10,000
+// all differ.
 func misspelling(i int) string {
 	key := []byte(oddKey(i % oddKeys))
 	key[100+i/oddKeys] = 'x'
@@ -35,12 +35,12 @@ func misspelling(i int) string {
 
 func mountOf(i int) string { return fmt.Sprintf("m%05d", i%listedMounts) }
 
-// misspelt is the agent's loop over hosts that each misspell another key, and over
-// one of them alone; Walls is what the others took, each time.
+// misspelt is the agent's loop over one host that misspells a key, and then over
+// many that each misspell another. Walls are the differences.
 func misspelt(t task) (outcome, error) { return t.beyondOne() }
 
-// cancelled is the agent's loop over a fleet whose context ends after Deadline,
-// or with the first result. Wall is how much later the last one came.
+// cancelled is the agent's loop over a fleet whose context ends after Deadline, or
+// with the first result. Wall is the time from then to the last result.
 func cancelled(t task) (outcome, error) {
 	vault, hosts := t.connect(), t.fleet(t.Hosts)
 	ctx, cancel := context.WithCancel(ctx)
@@ -72,8 +72,8 @@ func cancelled(t task) (outcome, error) {
 	return o, nil
 }
 
-// startCrowded starts a server that lists mounts as Vault does, many of them, and
-// answers no read.
+// startCrowded starts a server that lists many mounts, as Vault would, and answers
+// no read.
 func startCrowded() (address string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,7 +102,7 @@ func startCrowded() (address string, stop func(), err error) {
 	return "http://" + listener.Addr().String(), func() { server.Close() }, nil
 }
 
-// hostile measures what a secret and a server cannot make slow.
+// hostile measures secrets and servers that try to make a run slow.
 func (l *lab) hostile() error {
 	n := l.options.hosts
 	// A secret with long keys.
@@ -138,7 +138,7 @@ func (l *lab) hostile() error {
 	for i := range beyond {
 		beyond[i] = micros(rounds[0][i].CPU-rounds[1][i].CPU) / float64(n)
 	}
-	l.add(perHost(work, "client CPU per host beyond that for one", beyond))
+	l.add(perHost(work, "client CPU per additional host", beyond))
 	l.add(lastResult(work, rounds[0]))
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// lab is what the figures are measured against.
+// lab is the Vault that the figures are measured on.
 type lab struct {
 	options options
 	vault   *vaulttest.Server
@@ -40,7 +40,7 @@ func apiPath(i int) string { return fmt.Sprintf("secret/data/luumen/host-%05d", 
 
 // openLab starts a Vault that holds a secret for each host.
 func openLab(o options) (*lab, error) {
-	// Its audit file would be the limit of what it answers.
+	// An audit file would limit how fast Vault answers.
 	vault, err := vaulttest.Start(vaulttest.Config{TLS: true, NoAudit: true})
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (l *lab) furnish() (err error) {
 // stored is a secret of the lab.
 type stored struct {
 	path string
-	body func() []byte // a func, for all of them together are large
+	body func() []byte // made when needed, because all together are large
 }
 
 func hostSecrets(n int) (all []stored) {
@@ -101,12 +101,12 @@ func hostSecrets(n int) (all []stored) {
 
 const largeSecrets = 300
 
-// secretSizes are small secrets, and ones of 1 MB in one value and in small keys.
+// secretSizes are small secrets, 1 MB in one value, and 1 MB in many small keys.
 var secretSizes = []string{"small", "large", "many"}
 
 func sizedPath(kind string, i int) string { return fmt.Sprintf("luumen/%s-%03d", kind, i) }
 
-// otherSecrets are those whose keys or values are large.
+// otherSecrets are those with large keys or values.
 func otherSecrets() (all []stored) {
 	keys := make(map[string]string)
 	for i := range oddKeys {
@@ -125,7 +125,7 @@ func otherSecrets() (all []stored) {
 	return append(all, stored{strings.Replace(oddPath, "/", "/data/", 1), func() []byte { return secretBody(keys) }})
 }
 
-// secretBody is a secret of the values and a password.
+// secretBody is a secret with the values and a password.
 func secretBody(values map[string]string) []byte {
 	data := map[string]string{"password": "Xq7-w2Lf-mK9z-T4vB"}
 	maps.Copy(data, values)
@@ -136,9 +136,9 @@ func secretBody(values map[string]string) []byte {
 	return body
 }
 
-// newReader makes a token that can read the hosts' secrets and nothing else. With
-// the default policy, whose templates Vault parses again for each request, Vault
-// would take most of both processors.
+// newReader makes a token that can read the hosts' secrets and nothing else. Vault
+// parses the templates of the default policy for each request, which would take
+// most of the CPU.
 func newReader(vault *vaulttest.Server) (token string, err error) {
 	status, _, err := vault.Do("PUT", "sys/policies/acl/fleet", map[string]string{
 		"policy": `path "secret/data/luumen/*" { capabilities = ["read"] }`,
@@ -156,11 +156,11 @@ func newReader(vault *vaulttest.Server) (token string, err error) {
 // fill writes the secrets.
 func fill(vault *vaulttest.Server, secrets []stored) error {
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		// A new mount of KV version 2 is not there at once.
+		// A new KV v2 mount is not ready at once.
 		if status, _, err := vault.Do("GET", "secret/config", nil); err == nil && status == http.StatusOK {
 			break
 		} else if time.Since(began) > time.Minute {
-			return errors.New("the mount secret does not get ready")
+			return errors.New("the mount secret is not ready after a minute")
 		}
 	}
 	config, err := task{CAFile: vault.CAFile}.trust()
@@ -206,8 +206,8 @@ func (t task) through(proxy *delay.Proxy) task {
 	return t
 }
 
-// dead is a server that is none: it takes connections and then hangs up at
-// once, or says nothing.
+// dead is a server that accepts connections, and then closes them at once or says
+// nothing.
 type dead struct {
 	address string
 	dials   atomic.Int64
@@ -239,7 +239,7 @@ func listen(serve func(net.Conn)) (*dead, error) {
 	return d, nil
 }
 
-// refuses is a server whose port nobody listens on.
+// refuses is an address where nothing listens.
 func refuses() (*dead, error) {
 	d, err := hangsUp()
 	if err == nil {

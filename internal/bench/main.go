@@ -1,14 +1,13 @@
-// Bench measures what the library promises for a fleet, each figure beside its
-// yardstick, against a real Vault over TLS.
+// Bench measures the promised figures, each beside its yardstick, against a real
+// Vault over TLS.
 //
 //	go run ./internal/bench                    # a line for each figure, and .out/bench.json
-//	go run ./internal/bench -only throughput   # some of them
-//	go run ./internal/bench -scale             # requests, time and memory as fleets grow, and .out/scale.json
+//	go run ./internal/bench -only throughput   # the figures whose names match
+//	go run ./internal/bench -scale             # requests, time and memory for fleets of all sizes, and .out/scale.json
 //
-// Each round is a fresh process that does one thing, so that its processor
-// time and its peak of memory are its own; rounds of the library and of its
-// yardstick take turns, and a ratio is the median of their pairs. Nothing here
-// passes or fails by the clock unless -strict asks for it.
+// Each round is a process of its own, so that its CPU time and peak memory are its
+// own. Rounds of the library and of its yardstick alternate, and a ratio is the
+// median over their pairs. A missed figure fails the command only with -strict.
 package main
 
 import (
@@ -25,14 +24,14 @@ import (
 
 func main() {
 	var o options
-	flag.IntVar(&o.hosts, "hosts", 10_000, "hosts of the fleet")
+	flag.IntVar(&o.hosts, "hosts", 10_000, "number of hosts")
 	flag.IntVar(&o.rounds, "rounds", 7, "pairs of rounds for each figure")
-	flag.StringVar(&o.out, "out", "", "`file` for the figures as JSON (default .out/bench.json, or .out/scale.json)")
+	flag.StringVar(&o.out, "out", "", "write the figures as JSON to this `file` (default .out/bench.json, or .out/scale.json)")
 	flag.BoolVar(&o.strict, "strict", false, "exit with status 1 if a figure is missed")
 	flag.BoolVar(&o.scale, "scale", false, "measure fleets of 100 to 100,000 hosts instead")
-	only := flag.String("only", "", "measure the figures whose names match the `regexp`")
-	flag.StringVar(&o.profile, "profile", "", "`folder` for a profile of the processor of each process")
-	child := flag.Bool("child", false, "do one task from standard input (started by bench itself)")
+	only := flag.String("only", "", "measure only figures whose names match the `regexp`")
+	flag.StringVar(&o.profile, "profile", "", "write a CPU profile of each process to this `folder`")
+	child := flag.Bool("child", false, "do one task, read from standard input (bench starts itself so)")
 	flag.Parse()
 
 	var err error
@@ -77,7 +76,7 @@ func bench(o options) error {
 	if err := lab.measure(); err != nil {
 		return err
 	}
-	fmt.Printf("\n%s. Measured in %s.\n", conditions, time.Since(began).Round(time.Second))
+	fmt.Printf("\n%s The measurement took %s.\n", conditions, time.Since(began).Round(time.Second))
 	if err := writeJSON(o.out, lab.rows); err != nil {
 		return err
 	}

@@ -11,11 +11,11 @@ import (
 type row struct {
 	Work     string    `json:"work"`
 	Figure   string    `json:"figure"`
-	Beside   string    `json:"beside,omitempty"` // what was measured in turn with it, in absolute figures
+	Beside   string    `json:"beside,omitempty"` // the absolute figures behind it
 	Measured float64   `json:"measured"`
 	Unit     string    `json:"unit"`
-	Promised *float64  `json:"promised,omitempty"` // nil where nothing is
-	AtLeast  bool      `json:"at_least,omitempty"` // else at most
+	Promised *float64  `json:"promised,omitempty"` // nil if nothing is
+	AtLeast  bool      `json:"at_least,omitempty"` // Promised is a minimum, not a maximum
 	Verdict  string    `json:"verdict,omitempty"`
 	Rounds   []float64 `json:"rounds,omitempty"`
 }
@@ -45,7 +45,7 @@ func (r row) promise() string {
 	return "at most " + number(*r.Promised, "")
 }
 
-// String is the row in one line of a log.
+// String is the row as one line.
 func (r row) String() string {
 	line := fmt.Sprintf("%-6s  %s: %s: %s (%s)", r.verdict(), r.Work, r.Figure, number(r.Measured, r.Unit), r.promise())
 	if r.Beside != "" {
@@ -67,7 +67,7 @@ func number(n float64, unit string) string {
 
 func median[T cmp.Ordered](of []T) T { return medianBy(of, cmp.Compare[T]) }
 
-// medianBy of an even number is the lower of the two in the middle.
+// medianBy returns the lower of the two in the middle for an even number.
 func medianBy[T any](of []T, compare func(a, b T) int) T {
 	sorted := slices.SortedFunc(slices.Values(of), compare)
 	return sorted[(len(sorted)-1)/2]

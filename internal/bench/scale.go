@@ -10,22 +10,22 @@ import (
 
 var scales = []int{100, 1000, 10_000, 100_000}
 
-// size is what a fleet of one size takes.
+// size is what a fleet of one size costs.
 type size struct {
 	Hosts       int           `json:"hosts"`
 	Paths       int           `json:"paths"`
 	Requests    int           `json:"requests"`
 	Connections int           `json:"connections"`
-	Memory      int64         `json:"memory"`      // bytes, of the process at its peak
-	Literals    int64         `json:"literals"`    // the same for a fleet without references
-	Time        time.Duration `json:"time"`        // with Vault next door
-	Bare        time.Duration `json:"bare"`        // of a bare client for the same paths
-	Near        time.Duration `json:"near"`        // through the short round trip
-	RoundTrips  time.Duration `json:"round_trips"` // of Near, what distance alone takes
+	Memory      int64         `json:"memory"`      // peak of the process, in bytes
+	Literals    int64         `json:"literals"`    // the same without references
+	Time        time.Duration `json:"time"`        // with Vault on the same machine
+	Bare        time.Duration `json:"bare"`        // bare net/http for the same paths
+	Near        time.Duration `json:"near"`        // through the short delay
+	RoundTrips  time.Duration `json:"round_trips"` // the part of Near that is delay alone
 }
 
-// scale measures fleets from small to large, each with a path for every host
-// and with one path for all.
+// scale measures fleets from small to large, with one path per host and with one
+// path for all.
 func (l *lab) scale() error {
 	var sizes []size
 	for _, fields := range []string{"distinct", "shared"} {
@@ -64,13 +64,12 @@ func (l *lab) sizeOf(n int, fields string) (size, error) {
 	s.Requests, s.Connections = results[0].Requests, results[0].Dials
 	s.Memory, s.Literals = results[0].Peak, results[2].Peak
 	s.Time, s.Bare, s.Near = results[0].Wall, results[1].Wall, results[3].Wall
-	// The handshakes of all connections at once, the look at the token and the
-	// list of mounts go before the reads.
+	// The TLS handshakes, the token look-up and the mount list precede the reads.
 	s.RoundTrips = time.Duration(1+2+(s.Paths+connections-1)/connections) * nearTrip
 	return s, nil
 }
 
-// typical is the round of median time.
+// typical is the round with the median time.
 func (l *lab) typical(t task) (outcome, error) {
 	var all []outcome
 	for range max(l.options.rounds, 1) {
@@ -92,5 +91,5 @@ func printSizes(sizes []size) {
 			s.Hosts, s.Paths, s.Requests, s.Connections, mib(s.Memory), mib(s.Literals), short(s.Time), short(s.Bare), short(s.Near), short(s.RoundTrips))
 	}
 	table.Flush()
-	fmt.Printf("\n%s.\n", conditions)
+	fmt.Printf("\n%s\n", conditions)
 }

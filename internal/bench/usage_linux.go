@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// cpuTime is what this process has used of the processors.
+// cpuTime is the CPU time of this process so far.
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
@@ -17,8 +17,8 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// peak is the most memory that this process ever had, in bytes. The system's
-// other count of it, ru_maxrss, is inherited from the parent.
+// peak is the peak memory of this process, in bytes. ru_maxrss would not do: a child
+// inherits it from its parent.
 func peak() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -4,7 +4,7 @@ package main
 
 import "time"
 
-// Elsewhere processor time and memory are not measured.
+// CPU time and memory are measured on Linux only.
 
 func cpuTime() time.Duration { return 0 }
 

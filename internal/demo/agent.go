@@ -25,11 +25,11 @@ type configuration struct {
 type target struct {
 	name        string
 	credentials map[string]ref.Value // nil means the default ones
-	expect      []string             // how each of the demo's runs must end for it
+	expect      []string             // the result that each run of the demo must have
 }
 
-// UnmarshalJSON never fails, for a malformed entry must cost no more than one
-// host: it gets a field that is invalid, and so an error that names it.
+// UnmarshalJSON never fails, so that a malformed entry costs no more than its own
+// host. That host gets an invalid field, and so an error.
 func (t *target) UnmarshalJSON(data []byte) error {
 	var entry struct {
 		Name        string          `json:"name"`
@@ -58,7 +58,7 @@ func load(file string) (*configuration, error) {
 	return &config, json.Unmarshal(data, &config)
 }
 
-// patience is short, for nobody watches a demo wait for a stopped Vault.
+// patience is short, so that the demo does not wait long for a stopped Vault.
 const patience = 2 * time.Second
 
 // run is one scheduled run of the agent.
@@ -86,8 +86,7 @@ func run(ctx context.Context, config *configuration, options auth.Options) ([]ou
 	return outcomes, resolving.Report()
 }
 
-// connect stands for the agent's SSH, WinRM and HTTP clients, which get their
-// credentials from Reveal.
+// connect stands for the agent's SSH, WinRM and HTTP clients, which call Reveal.
 func connect(t target, result resolver.Result) outcome {
 	o := outcome{target: t, result: "ready"}
 	for _, field := range []string{"user", "password", "ssh_key", "client_id", "client_secret", "api_token"} {
@@ -103,7 +102,7 @@ func connect(t target, result resolver.Result) outcome {
 	return o
 }
 
-// skipped notes why a host is left alone in this run.
+// skipped notes why the run skips a host.
 func skipped(t target, err error) outcome {
 	o := outcome{target: t}
 	host, _ := errors.AsType[*resolver.HostError](err)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestDemo(t *testing.T) {
-	vaulttest.Shared(t) // skips or says what to build where there is no Vault
+	vaulttest.Shared(t) // skips the test if there is no Vault
 	var out strings.Builder
 	err := demo(t.Context(), &out, filepath.Join("..", "..", "testdata", "fleet.json"))
 	require.NoError(t, err, "%s", &out)
@@ -22,15 +22,15 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 3)", "after the rotation")
 	assert.Contains(t, out.String(), `path "team/kv/data/odd#name" { capabilities = ["read"] }`)
 	assert.Contains(t, out.String(), "no_key: the secret has no such key")
-	assert.Equal(t, 1, strings.Count(out.String(), "vault unreachable ("), "an outage is said once")
+	assert.Equal(t, 1, strings.Count(out.String(), "vault unreachable ("), "the outage is reported once")
 	for _, says := range []string{"write the token without quotes", "remove wrap_ttl from Agent's sink", "vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID"} {
 		assert.Contains(t, out.String(), says)
 	}
-	assert.Equal(t, 3, strings.Count(out.String(), "then: ready"))
+	assert.Equal(t, 3, strings.Count(out.String(), "after the fix: ready"))
 }
 
-// The demo is no proof unless it fails when a host ends otherwise.
-func TestDemoFailsWhereAHostEndsOtherwise(t *testing.T) {
+// The demo proves nothing unless it fails when a host ends otherwise.
+func TestDemoNoticesAHostThatEndsOtherwise(t *testing.T) {
 	config, err := load(filepath.Join("..", "..", "testdata", "fleet.json"))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(config.Hosts), 60)

@@ -16,8 +16,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// playErrors shows what the agent's log says of three mistakes on the Patch server,
-// and that the host is served when what it says is done.
+// playErrors shows what the agent's log says about three mistakes on the Patch
+// server, and that following it resolves the host.
 func (s *server) playErrors(ctx context.Context, out io.Writer, config *configuration) error {
 	roleID, secretID := s.appRole()
 	folder, err := os.MkdirTemp("", "demo-")
@@ -29,19 +29,19 @@ func (s *server) playErrors(ctx context.Context, out io.Writer, config *configur
 	if err := os.WriteFile(sink, []byte(`{"token":"`+s.token+`","accessor":"","ttl":300,"creation_path":"auth/approle/login","wrapped_accessor":""}`), 0o600); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nThree mistakes on the Patch server, what the agent's log says, and the next run once that is done:\n\n")
+	fmt.Fprintf(out, "\nThree mistakes on the Patch server: what the agent's log says, and the next run after the fix:\n\n")
 	for _, mistake := range []struct {
 		title         string
 		method        string
 		wrong, right  map[string]string
 		before, after func()
 	}{
-		{title: "The token is set with quotes around it", method: "token",
+		{title: "VAULT_TOKEN has quotes around the token", method: "token",
 			wrong: map[string]string{"VAULT_TOKEN": `"` + s.token + `"`}, right: map[string]string{"VAULT_TOKEN": s.token}},
-		{title: "Vault Agent writes the token wrapped", method: "token",
+		{title: "Vault Agent wraps the token that it writes", method: "token",
 			wrong: map[string]string{"VAULT_TOKEN_FILE": sink}, right: map[string]string{"VAULT_TOKEN_FILE": sink},
 			after: func() { s.err = os.WriteFile(sink, []byte(s.token), 0o600) }},
-		{title: "The secret id was wrong in five runs, and is right now", method: "approle",
+		{title: "The secret id was wrong in five runs; now it is correct", method: "approle",
 			wrong:  map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_SECRET_ID": secretID},
 			right:  map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_SECRET_ID": secretID},
 			before: func() { s.lock(roleID) }, after: func() { s.unlock(roleID) }},
@@ -60,7 +60,7 @@ func (s *server) playErrors(ctx context.Context, out io.Writer, config *configur
 		}
 		err := run(mistake.wrong)
 		if err == nil {
-			return fmt.Errorf("a mistake had no error: %s", mistake.title)
+			return fmt.Errorf("no error: %s", mistake.title)
 		}
 		if mistake.after != nil {
 			mistake.after()
@@ -72,7 +72,7 @@ func (s *server) playErrors(ctx context.Context, out io.Writer, config *configur
 		if err := run(mistake.right); err != nil {
 			return err
 		}
-		fmt.Fprintln(out, "    then: ready")
+		fmt.Fprintln(out, "    after the fix: ready")
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (s *server) appRole() (roleID, secretID string) {
 		vaulttest.Text(s.do(http.MethodPost, "auth/approle/role/agent/secret-id", nil), "data", "secret_id")
 }
 
-// lock has Vault lock a role id, as wrong secret ids do.
+// lock makes Vault lock a role id by sending wrong secret ids.
 func (s *server) lock(roleID string) {
 	for range 5 {
 		if _, _, err := s.Do(http.MethodPost, "auth/approle/login", object{"role_id": roleID, "secret_id": "wrong"}); err != nil {
@@ -94,7 +94,7 @@ func (s *server) lock(roleID string) {
 	}
 }
 
-// unlock is the command that the error names.
+// unlock does what the command in the error does.
 func (s *server) unlock(roleID string) {
 	accessor := vaulttest.Text(s.do(http.MethodGet, "sys/auth/approle", nil), "data", "accessor")
 	s.do(http.MethodPost, "sys/locked-users/"+accessor+"/unlock/"+roleID, nil)

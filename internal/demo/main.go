@@ -1,7 +1,7 @@
-// Demo is the agent's run loop as its developers would write it, on the
-// configuration in testdata/fleet.json and a real Vault that it starts, fills,
+// Demo is the agent's run loop as its developers would write it. It runs on the
+// configuration in testdata/fleet.json and a real Vault, which it starts, fills,
 // changes and stops. It exits with 0 only if every host ended as the
-// configuration says it must.
+// configuration expects.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 	}
 }
 
-// demo plays three runs and prints each as a table.
+// demo shows checks, errors and three runs.
 func demo(ctx context.Context, out io.Writer, fleet string) error {
 	config, err := load(fleet)
 	if err != nil {
@@ -43,9 +43,9 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 	if err := server.admit(policy); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "A fleet of %d hosts and %d integrations, and a Vault at %s. Some hosts have a mistake that the run must name.\n",
+	fmt.Fprintf(out, "A fleet of %d hosts and %d integrations, and a Vault at %s. Some hosts have mistakes on purpose.\n",
 		len(config.Hosts), len(config.Integrations), server.Address)
-	fmt.Fprintf(out, "\nSomebody types a password's reference in the UI, and presses Test each time:\n\n")
+	fmt.Fprintf(out, "\nA user types a reference in the UI and presses Test after each change:\n\n")
 	for _, typed := range []string{
 		"secret/luumen/windev#password",
 		"Vault:secret/luumen/windev#password",
@@ -65,8 +65,8 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		title  string
 		change func() error
 	}{
-		{"all is up", func() error { return nil }},
-		{"a password was rotated and a secret deleted, the agent was not restarted", server.rotate},
+		{"Vault is up", func() error { return nil }},
+		{"a password was rotated and a secret deleted; the agent was not restarted", server.rotate},
 		{fmt.Sprintf("Vault was stopped; patience is %s here, 60s by default", patience), server.shutDown},
 	} {
 		if err := step.change(); err != nil {
@@ -78,10 +78,10 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		fmt.Fprintf(out, "\n%s", report)
 		wrong += printUnexpected(out, outcomes, i)
 	}
-	fmt.Fprintf(out, "\nThe policy that the fleet's references ask for, mistakes included, as the UI writes it for the Vault administrator:\n\n%s", indented(policy))
+	fmt.Fprintf(out, "\nThe Vault policy that grants exactly these references, mistakes included, as the UI shows it:\n\n%s", indented(policy))
 	if wrong > 0 {
-		return errors.New("not every host ended as the configuration says")
+		return errors.New("not every host ended as testdata/fleet.json expects")
 	}
-	fmt.Fprintln(out, "\nEvery host ended as testdata/fleet.json says it must.")
+	fmt.Fprintln(out, "\nEvery host ended as testdata/fleet.json expects.")
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// outcome is how a run ended for one host. It holds where credentials came
-// from, never the credentials.
+// outcome is how a run ended for one host. It says where credentials came from,
+// and never holds them.
 type outcome struct {
 	target target
 	result string // "ready", or the kinds of error
@@ -33,7 +33,7 @@ func joined(list, more string) string {
 	return strings.TrimPrefix(list+", "+more, ", ")
 }
 
-// expectIn is how the run of this number, from 0, must end for the target.
+// expectIn is the result that a run, counted from 0, must have for the target.
 func (t target) expectIn(run int) string {
 	if run < len(t.expect) {
 		return t.expect[run]
@@ -44,7 +44,7 @@ func (t target) expectIn(run int) string {
 	return "ready"
 }
 
-// printTable prints a line for all hosts that ended alike.
+// printTable prints one line for all hosts that ended alike.
 func printTable(out io.Writer, outcomes []outcome) {
 	type line struct{ result, detail string }
 	var order []line
@@ -72,12 +72,12 @@ func printTable(out io.Writer, outcomes []outcome) {
 	w.Flush()
 }
 
-// printUnexpected prints the hosts that ended otherwise than they must, and
-// returns how many.
+// printUnexpected prints the hosts that ended otherwise than expected, and returns
+// how many.
 func printUnexpected(out io.Writer, outcomes []outcome, run int) (n int) {
 	for _, o := range outcomes {
 		if want := o.target.expectIn(run); o.result != want {
-			fmt.Fprintf(out, "WRONG: %s ended as %q and must end as %q\n", o.target.name, o.result, want)
+			fmt.Fprintf(out, "WRONG: %s ended as %q, expected %q\n", o.target.name, o.result, want)
 			n++
 		}
 	}

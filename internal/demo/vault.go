@@ -15,15 +15,15 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// mounts are where the secrets of the demo lie.
+// mounts hold the secrets of the demo.
 var mounts = []resolver.Mount{{Path: "secret", Version: 2}, {Path: "team/kv", Version: 2}, {Path: "legacy", Version: 1}}
 
 // server is the Vault of the demo, with the agent's token.
 type server struct {
 	*vaulttest.Server
 	token     string
-	passwords []string // all that were made
-	err       error    // the first; later steps are left out
+	passwords []string // every password that was made
+	err       error    // the first one; later steps do nothing
 }
 
 func startVault() (*server, error) {
@@ -39,7 +39,7 @@ func startVault() (*server, error) {
 	return s, s.err
 }
 
-// environment is what an operator sets for the agent on the Patch server.
+// environment is what an operator sets on the Patch server.
 func (s *server) environment() auth.Options {
 	variables := map[string]string{
 		"VAULT_TOKEN":        s.token,
@@ -73,8 +73,8 @@ func (s *server) fill() {
 	s.do(http.MethodPost, "legacy/unix", object{"user": "patch", "password": s.password()})
 }
 
-// admit makes the agent's token, with the policy that the Vault administrator
-// was given: but without payroll, and with a transit key of some other work.
+// admit makes the agent's token. It has the policy, without payroll but with a
+// transit key for some other work.
 func (s *server) admit(policy string) error {
 	policy = regexp.MustCompile(`(?m)^.*payroll.*$`).ReplaceAllString(policy, "")
 	policy += `path "transit/keys/app" { capabilities = ["read"] }`
@@ -83,8 +83,8 @@ func (s *server) admit(policy string) error {
 	return s.err
 }
 
-// rotate writes a new password that most hosts use, and deletes a secret that
-// one host uses.
+// rotate changes the password that most hosts use, and deletes a secret that one
+// host uses.
 func (s *server) rotate() error {
 	s.put("secret", "luumen/windev", object{"user": "Administrator", "password": s.password()})
 	s.do(http.MethodDelete, "secret/data/luumen/leaver", nil)
@@ -119,8 +119,7 @@ func (s *server) password() string {
 	return s.passwords[len(s.passwords)-1]
 }
 
-// privateKey makes a key as hosts use it: several lines that must arrive byte
-// for byte.
+// privateKey makes a key of several lines, which must arrive byte for byte.
 func privateKey() string {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

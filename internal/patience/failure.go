@@ -11,9 +11,9 @@ import (
 type Failure struct {
 	Fault      *fault.Error
 	Retry      Retry
-	Unsent     bool          // Vault surely did not act on the request
+	Unsent     bool          // Vault certainly did not act on the request
 	RetryAfter time.Duration // what Vault asked for; 0 if it asked for nothing
-	GiveUp     bool          // the request is not sent again, whatever Retry says of others
+	GiveUp     bool          // this request is not sent again; Retry is about others
 }
 
 // Error is the text of the fault.
@@ -22,7 +22,7 @@ func (f *Failure) Error() string { return f.Fault.Error() }
 // Unwrap returns the fault.
 func (f *Failure) Unwrap() error { return f.Fault }
 
-// Final is the failure for a request that is not to be sent again.
+// Final returns the same failure for a request that must not be sent again.
 func (f *Failure) Final() *Failure {
 	final := *f
 	final.Retry = Never

@@ -1,41 +1,47 @@
-// Package patience repeats requests that Vault did not answer, so that one
-// dead Vault costs one wait whatever the number of requests, and one poisoned
-// request costs only itself.
+// Package patience repeats requests that Vault did not answer. The requests of a
+// run share one [Patience], so a dead Vault costs one wait, however many requests
+// there are. A request that fails while others are answered fails alone.
 //
 //	p := patience.New(time.Minute, 0, 0)
 //	err := p.Do(ctx, func(ctx context.Context, limit time.Duration) *patience.Failure {
 //		return … // send the request once, for no longer than limit
 //	})
 //
-// Patience is time without any answer, counted from when the first request that
-// failed was sent. Any answer refills it. The requests of a run share one
-// [Patience], which is in one of four states:
+// Patience is the longest time without any answer. The clock starts when the
+// first request that fails is sent, and stops at the next answer to any request.
 //
-//	state    what is sent               left when
-//	-----    ------------               ---------
-//	well     every request at once      a request fails: doubt
-//	doubt    every request; the failed  any answer: well
-//	         one again at once, then    a second, different request fails
-//	         with growing waits         alike: outage
-//	                                    patience runs out: over
-//	outage   one request at a time,     any answer: well
-//	         the prober, with growing   a refusal with 429: doubt
-//	         waits; all others wait     patience runs out: over
-//	over     nothing; every request     never
-//	         fails with the last cause
+// A Patience is in one of four states:
 //
-// A failure belongs to its request or to Vault. It is the request's own, and the
-// request fails alone, if it fails three times outside of an outage while others
-// are answered. It is Vault's in an outage, and also where other requests that
-// failed alike were answered when they were repeated: a balancer has a node that
-// is away, which a request may well meet three times.
+//	state   what is sent                  event                              next
+//	-----   ------------                  -----                              ----
+//	well    every request at once         a request fails                    doubt
 //
-// A request that fails with no other to compare it with has all of patience.
+//	doubt   new requests at once; those   any request is answered            well
+//	        that failed again, first at   two requests fail for one cause    outage
+//	        once, then after growing      the clock reaches the budget       over
+//	        waits
 //
-// A refusal with 429 is neither: Vault is well and asks for fewer requests. They
-// are sent at that pace (pace.go), and patience runs out only if none is answered
-// at all. TLS that two requests cannot establish ends patience at once: no wait
-// changes it.
+//	outage  one request at a time, the    any request is answered            well
+//	        prober, after growing waits;  Vault answers 429                  doubt
+//	        all others wait               the clock reaches the budget       over
+//
+//	over    nothing; every request        none
+//	        fails with the last fault
+//
+// Whether a failure is the request's own or Vault's decides who waits:
+//
+//   - In an outage it is Vault's.
+//   - Outside of one, a request that fails three times while others are answered
+//     fails alone. A failure does not count if Vault did not see the request, or
+//     if a request that failed for the same cause has just been answered: then one
+//     node behind a balancer is down, and a request may meet it three times.
+//   - Two requests that both fail while others are answered are no outage.
+//   - A request that fails with no other to compare it with has the whole budget.
+//
+// A 429 is no failure: Vault is well and asks for fewer requests. They are sent
+// more slowly (pace.go), and the budget counts only while none is answered. TLS
+// that two requests cannot establish ends patience at once, since waiting does not
+// change it.
 package patience
 
 import (
@@ -55,54 +61,62 @@ const triesAlone = 3
 type Patience struct {
 	budget time.Duration
 
-	mu        sync.Mutex
-	pace      pace
-	answers   int                      // how many came
-	answered  time.Time                // when the last one came
-	failing   time.Time                // when the first request that failed since then was sent; zero in the state well
-	last      *fault.Error             // the last concrete cause since then
-	abandoned time.Time                // when the first request was sent that its caller gave up, since the last answer
-	suspects  map[fault.Kind]*request  // the first that failed since then, by the cause of its fault
-	passed    map[fault.Kind]time.Time // when a request that had failed was last answered, by the cause of its fault
-	outage    bool                     // the state is outage
-	prober    *request                 // the one request under way in an outage
-	probeAt   time.Time                // when the next may be sent
-	probes    int                      // how many failed in this outage
-	resumed   time.Time                // when the last outage ended
-	waiting   []*request               // those that may not be sent yet, the longest waiting first
-	changed   chan struct{}            // closed and replaced when waiting requests must look again
-	over      *fault.Error             // why patience ended; nil in every other state
-	retries   int                      // requests that were sent again
-	waited    time.Duration            // in which Vault answered nothing, before failing
+	mu   sync.Mutex
+	pace pace
+	over *fault.Error // why patience ended; nil in every other state
+
+	// Answers.
+	answers     int                      // how many came
+	answeredAt  time.Time                // when the last one came
+	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
+
+	// Failures since the last answer.
+	failingSince   time.Time               // when the first failed request was sent; zero in the state well
+	lastFault      *fault.Error            // of the last request that failed
+	firstFailed    map[fault.Kind]*request // the first request that failed, by cause
+	abandonedSince time.Time               // when the first request was sent that its caller gave up
+
+	// The outage.
+	outage        bool      // the state is outage
+	prober        *request  // the one request under way
+	failedProbes  int       // in this outage
+	probeAt       time.Time // when the next may be sent
+	outageEndedAt time.Time // the last one
+
+	waiting []*request    // those that may not be sent yet, the longest waiting first
+	changed chan struct{} // closed and replaced when waiting requests must look again
+
+	retries int           // requests that were sent again
+	waited  time.Duration // time without an answer, before the current failure
 }
 
-// New makes a patience with the budget. It sends at most perSecond requests a
-// second, in bursts of burst; 0 means no limit but the one that Vault asks for.
+// New makes a Patience that waits for budget. It sends at most perSecond requests a
+// second, in bursts of burst; 0 means no limit until Vault asks for one.
 func New(budget time.Duration, perSecond float64, burst int) *Patience {
 	return &Patience{
-		budget:   budget,
-		pace:     newPace(perSecond, burst),
-		suspects: make(map[fault.Kind]*request),
-		passed:   make(map[fault.Kind]time.Time),
-		changed:  make(chan struct{}),
+		budget:      budget,
+		pace:        newPace(perSecond, burst),
+		firstFailed: make(map[fault.Kind]*request),
+		recoveredAt: make(map[fault.Kind]time.Time),
+		changed:     make(chan struct{}),
 	}
 }
 
 // request is one call of Do.
 type request struct {
-	fault     *fault.Error // the last one; nil until it failed
-	since     time.Time    // when it was first sent and failed, refusals with 429 aside
-	answers   int          // Patience.answers at that time
-	overtaken bool         // others were answered long after one of its failing attempts began
-	failures  int          // outside of outages, since the last one ended
-	strikes   int          // of all its failures outside of outages, those that it may have caused itself
-	failed    time.Time    // when it last failed
-	next      time.Time    // when it may be sent again; earlier if an outage ends
+	fault       *fault.Error // the last one; nil until the request fails
+	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
+	answersThen int          // Patience.answers when that attempt failed
+	failures    int          // since the last outage, apart from those in it
+	ownFailures int          // those outside of outages that it may have caused itself
+	overtaken   bool         // others were answered while it waited long for an answer
+	failedAt    time.Time    // when it last failed
+	retryAt     time.Time    // when it may be sent again; earlier if an outage ends
 }
 
-// Do sends the request until it is answered, fails for good, or patience or
-// ctx ends. send sends it once, within the limit it is given, and returns nil
-// for any answer that is not a fault. Do returns ctx's error or a *fault.Error.
+// Do repeats a request until it is answered, fails for good, or patience or ctx
+// ends. send sends it once, within limit, and returns nil if Vault answered. Do
+// returns nil, ctx's error or a *fault.Error.
 func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	r := &request{}
 	for {
@@ -125,7 +139,7 @@ func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit 
 	}
 }
 
-// Over is the fault that ended patience, or nil.
+// Over returns the fault that ended patience, or nil.
 func (p *Patience) Over() *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,33 +153,33 @@ func (p *Patience) HasAnswers() bool {
 	return p.answers > 0
 }
 
-// Stats returns how many requests were sent again, and how long Vault
-// answered nothing while it was asked.
+// Stats returns how many requests were sent again, and how long the run waited
+// without any answer.
 func (p *Patience) Stats() (retries int, waited time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over == nil && !p.failing.IsZero() {
-		return p.retries, p.waited + time.Since(p.failing)
+	if p.over == nil && !p.failingSince.IsZero() {
+		return p.retries, p.waited + time.Since(p.failingSince)
 	}
 	return p.retries, p.waited
 }
 
-// Silence returns for how long nothing has been answered while Vault was asked,
-// and the last concrete cause if there is one; 0 while all is well.
+// Silence returns how long the run has been waiting without any answer, and the
+// last fault, which may be nil. It returns 0 in the state well.
 func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	since := p.failing
+	since := p.failingSince
 	if since.IsZero() {
-		since = p.abandoned
+		since = p.abandonedSince
 	}
 	if since.IsZero() {
 		return 0, nil
 	}
-	return time.Since(since), p.last
+	return time.Since(since), p.lastFault
 }
 
-// await returns when the request may be sent, and how long it may take.
+// await returns when the request may be sent, with how long it may take.
 func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,22 +194,22 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 		if p.over != nil {
 			return 0, p.over
 		}
-		rest := p.rest(now)
-		wait := p.turn(r, now)
+		remaining := p.remaining(now)
+		wait := p.untilTurn(r, now)
 		if wait <= 0 {
-			p.depart(r)
-			return rest, nil
+			p.noteSent(r)
+			return remaining, nil
 		}
-		p.sleep(ctx, min(wait, rest))
+		p.sleep(ctx, min(wait, remaining))
 	}
 }
 
-// turn returns how long the request must wait at least; 0 means that it is sent
-// now.
-func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
-	at := r.next
-	if soon := r.since.Add(p.moment()); p.isExcused(r) && soon.Before(at) {
-		at = soon // even so, the third try does not follow the second at once
+// untilTurn returns how long the request must wait at least; 0 means that it may
+// be sent now.
+func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
+	at := r.retryAt
+	if soon := r.firstSent.Add(p.moment()); p.sawOutageEnd(r) && soon.Before(at) {
+		at = soon // an outage that ended shortens the wait, but does not skip it
 	}
 	if p.outage {
 		if p.prober != nil || p.nextProber() != r {
@@ -209,15 +223,15 @@ func (p *Patience) turn(r *request, now time.Time) (wait time.Duration) {
 	return p.pace.take(now)
 }
 
-// nextProber alternates between a request not sent yet and one that failed: the
-// failed one may be poisoned, and the other shows whether Vault is well.
+// nextProber alternates between a request that failed and one that was never sent:
+// the former may fail for its own reasons; the latter shows whether Vault is well.
 func (p *Patience) nextProber() *request {
-	fresh := p.probes%2 == 0
+	fresh := p.failedProbes%2 == 0
 	i := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault == nil) == fresh })
 	return p.waiting[max(i, 0)]
 }
 
-func (p *Patience) depart(r *request) {
+func (p *Patience) noteSent(r *request) {
 	if r.fault != nil {
 		p.retries++
 	}
@@ -226,8 +240,8 @@ func (p *Patience) depart(r *request) {
 	}
 }
 
-// leave removes the request from those that wait. If it was to be the prober,
-// another is now.
+// leave removes the request from those that wait, and lets another be the prober
+// if this one left unsent.
 func (p *Patience) leave(r *request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
 	if p.outage && p.prober == nil {
@@ -267,8 +281,8 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 		return true, p.over
 	case f.Retry == Never:
 		return true, p.refuse(r, now, f.Fault)
-	case f.GiveUp && p.isAloneIn(f, sent, now):
-		p.suspects[cause(f.Fault)] = r
+	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
+		p.firstFailed[cause(f.Fault)] = r
 		return true, f.Fault
 	}
 	p.fail(r, sent, now, f)
@@ -276,117 +290,117 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	case p.over != nil:
 		return true, p.over
 	case f.Retry == Paced:
-		p.pace.slow(now, f.RetryAfter, p.rest(now), p.answers)
+		p.pace.slow(now, f.RetryAfter, p.remaining(now), p.answers)
 		p.resume(now)
 		return false, nil
 	case p.outage:
 		if probed {
-			p.probes++
-			p.probeAt = now.Add(p.backoff(p.probes+1, f.Fault.Kind))
+			p.failedProbes++
+			p.probeAt = now.Add(p.backoff(p.failedProbes+1, f.Fault.Kind))
 		}
 		return false, nil
 	}
 	r.failures++
-	if p.isStrike(sent, f) {
-		r.strikes++
+	if p.mayBeItsOwn(sent, f) {
+		r.ownFailures++
 	}
-	r.overtaken = r.overtaken || p.answered.Sub(sent) >= p.moment()
-	if p.isItsOwn(r, now) {
-		return true, f.Fault.After(now.Sub(r.since))
+	r.overtaken = r.overtaken || p.answeredAt.Sub(sent) >= p.moment()
+	if p.failsAlone(r, now) {
+		return true, f.Fault.After(now.Sub(r.firstSent))
 	}
-	r.next = now.Add(p.backoff(max(r.failures, r.strikes), f.Fault.Kind))
-	if p.suspect(r, f.Fault) {
-		p.outage, p.probes, p.probeAt = true, 0, now
+	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind))
+	if p.isOutage(r, f.Fault) {
+		p.outage, p.failedProbes, p.probeAt = true, 0, now
 		p.wake()
 	}
 	return false, nil
 }
 
-// isAloneIn reports whether a request that is given up was silent for all of
-// patience while nothing else has failed since the last answer. Patience does not
-// end then: it may be that request alone that what stands before Vault blocks, and
-// the next one shows.
-func (p *Patience) isAloneIn(f *Failure, sent, now time.Time) bool {
-	return p.failing.IsZero() && p.suspects[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answered)) >= p.budget
+// isOnlyOneSilent reports whether a request that is given up took the whole budget
+// while nothing else has failed since the last answer. Patience does not end then:
+// a proxy may block this request alone. The next request shows.
+func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
+	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
 }
 
-// answer refills patience: the state is well.
+// answer changes the state to well.
 func (p *Patience) answer(r *request, now time.Time) {
 	if r.fault != nil {
-		p.passed[cause(r.fault)] = now
+		p.recoveredAt[cause(r.fault)] = now
 	}
 	p.answers++
-	p.answered, p.abandoned = now, time.Time{}
+	p.answeredAt, p.abandonedSince = now, time.Time{}
 	p.pace.quicken(now)
-	clear(p.suspects)
-	if p.failing.IsZero() || p.over != nil {
+	clear(p.firstFailed)
+	if p.failingSince.IsZero() || p.over != nil {
 		return
 	}
-	p.waited += now.Sub(p.failing)
-	p.failing, p.last = time.Time{}, nil
+	p.waited += now.Sub(p.failingSince)
+	p.failingSince, p.lastFault = time.Time{}, nil
 	p.resume(now)
 }
 
-// resume ends an outage, if there is one.
+// resume ends the outage, if there is one.
 func (p *Patience) resume(now time.Time) {
 	if !p.outage {
 		return
 	}
-	p.outage, p.resumed = false, now
+	p.outage, p.outageEndedAt = false, now
 	p.wake()
 }
 
-// isExcused reports whether an outage has ended since the request failed.
-func (p *Patience) isExcused(r *request) bool { return !r.failed.After(p.resumed) }
+// sawOutageEnd reports whether an outage has ended since the request last failed.
+func (p *Patience) sawOutageEnd(r *request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
-// refuse ends a request that would fail again. TLS that two requests cannot
-// establish ends patience.
+// refuse ends a request that would fail again. If two requests cannot establish
+// TLS, it ends patience.
 func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
-		f = f.After(now.Sub(r.since))
+		f = f.After(now.Sub(r.firstSent))
 	}
 	if f.Kind != fault.TLS {
 		return f
 	}
-	if r.since.IsZero() {
-		r.answers = p.answers
+	if r.firstSent.IsZero() {
+		r.answersThen = p.answers
 	}
 	r.fault = f
-	if p.suspect(r, f) {
+	if p.isOutage(r, f) {
 		p.end(now, f)
 		return p.over
 	}
 	return f
 }
 
-// fail starts the clock if it is not running, and ends patience if it has run out.
+// fail starts the clock if it is not running, and ends patience if the budget is
+// spent.
 func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
-	if p.failing.IsZero() {
-		p.failing = latest(sent, p.answered)
+	if p.failingSince.IsZero() {
+		p.failingSince = latest(sent, p.answeredAt)
 		p.wake()
 	}
-	if p.last == nil || p.rest(now) > 0 { // an attempt cut short by the end of patience says nothing new
-		p.last = f.Fault
+	if p.lastFault == nil || p.remaining(now) > 0 { // an attempt cut short by the end of patience has no cause of its own
+		p.lastFault = f.Fault
 	}
-	if r.since.IsZero() && f.Retry != Paced {
-		r.since, r.answers = sent, p.answers
+	if r.firstSent.IsZero() && f.Retry != Paced {
+		r.firstSent, r.answersThen = sent, p.answers
 	}
-	if p.isExcused(r) {
+	if p.sawOutageEnd(r) {
 		r.failures = 0
 	}
-	r.fault, r.failed = f.Fault, now
+	r.fault, r.failedAt = f.Fault, now
 	p.expire(now)
 }
 
-// isStrike reports whether a request may have caused its fault itself: Vault may
-// have looked at it, and no request that failed alike was answered of late when it
-// was repeated. One that was shows that a node behind a balancer is away.
-func (p *Patience) isStrike(sent time.Time, f *Failure) bool {
-	return !f.Unsent && sent.Sub(p.passed[cause(f.Fault)]) > p.budget/12
+// mayBeItsOwn reports whether a request may have caused its failure itself: Vault
+// may have seen it, and no request that failed for the same cause has just been
+// answered. If one has, a node behind a balancer is probably down.
+func (p *Patience) mayBeItsOwn(sent time.Time, f *Failure) bool {
+	return !f.Unsent && sent.Sub(p.recoveredAt[cause(f.Fault)]) > p.budget/12
 }
 
-// cause is the kind of a fault, with one for the four kinds in which a node that
-// is away shows.
+// cause is the kind of a fault. The four kinds that one node that is down can show
+// are the same cause.
 func cause(f *fault.Error) fault.Kind {
 	switch f.Kind {
 	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
@@ -395,38 +409,37 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// suspect notes that the request failed, and reports whether two different ones
-// have failed alike since the last answer. If other requests were answered since
-// both first failed, both are probably poisoned themselves.
-func (p *Patience) suspect(r *request, f *fault.Error) (confirmed bool) {
-	first := p.suspects[cause(f)]
+// isOutage notes that the request failed, and reports whether two different ones
+// have failed for the same cause since the last answer. If others were answered
+// since both first failed, each probably fails for its own reasons.
+func (p *Patience) isOutage(r *request, f *fault.Error) bool {
+	first := p.firstFailed[cause(f)]
 	if first == nil || first == r {
-		p.suspects[cause(f)] = r
+		p.firstFailed[cause(f)] = r
 		return false
 	}
-	return !p.isOutdone(first) || !p.isOutdone(r)
+	return !p.othersAnswered(first) || !p.othersAnswered(r)
 }
 
-// isOutdone reports whether another request was answered after this one had
+// othersAnswered reports whether another request was answered since this one first
 // failed.
-func (p *Patience) isOutdone(r *request) bool { return p.answers > r.answers }
+func (p *Patience) othersAnswered(r *request) bool { return p.answers > r.answersThen }
 
-// isItsOwn reports whether the request fails alone: others are answered while it
-// fails. A failure before Vault looked at the request is not its own, unless all of
-// patience was spent on it.
-func (p *Patience) isItsOwn(r *request, now time.Time) bool {
-	if now.Sub(latest(r.since, p.resumed)) >= p.budget {
+// failsAlone reports whether the request fails while others are answered, or has
+// spent the whole budget.
+func (p *Patience) failsAlone(r *request, now time.Time) bool {
+	if now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.budget {
 		return true
 	}
-	return r.strikes >= triesAlone && (p.isOutdone(r) || r.overtaken)
+	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
 }
 
-// abandon ends the attempt of a request that its caller gave up.
+// abandon notes that the caller of a request gave it up.
 func (p *Patience) abandon(r *request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.abandoned.IsZero() {
-		p.abandoned = latest(sent, p.answered)
+	if p.abandonedSince.IsZero() {
+		p.abandonedSince = latest(sent, p.answeredAt)
 	}
 	if p.prober == r {
 		p.prober = nil
@@ -434,17 +447,17 @@ func (p *Patience) abandon(r *request, sent time.Time) {
 	}
 }
 
-// expire ends patience if it has run out.
+// expire ends patience if the budget is spent.
 func (p *Patience) expire(now time.Time) {
-	if p.over == nil && p.rest(now) <= 0 {
-		p.end(now, p.last.After(now.Sub(p.failing)))
+	if p.over == nil && p.remaining(now) <= 0 {
+		p.end(now, p.lastFault.After(now.Sub(p.failingSince)))
 	}
 }
 
 func (p *Patience) end(now time.Time, f *fault.Error) {
 	p.over = f.OfRun()
-	if !p.failing.IsZero() {
-		p.waited += now.Sub(p.failing)
+	if !p.failingSince.IsZero() {
+		p.waited += now.Sub(p.failingSince)
 	}
 	p.wake()
 }
@@ -455,18 +468,18 @@ func (p *Patience) wake() {
 	p.changed = make(chan struct{})
 }
 
-// rest is what is left of patience.
-func (p *Patience) rest(now time.Time) time.Duration {
-	if p.failing.IsZero() {
+// remaining is what is left of the budget.
+func (p *Patience) remaining(now time.Time) time.Duration {
+	if p.failingSince.IsZero() {
 		return p.budget
 	}
-	return p.budget - now.Sub(p.failing)
+	return p.budget - now.Sub(p.failingSince)
 }
 
-// backoff is the wait after the given number of failures: none after the first,
-// since the next node behind a balancer may be well; then it doubles from a moment
-// to a sixth of patience, which makes 11 attempts in all. Where standbys answer, an
-// election is under way that ends soon, so the waits stay shorter.
+// backoff is the wait after the given number of failures. There is none after the
+// first, since the next node behind a balancer may be well. Then it doubles, from
+// a moment to a sixth of the budget, which makes 11 attempts in all. While standbys
+// answer, the cluster is electing a leader; that ends soon, so the waits are shorter.
 func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 	if failures <= 1 {
 		return 0
@@ -480,7 +493,7 @@ func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
 }
 
 // moment is half a second at the default budget of 60 s. It has a floor, because
-// a node goes away no faster where patience is shorter.
+// nodes do not fail over faster where the budget is smaller.
 func (p *Patience) moment() time.Duration { return max(p.budget/120, 100*time.Millisecond) }
 
 func latest(a, b time.Time) time.Time {

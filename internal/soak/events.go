@@ -15,24 +15,23 @@ const (
 	expiring = "expiring" // tokens live shorter than a run takes
 )
 
-// A token that expires after it has served is replaced as often as that happens:
-// a run that meets expiring tokens takes several times as long as one of them
-// lives.
+// A run replaces a token that expires as often as that happens. With expiring
+// tokens, it takes several times as long as one of them lives.
 const (
 	expiry       = 2 * time.Second
 	expiringPace = secrets / 6 // a second
 	usualPace    = secrets / 2
 )
 
-// event is what befalls the runs of a round.
+// event is what happens during the runs of a round.
 type event struct {
 	name      string
 	role      string
 	pace      int  // requests a second
-	breaksOff bool // the callers leave their loops
+	breaksOff bool // the callers leave their loops early
 
-	// happen is called when all runs are under way; nil is nothing. The
-	// cluster is mended afterwards. giveUp ends the callers' context.
+	// happen is called when all runs are under way; nil does nothing. The cluster
+	// is repaired afterwards. giveUp ends the callers' context.
 	happen func(s *soak, giveUp func()) error
 }
 
@@ -69,8 +68,8 @@ var events = []event{
 		return s.revokeLogins()
 	}},
 	{name: "tokens expire", role: expiring, pace: expiringPace},
-	{name: "callers break off", role: lasting, pace: usualPace, breaksOff: true},
-	{name: "callers give up", role: lasting, pace: usualPace, happen: func(_ *soak, giveUp func()) error {
+	{name: "callers leave their loops early", role: lasting, pace: usualPace, breaksOff: true},
+	{name: "callers cancel their contexts", role: lasting, pace: usualPace, happen: func(_ *soak, giveUp func()) error {
 		giveUp()
 		return nil
 	}},
@@ -81,7 +80,7 @@ func (s *soak) standby() *vaulttest.Server {
 	return s.cluster.Nodes[slices.IndexFunc(s.cluster.Nodes, func(node *vaulttest.Server) bool { return node != leader })]
 }
 
-// revokeLogins revokes the tokens of the runs under way.
+// revokeLogins revokes the tokens of the current runs.
 func (s *soak) revokeLogins() error {
 	accessors, err := s.accessors()
 	if err != nil {
@@ -92,7 +91,7 @@ func (s *soak) revokeLogins() error {
 		body := map[string]string{"accessor": accessor}
 		answer, err := ask(leader, "POST", "auth/token/lookup-accessor", body)
 		if err != nil || vaulttest.Text(answer, "data", "path") != "auth/approle/login" {
-			continue // it has ended meanwhile, or is the root token
+			continue // it has ended, or is the root token
 		}
 		if _, err := ask(leader, "POST", "auth/token/revoke-accessor", body); err != nil {
 			return err

@@ -22,7 +22,7 @@ const (
 // fleet is the hosts of every run.
 type fleet struct {
 	hosts []resolver.Host
-	want  []resolver.Kind // empty for a host that is to be served
+	want  []resolver.Kind // empty for a host that must be resolved
 }
 
 // newFleet makes hosts of each kind, and their secrets in Vault.
@@ -30,7 +30,7 @@ func newFleet(leader *vaulttest.Server) (*fleet, error) {
 	if _, err := ask(leader, "POST", "sys/mounts/"+mount, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}); err != nil {
 		return nil, err
 	}
-	// A new mount is not there at once.
+	// A new mount is not ready at once.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		_, err := ask(leader, "GET", mount+"/config", nil)
 		if err == nil {
@@ -71,7 +71,7 @@ func reference(path, key string) ref.Value {
 
 func apiPath(secret int) string { return mount + "/data/host/" + strconv.Itoa(secret) }
 
-// write makes a rotation's number the secret.
+// write stores the number of a rotation as the secret.
 func write(leader *vaulttest.Server, secret, number int) error {
 	_, err := ask(leader, "PUT", apiPath(secret), rotated(number))
 	return err
@@ -81,11 +81,11 @@ func rotated(number int) map[string]any {
 	return map[string]any{"data": map[string]string{"password": "rotation-" + strconv.Itoa(number)}}
 }
 
-// verdicts count what a run handed out.
+// verdicts count the results of a run.
 type verdicts struct{ served, stale, lost, wrong, givenUp int }
 
-// judge holds a result against what the host is to get: the kind, or a value
-// that is no older than the oldest.
+// judge compares a result with what the host must get: an error of the kind want,
+// or a value at least as new as the rotation oldest.
 func (v *verdicts) judge(want resolver.Kind, result resolver.Result, oldest int) {
 	err := result.Err()
 	host, failed := errors.AsType[*resolver.HostError](err)

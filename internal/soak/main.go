@@ -1,15 +1,15 @@
-// Command soak runs the library for minutes against a cluster that is never
-// left in peace: its nodes step down, die and come back, tokens expire or are
-// revoked, callers give up, and secrets are rotated all the time.
+// Soak runs the library for minutes against a cluster that changes all the time:
+// nodes step down, die and come back, tokens expire or are revoked, callers give
+// up, and secrets are rotated.
 //
 //	make soak           # two minutes
 //	make soak SOAK=10m
 //
-// In each round, several runs at once meet one event; their order follows from
-// the seed. It ends with a table, and with status 1 if a run handed out a value
-// that was rotated before it began, lost a host or gave a wrong reason, or if a
-// token, a goroutine or memory was left behind. Start with main and the type
-// soak.
+// Each round lets several runs at once meet one event. The seed decides the order
+// of events. Soak prints a line for each round and a table at the end. It exits with
+// status 1 if a run returned a value that was rotated before it began, lost a host
+// or gave a wrong reason, or if a token, a goroutine or memory was left behind.
+// Start with main and the type soak.
 package main
 
 import (
@@ -23,10 +23,10 @@ import (
 )
 
 func main() {
-	duration := flag.Duration("for", 2*time.Minute, "how long to begin new rounds")
-	seed := flag.Uint64("seed", rand.Uint64N(1e6), "of the order of events")
+	duration := flag.Duration("for", 2*time.Minute, "start new rounds for this long")
+	seed := flag.Uint64("seed", rand.Uint64N(1e6), "seed for the order of events")
 	flag.Parse()
-	fmt.Printf("soak for %s, seed %d\n", *duration, *seed)
+	fmt.Printf("running for %s with seed %d\n", *duration, *seed)
 	result, err := run(*duration, rand.New(rand.NewPCG(*seed, 0)), os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -39,14 +39,14 @@ func main() {
 	}
 }
 
-// run forms a cluster, and has rounds begin until the time is up.
+// run starts a cluster, and then rounds until the time is up.
 func run(duration time.Duration, random *rand.Rand, log io.Writer) (*tally, error) {
 	s, err := newSoak(log)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	if err := s.meet(quiet); err != nil { // for what is made once
+	if err := s.meet(quiet); err != nil { // before the first count: some things are made once
 		return nil, err
 	}
 	result := &tally{events: make(map[string]int)}
@@ -69,7 +69,7 @@ func run(duration time.Duration, random *rand.Rand, log io.Writer) (*tally, erro
 	return result, err
 }
 
-// tally is what came of the rounds.
+// tally is the sum of all rounds.
 type tally struct {
 	events              map[string]int
 	runs, hosts, served int
@@ -77,7 +77,7 @@ type tally struct {
 	longestWait         time.Duration
 	stale, lost, wrong  int
 	relogged            int // runs that logged in three times or more
-	announced           int // tokens of which a warning of their run said that they live on
+	announced           int // tokens left behind of which a warning told
 	before, after       remains
 }
 
@@ -87,7 +87,7 @@ type remains struct {
 	heap               uint64 // bytes
 }
 
-// More than this is a leak: the heap of a run at rest differs by some of it.
+// heapSlack is how much the heap may grow; it varies without a leak.
 const heapSlack = 4 << 20
 
 func (t *tally) leaked() int { return max(t.after.tokens-t.before.tokens-t.announced, 0) }
@@ -105,19 +105,19 @@ func (t *tally) print(to io.Writer) {
 	defer w.Flush()
 	row := func(name string, value any) { fmt.Fprintf(w, "%s\t%v\n", name, value) }
 	for _, e := range events {
-		row("rounds in which "+e.name, t.events[e.name])
+		row("rounds: "+e.name, t.events[e.name])
 	}
 	row("runs", t.runs)
 	row("hosts", t.hosts)
-	row("  of these, served", t.served)
+	row("hosts resolved", t.served)
 	row("rotations", t.rotations)
 	row("requests sent again", t.retries)
 	row("runs that logged in three times or more", t.relogged)
 	row("longest wait for Vault", t.longestWait.Round(time.Millisecond))
 	row("stale values", t.stale)
 	row("lost hosts", t.lost)
-	row("wrong kinds", t.wrong)
-	row("leaked tokens", fmt.Sprintf("%d (%d before, %d after, %d announced by a warning)", t.leaked(), t.before.tokens, t.after.tokens, t.announced))
+	row("wrong errors", t.wrong)
+	row("leaked tokens", fmt.Sprintf("%d (%d before, %d after, %d with a warning)", t.leaked(), t.before.tokens, t.after.tokens, t.announced))
 	row("goroutines", fmt.Sprintf("%d before, %d after", t.before.goroutines, t.after.goroutines))
 	row("heap", fmt.Sprintf("%.1f MiB before, %.1f MiB after", float64(t.before.heap)/(1<<20), float64(t.after.heap)/(1<<20)))
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// rotation writes new values, one secret after the other, through the balancer.
-// What is not acknowledged may have been written or not.
+// rotation writes new values, one secret after another, through the balancer. A
+// write that was not acknowledged may or may not have happened.
 type rotation struct {
 	address string
 	token   string
@@ -29,7 +29,7 @@ func newRotation(address, token string) *rotation {
 		address: address,
 		token:   token,
 		client: &http.Client{
-			// Each over a new connection, for the next node may be well.
+			// Each write uses a new connection: the next node may be well.
 			Transport:     &http.Transport{DisableKeepAlives: true},
 			Timeout:       2 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -48,7 +48,7 @@ func (r *rotation) start() (stop func()) {
 	}
 }
 
-// turn leaves out the last secret: it is deleted, and stays so.
+// turn skips the last secret, which stays deleted.
 func (r *rotation) turn(ctx context.Context) {
 	pause := time.NewTicker(10 * time.Millisecond)
 	defer pause.Stop()
@@ -87,7 +87,7 @@ func (r *rotation) write(ctx context.Context, secret, number int) (acknowledged 
 	return response.StatusCode == http.StatusOK
 }
 
-// acknowledged returns the number of each secret's last acknowledged rotation.
+// acknowledged returns the last acknowledged rotation of each secret.
 func (r *rotation) acknowledged() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,11 +19,11 @@ import (
 
 const (
 	runsAtOnce = 3
-	underWay   = 100 // results of a run, after which the round's event begins
+	underWay   = 100 // the round's event begins after as many results of each run
 	healTime   = 2 * time.Minute
 )
 
-// soak is a cluster with secrets and roles, and the hosts that use them.
+// soak is a cluster with secrets and roles, and a fleet that uses them.
 type soak struct {
 	cluster  *vaulttest.Cluster
 	front    *balancer.Balancer
@@ -34,7 +34,7 @@ type soak struct {
 
 	mu    sync.Mutex
 	tally *tally
-	round tally // the one under way
+	round tally // of the current round
 }
 
 func newSoak(log io.Writer) (s *soak, err error) {
@@ -104,12 +104,12 @@ func (s *soak) meet(e event) error {
 	}
 	s.tally.events[e.name]++
 	r := s.round
-	fmt.Fprintf(s.log, "%s: %d of %d hosts served in %.1fs, %d runs logged in three times or more, longest wait %.1fs; %d stale, %d lost, %d wrong\n",
+	fmt.Fprintf(s.log, "%s: %d of %d hosts resolved in %.1fs, %d runs logged in three times or more, longest wait %.1fs; %d stale, %d lost, %d wrong\n",
 		e.name, r.served, r.hosts, took.Seconds(), r.relogged, r.longestWait.Seconds(), r.stale, r.lost, r.wrong)
 	return nil
 }
 
-// run is one run of the agent. It calls begun when it is under way.
+// run is one run of the agent. It calls begun after its first results.
 func (s *soak) run(ctx context.Context, e event, begun func()) {
 	once := sync.OnceFunc(begun)
 	defer once()
@@ -147,7 +147,7 @@ func (s *soak) run(ctx context.Context, e event, begun func()) {
 	s.round.add(v, taken, report)
 }
 
-// heal restarts and unseals what an event took away.
+// heal restarts and unseals the nodes that an event stopped.
 func (s *soak) heal() error {
 	for _, node := range s.cluster.Nodes {
 		status, _, err := node.Do("GET", "sys/health", nil)
@@ -171,21 +171,21 @@ func (s *soak) waitHealthy() error {
 	return s.cluster.WaitHealthy(ctx)
 }
 
-// take counts what is there while nothing is under way.
+// take counts what exists between rounds.
 func (s *soak) take() (remains, error) {
 	accessors, err := s.accessors()
 	if err != nil {
 		return remains{}, err
 	}
 	runtime.GC()
-	runtime.GC() // what the first made free by finalizers
+	runtime.GC() // frees what the first one's finalizers released
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	return remains{tokens: len(accessors), goroutines: runtime.NumGoroutine(), heap: memory.HeapAlloc}, nil
 }
 
-// settle counts again, as soon as Vault has cleared expired tokens away and the
-// connections are gone, or after some time.
+// settle counts again, once Vault has removed expired tokens and the connections
+// are closed, or after 20 seconds.
 func (s *soak) settle(before remains) (after remains, err error) {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		after, err = s.take()
@@ -216,7 +216,7 @@ func (s *soak) accessors() ([]string, error) {
 	return accessors, nil
 }
 
-// ask is node.Do; any status but 2xx is an error.
+// ask is node.Do, but any status other than 2xx is an error.
 func ask(node *vaulttest.Server, method, path string, body any) (map[string]any, error) {
 	status, answer, err := node.Do(method, path, body)
 	if err == nil && status/100 != 2 {

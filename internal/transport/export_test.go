@@ -21,8 +21,12 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 	return s.response, f
 }
 
-// FailureOf says why no whole answer arrived.
-func FailureOf(w *Wire, err error) *patience.Failure { return w.failureOf(err, attempt{}) }
+// FailureOf says why no whole answer arrived to a request that was written.
+func FailureOf(w *Wire, err error) *patience.Failure {
+	p := &progress{}
+	p.wroteHeaders()
+	return w.failureOf(err, p)
+}
 
 // DialWith makes the Wire's connections with the func.
 func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {

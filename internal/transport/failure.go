@@ -12,17 +12,9 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// attempt is what is known of a request that was sent once.
-type attempt struct {
-	limited   string // how long it was allowed to take, and by what; for texts
-	connected bool   // it had a connection
-	unsent    bool   // its header was not written
-	reused    bool   // its connection had served another
-}
-
 // failureOf says why no whole answer arrived. Only causes of known types are
 // kept: net/http puts what a wrong server sent into the texts of others.
-func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
+func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	proxyErr, atProxy := errors.AsType[*proxyError](err)
 	if atProxy {
 		err = proxyErr.err
@@ -39,13 +31,13 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network in between"
 		atProxy = true
 	}
-	if !atProxy && !a.connected && w.config.Proxy != nil && isTimeout(err) {
+	if !atProxy && !sending.connected.Load() && w.config.Proxy != nil && isTimeout(err) {
 		// net/http does not say where its dial hangs.
 		f.What = "vault unreachable through the proxy"
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network in between"
 		atProxy = true
 	}
-	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: a.unsent || atProxy || isDial(err)}
+	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: !sending.sent.Load() || atProxy || isDial(err)}
 	operation, isOperation := errors.AsType[*net.OpError](err)
 	if isOperation {
 		f.Cause = operation
@@ -74,7 +66,10 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and its DNS"
 		}
 	case isTimeout(err):
-		detail = "no answer within " + a.limited
+		detail = "no answer within " + fault.Duration(sending.limit)
+		if sending.limit == w.config.Timeout {
+			detail += " (VAULT_CLIENT_TIMEOUT)"
+		}
 		if f.Cause == nil {
 			f.Cause = context.DeadlineExceeded
 		}
@@ -96,11 +91,11 @@ func (w *Wire) failureOf(err error, a attempt) *patience.Failure {
 	case isOperation:
 		detail = w.Sent.Words(operation.Err.Error())
 	default:
-		failure := &patience.Failure{Unsent: a.unsent, Fault: &fault.Error{
+		failure := &patience.Failure{Unsent: !sending.sent.Load(), Fault: &fault.Error{
 			Kind: fault.BadResponse, What: "the server at " + w.at(atProxy) + " does not speak HTTP/1.1 as Vault does",
 			Do: "check the address, and the proxy or balancer before Vault",
 		}}
-		if a.reused {
+		if sending.reused {
 			failure.Retry = patience.Later // it may be the rest of the answer before
 		}
 		return failure

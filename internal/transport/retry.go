@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -28,6 +25,8 @@ type Retry struct {
 	Wire     *Wire
 	Budget   time.Duration // of Patience
 
+	Once bool // requests are not repeated
+
 	// Run ends every request with it. The one under way goes on until Last ends,
 	// if that is not nil: a login is not abandoned halfway.
 	Run, Last context.Context
@@ -45,23 +44,6 @@ type Retry struct {
 	internal internalErrors
 	refusals proxyRefusals
 }
-
-type optional struct{}
-
-// How a request ends that the run can do without.
-const (
-	AtOnce   = iota + 1 // when it fails as it alone may fail
-	InAWhile            // a third of patience later
-)
-
-// Optional marks the requests of a context as ones that the run can do without.
-// What stands before Vault can block them alone; then they end as given. One that
-// hangs ends after a third of patience. They go on while Vault as a whole is away.
-func Optional(ctx context.Context, end int) context.Context {
-	return context.WithValue(ctx, optional{}, end)
-}
-
-func endOf(ctx context.Context) int { end, _ := ctx.Value(optional{}).(int); return end }
 
 type harmless struct{}
 
@@ -132,16 +114,6 @@ func (r *Retry) attempt() time.Duration {
 	return r.Wire.config.Timeout
 }
 
-// forOptional is how long a request may take that the run can do without. In a
-// check it leaves the time for an attempt of another one.
-func (r *Retry) forOptional() time.Duration {
-	if r.isCheck() {
-		whole := r.Wire.config.Timeout
-		return max(min(whole, time.Until(r.Until)-whole), whole/10)
-	}
-	return r.Budget / 3
-}
-
 // exchange is one request with its repetitions.
 type exchange struct {
 	retry    *Retry
@@ -149,7 +121,7 @@ type exchange struct {
 	sending  context.Context // of each time that it is sent
 	response *http.Response
 	began    time.Time
-	end      int           // of a request that is optional; 0 for others
+	end      End
 	share    time.Duration // that such a request may take
 
 	last    *patience.Failure
@@ -203,39 +175,18 @@ func (r *Retry) tooSlow() *patience.Failure {
 		"check again; if the next run fails as well, check Vault's load and the network in between")}
 }
 
-// isBlock reports whether a failure can be that of one request alone.
-func isBlock(f *patience.Failure) bool {
-	return f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError && !f.Unsent
-}
-
-// isLate reports whether the failure ends a request that the run can do without.
-// A bare internal error may be Vault's trouble with the token, of which the next
-// request tells more.
-func (s *exchange) isLate(f *patience.Failure) bool {
-	r := s.retry
-	took := time.Since(s.began) + time.Millisecond
-	switch {
-	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
-		return took >= r.Budget/12
-	case isBlock(f):
-		return took >= r.Budget/3
-	}
-	return !f.Unsent && took >= s.share
-}
-
 // judge says whether the response is an answer, and takes what was sent out of
 // the errors of one.
 func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
 	r := s.retry
 	body := response.Body.(*buffered).Bytes()
-	source := r.Wire.source()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
-		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, attempt{unsent: true})
+		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, &progress{})
 	}
-	f := source.Judge(response.StatusCode, response.Header, body)
+	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {
 		if response.StatusCode >= 400 {
-			response.Body = &buffered{*bytes.NewBuffer(source.MaskErrors(body))}
+			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body))}
 		}
 		r.times.add(took)
 		r.refusals.answered(s.request.URL.Path)
@@ -255,7 +206,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
 	r := s.retry
 	switch {
-	case s.request.Context().Value(once{}) != nil:
+	case r.Once:
 		return f.Final()
 	case r.isCheck() && isSilence(f) && r.Unclear == nil && (s.end != 0 || r.Patience.HasAnswers()):
 		return f.Final() // Vault is there, and other requests go on
@@ -290,98 +241,6 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	return &patience.Failure{Fault: &again}
 }
 
-// isSilence reports whether a request was sent and no answer came in time.
-func isSilence(f *patience.Failure) bool {
-	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
-}
-
-// isWaiting reports whether Vault itself waits for somebody else, after its last
-// silence about a login: its health is good.
-func (s *exchange) isWaiting(ctx context.Context) bool {
-	r := s.retry
-	if s.unclear > 1 {
-		return s.well
-	}
-	limit := r.Budget - time.Since(s.began)
-	switch {
-	case r.isCheck():
-		limit = r.attempt()
-	case limit > r.Budget/10:
-		return false // there is time for the one more
-	}
-	_, f := r.health(ctx, limit)
-	return f == nil
-}
-
-// waiting is the failure of a login that Vault does not answer while it is well.
-// What it waits for depends on the method.
-func waiting(f *patience.Failure) *patience.Failure {
-	login := *f.Fault
-	login.Kind, login.What, login.Do = fault.Login, "vault does not answer, while sys/health does", ""
-	login.Reason = "Vault does not answer the agent's login, though it is well"
-	login.Fix = "check what Vault asks for this login; the agent's log names it"
-	return &patience.Failure{Fault: &login}
-}
-
-// isIll asks for Vault's health after a login that failed, and returns why it is
-// too early for the one more.
-func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
-	r := s.retry
-	waited := time.Since(s.failed)
-	_, f := r.health(ctx, limit)
-	s.well = f == nil
-	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
-	switch {
-	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Budget/3):
-		return f
-	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Budget/12:
-		return s.last // Vault itself is in trouble that its health does not show
-	}
-	return nil // well, or what stands before it blocks this one request
-}
-
-// healthQuery makes every state an answer of status 200. A balancer may put a
-// page of its own in place of any other.
-const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
-
-// health asks for Vault's health once, without a token.
-func (r *Retry) health(ctx context.Context, limit time.Duration) (*http.Response, *patience.Failure) {
-	return r.get(ctx, "sys/health", healthQuery, limit)
-}
-
-// get sends one request without a token, outside of patience.
-func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration) (*http.Response, *patience.Failure) {
-	u := *r.Wire.config.Address
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/" + path
-	u.RawQuery = query
-	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}
-	response, f := r.Wire.send(ctx, request, limit)
-	if f != nil {
-		return nil, f
-	}
-	source := r.Wire.source()
-	f = source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
-	return response, r.Wire.retire(f)
-}
-
-// Replayable returns the request with a body that can be read again for each
-// time that it is sent.
-func Replayable(request *http.Request) (*http.Request, error) {
-	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
-		return request, nil
-	}
-	defer request.Body.Close()
-	body, err := io.ReadAll(request.Body)
-	if err != nil {
-		return nil, err
-	}
-	again := *request // a RoundTripper does not change what it is given
-	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	again.Body, _ = again.GetBody()
-	again.ContentLength = int64(len(body))
-	return &again, nil
-}
-
 // Times returns how long each answered request took.
 func (r *Retry) Times() []time.Duration {
 	r.times.mu.Lock()
@@ -398,120 +257,4 @@ func (t *times) add(took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all = append(t.all, took)
-}
-
-// internalErrors tells a credential that Vault cannot process from a Vault that
-// is in trouble. Vault answers both with a bare internal error; its health shows
-// only some of its troubles.
-type internalErrors struct {
-	mu    sync.Mutex
-	asked time.Time // when Vault's health was asked for last
-	good  bool      // it was good then, too
-}
-
-// judge makes a bare internal error final if it is the answer again, a twelfth
-// of patience later, and Vault's health is good both times. One to a request that
-// the run can do without is left to the next request.
-func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Failure) *patience.Failure {
-	r := s.retry
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if time.Since(e.asked) < r.Budget/12 {
-		return f
-	}
-	response, unwell := r.get(ctx, "sys/health", "", r.attempt())
-	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
-	again := good && e.good
-	e.asked, e.good = time.Now(), good
-	if !again || s.end != 0 {
-		return f
-	}
-	credential := *f.Fault
-	if r.Unclear != nil {
-		credential.Kind, credential.What = fault.Login, "vault answers the login with an internal error, while its health is good"
-		credential.Do = "check the credential of the login, and that Vault's audit device works: a dead one looks the same"
-	} else {
-		credential.Kind, credential.What = fault.Token, "vault answers this token with an internal error, while its health is good"
-		credential.Do = "check that the token is a Vault token of this server, and that Vault's audit device works: a dead one looks the same"
-	}
-	return &patience.Failure{Fault: &credential}
-}
-
-// proxyRefusals tells a proxy that refuses with 503 what comes too fast from a
-// balancer whose nodes are away.
-type proxyRefusals struct {
-	pacing atomic.Bool // two different paths that were refused have since been answered
-
-	mu      sync.Mutex
-	refused map[string]bool // paths, until they are answered
-	passed  int
-}
-
-const paceAfter = 2 // paths that were refused and then answered
-
-// refusals are those of one request at a pace.
-type refusals struct {
-	count int
-	last  time.Time
-}
-
-func (p *proxyRefusals) answered(path string) {
-	if p.pacing.Load() {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.refused[path] {
-		delete(p.refused, path)
-		if p.passed++; p.passed == paceAfter {
-			p.refused = nil
-			p.pacing.Store(true)
-		}
-	}
-}
-
-func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failure {
-	if !IsHarmless(s.request) {
-		return f // who knows whether Vault acted on it
-	}
-	if !p.pacing.Load() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.refused == nil {
-			p.refused = make(map[string]bool)
-		}
-		p.refused[s.request.URL.Path] = true
-		return f
-	}
-	// Refusals within a second count once: they came before the pace was slowed.
-	if now := time.Now(); now.Sub(s.refused.last) >= time.Second {
-		s.refused.count, s.refused.last = s.refused.count+1, now
-	}
-	if s.refused.count >= 3 {
-		return f.Final()
-	}
-	paced := *f.Fault
-	paced.Kind, paced.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
-	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server below it"
-	return &patience.Failure{Fault: &paced, Retry: patience.Paced, Unsent: true}
-}
-
-type once struct{}
-
-// Once marks the requests of a context as ones that are not repeated.
-func Once(ctx context.Context) context.Context { return context.WithValue(ctx, once{}, true) }
-
-// Health asks for Vault's health without a token, as often as an attempt lasts.
-// It reports false if there is none to be had.
-func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
-	sent := time.Now()
-	response, f := r.health(ctx, r.attempt())
-	if f != nil && f.Retry != patience.Never { // once more, over a fresh connection
-		sent = time.Now()
-		response, f = r.health(ctx, r.attempt())
-	}
-	if f != nil {
-		return reply.Health{}, false
-	}
-	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
 }

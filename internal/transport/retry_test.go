@@ -265,7 +265,7 @@ func TestUnclearLogin(t *testing.T) {
 // hangs, and the run goes on.
 func TestOptionalRequestHangs(t *testing.T) {
 	t.Parallel()
-	for _, end := range []int{transport.AtOnce, transport.InAWhile} {
+	for _, end := range []transport.End{transport.AtOnce, transport.InAWhile} {
 		synctest.Test(t, func(t *testing.T) {
 			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
 				if strings.HasSuffix(q.URL.Path, "/optional") {

@@ -53,6 +53,7 @@ type Wire struct {
 	Sent mask.Secrets // that went to the server, to be masked in what comes back
 
 	config    Config
+	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
 	dials     atomic.Int64
@@ -62,6 +63,7 @@ type Wire struct {
 // NewWire makes a Wire. It does no I/O.
 func NewWire(config Config) *Wire {
 	w := &Wire{config: config}
+	w.source = reply.Source{Address: strings.TrimSuffix(config.Address.String(), "/"), Sent: &w.Sent}
 	w.dialer = &dialer{
 		target: config.Address, tls: config.TLS, proxyTLS: config.ProxyTLS, proxy: config.Proxy, timeout: config.Timeout,
 		dialed: func() { w.dials.Add(1) },
@@ -87,6 +89,7 @@ func NewWire(config Config) *Wire {
 	}
 	if w.dialer.forwards() {
 		w.transport.Proxy = http.ProxyURL(config.Proxy.URL)
+		w.source.Proxy = config.Proxy.Variable
 	}
 	return w
 }
@@ -96,20 +99,11 @@ func NewWire(config Config) *Wire {
 func (w *Wire) Close() { w.transport.CloseIdleConnections() }
 
 // Address is where Vault is, as text for a message.
-func (w *Wire) Address() string { return strings.TrimSuffix(w.config.Address.String(), "/") }
+func (w *Wire) Address() string { return w.source.Address }
 
 // UserAgent is what every request is sent with. Those that have it already are
 // sent without a copy of their headers.
 func (w *Wire) UserAgent() string { return w.config.UserAgent }
-
-// source is where responses come from.
-func (w *Wire) source() reply.Source {
-	source := reply.Source{Address: w.Address(), Sent: &w.Sent}
-	if w.dialer.forwards() {
-		source.Proxy = w.config.Proxy.Variable
-	}
-	return source
-}
 
 // Dials is the number of connections tried so far.
 func (w *Wire) Dials() int { return int(w.dials.Load()) }
@@ -120,30 +114,13 @@ func (w *Wire) Requests() int { return int(w.requests.Load()) }
 // send sends the request once and reads its whole answer, until ctx ends and
 // within the limit or the configured time-out, whichever is shorter.
 func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
-	limited := fault.Duration(limit)
-	if w.config.Timeout <= limit {
-		limit = w.config.Timeout
-		limited = fault.Duration(limit) + " (VAULT_CLIENT_TIMEOUT)"
-	}
+	limit = min(limit, w.config.Timeout)
 	w.requests.Add(1)
 	ctx, cancel := context.WithTimeout(quiet{ctx}, limit)
 	defer cancel()
-	var sent, connected atomic.Bool
-	var conn *answerConn
-	reused := false
+	progress := &progress{limit: limit}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn, _ = info.Conn.(*answerConn)
-			conn.begin()
-			reused = info.Reused
-			connected.Store(true)
-		},
-		WroteHeaders: func() { sent.Store(true) },
-		PutIdleConn: func(err error) {
-			if err == nil {
-				conn.end()
-			}
-		},
+		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
 	})
 	once := request.WithContext(ctx)
 	if request.Header.Get("User-Agent") != w.config.UserAgent {
@@ -175,12 +152,36 @@ func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Durat
 	case tooLarge:
 		return nil, w.retire(&patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+size(most), "store smaller values in Vault")})
 	case err != nil && !isRefusalOfHTTP(response, body):
-		return nil, w.retire(w.failureOf(err, attempt{limited: limited, unsent: !sent.Load(), connected: connected.Load(), reused: reused}))
+		return nil, w.retire(w.failureOf(err, progress))
 	}
 	// A copy, since net/http keeps its response until the connection's next one.
 	answer := *response
 	answer.Body = &buffered{*bytes.NewBuffer(body)}
 	return &answer, nil
+}
+
+// progress is how far a request got that was sent once.
+type progress struct {
+	limit     time.Duration // for all of it
+	connected atomic.Bool   // it had a connection
+	sent      atomic.Bool   // its header was written
+	conn      *answerConn   // nil before it is connected
+	reused    bool          // its connection had served another
+}
+
+func (p *progress) gotConn(info httptrace.GotConnInfo) {
+	p.conn, _ = info.Conn.(*answerConn)
+	p.conn.begin()
+	p.reused = info.Reused
+	p.connected.Store(true)
+}
+
+func (p *progress) wroteHeaders() { p.sent.Store(true) }
+
+func (p *progress) putIdleConn(err error) {
+	if err == nil {
+		p.conn.end()
+	}
 }
 
 // isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server
@@ -195,6 +196,24 @@ func size(bytes int) string {
 		return "32 MiB"
 	}
 	return "4 MiB"
+}
+
+// Replayable returns the request with a body that can be read again for each
+// time that it is sent.
+func Replayable(request *http.Request) (*http.Request, error) {
+	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
+		return request, nil
+	}
+	defer request.Body.Close()
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	again := *request // a RoundTripper does not change what it is given
+	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	again.Body, _ = again.GetBody()
+	again.ContentLength = int64(len(body))
+	return &again, nil
 }
 
 // retire closes the connections that are not in use where a retry may help, so that
@@ -212,21 +231,15 @@ type buffered struct{ bytes.Buffer }
 
 func (*buffered) Close() error { return nil }
 
-// readAll reads the body up to one byte more than an answer may have. It reads to
-// the end, which gives the connection back.
+// readAll reads the body to its end, up to one byte more than an answer may have.
 func readAll(response *http.Response, most int) ([]byte, error) {
 	if n := response.ContentLength; 0 <= n && n <= int64(most) {
-		body := make([]byte, n)
+		body := make([]byte, n+1) // one more to meet the end, which gives the connection back
 		read, err := io.ReadFull(response.Body, body)
-		if err == nil {
-			// net/http says at the last byte that it was the last, but of an
-			// empty body.
-			_, err = io.ReadFull(response.Body, make([]byte, 1))
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
+		if int64(read) == n && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
+			err = nil
 		}
-		return body[:read], err
+		return body[:min(int64(read), n)], err
 	}
 	var body bytes.Buffer
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))

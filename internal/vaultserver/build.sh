@@ -1,12 +1,12 @@
 #!/bin/sh
-# Builds the test server, once for all checkouts of this machine: the file lies in
-# the user's cache folder under a name made of what goes into it, and .vault/vault
-# at the project's root links to it. Silent if there is nothing to do.
+# Builds the test server, once for all checkouts on this machine. The program goes
+# to the user's cache folder; its name is a checksum of its sources. .vault/vault at
+# the project's root is a link to it. Prints nothing if there is nothing to do.
 #
 #	build.sh        builds the pinned server, unless VAULT_BIN names another
-#	build.sh any    also builds nothing where a vault is on PATH
+#	build.sh any    also builds nothing if a vault is on PATH
 set -eu
-# The tests may be run for another system; the server is always for this one.
+# Tests may be cross-compiled; the server always runs on this machine.
 export GOOS= GOARCH= CGO_ENABLED=0 GOWORK=off
 
 if [ -n "${VAULT_BIN:-}" ]; then
@@ -23,9 +23,10 @@ root=$(cd ../.. && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/luumen-patch-vault
 server=$cache/vault-$({ cat go.mod go.sum main.go && go version; } | cksum | tr ' ' -)
 
-# build compiles the server and says how far it is, on lines that a log can hold.
+# build compiles the server and prints its progress as plain lines, for logs.
 build() {
-	echo "building Vault for the tests, once for this machine: 5 to 12 minutes; with VAULT_BIN=/path/to/vault nothing is built" >&2
+	echo "building Vault for the tests, once on this machine; this takes 5 to 12 minutes" >&2
+	echo "to use a Vault of your own instead, set VAULT_BIN=/path/to/vault" >&2
 	go mod download
 	stale=$(go list -deps -tags minimal -f '{{if .Stale}}x{{end}}' . | grep -c x || true)
 	{
@@ -40,7 +41,7 @@ build() {
 
 if [ ! -x "$server" ]; then
 	mkdir -p "$cache"
-	# Two builds at once would do no harm, but take twice as long.
+	# Two builds at once are harmless, but slow.
 	if command -v flock >/dev/null; then
 		exec 9>"$cache/lock"
 		flock 9

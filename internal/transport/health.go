@@ -1,0 +1,49 @@
+package transport
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// Health asks for Vault's health without a token, as often as an attempt lasts.
+// It reports false if there is none to be had.
+func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
+	sent := time.Now()
+	response, f := r.health(ctx, r.attempt())
+	if f != nil && f.Retry != patience.Never { // once more, over a fresh connection
+		sent = time.Now()
+		response, f = r.health(ctx, r.attempt())
+	}
+	if f != nil {
+		return reply.Health{}, false
+	}
+	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
+}
+
+// healthQuery makes every state an answer of status 200. A balancer may put a
+// page of its own in place of any other.
+const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
+
+// health asks for Vault's health once, without a token.
+func (r *Retry) health(ctx context.Context, limit time.Duration) (*http.Response, *patience.Failure) {
+	return r.get(ctx, "sys/health", healthQuery, limit)
+}
+
+// get sends one request without a token, outside of patience.
+func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration) (*http.Response, *patience.Failure) {
+	u := *r.Wire.config.Address
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/" + path
+	u.RawQuery = query
+	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}
+	response, f := r.Wire.send(ctx, request, limit)
+	if f != nil {
+		return nil, f
+	}
+	f = r.Wire.source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
+	return response, r.Wire.retire(f)
+}

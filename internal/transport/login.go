@@ -1,0 +1,59 @@
+package transport
+
+import (
+	"context"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// isSilence reports whether a request was sent and no answer came in time.
+func isSilence(f *patience.Failure) bool {
+	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
+}
+
+// isWaiting reports whether Vault itself waits for somebody else, after its last
+// silence about a login: its health is good.
+func (s *exchange) isWaiting(ctx context.Context) bool {
+	r := s.retry
+	if s.unclear > 1 {
+		return s.well
+	}
+	limit := r.Budget - time.Since(s.began)
+	switch {
+	case r.isCheck():
+		limit = r.attempt()
+	case limit > r.Budget/10:
+		return false // there is time for the one more
+	}
+	_, f := r.health(ctx, limit)
+	return f == nil
+}
+
+// waiting is the failure of a login that Vault does not answer while it is well.
+// What it waits for depends on the method.
+func waiting(f *patience.Failure) *patience.Failure {
+	login := *f.Fault
+	login.Kind, login.What, login.Do = fault.Login, "vault does not answer, while sys/health does", ""
+	login.Reason = "Vault does not answer the agent's login, though it is well"
+	login.Fix = "check what Vault asks for this login; the agent's log names it"
+	return &patience.Failure{Fault: &login}
+}
+
+// isIll asks for Vault's health after a login that failed, and returns why it is
+// too early for the one more.
+func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
+	r := s.retry
+	waited := time.Since(s.failed)
+	_, f := r.health(ctx, limit)
+	s.well = f == nil
+	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
+	switch {
+	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Budget/3):
+		return f
+	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Budget/12:
+		return s.last // Vault itself is in trouble that its health does not show
+	}
+	return nil // well, or what stands before it blocks this one request
+}
