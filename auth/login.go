@@ -130,6 +130,8 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		d.session.wire.Sent.Learn(secretsOf(request)...)
 	}
 	sent := time.Now()
+	d.session.doors.RLock()
+	defer d.session.doors.RUnlock()
 	if d.isClosed() {
 		return nil, errClosed
 	}
@@ -163,6 +165,10 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 		t := d.session.newToken(a, sent)
 		t.index = response.Header.Get("X-Vault-Index")
 		t.keep = t.keep || answer.CacheHit // others use it, too
+		if d.closed {
+			d.session.addStray(t) // the method returned before this answer
+			return
+		}
 		d.said.tokens = append(d.said.tokens, t)
 	}
 }
@@ -246,12 +252,16 @@ func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fa
 	t, f := s.tokenOr(secret, err, said)
 	for _, made := range said.tokens {
 		if made != t {
-			s.mu.Lock()
-			s.strays = append(s.strays, made)
-			s.mu.Unlock()
+			s.addStray(made)
 		}
 	}
 	return t, f
+}
+
+func (s *session) addStray(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strays = append(s.strays, t)
 }
 
 func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fault.Error) {
