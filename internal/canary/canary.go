@@ -84,6 +84,7 @@ func Sinks() map[string]func(any) string {
 			err := template.Must(template.New("").Parse(`{{.}} {{printf "%#v" .}}`)).Execute(&out, v)
 			return fmt.Sprint(out.String(), err)
 		},
+		"reflection": found,
 		// The diff of an assertion is drawn by spew, which follows pointers
 		// and reads unexported fields.
 		"assertion": func(v any) string {

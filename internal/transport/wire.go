@@ -246,17 +246,17 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// quiet is a context without the caller's httptrace, which would see the token,
-// and without a deadline: that of a context which is not of package context need
+// quiet is a context without the caller's values, since an httptrace among them
+// would see the token; only package context's own, which is a context, is there. It
+// is without a deadline, too: that of a context which is not of package context need
 // not end it, and would keep context.WithTimeout from making a timer.
 type quiet struct{ context.Context }
 
 func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (q quiet) Value(key any) any {
-	value := q.Context.Value(key)
-	if _, ok := value.(*httptrace.ClientTrace); ok {
-		return nil
+	if own, ok := q.Context.Value(key).(context.Context); ok {
+		return own
 	}
-	return value
+	return nil
 }
