@@ -43,7 +43,7 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 	}{
 		{"done", func(func()) error { return nil }, nil},
 		{"an error", func(func()) error { return failed }, failed},
-		{"cancelled", func(cancel func()) error { cancel(); return context.Canceled }, context.Canceled},
+		{"canceled", func(cancel func()) error { cancel(); return context.Canceled }, context.Canceled},
 		{"panic", func(func()) error { panic("of the caller") }, nil},
 		{"Goexit", func(func()) error { runtime.Goexit(); return nil }, nil},
 	} {

@@ -225,7 +225,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		})
 		assert.Equal(t, 199, run.Report().NotTaken)
 	})
-	t.Run("cancelled", func(t *testing.T) {
+	t.Run("canceled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		run := resolver.Resolve(ctx, connect(server, server.Token), hosts, resolver.Options{Workers: 1})

@@ -80,7 +80,7 @@ func obey(options) error {
 		"library":   library,
 		"inherit":   inherit,
 		"misspelt":  misspelt,
-		"cancelled": cancelled,
+		"canceled": canceled,
 		"bare":      bare,
 		"kv":        kv,
 		"sequence":  sequence,
