@@ -194,12 +194,12 @@ func (p *Proxy) ready(ctx context.Context, client *http.Client) bool {
 // autoAuthAccessor returns the accessor of the token of a proxy's first login. It comes
 // from the audit file, since the proxy removes it from the answers that it passes on.
 func (s *Server) autoAuthAccessor(mount string) (string, error) {
-	text, err := os.ReadFile(s.AuditFile)
+	text, err := s.audit.upToNow(s.AuditFile)
 	if err != nil {
 		return "", err
 	}
 	for entry := range bytes.Lines(text) {
-		if !bytes.Contains(entry, []byte(mount+"/login")) || !bytes.HasSuffix(entry, []byte("\n")) {
+		if !bytes.Contains(entry, []byte(mount+"/login")) {
 			continue
 		}
 		var line auditLine

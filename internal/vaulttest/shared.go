@@ -13,11 +13,11 @@ import (
 )
 
 // Main runs a package's tests and stops the shared servers. A TestMain calls it. It returns
-// the exit code, which is not 0 if a goroutine is left behind. With -short, many tests run
-// at once, since the remaining ones mostly wait.
+// the exit code, which is not 0 if a goroutine is left behind. Tests mostly wait for servers,
+// so eight of them run at once, unless -parallel says otherwise.
 func Main(m *testing.M) int {
 	flag.Parse()
-	if testing.Short() {
+	if !isSet("test.parallel") {
 		flag.Set("test.parallel", "8")
 	}
 	code := m.Run()
@@ -38,11 +38,19 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// StopShared stops the servers of [Shared] and [SharedTLS]. A TestMain that does not use
-// [Main] calls it after the tests.
+// isSet reports whether a flag was given on the command line.
+func isSet(name string) bool {
+	found := false
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// StopShared stops the servers of [Shared], [SharedTLS] and [SharedSealed]. A TestMain that
+// does not use [Main] calls it after the tests.
 func StopShared() {
 	plain.stop()
 	withTLS.stop()
+	sealed.stop()
 }
 
 // Shared returns the dev-mode server that all tests of a package share; the first call
@@ -71,6 +79,12 @@ func SharedTLS(t testing.TB) *Server {
 	return withTLS.start(t, Config{TLS: true})
 }
 
+// SharedSealed is [Shared] but sealed: another server. No test unseals it.
+func SharedSealed(t testing.TB) *Server {
+	t.Helper()
+	return sealed.start(t, Config{NoAudit: true}, (*Server).Seal)
+}
+
 // New starts a dev-mode server for one test and stops it when the test ends.
 func New(t testing.TB, config Config) *Server {
 	t.Helper()
@@ -91,7 +105,7 @@ func NewCluster(t testing.TB, config Config) *Cluster {
 	return c
 }
 
-var plain, withTLS shared
+var plain, withTLS, sealed shared
 
 type shared struct {
 	once   sync.Once
@@ -99,10 +113,17 @@ type shared struct {
 	err    error
 }
 
-func (s *shared) start(t testing.TB, config Config) *Server {
+func (s *shared) start(t testing.TB, config Config, then ...func(*Server) error) *Server {
 	t.Helper()
 	skip(t)
-	s.once.Do(func() { s.server, s.err = Start(config) })
+	s.once.Do(func() {
+		s.server, s.err = Start(config)
+		for _, do := range then {
+			if s.err == nil {
+				s.err = do(s.server)
+			}
+		}
+	})
 	require.NoError(t, s.err)
 	return s.server
 }

@@ -63,6 +63,7 @@ type Server struct {
 	client  *http.Client
 	mounts  sync.Map // mount path to KV version; see KVAt
 	cluster *Cluster // nil for a dev-mode server
+	audit   auditText
 }
 
 // startTimeout is the limit for a server to answer. It takes 0.3 s on an idle machine.
