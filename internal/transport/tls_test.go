@@ -251,7 +251,7 @@ func TestBrokenHandshake(t *testing.T) {
 		w := newWire(t, transport.Config{Address: address, TLS: &tls.Config{RootCAs: leaf.Pool()}, Timeout: 300 * time.Millisecond, Connections: 1})
 		fails(t, w)
 		var response *http.Response
-		for range 20 { // on a busy machine a time-out may repeat
+		for range 20 { // on a busy machine a timeout may repeat
 			if response, _ = send(t, w); response != nil {
 				break
 			}
