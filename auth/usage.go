@@ -34,16 +34,6 @@ type Token struct {
 	Namespace string   // in which it was created
 }
 
-// Health is what Vault's sys/health says.
-type Health struct {
-	Version     string `json:"version,omitempty"` // a release number; empty if Vault hides it
-	Initialized bool   `json:"initialized"`
-	Sealed      bool   `json:"sealed"`
-	Standby     bool   `json:"standby"`    // it forwards requests to the active node
-	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
-	Ahead       int    `json:"ahead"`      // seconds by which Vault's clock is ahead of the Patch server's
-}
-
 func (s *session) usage() Usage {
 	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Findings: s.findings.list()}
 	s.mu.Lock()

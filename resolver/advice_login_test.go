@@ -283,7 +283,7 @@ func TestLockedUserOfAHandedInMethod(t *testing.T) {
 	run := func(password string) error {
 		options := environment(nil)
 		options.Methods = map[string]api.AuthMethod{"userpass": logIn{"auth/" + mount + "/login/agent", map[string]any{"password": password}}}
-		return resolver.One(t.Context(), auth.New(d.Settings, options), host("h", "password", d.field.Ref().String()), resolver.Options{Patience: 2 * time.Second}).Err()
+		return resolver.One(t.Context(), auth.New(d.Settings, options), host("h", "password", d.field.Ref().String()), resolver.Options{Patience: brief}).Err()
 	}
 	require.NoError(t, run("pass"))
 	for range 5 {
@@ -410,8 +410,15 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 				return follow
 			}, ""},
 		{"the API server hangs", resolver.Login, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes-",
-			with(func(_ *testing.T, k *cluster) map[string]any { k.Hang.Store(true); return nil },
-				func(_ *testing.T, _ *desk, k *cluster) { k.Hang.Store(false) }), ""},
+			func(t *testing.T, d *desk) func() {
+				follow := with(func(_ *testing.T, k *cluster) map[string]any { k.Hang.Store(true); return nil },
+					func(_ *testing.T, d *desk, k *cluster) {
+						d.v["VAULT_CLIENT_TIMEOUT"] = "30"
+						k.Hang.Store(false)
+					})(t, d)
+				d.v["VAULT_CLIENT_TIMEOUT"], d.patience = "2s", 5*brief // two attempts
+				return follow
+			}, ""},
 	})
 
 	// What works, beside the README's recipe: the pod's own token, with a role of

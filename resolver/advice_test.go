@@ -1,13 +1,13 @@
 package resolver_test
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +28,7 @@ type desk struct {
 	v        map[string]string
 	field    ref.Value
 	host     string
-	patience time.Duration // of a run; 0 means 2 s
+	patience time.Duration // of a run; 0 means the default
 }
 
 func (d *desk) vault() *auth.Vault {
@@ -38,7 +38,7 @@ func (d *desk) vault() *auth.Vault {
 func (d *desk) run(t *testing.T) error {
 	t.Helper()
 	hosts := []resolver.Host{{Name: d.host, Fields: map[string]ref.Value{"password": d.field}}}
-	run := resolver.Resolve(t.Context(), d.vault(), hosts, resolver.Options{Patience: cmp.Or(d.patience, 2*time.Second)})
+	run := resolver.Resolve(t.Context(), d.vault(), hosts, resolver.Options{Patience: d.patience})
 	result := collect(run)[0]
 	if result.Err() == nil {
 		credential, err := result.Credential("password")
@@ -58,6 +58,9 @@ type advice struct {
 	next    resolver.Kind // of the next error, where there is more to do; "" means that the host is served
 }
 
+// waitedOut are the kinds of error for which a run waits until patience ends.
+var waitedOut = []resolver.Kind{resolver.Unreachable, resolver.Sealed, resolver.RateLimited}
+
 // prove provokes each error, follows its advice, and checks that the host is resolved. A
 // check must report the same error as the run.
 func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
@@ -69,13 +72,17 @@ func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
 			d := newDesk(t)
 			require.NoError(t, d.run(t), "before")
 			follow := a.provoke(t, d)
+			if d.patience == 0 && slices.Contains(waitedOut, a.kind) {
+				d.patience = brief
+			}
 			err := d.run(t)
 			require.ErrorIs(t, err, a.kind)
 			require.ErrorContains(t, err, a.says)
 			assert.NotContains(t, err.Error(), "\n")
-			v := resolver.Check(t.Context(), d.vault(), []ref.Value{d.field}, resolver.CheckOptions{Host: d.host, Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), d.vault(), []ref.Value{d.field}, resolver.CheckOptions{Host: d.host, Patience: brief})
 			assert.Equal(t, a.kind, v.Fields[0].Kind, "%s", v)
 			t.Log(err)
+			d.patience = 0
 			follow()
 			err = d.run(t)
 			if a.next == "" {

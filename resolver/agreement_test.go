@@ -72,7 +72,7 @@ func slow(t *testing.T, server *vaulttest.Server, how slowness) (address string)
 // ends within two attempts and three seconds.
 func TestCheckAgreesWithTheRun(t *testing.T) {
 	t.Parallel()
-	const timeout = 2 * time.Second // VAULT_CLIENT_TIMEOUT
+	const timeout = 3 * time.Second // VAULT_CLIENT_TIMEOUT
 	const late = 1200 * time.Millisecond
 	const checks = 300 * time.Millisecond // the patience of a check: what is late is later than that
 	server := vaulttest.Shared(t)
@@ -85,8 +85,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 	mount, roleID := appRole(t, server, map[string]any{"token_policies": []string{"default", policy}, "token_ttl": "1h"})
 	k := server.Kubernetes(t, map[string]any{"token_policies": policy})
 	k.Hang.Store(true)
-	sealed := vaulttest.New(t, vaulttest.Config{})
-	require.NoError(t, sealed.Seal())
+	sealed := vaulttest.SharedSealed(t)
 	withTLS := vaulttest.SharedTLS(t)
 
 	given := func(address string, more ...string) *auth.Vault {

@@ -76,16 +76,6 @@ func (p *plan) errOfRun() error {
 	return nil
 }
 
-// unproven is the error of a check in which nothing shows whether Vault accepts the
-// token, because those requests are blocked.
-func (c *check) unproven() error {
-	if c.mounts != nil && c.mounts.fault != nil {
-		return c.mounts.fault
-	}
-	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
-		"let the proxy before Vault pass these paths, or check a reference as well")
-}
-
 type check struct {
 	options   CheckOptions
 	plan      *plan // each field is a host of its own
@@ -118,38 +108,12 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	return v
 }
 
-func (c *check) connection(usage auth.Usage, err error) Connection {
-	p := problemOf(err, ref.Ref{})
-	switch p.Kind {
-	case Sealed, NoActiveNode, RateLimited:
-		p.Reason += " now; a run waits up to 60 s for it to pass"
-	}
-	return Connection{
-		Problem: p, Text: textOf(err),
-		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
-		LoggedIn:  usage.Token.Proven && p.Kind != Token,
-		Server:    usage.Health,
-		Token:     c.plan.tokenState(usage.Token),
-		Settings:  c.effective,
-		Findings:  c.findings(usage, p.Kind),
-	}
-}
-
 // textOf is the complete text of an error, or "".
 func textOf(err error) string {
 	if err == nil {
 		return ""
 	}
 	return err.Error()
-}
-
-// answered reports whether an error of the kind means that Vault answered.
-func answered(k Kind) bool {
-	switch k {
-	case Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
-		return true
-	}
-	return false
 }
 
 // mountsOfReads are the KV mounts of the references. A guess that led to a secret is

@@ -245,7 +245,7 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 	}
 	t.Run("sealed", func(t *testing.T) {
 		t.Parallel()
-		v := resolver.Check(t.Context(), reading(always(503, `{"errors":["Vault is sealed"]}`)), fields, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+		v := resolver.Check(t.Context(), reading(always(503, `{"errors":["Vault is sealed"]}`)), fields, resolver.CheckOptions{Patience: brief})
 		assert.Equal(t, resolver.Sealed, v.Connection.Kind)
 		assert.True(t, v.Connection.LoggedIn)
 		assert.Equal(t, resolver.Sealed, v.Fields[1].Kind)
@@ -271,7 +271,7 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 	})
 	t.Run("one path fails alone", func(t *testing.T) {
 		t.Parallel()
-		v := resolver.Check(t.Context(), reading(always(500, `{"errors":["internal error"]}`)), fields[:1], resolver.CheckOptions{Patience: 300 * time.Millisecond})
+		v := resolver.Check(t.Context(), reading(always(500, `{"errors":["internal error"]}`)), fields[:1], resolver.CheckOptions{Patience: brief})
 		assert.Equal(t, resolver.ServerError, v.Fields[0].Kind)
 	})
 }

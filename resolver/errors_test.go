@@ -70,7 +70,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 				host("four", "user", "vault:secret/a#b"),
 				host("malformed", "user", "vault:secret"),
 			}
-			run := resolver.Resolve(t.Context(), auth.New(c.settings, environment(c.environment)), hosts, resolver.Options{Patience: 200 * time.Millisecond})
+			run := resolver.Resolve(t.Context(), auth.New(c.settings, environment(c.environment)), hosts, resolver.Options{Patience: brief})
 			results := collect(run)
 			assert.NoError(t, results[0].Err())
 			for i := 1; i <= 4; i++ {

@@ -7,6 +7,7 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/mask"
 	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/ref"
 )
 
 // unread is the fault for a path that Vault answered without a secret.
@@ -102,4 +103,9 @@ func noSecret(path string) *fault.Error {
 func notForHost(host string, m mount, path string) *fault.Error {
 	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
 		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, m.Path, m.below(path)))
+}
+
+func badReference(err error) error {
+	syntax := err.(*ref.SyntaxError)
+	return &fault.Error{Kind: fault.BadReference, What: syntax.Error(), Fix: syntax.Fix, Cause: syntax}
 }

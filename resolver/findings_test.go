@@ -89,7 +89,7 @@ func assertSilent(t *testing.T, v resolver.Verdicts) {
 	}
 }
 
-// A check asks what the token may do besides reading, for many paths at a time.
+// A check asks what the token may do besides reading, for 500 paths at a time.
 func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -139,7 +139,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 
 	run = vaulttest.Name()
 	var many []ref.Value
-	for i := range 2500 {
+	for i := range 1100 {
 		many = append(many, ref.Parse(fmt.Sprintf("vault:%s/no/%d#password", kv, i)))
 	}
 	patient := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{ // a busy machine takes longer for all of them than a check may
@@ -152,7 +152,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 			paths = append(paths, len(list))
 		}
 	}
-	assert.Equal(t, []int{500, 500, 500, 500, 500}, paths)
+	assert.ElementsMatch(t, []int{500, 500, 100}, paths)
 }
 
 // A check describes the server, and says which settings do not fit it.
@@ -245,7 +245,7 @@ func TestCheckFindsDangers(t *testing.T) {
 			t.Parallel()
 			test.environment["VAULT_ADDR"] = test.address
 			vault := auth.New(auth.Settings{Address: test.address}, environment(test.environment))
-			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: brief})
 			assert.Equal(t, test.want, codes(v.Connection.Findings))
 			assertRoundTrip(t, v)
 		})

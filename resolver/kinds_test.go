@@ -54,8 +54,7 @@ func TestEachKind(t *testing.T) {
 		path "kv/data/hr" { capabilities = ["deny"] }
 		path "kv1/*" { capabilities = ["read"] }
 		path "transit/*" { capabilities = ["read"] }`)}})
-	sealed := vaulttest.New(t, vaulttest.Config{})
-	require.NoError(t, sealed.Seal())
+	sealed := vaulttest.SharedSealed(t)
 	withTLS := vaulttest.SharedTLS(t)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -108,7 +107,7 @@ func TestEachKind(t *testing.T) {
 			if ctx == nil {
 				ctx = t.Context()
 			}
-			v := resolver.Check(ctx, c.vault, fieldsOf(c.field), resolver.CheckOptions{Host: c.host, Patience: 300 * time.Millisecond})
+			v := resolver.Check(ctx, c.vault, fieldsOf(c.field), resolver.CheckOptions{Host: c.host, Patience: brief})
 			require.Len(t, v.Fields, 1)
 			assert.Equal(t, c.kind, v.Fields[0].Kind)
 			assertRoundTrip(t, v)
@@ -117,7 +116,7 @@ func TestEachKind(t *testing.T) {
 			t.Log(v)
 
 			h := host(cmp.Or(c.host, "db-1"), "password", c.field, "literal", canary.Secret)
-			run := resolver.Resolve(ctx, c.vault, []resolver.Host{h}, resolver.Options{Patience: 300 * time.Millisecond})
+			run := resolver.Resolve(ctx, c.vault, []resolver.Host{h}, resolver.Options{Patience: brief})
 			result := collect(run)[0]
 			if c.kind == resolver.OK {
 				require.NoError(t, result.Err())

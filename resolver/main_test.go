@@ -13,7 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
@@ -82,6 +84,10 @@ func references(t testing.TB, paths ...string) []ref.Ref {
 	return all
 }
 
+// brief is a patience that a test waits out. A server that answers at all does so
+// within a third of it on a busy machine, too.
+const brief = 3 * time.Second
+
 func wrongServer(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -122,6 +128,14 @@ func appRole(t *testing.T, server *vaulttest.Server, role map[string]any) (mount
 	role["bind_secret_id"], role["secret_id_bound_cidrs"] = false, []string{"127.0.0.1/32"}
 	server.Must(t, http.MethodPost, "auth/"+mount+"/role/agent", role)
 	return mount, vaulttest.Text(server.Must(t, http.MethodGet, "auth/"+mount+"/role/agent/role-id", nil), "data", "role_id")
+}
+
+// assertNoToken tells whether all tokens of a login mount are revoked.
+func assertNoToken(t *testing.T, server *vaulttest.Server, mount string) {
+	t.Helper()
+	status, _, err := server.Do("LIST", "sys/leases/lookup/auth/"+mount+"/login", nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusNotFound, status, "a token is alive")
 }
 
 // inFile writes a file that only its owner can read, and returns its name.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/assert"
@@ -52,7 +51,7 @@ func TestReportAsTheUISeesIt(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			run := resolver.Resolve(t.Context(), test.vault, []resolver.Host{host("h", "password", test.field)}, resolver.Options{Patience: 200 * time.Millisecond})
+			run := resolver.Resolve(t.Context(), test.vault, []resolver.Host{host("h", "password", test.field)}, resolver.Options{Patience: brief})
 			result := collect(run)[0]
 			require.Error(t, result.Err())
 			report := run.Report()

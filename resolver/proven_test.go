@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -50,7 +49,7 @@ func TestCheckOfATokenThatNothingProves(t *testing.T) {
 				return false
 			})
 			for _, fields := range [][]ref.Value{nil, fieldsOf("vault:" + kv + "/app#password")} {
-				v := resolver.Check(t.Context(), vaultAt(address, test.token), fields, resolver.CheckOptions{Patience: time.Second})
+				v := resolver.Check(t.Context(), vaultAt(address, test.token), fields, resolver.CheckOptions{Patience: brief})
 				good := test.token == server.Token
 				assert.Equal(t, good, v.Connection.LoggedIn, "%s", v)
 				assert.Equal(t, good, v.Connection.Kind == resolver.OK, "%s", v)

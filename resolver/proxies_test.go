@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -94,14 +93,14 @@ func TestWhoAnswers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := rawServer(t, test.answer)
-			variables := map[string]string{"VAULT_TOKEN": "s.token", "VAULT_CLIENT_TIMEOUT": "1"}
+			variables := map[string]string{"VAULT_TOKEN": "s.token", "VAULT_CLIENT_TIMEOUT": "3"}
 			address := test.scheme + "://" + server
 			if test.proxy != "" {
 				address = test.scheme + "://vault.example:8200"
 				variables["VAULT_PROXY_ADDR"] = test.proxy + "://user:password@" + server
 			}
 			vault := auth.New(auth.Settings{Address: address}, environment(variables))
-			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: brief})
 			assert.Equal(t, test.kind, v.Connection.Kind, "%s", v)
 			for _, text := range test.text {
 				assert.Contains(t, v.Connection.Text, text)

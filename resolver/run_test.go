@@ -149,7 +149,7 @@ func TestReadingNeverWaitsForTheCaller(t *testing.T) {
 	taken := 0
 	for range resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{RunID: id, Workers: 2}).Results() {
 		if taken++; taken == 1 { // the caller stays here until all is read
-			require.Eventually(t, func() bool { return len(server.RequestsBy(t, "run/"+id)) == 42 }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return len(server.RequestsBy(t, "run/"+id)) == 42 }, time.Minute, 50*time.Millisecond)
 		}
 	}
 	assert.Equal(t, 40, taken)

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -146,7 +145,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 			t.Parallel()
 			h := host("h", "password", s.field, "literal", canary.Secret)
 			vault := auth.New(s.settings, environment(s.environment))
-			run := resolver.Resolve(t.Context(), vault, []resolver.Host{h}, resolver.Options{Patience: 2 * time.Second})
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{h}, resolver.Options{Patience: brief})
 			result := collect(run)[0]
 			if s.kind != "" {
 				require.ErrorIs(t, result.Err(), s.kind)

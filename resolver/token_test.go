@@ -16,12 +16,12 @@ import (
 // requests are sent.
 func TestGivenTokenDiesMidway(t *testing.T) {
 	t.Parallel()
-	const size, revokedAfter = 1000, 100
+	const size, revokedAfter = 600, 100
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
 	hosts := writtenFleet(t, server, kv, size)
 	token := server.ReaderToken(t, kv+"/data/*")
-	vault := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_RATE_LIMIT": "1000:1"}))
+	vault := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_RATE_LIMIT": "200:1"}))
 	id := vaulttest.Name()
 	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{RunID: id})
 	taken, served := 0, 0
@@ -58,7 +58,7 @@ func TestGivenTokenDiesMidway(t *testing.T) {
 // is looked up at most once more.
 func TestManyRefusalsAtOnce(t *testing.T) {
 	t.Parallel()
-	const size = 1000
+	const size = 400
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
 	var hosts []resolver.Host
@@ -75,7 +75,7 @@ func TestManyRefusalsAtOnce(t *testing.T) {
 			policies, _ := settings["policies"].([]string)
 			settings["policies"] = append(policies, policy)
 			id := vaulttest.Name()
-			run := resolver.Resolve(t.Context(), connect(server, server.NewToken(t, settings)), hosts, resolver.Options{Workers: 250, RunID: id})
+			run := resolver.Resolve(t.Context(), connect(server, server.NewToken(t, settings)), hosts, resolver.Options{Workers: 200, RunID: id})
 			for _, result := range run.Results() {
 				assert.True(t, errors.Is(result.Err(), resolver.Denied), "%v", result.Err())
 			}

@@ -49,9 +49,7 @@ func TestUnwell(t *testing.T) {
 		{
 			name: "sealed", // Trap 15.
 			vault: func(t *testing.T) *scene {
-				s := newScene(t, vaulttest.New(t, vaulttest.Config{}))
-				require.NoError(t, s.Seal())
-				return s
+				return &scene{Server: vaulttest.SharedSealed(t), kv: "kv", token: "hvs.sealed"}
 			},
 			kind: resolver.Sealed, causes: 1, most: 12,
 			text: "vault is sealed or not initialized (Vault is sealed at http://127.0.0.1:",
@@ -152,7 +150,7 @@ func TestUnwell(t *testing.T) {
 				host("three", "user", "root", "password", "as it stands"),
 			}
 			id := vaulttest.Name()
-			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: time.Second, RunID: id})
+			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: brief, RunID: id})
 			results := collect(run)
 			report := run.Report()
 
@@ -180,16 +178,16 @@ func TestUnwell(t *testing.T) {
 }
 
 // Trap 12. Vault's own quota costs no host, however many paths there are, and few requests
-// are refused. It answers 429 without Retry-After. At 500 a second, 3,000 paths take some
-// seconds; the default quota would take minutes.
+// are refused. It answers 429 without Retry-After. The quota is low, so that a busy machine
+// exceeds it, too.
 func TestQuotaCostsNoHost(t *testing.T) {
 	t.Parallel()
-	const paths = 3000
+	const paths = 200
 	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
 	kv := server.KV(t, 2)
 	hosts := writtenFleet(t, server, kv, paths)
 	token := server.ReaderToken(t, kv+"/data/*")
-	limit(t, server, map[string]any{"rate": 500, "interval": "1s"})
+	limit(t, server, map[string]any{"rate": 30, "interval": "1s"})
 
 	run := resolver.Resolve(t.Context(), connect(server, token), hosts, resolver.Options{})
 	for range run.Results() {

@@ -6,12 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 )
-
-// OK is the kind of a field that a run would resolve, and of a connection that works.
-const OK Kind = "ok"
 
 // Verdicts is the result of a check. As JSON it is for the UI: texts and details for
 // the agent's log are left out. It holds no secret.
@@ -20,18 +16,6 @@ type Verdicts struct {
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
 	Mounts     []Mount    `json:"mounts,omitempty"` // of the references, for Policy
 	RunID      string     `json:"run_id,omitempty"` // in Vault's audit log; empty if Vault did not answer
-}
-
-// Connection is the result of a check about the connection to Vault.
-type Connection struct {
-	Problem                  // OK, or why no reference would be resolved
-	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
-	Reachable bool           `json:"reachable"`          // Vault answered
-	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
-	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`    // nil if there is none
-	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
-	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices
 }
 
 // Verdict is the result of a check about one field.
@@ -70,50 +54,6 @@ func (v Verdicts) String() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
-}
-
-// String returns a few lines; see [Verdicts.String].
-func (c Connection) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
-	if s := c.Server; s != nil {
-		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
-	}
-	if c.Token != nil {
-		fmt.Fprintf(&b, "\ntoken: %s", c.Token)
-	}
-	b.WriteByte('\n')
-	for _, finding := range c.Findings {
-		fmt.Fprintln(&b, finding)
-	}
-	return b.String()
-}
-
-func address(settings auth.Effective) string {
-	for _, s := range settings.Settings {
-		if s.Name == "address" {
-			return s.Value
-		}
-	}
-	return "none"
-}
-
-func serverLine(s *auth.Health) string {
-	words := []string{"vault " + s.Version}
-	if s.Version == "" {
-		words[0] = "version hidden"
-	}
-	switch {
-	case !s.Initialized:
-		words = append(words, "not initialized")
-	case s.Sealed:
-		words = append(words, "sealed")
-	case s.Standby:
-		words = append(words, "a standby")
-	default:
-		words = append(words, "active")
-	}
-	return strings.Join(words, ", ")
 }
 
 // LogValue returns v.String().

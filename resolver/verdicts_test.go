@@ -57,7 +57,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			v := resolver.Check(t.Context(), test.vault, fieldsOf(test.field), resolver.CheckOptions{Patience: 200 * time.Millisecond})
+			v := resolver.Check(t.Context(), test.vault, fieldsOf(test.field), resolver.CheckOptions{Patience: brief})
 			assert.Contains(t, v.Fields[0].Text, test.inner)
 			assertKept(t, v, test.inner)
 		})

@@ -42,8 +42,8 @@ func (l *logged) String() string {
 	return l.text.String()
 }
 
-// captureLog keeps what is written to the process's log until the test ends. The
-// test must not be parallel.
+// captureLog captures the process's log until the test ends. The test must not be
+// parallel.
 func captureLog(t *testing.T) *logged {
 	t.Helper()
 	l := &logged{}
@@ -52,8 +52,8 @@ func captureLog(t *testing.T) *logged {
 	return l
 }
 
-// serveEach answers every request of a connection with the func, which knows how
-// many there were on it before.
+// serveEach answers every request of a connection with the func, which gets the number of
+// earlier requests on it.
 func serveEach(t testing.TB, listen func(net.Listener) net.Listener, answer func(conn net.Conn, before int)) (host string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,8 +76,8 @@ func serveEach(t testing.TB, listen func(net.Listener) net.Listener, answer func
 	return host
 }
 
-// Whatever a server or proxy sends behind an answer is not logged, and does no
-// harm to the requests that follow. net/http would log it.
+// Data after an answer from a server or proxy is not logged, as net/http would, and does
+// not affect later requests.
 func TestStrayBytes(t *testing.T) {
 	const secret = "CANARYstray-rest-of-a-secret-whose-length-is-wrong"
 	wrote := captureLog(t)
@@ -161,7 +161,7 @@ func TestStrayBytes(t *testing.T) {
 	assert.Empty(t, wrote.String())
 }
 
-// answerConn breaks no answer, however it is cut.
+// An answerConn delivers every answer whole, however it is split.
 func TestAnswersInPieces(t *testing.T) {
 	t.Parallel()
 	const whole = `{"request_id":"1","lease_id":"0123456789012345678901234567890123456789012345678901234567890123456789"}`
@@ -212,8 +212,7 @@ func TestAnswersInPieces(t *testing.T) {
 	})
 }
 
-// What stands in a connection's buffer behind an answer is never the answer to
-// another request.
+// Data in a connection's buffer after an answer is never the answer to another request.
 func TestStrayAnswerServesNoOtherRequest(t *testing.T) {
 	t.Parallel()
 	const header = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
