@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,25 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		return inFile(t, string(content))
 	}
 	prove(t, withToken(server), []advice{
+		{"a path in the address that Vault does not have", resolver.BadResponse, "omit /vault from the address", func(_ *testing.T, d *desk) func() {
+			right := d.Address
+			d.Address += "/vault/"
+			return func() { d.Address = right }
+		}, ""},
+		{"a path in the address, in upper case", resolver.BadResponse, "omit /V1 from the address", func(_ *testing.T, d *desk) func() {
+			right := d.Address
+			d.Address += "/V1"
+			return func() { d.Address = right }
+		}, ""},
+		{"a redirect to https", resolver.BadResponse, "use https in the address", func(t *testing.T, d *desk) func() {
+			right := d.Address
+			https, err := url.Parse(right)
+			require.NoError(t, err)
+			d.Address = wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "https://"+https.Host+r.RequestURI, http.StatusMovedPermanently)
+			})
+			return func() { d.Address = right }
+		}, ""},
 		{"no token", resolver.Environment, "neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server", func(_ *testing.T, d *desk) func() {
 			right := d.v["VAULT_TOKEN"]
 			d.v["VAULT_TOKEN"] = ""
