@@ -26,15 +26,16 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		Kind: fault.Unreachable, What: "vault unreachable",
 		Do: "check the address, that Vault runs there, and the network",
 	}
-	if atProxy || w.dialer.forwards() && isDial(err) {
-		f.What = "the proxy before vault is unreachable"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
-		atProxy = true
-	}
-	if !atProxy && !sending.connected.Load() && w.config.Proxy != nil && isTimeout(err) {
-		// net/http does not say which part of the dial hangs.
+	switch {
+	case w.config.Proxy != nil && !sending.connected.Load() && isTimeout(err):
+		// The dial and the attempt time out together, and net/http does not say which
+		// part of its dial hangs.
 		f.What = "vault unreachable through the proxy"
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network"
+		atProxy = true
+	case atProxy || w.dialer.forwards() && isDial(err):
+		f.What = "the proxy before vault is unreachable"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
 		atProxy = true
 	}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: !sending.sent.Load() || atProxy || isDial(err)}
