@@ -79,7 +79,9 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		if until := s.logins.Until; !until.IsZero() {
 			return time.Until(until) + grace
 		}
-		return s.options.Patience + grace - door.silence()
+		// Requests end with patience; on a busy machine, they and the method then need
+		// longer than the grace.
+		return s.options.Patience + max(grace, s.options.Patience/20) - door.silence()
 	}
 	ended := last.Done()
 	timer := time.NewTimer(left())
