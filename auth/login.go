@@ -33,7 +33,11 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	secret, err := s.enter(method, client, door)
-	t, f := s.outcome(secret, err, door.take())
+	said := door.take()
+	if said.pending {
+		s.warnOfUnclearLogin()
+	}
+	t, f := s.outcome(secret, err, said)
 	if ctx.Err() != nil {
 		if t != nil {
 			s.setToken(t)
@@ -108,6 +112,7 @@ type door struct {
 
 	mu       sync.Mutex
 	closed   bool
+	underWay int       // requests
 	answered time.Time // when Vault last answered
 	said     said
 }
@@ -117,6 +122,8 @@ type said struct {
 	answer *reply.Answer // the last one; nil if err is set
 	err    error         // of the last request
 	tokens []*token      // each once
+
+	pending bool // a request is still under way
 }
 
 var errClosed = errors.New("the login is over")
@@ -130,9 +137,10 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		d.session.wire.Sent.Learn(secretsOf(request)...)
 	}
 	sent := time.Now()
-	if d.isClosed() {
+	if !d.enter() {
 		return nil, errClosed
 	}
+	defer d.leave()
 	response, err := d.session.logins.RoundTrip(request)
 	var answer *reply.Answer
 	if err == nil {
@@ -167,10 +175,20 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 	}
 }
 
-func (d *door) isClosed() bool {
+// enter reports whether a request may be sent.
+func (d *door) enter() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.closed
+	if !d.closed {
+		d.underWay++
+	}
+	return !d.closed
+}
+
+func (d *door) leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.underWay--
 }
 
 // silence is the time since Vault last answered.
@@ -185,6 +203,7 @@ func (d *door) take() said {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
+	d.said.pending = d.underWay > 0
 	return d.said
 }
 
