@@ -19,8 +19,8 @@ import (
 
 var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 
-// blocks are the fenced blocks of a language in what the README says to the
-// administrator of Vault.
+// blocks returns the fenced blocks of a language in the README's part for the Vault
+// administrator.
 func blocks(t *testing.T, language string) (blocks []string) {
 	t.Helper()
 	text, err := os.ReadFile("../README.md")
@@ -37,8 +37,8 @@ func blocks(t *testing.T, language string) (blocks []string) {
 	return blocks
 }
 
-// Every command is typed as it stands, with Vault's own command line, and the
-// library then works with what the commands made.
+// Every command runs as it is, with Vault's own command line. The library then works
+// with what the commands made.
 func TestREADMEForTheAdministrator(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{TLS: true})
@@ -91,8 +91,7 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	}
 }
 
-// The unit's settings are ones that systemd knows, and the variables ones that
-// the library reads.
+// systemd knows the unit's settings, and the library reads its variables.
 func TestREADMEForTheService(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -132,7 +131,7 @@ func TestREADMEForTheService(t *testing.T) {
 		write(t, dropIn, unit)
 		output, err := exec.CommandContext(t.Context(), program, "verify", filepath.Join(dir, "luumen-patch.service")).CombinedOutput()
 		require.NoError(t, err, "%s", output)
-		// It also complains of other units of this machine.
+		// systemd-analyze also complains about other units on this machine.
 		var about []byte
 		for line := range bytes.Lines(output) {
 			if bytes.Contains(line, []byte("luumen-patch.service")) {

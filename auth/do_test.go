@@ -42,8 +42,7 @@ func sign(ctx context.Context, client *api.Client, path string) (signature strin
 	return signature, nil
 }
 
-// The agent signs with its own use of Vault: one login, another where the token
-// dies midway, and no token left.
+// Do logs in once, and again if the token dies midway, and leaves no token.
 func TestDoSigns(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -74,7 +73,7 @@ func TestDoSigns(t *testing.T) {
 	assert.Zero(t, auth.TokenOf(t.Context()))
 }
 
-// The client that is handed out shows no token, and sends it nowhere else.
+// The client shows no token, and sends it to no other address.
 func TestDoKeepsTheToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -110,7 +109,7 @@ func TestDoKeepsTheToken(t *testing.T) {
 	assert.Empty(t, other.requests())
 }
 
-// A write is sent again only if Vault surely did not act on it.
+// A write is repeated only if Vault certainly did not act on it.
 func TestDoRepeatsWrites(t *testing.T) {
 	t.Parallel()
 	const signed = `{"request_id":"1","data":{"signature":"vault:v1:x"},"mount_type":"transit"}`
@@ -183,7 +182,7 @@ func (l *hangsUpFirst) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// A write for which there was no connection was surely not sent.
+// A write that had no connection was not sent.
 func TestDoRepeatsUnsentWrites(t *testing.T) {
 	t.Parallel()
 	var sent atomic.Int32
@@ -209,7 +208,7 @@ func TestDoRepeatsUnsentWrites(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A redirect is not followed, whatever is asked.
+// No redirect is followed.
 func TestDoFollowsNoRedirect(t *testing.T) {
 	t.Parallel()
 	other := newStandIn(t, nil)
@@ -234,7 +233,7 @@ func TestDoFollowsNoRedirect(t *testing.T) {
 	assert.Empty(t, other.requests())
 }
 
-// The pins hold for whatever Vault is used for.
+// The pins apply to Do as well.
 func TestDoIsPinned(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)
@@ -252,7 +251,7 @@ func TestDoIsPinned(t *testing.T) {
 	assert.Empty(t, server.requests())
 }
 
-// When the context ends, so does what is under way; the token is revoked after.
+// When the context ends, requests under way end, and then the token is revoked.
 func TestDoEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

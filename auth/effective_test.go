@@ -14,9 +14,8 @@ import (
 	"github.com/luumen/patch-vault/auth"
 )
 
-// Each setting stands with its value, or set, and where it came from; each
-// variable of the methods not chosen as unused; each that is not read with the
-// name to use instead.
+// Each setting has its value, or "set", and its source. Variables of other methods are
+// unused; variables that are never read have the name to use instead.
 func TestEffective(t *testing.T) {
 	t.Parallel()
 	v := variables{
@@ -65,7 +64,7 @@ func TestEffective(t *testing.T) {
 	assert.Equal(t, len(report.Settings)+len(report.Unused)+len(report.NotRead), strings.Count(report.String(), "\n"))
 }
 
-// A method that is handed in leaves the variables of all others unused.
+// With a method of Options, the variables of all built-in methods are unused.
 func TestEffectiveWithMethodHandedIn(t *testing.T) {
 	t.Parallel()
 	report := withMethod("https://vault.example", userpass{}, variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}).Effective()
@@ -106,8 +105,7 @@ func TestSecretVariables(t *testing.T) {
 	assert.Equal(t, "VAULT_TOKEN", auth.SecretVariables()[0])
 }
 
-// What is pasted into the wrong variable stays there: no plain variable shows what
-// it cannot hold, or what has the form of a credential.
+// A plain variable shows neither a malformed value nor what looks like a credential.
 func TestEffectiveShowsNothingMalformed(t *testing.T) {
 	t.Parallel()
 	pasted := []string{
@@ -152,7 +150,7 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "30s", Source: "VAULT_CLIENT_TIMEOUT"})
 }
 
-// Go itself reads these two where no CA is named.
+// Go itself reads these two variables if no CA is set.
 func TestEffectiveShowsGosOwnVariables(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ca.pem")

@@ -23,8 +23,8 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// Whatever is wrong is said at once, by the names of the variables and without
-// their values. An empty variable is as good as unset.
+// All problems are reported at once, with the names of the variables and without their
+// values. An empty variable counts as unset.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	const canary = "Kq7canaryZ9"
@@ -146,8 +146,8 @@ func TestRateLimit(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond, "6 requests at 50 a second")
 }
 
-// VAULT_PROXY_ADDR serves every address, loopback too; the standard variables
-// exempt loopback and what NO_PROXY names. The upper case comes first.
+// VAULT_PROXY_ADDR applies to every address, loopback included. The standard variables
+// exempt loopback and the names in NO_PROXY. Upper case comes first.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	var proxied atomic.Int32
@@ -197,8 +197,8 @@ func TestProxies(t *testing.T) {
 	assert.NotEmpty(t, usage.Findings) // http beyond loopback
 }
 
-// To an https address, a standard proxy is asked for a tunnel; NO_PROXY exempts
-// a name. The proxy leads every name to the one server.
+// For an https address, a standard proxy opens a tunnel, unless NO_PROXY exempts the
+// name. This proxy connects every name to the one server.
 func TestProxiesOfHTTPS(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -272,7 +272,7 @@ func TestPlainHTTPIsAWarning(t *testing.T) {
 	}
 }
 
-// To a Vault on this machine, the token goes in clear to a proxy that is not on it.
+// With a proxy on another machine, the token for a local Vault leaves in clear.
 func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -301,8 +301,8 @@ func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
 	}
 }
 
-// Somebody set up the Patch server for a method, and forgot to choose it in the
-// UI: the way out is not a token.
+// The Patch server is set up for a method that nobody chose in the UI. The error says to
+// choose it, not to set a token.
 func TestEnvironmentOfAnotherMethod(t *testing.T) {
 	t.Parallel()
 	validate := func(method string, v variables) error {
@@ -316,7 +316,7 @@ func TestEnvironmentOfAnotherMethod(t *testing.T) {
 	assert.NoError(t, validate("", variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}))
 }
 
-// systemd hands the service a copy of a credential's file, and makes it once.
+// systemd copies a credential's file once, when the service starts.
 func TestTokenInSystemdsCopyOfAFile(t *testing.T) {
 	t.Parallel()
 	do := auth.Renewal(auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN_FILE": "/run/credentials/luumen-patch.service/token"}.options()))

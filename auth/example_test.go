@@ -13,8 +13,8 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// What the UI sends and what the agent's environment holds describe a Vault.
-// Whatever is wrong shows where it is needed, or with Validate.
+// The UI's settings and the agent's environment describe a Vault. Validate says what is
+// wrong before a run needs it.
 func ExampleNew() {
 	var config struct{ Vault auth.Settings }
 	json.Unmarshal([]byte(`{"Vault": {"address": "https://vault.example:8200", "auth_method": "approle"}}`), &config)
@@ -28,7 +28,7 @@ func ExampleNew() {
 	// the environment of the agent is wrong: neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set; set one on the Patch server
 }
 
-// All that is wrong with the settings, for the UI to show before they are saved.
+// The UI shows all errors in the settings before they are saved.
 func ExampleSettings_Faults() {
 	var settings auth.Settings
 	json.Unmarshal([]byte(`{"address": "vault.example", "kv_version": 2, "namespace": "/team"}`), &settings)
@@ -41,7 +41,7 @@ func ExampleSettings_Faults() {
 	// namespace: not a namespace; write it as Vault shows it, such as team/patch
 }
 
-// What the agent starts gets none of its secrets.
+// Programs that the agent starts get none of its secrets.
 func ExampleSecretVariables() {
 	isSecret := func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
@@ -54,7 +54,7 @@ func ExampleSecretVariables() {
 	// Output: [PATH=/bin VAULT_SECRET_ID_FILE=/etc/luumen/secret_id]
 }
 
-// Where each setting comes from, and what has no part in it.
+// Effective says where each setting comes from, and which variables are not used.
 func ExampleVault_Effective() {
 	environment := map[string]string{
 		"VAULT_ADDR":           "https://vault.example:8200",

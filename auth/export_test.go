@@ -1,9 +1,9 @@
 package auth
 
-// VersionIn is what requests say the library's version is in a build.
+// VersionIn returns the library's version in a build.
 var VersionIn = versionIn
 
-// Renewal is what errors say to do about a given token that is dead.
+// Renewal returns what errors say about replacing a dead given token.
 func Renewal(v *Vault) string {
 	c, err := v.inner().config()
 	if err != nil {
@@ -12,8 +12,7 @@ func Renewal(v *Vault) string {
 	return c.method.renew
 }
 
-// PlainVariables are the variables that are in force with a method, and whose
-// values are shown.
+// PlainVariables returns the variables of a method whose values are shown.
 func PlainVariables(name string) []string {
 	var names []string
 	for _, v := range append(append(methodNamed(name).allVariables(), general...), ofGo...) {

@@ -10,7 +10,7 @@ import (
 	"github.com/luumen/patch-vault/auth"
 )
 
-// Whoever corrects a list of mounts sees all that is wrong with it.
+// Every malformed mount of a list gets a fault.
 func TestEveryWrongMountIsAFault(t *testing.T) {
 	t.Parallel()
 	var settings auth.Settings

@@ -17,8 +17,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// A file that is none stops the run at once, by name, and nothing of what it
-// holds is shown. No FIFO blocks it.
+// A bad file ends the run at once. The error names it and shows nothing of its content.
+// A FIFO does not block.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	const content = "Kq7canaryZ9"
@@ -128,8 +128,7 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 	}
 }
 
-// Now and then somebody puts the credential itself into the variable for its
-// file.
+// Sometimes people put the credential itself into the variable for its file.
 func TestCredentialInPlaceOfItsFile(t *testing.T) {
 	t.Parallel()
 	const canary = "hvs.Kq7canaryZ9"
@@ -140,7 +139,7 @@ func TestCredentialInPlaceOfItsFile(t *testing.T) {
 	assert.False(t, strings.Contains(r.err.Error()+vault.Effective().String(), canary))
 }
 
-// White space, line ends and a BOM around a credential are an editor's.
+// White space, line ends and a BOM around a credential come from an editor.
 //
 // Trap 19.
 func TestTrimming(t *testing.T) {
@@ -166,9 +165,8 @@ func TestTrimming(t *testing.T) {
 	}
 }
 
-// The kubelet decides the mode of what it projects into a pod: a link into the
-// folder ..data. Nobody is told to change that, whatever variable names the file;
-// a link to anywhere else is a file like any other.
+// The kubelet decides the mode of a projected file, which is a link into the folder
+// ..data. Such a file gets no warning, but a link to anywhere else does.
 func TestProjectedFiles(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
@@ -107,7 +110,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	refused := false
 	lifetime := time.Duration(max(token.CreationTTL, token.Period)) * time.Second
 	if token.Renewable && token.TTL > 0 && time.Duration(token.TTL)*time.Second < lifetime/2 {
-		facts.Expires, refused = s.renew(ctx, t, facts.Expires)
+		facts.Expires, refused = s.renew(ctx, t, lifetime, facts.Expires)
 	}
 	early := soon
 	if s.config.method.given.isFile() && lifetime > 0 && lifetime < soon {
@@ -132,16 +135,44 @@ func mayBeItsOwn(f *fault.Error) bool {
 	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable
 }
 
-// renew renews the token and returns when it now expires.
-func (s *session) renew(ctx context.Context, t *token, expires time.Time) (until time.Time, refused bool) {
+// renew renews the token for a whole lifetime, and returns when it now expires. Without
+// a time, Vault repeats that of the last renewal, which can have been short.
+func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, expires time.Time) (until time.Time, refused bool) {
 	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
 	if err == nil {
 		var answer *reply.Answer
-		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", struct{}{}, nil)
+		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 		if err == nil && answer.Ok() && answer.Auth != nil {
 			return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second), false
 		}
 	}
 	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or replace the token before " + fault.Time(expires)})
 	return expires, true
+}
+
+// given is the token that the agent was given.
+type given struct{ source source }
+
+// systemdCredentials is where systemd copies the files of LoadCredential= when the
+// service starts.
+const systemdCredentials = "/run/credentials/"
+
+func (g *given) read(files files) (string, error) { return files.credential(&g.source) }
+
+func (g *given) isFile() bool { return g.source.file != "" }
+
+func (g *given) authMethod(files) (api.AuthMethod, error) { return nil, nil }
+
+func (g *given) oddity() string { return g.source.odd }
+
+// renew says how to replace the token.
+func (g *given) renew() string {
+	file := g.source.file
+	switch {
+	case strings.HasPrefix(file, systemdCredentials):
+		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + file + " is systemd's copy"
+	case file != "":
+		return "write a new one to " + shownFile(file) + " (VAULT_TOKEN_FILE)"
+	}
+	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
 }

@@ -36,7 +36,7 @@ func withMethod(address string, method api.AuthMethod, v variables) *auth.Vault 
 
 const password = "Kq7canaryZ9"
 
-// A method of the caller's logs in, reads and is revoked like any other.
+// A run with a method of Options logs in, reads and revokes like any other.
 func TestHandedInMethod(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -75,8 +75,8 @@ func TestHandedInMethod(t *testing.T) {
 	assertKind(t, r.err, fault.TLS, "VAULT_CACERT")
 }
 
-// What Vault answers to a method means what it means to any login, whatever
-// the method makes of it; and nothing of the method's own goes anywhere else.
+// Vault's answers to a method mean the same as for any login, whatever the method
+// returns, and the method's secrets go nowhere else.
 //
 // Trap 34.
 func TestHandedInMethodAgainstWrongServers(t *testing.T) {

@@ -19,8 +19,7 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// Every method logs in at a mount of its own, reads, and revokes; nothing else
-// is asked.
+// Every method logs in at its mount, reads and revokes, and sends nothing else.
 //
 // Trap 10.
 func TestLogin(t *testing.T) {
@@ -77,9 +76,9 @@ func TestEachRunLogsInAnew(t *testing.T) {
 	assert.Equal(t, []int{200}, r.status)
 }
 
-// What Vault refuses is a fault of kind login that names method, mount and what
-// to do, asked for once. What is missing here is one of kind environment, for
-// which Vault is not asked at all.
+// A refused login is an error of kind login that names method, mount and what to do,
+// after one request. A missing credential is one of kind environment, without any
+// request.
 func TestLoginErrors(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -157,7 +156,7 @@ func TestLoginErrors(t *testing.T) {
 	}
 }
 
-// Kubernetes without its configuration is 500 in Vault, which no repeating mends.
+// A Kubernetes mount without configuration answers 500, which is not repeated.
 func TestLoginThatFailsInVault(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -170,7 +169,7 @@ func TestLoginThatFailsInVault(t *testing.T) {
 	assert.Len(t, r.requests(t, server), 1)
 }
 
-// Only Vault's own words are a hint: not the address, which may hold any.
+// Hints depend on Vault's own words alone, not on the address beside them.
 func TestHintsAreVaultsWords(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
@@ -198,8 +197,8 @@ func TestDefaultMounts(t *testing.T) {
 	}
 }
 
-// Login and what concerns the token itself happen in the pinned namespace,
-// reads in the UI's: one header each, never in the path.
+// Logins and requests about the token go to the pinned namespace, reads to the UI's.
+// Each has one header, and no namespace in its path.
 //
 // Trap 28.
 func TestNamespaces(t *testing.T) {
@@ -236,7 +235,7 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-// A path in the address stands before everything.
+// A path in the address is a prefix of every request's path.
 //
 // Trap 27.
 func TestAddressWithAPath(t *testing.T) {
@@ -252,8 +251,8 @@ func TestAddressWithAPath(t *testing.T) {
 	}
 }
 
-// A login is sent again where Vault surely did not act on it, and once more
-// where that is unclear.
+// A login is repeated freely if Vault certainly did not act on it, and once if that is
+// unclear.
 func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 	t.Parallel()
 	answer := func(status int, body string) func(http.ResponseWriter) {
@@ -327,8 +326,8 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 	}
 }
 
-// The one time that a login is sent again is when Vault is well: whatever stands
-// in its place for a while costs no host.
+// An unclear login is sent again only when Vault is well, so that an outage costs no
+// host.
 func TestLoginWaitsForVault(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]http.HandlerFunc{
@@ -360,8 +359,7 @@ func TestLoginWaitsForVault(t *testing.T) {
 	}
 }
 
-// A server with TLS resets the connection behind its answer to what is sent
-// without.
+// A TLS server answers plain HTTP and then resets the connection.
 func TestLoginWithoutTLSAtAServerWithTLS(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -373,8 +371,8 @@ func TestLoginWithoutTLSAtAServerWithTLS(t *testing.T) {
 	}
 }
 
-// The index of a login goes with the reads: a performance standby must have
-// heard of the token.
+// Reads carry the X-Vault-Index of the login, because a performance standby must know
+// the token.
 //
 // Trap 14.
 func TestReadsCarryTheLoginsIndex(t *testing.T) {
@@ -403,7 +401,7 @@ func newPair(t testing.TB) variables {
 	return variables{"VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
 }
 
-// A login that is never answered costs one patience, like anything else.
+// A login that is never answered costs one patience.
 func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
@@ -417,8 +415,8 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 
-// What stands before Vault may block the look at its health for ever, and lets the
-// login through: then the one more is sent after a third of patience.
+// A proxy may block sys/health but let the login through. Then an unclear login is sent
+// again after a third of patience.
 func TestLoginWhereHealthIsBlocked(t *testing.T) {
 	t.Parallel()
 	var logins atomic.Int32
@@ -441,8 +439,8 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 	assert.EqualValues(t, 2, logins.Load())
 }
 
-// A login that Vault does not answer, while its health does, waits for whoever the
-// method asks. That is known within one patience, however long an attempt may last.
+// If Vault answers sys/health but not the login, it waits for another server. The error
+// says so within one patience, however long an attempt may last.
 func TestLoginThatWaitsForOthers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -33,14 +33,14 @@ func TestMain(m *testing.M) {
 	os.Exit(canary.Silent(func() int { return vaulttest.Main(m) }))
 }
 
-// variables are all of the environment that the library sees.
+// variables are the whole environment that the library sees.
 type variables map[string]string
 
 func (v variables) options() auth.Options {
 	return auth.Options{Getenv: func(name string) string { return v[name] }}
 }
 
-// and are these variables and those.
+// and merges two sets of variables.
 func (v variables) and(others variables) variables {
 	all := make(variables)
 	maps.Copy(all, others)
@@ -84,7 +84,7 @@ func get(ctx context.Context, client *api.Client, path string) (*reply.Answer, e
 	return reply.Read(ctx, client, path, nil, nil)
 }
 
-// warnings are what the run found, as the agent's log has it.
+// warnings are the run's findings, as the agent's log shows them.
 func (r *run) warnings() []string {
 	var texts []string
 	for _, f := range r.usage.Findings {
@@ -97,8 +97,8 @@ func (r *run) warnings() []string {
 	return texts
 }
 
-// readOnce logs in, reads the paths, and ends. Patience is long enough for a
-// busy machine, and is not waited for where nothing fails.
+// readOnce logs in, reads the paths and ends. Its patience is long enough for a busy
+// machine, and costs no time if nothing fails.
 func readOnce(ctx context.Context, vault *auth.Vault, paths ...string) *run {
 	r := &run{id: vaulttest.Name()}
 	r.usage, r.err = do(ctx, vault, auth.Use{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, client *api.Client) error {
@@ -124,7 +124,7 @@ func (r *run) requests(t testing.TB, server *vaulttest.Server) []string {
 	return paths
 }
 
-// accessor is that of the last token which the run used.
+// accessor is the accessor of the last token that the run used.
 func (r *run) accessor(t testing.TB, server *vaulttest.Server) string {
 	t.Helper()
 	accessor := ""
@@ -170,7 +170,7 @@ func write(t testing.TB, name, content string) {
 	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
 }
 
-// standIn answers as Vault would, or wrongly, and takes down what it was asked.
+// standIn is a server that answers as Vault would, or wrongly, and notes its requests.
 type standIn struct {
 	address string
 
@@ -178,8 +178,8 @@ type standIn struct {
 	seen []*http.Request
 }
 
-// newStandIn makes a server that answers every login with a token and every
-// read with a secret, unless answer, which comes first, has answered.
+// newStandIn makes a server that answers every login with a token and every read with a
+// secret, unless answer has answered first.
 func newStandIn(t testing.TB, answer func(w http.ResponseWriter, r *http.Request) (done bool)) *standIn {
 	t.Helper()
 	s := &standIn{}
@@ -215,7 +215,7 @@ func say(w http.ResponseWriter, status int, body string) {
 	w.Write([]byte(body))
 }
 
-// requests are method and path of what came in.
+// requests are the methods and paths of all requests.
 func (s *standIn) requests() []string {
 	var all []string
 	for _, r := range s.all() {
@@ -230,7 +230,7 @@ func (s *standIn) all() []*http.Request {
 	return slices.Clone(s.seen)
 }
 
-// assertKind holds an error against its kind and parts of its one line.
+// assertKind checks the kind of an error, and that its text is one line with the parts.
 func assertKind(t testing.TB, err error, kind error, parts ...string) {
 	t.Helper()
 	if !assert.ErrorIs(t, err, kind) {

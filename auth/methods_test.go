@@ -7,13 +7,13 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// loginCases are the ways to log in, over which tests range.
+// loginCases are the login methods that tests range over.
 var loginCases = []struct {
 	name    string
 	method  string
 	rotates bool
-	// setUp makes the variables, and rotates what they point to: what was
-	// there before ends, what is there now is good.
+	// setUp returns the variables, and a func that rotates their files: the old
+	// credentials end, and the new ones are good.
 	setUp func(t *testing.T, server *vaulttest.Server, role map[string]any) (v variables, rotate func())
 }{
 	{"secret id", "approle", true, func(t *testing.T, server *vaulttest.Server, role map[string]any) (variables, func()) {
@@ -117,7 +117,7 @@ func fileCases(t testing.TB) []fileCase {
 	}
 }
 
-// canaryCase has a marked secret wherever one can stand.
+// canaryCase has a marked secret in every place that can hold one.
 type canaryCase struct {
 	name, method string
 	v            variables

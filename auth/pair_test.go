@@ -14,8 +14,8 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// What people store as a client certificate and its key is used, or the error
-// names the file at fault and what to do with it.
+// The client certificate and key are used as people store them, or the error names the
+// bad file and what to do.
 func TestClientCertificateAndKey(t *testing.T) {
 	t.Parallel()
 	root := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true})

@@ -14,8 +14,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Whoever can edit the UI sends the agent's credentials nowhere but where the
-// Patch server allows: not even a connection is made.
+// Whoever edits the UI's settings cannot send the agent's credentials to a server that
+// the Patch server does not allow: not even a connection is made.
 //
 // Trap 26.
 func TestHostileUI(t *testing.T) {
@@ -70,8 +70,8 @@ func TestHostileUI(t *testing.T) {
 			}
 		})
 	}
-	// net/http dials the IDNA name of these; lower-casing makes the first one
-	// the pin itself.
+	// net/http dials the IDNA names of these. In lower case, the first one would
+	// equal the pin.
 	for _, address := range []string{"http://vault.\u0130nternal:" + port, "http://vault.%C4%B0nternal:" + port, "http://vault.\u017fnternal:" + port, "http://v\u00e4ult.internal:" + port} {
 		vault := auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "hvs.canary", "VAULT_ADDR": "http://vault.internal:" + port, "HTTP_PROXY": hostile}.options())
 		r := readOnce(t.Context(), vault, "secret/app")
@@ -80,12 +80,12 @@ func TestHostileUI(t *testing.T) {
 	}
 	assert.Zero(t, connections.Load())
 
-	// The listener does count: without a pin, the same address is asked.
+	// The listener does count: without a pin, the address gets requests.
 	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: 200 * time.Millisecond}, nil)
 	assert.NotZero(t, connections.Load())
 }
 
-// An address is compared by what it means, not by how it is written.
+// Addresses that mean the same are equal, however they are written.
 func TestAddressesWithinThePin(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -119,8 +119,7 @@ func TestRevokesItsOwnTokenAlone(t *testing.T) {
 	}
 }
 
-// What a look shows decides: only the accessor of the login itself lets the run
-// revoke.
+// A run revokes a token only if its look-up shows the accessor of the login.
 func TestLookBeforeTheRevocation(t *testing.T) {
 	t.Parallel()
 	const lines = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl, or use a batch token"
@@ -202,9 +201,8 @@ func TestLookBeforeTheRevocation(t *testing.T) {
 	})
 }
 
-// A token that is dead by the end of the run needs no revocation, in whatever
-// words the server says so: OpenBao, and Vault before 1.17, say nothing but
-// permission denied.
+// A token that is dead by the end of the run needs no revocation, whatever words the
+// server uses. OpenBao and Vault before 1.17 answer only "permission denied".
 func TestDeadTokenIsNotRevoked(t *testing.T) {
 	t.Parallel()
 	t.Run("on the real server", func(t *testing.T) {

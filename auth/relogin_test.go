@@ -19,7 +19,7 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// readTwice reads with many workers, has the token die, and reads again.
+// readTwice reads with many workers, lets the token die, and reads again.
 func readTwice(t *testing.T, vault *auth.Vault, path string, die func()) (r *run, statuses []int, errs []error) {
 	t.Helper()
 	const workers = 16
@@ -82,7 +82,7 @@ func TestTokenDiesMidway(t *testing.T) {
 	assert.Zero(t, tokensOf(t, server, a.Mount))
 }
 
-// A second death in one run is the run's end.
+// A token that dies for the second time ends the run.
 func TestTokenDiesAgain(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -99,8 +99,8 @@ func TestTokenDiesAgain(t *testing.T) {
 	assert.Empty(t, r.warnings())
 }
 
-// A given token that dies midway cannot be replaced: every worker is told, and
-// nobody asks again.
+// A given token that dies midway cannot be replaced. Every worker gets the error, and no
+// more requests are sent.
 func TestGivenTokenDiesMidway(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -138,8 +138,8 @@ func TestGivenTokenFileIsRotatedMidway(t *testing.T) {
 	assert.True(t, isAlive(t, server, r.accessor(t, server)))
 }
 
-// A policy's no is an answer. It costs no login and no look at the token,
-// whatever the number of workers.
+// A denial by policy is an answer. It costs no login and no look-up of the token,
+// however many workers there are.
 //
 // Trap 7.
 func TestDenialIsNoReasonToLogIn(t *testing.T) {
@@ -156,8 +156,8 @@ func TestDenialIsNoReasonToLogIn(t *testing.T) {
 	assert.Len(t, r.requests(t, server), 35)
 }
 
-// A token that may not be used from here is of no use, and a new one would be
-// none either.
+// A token that may not be used from this address is not replaced: a new one could not
+// be used either.
 func TestSourceAddress(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -174,9 +174,8 @@ func TestSourceAddress(t *testing.T) {
 	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
 }
 
-// oldServer answers as Vault before 1.16 does, and OpenBao: no mount_type, and
-// a dead token is refused as one that may not be used from here. Vault 1.16 is
-// the one that sends a mount_type and refuses so.
+// oldServer answers as OpenBao and Vault before 1.16 do: without mount_type, and to a
+// dead token with a bare denial. Vault 1.16 sends a mount_type and a bare denial.
 type oldServer struct {
 	mountType string // the member, with a comma before it; empty before 1.16
 
@@ -355,7 +354,7 @@ func TestOldServers(t *testing.T) {
 	})
 }
 
-// A new login that is cancelled is the caller's own error, not the token's.
+// A canceled login in place of a dead token gives the caller's own error.
 func TestCancelledWhileLoggingInAgain(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -403,9 +402,9 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 	assert.Equal(t, 1, count(server.requests(), "/revoke-self"))
 }
 
-// A token that expires after it has served is replaced as often as that happens,
-// though not more than once a second, and all workers get the same one. From the
-// third login on, one warning says so.
+// A token that expires after serving is replaced as often as that happens, but once a
+// second at most, and all workers get the same new one. One warning says so from the
+// third login on.
 func TestTokenExpiresAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -447,9 +446,8 @@ func TestTokenExpiresAgainAndAgain(t *testing.T) {
 	assert.Equal(t, 1, warned)
 }
 
-// When a token dies decides whether it is replaced, by what its login said and
-// when that was sent. The stub takes each token away after it has served once, or
-// before.
+// Whether a dead token is replaced depends on when it died and when it was to expire. In
+// the stub each token dies after it has served once, or before.
 func TestWhichDeadTokenIsReplaced(t *testing.T) {
 	t.Parallel()
 	const dead = `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}` // as Vault 1.21 says it
@@ -457,8 +455,8 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 		name   string
 		lease  int           // seconds
 		delay  time.Duration // of the answer to a login
-		serves bool          // once, and is dead then
-		reads  int           // that are served, at most 3
+		serves bool          // once, before it dies
+		reads  int           // reads that succeed, at most 3
 		logins int
 	}{
 		{"the time to live counts from when the login was sent", 1, 1100 * time.Millisecond, true, 3, 3},

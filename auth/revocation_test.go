@@ -28,7 +28,7 @@ func approle(t testing.TB, server *vaulttest.Server, role map[string]any) (*vaul
 	return a, at(server, "approle", variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)})
 }
 
-// On every way out of a run its token is revoked, before the run is over.
+// However a run ends, its token is revoked first.
 //
 // Trap 10.
 func TestRevocationOnEveryWayOut(t *testing.T) {
@@ -70,8 +70,8 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 	}
 }
 
-// Runs that are cancelled at random moments leave no token behind, a login
-// under way included, for its caller is the only one who could ever revoke it.
+// Runs that are canceled at random moments leave no token behind, not even that of a
+// login under way.
 func TestCancelledRunsLeaveNoToken(t *testing.T) {
 	t.Parallel()
 	const runs = 300
@@ -108,7 +108,7 @@ func TestCancelledRunsLeaveNoToken(t *testing.T) {
 	t.Logf("%d of %d runs sent a login", logins, runs)
 }
 
-// A login that is answered only after the caller has gone is waited for.
+// A run waits for a login whose answer comes after the cancellation.
 func TestLateLoginIsRevoked(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -126,7 +126,7 @@ func TestLateLoginIsRevoked(t *testing.T) {
 	assert.Empty(t, r.warnings())
 }
 
-// A login that is not answered within two seconds more is given up, and said.
+// A run waits two seconds for the answer to a login, and then warns.
 func TestLoginThatIsNeverAnswered(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -146,7 +146,7 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	}
 }
 
-// What is not the run's own is not revoked.
+// A run does not revoke tokens that are not its own.
 func TestNeverRevoked(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -192,8 +192,8 @@ func TestNeverRevoked(t *testing.T) {
 	})
 }
 
-// A revocation that is refused is a warning that says until when the token
-// lives; the run is none the worse.
+// A refused revocation is a warning that says how long the token lives. The run
+// succeeds.
 func TestRefusedRevocation(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -210,7 +210,7 @@ func TestRefusedRevocation(t *testing.T) {
 	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
 }
 
-// Where Vault does not answer a revocation, the run is over two seconds later.
+// If Vault does not answer a revocation, the run ends two seconds later.
 func TestUnansweredRevocation(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
@@ -228,8 +228,8 @@ func TestUnansweredRevocation(t *testing.T) {
 	}
 }
 
-// What Vault says to a revocation in vain is the reason.
-func TestRevocationInVain(t *testing.T) {
+// The warning about a failed revocation has Vault's own words.
+func TestFailedRevocation(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		status       int
@@ -257,7 +257,7 @@ func TestRevocationInVain(t *testing.T) {
 	}
 }
 
-// A revocation is sent again where Vault was away for a moment.
+// A revocation is repeated if Vault is down for a moment.
 func TestRevocationIsRepeated(t *testing.T) {
 	t.Parallel()
 	failed := false

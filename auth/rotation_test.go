@@ -12,8 +12,7 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// What a file holds when a run logs in is what counts: the process is never
-// started again.
+// Each run uses what the files hold when it logs in, without a restart.
 //
 // Trap 24.
 func TestRotatedFiles(t *testing.T) {
@@ -39,8 +38,7 @@ func TestRotatedFiles(t *testing.T) {
 	}
 }
 
-// The CA is a file like any other: one that is wrong is mended without a new
-// process, one that is good can go bad.
+// A CA file can be corrected, or become wrong, without a restart.
 func TestRotatedCA(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -59,11 +57,9 @@ func TestRotatedCA(t *testing.T) {
 	assertKind(t, readOnce(t.Context(), vault, secret.path).err, fault.TLS, "VAULT_CACERT")
 }
 
-// Each source of CAs works, and the operator's client certificate goes along
-// with any method.
+// Each source of CAs works, and the client certificate is sent with any method.
 //
-// Trap 36: nothing but VAULT_SKIP_VERIFY turns verification off, and that is a
-// warning.
+// Trap 36: only VAULT_SKIP_VERIFY turns verification off, with a warning.
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)

@@ -20,7 +20,7 @@ import (
 	"github.com/luumen/patch-vault/internal/canary"
 )
 
-// dump writes a value in every way that a program could.
+// dump prints a value in every way that a program could.
 func dump(v any) string {
 	var out strings.Builder
 	for _, write := range canary.Sinks() {
@@ -31,7 +31,7 @@ func dump(v any) string {
 
 func leaks(text string) bool { return canary.Leak(text) != "" }
 
-// TestDumpSeesWhatIsNotMasked keeps the tests below from proving nothing.
+// Without this, the tests below would prove nothing.
 func TestDumpSeesWhatIsNotMasked(t *testing.T) {
 	t.Parallel()
 	type inner struct{ token string }
@@ -47,8 +47,8 @@ func TestDumpSeesWhatIsNotMasked(t *testing.T) {
 	}
 }
 
-// Nothing that a caller can get hold of shows a credential: not the Vault, not
-// the Session while it is under way, not what is left of it, not the errors.
+// Nothing that a caller can get shows a credential: neither the Vault, nor its client
+// during and after use, nor the errors.
 func TestNothingShowsACredential(t *testing.T) {
 	t.Parallel()
 	for _, test := range canaryCases(t) {
@@ -119,7 +119,7 @@ func TestNothingShowsACredential(t *testing.T) {
 	}
 }
 
-// Somebody puts a password into the address, or pastes a token into a box.
+// People put a password into the address, or paste a token into a box.
 func TestSettingsShowNoUser(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
@@ -157,8 +157,7 @@ func TestSettingsShowNoUser(t *testing.T) {
 	}
 }
 
-// A server that has learned a credential at the login echoes it in all that it says
-// later.
+// The server echoes the credential of the login in all later answers.
 func TestLaterAnswersShowNoCredential(t *testing.T) {
 	t.Parallel()
 	const hidden = "\u200b" // dropped from what is shown
@@ -206,7 +205,7 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 	}
 }
 
-// What is at fault in settings may be a pasted token.
+// A malformed setting may be a pasted token.
 func TestVaultPrintsNoSettings(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []auth.Settings{{Address: "https://h?" + canary.Secret}, {Address: "https://h", AuthMethod: canary.Secret}, {Address: "https://h", Namespace: "/" + canary.Secret}} {

@@ -23,8 +23,8 @@ func decode(t testing.TB, text string) auth.Settings {
 	return settings
 }
 
-// All faults at once, each with setting, reason and fix, and never what was
-// entered.
+// All faults are reported at once, each with setting, reason and fix, and without what
+// was entered.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Trap 26 and 27: what stands in the box is the address, or it is at fault.
+// Traps 26 and 27: the text in the box is used exactly, or is a fault.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{
@@ -159,7 +159,7 @@ func TestConfigured(t *testing.T) {
 	}
 }
 
-// One mistyped setting does not take the configuration around it along.
+// A mistyped setting does not affect the configuration around it.
 func TestSettingsDecodeByThemselves(t *testing.T) {
 	t.Parallel()
 	for _, vault := range []string{`{"address":5}`, `[1]`, `"x"`, `7`, `true`, `null`, `{"mounts":{"a":1},"enabled":[]}`} {
@@ -175,7 +175,7 @@ func TestSettingsDecodeByThemselves(t *testing.T) {
 		assert.Equal(t, "a", config.After)
 		assert.Equal(t, "https://h", config.Later[1].Address)
 	}
-	// What was there before does not shine through.
+	// Decoding replaces earlier settings.
 	settings := auth.Settings{Address: "https://before", Enabled: new(true)}
 	require.NoError(t, json.Unmarshal([]byte(`{"kv_version":"v1"}`), &settings))
 	assert.Equal(t, auth.Settings{KVVersion: "v1"}, settings)
@@ -197,7 +197,7 @@ func TestSettingsAsJSON(t *testing.T) {
 	assert.Equal(t, "holds a user or a password", decode(t, string(again)).Faults()[0].Reason)
 }
 
-// What was of the wrong type stays so, and stays a fault.
+// A setting of the wrong type stays a fault in JSON.
 func TestSettingsAtFaultAsJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -233,7 +233,7 @@ func FuzzSettings(f *testing.F) {
 			t.Fatalf("%q: more than one line: %q", text, err)
 		}
 		vault.Effective()
-		// As JSON it is as good, or as bad, as before.
+		// As JSON it has the same faults.
 		again, err := json.Marshal(around.Vault)
 		if err != nil {
 			t.Fatal(err)
@@ -245,8 +245,7 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
-// dialled is the host to which net/http connects; the zone of an IPv6 address
-// says which way.
+// dialled is the host that net/http connects to, with the zone of an IPv6 address.
 func dialled(u *url.URL) string {
 	host, err := idna.Lookup.ToASCII(u.Hostname())
 	if err != nil {
@@ -268,7 +267,7 @@ func FuzzAddress(f *testing.F) {
 		if settings.Configured() && wrong != (err != nil) {
 			t.Fatalf("%q: faults %v, error %v", address, settings.Faults(), err)
 		}
-		// An address is its own pin, and no other's that has another host.
+		// An address is within its own pin, and outside one with another host.
 		vault := auth.New(settings, variables{"VAULT_TOKEN": "t", "VAULT_ADDR": pin}.options())
 		err = vault.Validate()
 		if address != "" && address == pin && !wrong && err != nil {

@@ -7,9 +7,9 @@ import (
 
 // Usage is what a use of Vault cost, and what it found.
 type Usage struct {
-	RunID       string // in the User-Agent, and so in Vault's audit log
-	Requests    int    // including retries
-	Retries     int
+	RunID       string        // in the User-Agent, and so in Vault's audit log
+	Requests    int           // including retries
+	Retries     int           // requests that were sent again
 	Connections int           // including failed ones
 	Waited      time.Duration // without any answer
 	Median      time.Duration // until an answer; 0 if there was none
@@ -25,23 +25,13 @@ type Usage struct {
 type Token struct {
 	Given     bool      // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      // cannot be revoked or renewed
-	Known     bool      // Vault told the facts below
 	Proven    bool      // Vault accepted the token
+	Known     bool      // Vault told the rest
 	Expires   time.Time // zero means never
 	UsesLeft  int       // 0 means no limit
 	Renewable bool
 	Policies  []string // including those of its entity
 	Namespace string   // in which it was created
-}
-
-// Health is what Vault's sys/health says.
-type Health struct {
-	Version     string `json:"version,omitempty"` // a release number; empty if Vault hides it
-	Initialized bool   `json:"initialized"`
-	Sealed      bool   `json:"sealed"`
-	Standby     bool   `json:"standby"`    // it forwards requests to the active node
-	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
-	Ahead       int    `json:"ahead"`      // seconds by which Vault's clock is ahead of the Patch server's
 }
 
 func (s *session) usage() Usage {

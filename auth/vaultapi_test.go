@@ -14,9 +14,9 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// ofVaultAPI are the variables that vault/api reads and this library does not,
-// well-formed and malformed. Where a value is an address, it is that of a
-// server that must not be asked.
+// ofVaultAPI returns the variables that vault/api reads and this library does not,
+// well-formed and malformed. Addresses in them are those of a server that must get no
+// request.
 func ofVaultAPI(decoy string) (good, malformed variables) {
 	return variables{
 			api.EnvVaultAgentAddr:        decoy,
@@ -39,8 +39,7 @@ func ofVaultAPI(decoy string) (good, malformed variables) {
 		}
 }
 
-// Whatever vault/api would make of the environment, what reaches the wire is
-// what the library sends by itself.
+// The process's environment, which vault/api reads, does not change what is sent.
 //
 // Trap 26.
 func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
@@ -112,8 +111,8 @@ func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 	assert.Empty(t, decoy.requests())
 }
 
-// The variables that are honoured are read by this library, and where they are
-// malformed its own words say so.
+// This library reads the variables that it honours, and reports malformed ones in its
+// own words.
 func TestHonouredVariablesAreReadHereAlone(t *testing.T) {
 	server := newStandIn(t, nil)
 	for name, value := range map[string]string{
@@ -131,7 +130,7 @@ func TestHonouredVariablesAreReadHereAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
-			// Not through Getenv: no effect, but for what vault/api cannot parse.
+			// Not through Getenv: no effect, except if vault/api cannot parse it.
 			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()))
 			if name == api.EnvVaultAddress || name == api.EnvVaultNamespace || name == api.EnvVaultProxyAddr {
 				require.NoError(t, r.err)
@@ -140,7 +139,7 @@ func TestHonouredVariablesAreReadHereAlone(t *testing.T) {
 				assert.NotContains(t, r.err.Error(), "canary")
 			}
 			asked := len(server.requests())
-			// In the environment that counts: said, and nothing is sent.
+			// Through Getenv: an error, and nothing is sent.
 			t.Setenv("VAULT_TOKEN", "t")
 			r = readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, auth.Options{}))
 			assertKind(t, r.err, fault.Environment, name)

@@ -11,7 +11,7 @@ import (
 	"github.com/luumen/patch-vault/auth"
 )
 
-// What Vault's audit log shows of the library is the version in the agent's build.
+// Vault's audit log shows the library's version in the agent's build.
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	const path = "github.com/luumen/patch-vault"

@@ -29,7 +29,7 @@ func policyOf(t *testing.T, server *vaulttest.Server, d *desk) string {
 	return server.Policy(t, `path "`+d.mount()+`/data/app" { capabilities = ["read"] }`)
 }
 
-// useAppRole makes a role for the desk's secret and has the desk log in with it.
+// useAppRole makes a role for the desk's secret, with which the desk logs in.
 func (d *desk) useAppRole(t *testing.T, server *vaulttest.Server, role map[string]any) *vaulttest.AppRole {
 	t.Helper()
 	settings := map[string]any{"token_policies": policyOf(t, server, d)}
@@ -40,7 +40,7 @@ func (d *desk) useAppRole(t *testing.T, server *vaulttest.Server, role map[strin
 	return a
 }
 
-// unlock does what the error of a locked role id says: its command, with the
+// unlock does what the error about a locked role id says: it runs the command, with the
 // mount's accessor from vault auth list.
 func unlock(t *testing.T, server *vaulttest.Server, mount, user string, err error) {
 	t.Helper()
@@ -50,8 +50,8 @@ func unlock(t *testing.T, server *vaulttest.Server, mount, user string, err erro
 	server.Must(t, http.MethodPost, strings.NewReplacer("ACCESSOR", accessor, "ROLE_ID", user).Replace(command[1]), nil)
 }
 
-// Not proven here: response-wrapped secret ids and second factors, which have no
-// way out but another login.
+// Not proven here: response-wrapped secret ids and second factors, for which the only
+// fix is another login.
 func TestAdviceAboutLogins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -216,7 +216,7 @@ func jwtWith(server *vaulttest.Server, claims map[string]any, spoil func(t *test
 	}
 }
 
-// jwtOf is a token with these claims; a right one is written in its place.
+// jwtOf writes a token with these claims, and then a good one.
 func jwtOf(server *vaulttest.Server, claims map[string]any) func(*testing.T, *desk) func() {
 	return jwtWith(server, claims, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 		return func() { require.NoError(t, os.WriteFile(d.v["VAULT_JWT_FILE"], []byte(j.Token(t, nil)), 0o600)) }
@@ -238,7 +238,7 @@ func (d *desk) usePair(t *testing.T, c *vaulttest.Cert) {
 	d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 }
 
-// A user of a method that is handed in is locked like a role id.
+// Vault locks the user of a method of Options as it locks a role id.
 func TestLockedUserOfAHandedInMethod(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -250,7 +250,7 @@ func TestLockedUserOfAHandedInMethod(t *testing.T) {
 	run := func(password string) error {
 		options := environment(nil)
 		options.Methods = map[string]api.AuthMethod{"userpass": logIn{"auth/" + mount + "/login/agent", map[string]any{"password": password}}}
-		return resolver.One(t.Context(), auth.New(d.Settings, options), host("h", "password", d.field.Ref().String()), resolver.Options{Patience: 2 * time.Second}).Err()
+		return resolver.One(t.Context(), auth.New(d.Settings, options), host("h", "password", d.field.Ref().String()), resolver.Options{Patience: brief}).Err()
 	}
 	require.NoError(t, run("pass"))
 	for range 5 {
@@ -377,8 +377,15 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 				return follow
 			}, ""},
 		{"the API server hangs", resolver.Login, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes-",
-			with(func(_ *testing.T, k *cluster) map[string]any { k.Hang.Store(true); return nil },
-				func(_ *testing.T, _ *desk, k *cluster) { k.Hang.Store(false) }), ""},
+			func(t *testing.T, d *desk) func() {
+				follow := with(func(_ *testing.T, k *cluster) map[string]any { k.Hang.Store(true); return nil },
+					func(_ *testing.T, d *desk, k *cluster) {
+						d.v["VAULT_CLIENT_TIMEOUT"] = "30"
+						k.Hang.Store(false)
+					})(t, d)
+				d.v["VAULT_CLIENT_TIMEOUT"], d.patience = "2s", 5*brief // two attempts
+				return follow
+			}, ""},
 	})
 
 	// What works, beside the README's recipe: the pod's own token, with a role of
@@ -393,8 +400,7 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 	}
 }
 
-// behindTLS puts a proxy that ends TLS before the server, and has the desk go
-// through it.
+// behindTLS puts a proxy that terminates TLS between the desk and the server.
 func (d *desk) behindTLS(t *testing.T, server *vaulttest.Server) {
 	t.Helper()
 	ca, err := os.ReadFile(server.CAFile)

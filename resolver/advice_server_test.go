@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// settingOf is a variable that is set wrongly, and unset or set rightly after.
+// settingOf sets a variable to a wrong value, and then to the right one or unsets it.
 func settingOf(variable, wrong, right string) func(*testing.T, *desk) func() {
 	return func(_ *testing.T, d *desk) func() {
 		d.v[variable] = wrong
@@ -24,7 +24,7 @@ func settingOf(variable, wrong, right string) func(*testing.T, *desk) func() {
 	}
 }
 
-// pasted puts the token between the two texts into VAULT_TOKEN, and then alone.
+// pasted sets VAULT_TOKEN to the token between two texts, and then to the token alone.
 func pasted(before, after string) func(*testing.T, *desk) func() {
 	return func(_ *testing.T, d *desk) func() {
 		right := d.v["VAULT_TOKEN"]
@@ -33,8 +33,7 @@ func pasted(before, after string) func(*testing.T, *desk) func() {
 	}
 }
 
-// inTokenFile writes what the func makes of the token to a token file, and then
-// the token alone.
+// inTokenFile writes the func's result to a token file, and then the token alone.
 func inTokenFile(content func(token string) string) func(*testing.T, *desk) func() {
 	return func(t *testing.T, d *desk) func() {
 		token := d.v["VAULT_TOKEN"]
@@ -44,10 +43,9 @@ func inTokenFile(content func(token string) string) func(*testing.T, *desk) func
 	}
 }
 
-// Not proven here: a variable of the process that vault/api rejects (see
-// TestVaultAPIsEnvironmentHasNoEffect), a file that is not readable (root, as
-// which tests may run, reads every file), and a namespace, which this Vault does
-// not have.
+// Not proven here: a process variable that vault/api rejects (see
+// TestVaultAPIsEnvironmentHasNoEffect); an unreadable file, since tests may run as root;
+// and a namespace, which this Vault does not have.
 func TestAdviceAboutThePatchServer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -231,7 +229,7 @@ func address(change func(address string) string) func(*testing.T, *desk) func() 
 	}
 }
 
-// A Vault that is slow, sealed or in front of which something is wrong.
+// A Vault that is slow, sealed, or behind a proxy with a problem.
 func TestAdviceAboutTheServer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -1,13 +1,13 @@
 package resolver_test
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,14 +21,14 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// desk is all that a person can change without touching Vault: the settings and
-// the field in the UI, and the variables on the Patch server.
+// desk is what a person can change outside of Vault: the settings and the field in the
+// UI, and the variables on the Patch server.
 type desk struct {
 	auth.Settings
 	v        map[string]string
 	field    ref.Value
 	host     string
-	patience time.Duration // of a run; 0 means 2 s
+	patience time.Duration // of a run; 0 means the default
 }
 
 func (d *desk) vault() *auth.Vault {
@@ -38,7 +38,7 @@ func (d *desk) vault() *auth.Vault {
 func (d *desk) run(t *testing.T) error {
 	t.Helper()
 	hosts := []resolver.Host{{Name: d.host, Fields: map[string]ref.Value{"password": d.field}}}
-	run := resolver.Resolve(t.Context(), d.vault(), hosts, resolver.Options{Patience: cmp.Or(d.patience, 2*time.Second)})
+	run := resolver.Resolve(t.Context(), d.vault(), hosts, resolver.Options{Patience: d.patience})
 	result := collect(run)[0]
 	if result.Err() == nil {
 		credential, err := result.Credential("password")
@@ -48,8 +48,8 @@ func (d *desk) run(t *testing.T) error {
 	return result.Err()
 }
 
-// advice is one text that says what to do. provoke brings about the error on a
-// desk where all was well, and returns what a person does who follows the text.
+// advice is a text that says what to do. provoke causes the error on a working desk, and
+// returns a func that follows the advice.
 type advice struct {
 	name    string
 	kind    resolver.Kind
@@ -58,8 +58,11 @@ type advice struct {
 	next    resolver.Kind // of the next error, where there is more to do; "" means that the host is served
 }
 
-// prove provokes each error, does what it says, and sees the host served. Of each
-// error a check says the same as the run.
+// waitedOut are the kinds of error for which a run waits until patience ends.
+var waitedOut = []resolver.Kind{resolver.Unreachable, resolver.Sealed, resolver.RateLimited}
+
+// prove provokes each error, follows its advice, and checks that the host is resolved. A
+// check must report the same error as the run.
 func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
 	t.Helper()
 	for _, a := range all {
@@ -69,13 +72,17 @@ func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
 			d := newDesk(t)
 			require.NoError(t, d.run(t), "before")
 			follow := a.provoke(t, d)
+			if d.patience == 0 && slices.Contains(waitedOut, a.kind) {
+				d.patience = brief
+			}
 			err := d.run(t)
 			require.ErrorIs(t, err, a.kind)
 			require.ErrorContains(t, err, a.says)
 			assert.NotContains(t, err.Error(), "\n")
-			v := resolver.Check(t.Context(), d.vault(), []ref.Value{d.field}, resolver.CheckOptions{Host: d.host, Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), d.vault(), []ref.Value{d.field}, resolver.CheckOptions{Host: d.host, Patience: brief})
 			assert.Equal(t, a.kind, v.Fields[0].Kind, "%s", v)
 			t.Log(err)
+			d.patience = 0
 			follow()
 			err = d.run(t)
 			if a.next == "" {
@@ -139,10 +146,9 @@ func inFront(t *testing.T, server *vaulttest.Server, change func(r *http.Request
 	return front.URL
 }
 
-// Not proven here: the version of a mount under a namespace (this Vault has
-// none), and what asks for another server to be repaired (a cluster without a
-// leader, a dead audit device, a mount that is upgraded): see TestCluster,
-// TestUnwell and package transport.
+// Not proven here: the version of a mount in a namespace, which this Vault does not have,
+// and advice to repair the server (a cluster without a leader, a dead audit device, a
+// mount being upgraded). For the latter see TestCluster, TestUnwell and package transport.
 func TestAdviceAboutPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -171,11 +177,11 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/data/other" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by min_wrapping_ttl", resolver.Denied, "if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
+		{"denied by min_wrapping_ttl", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "5m" }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by required_parameters", resolver.Denied, "if it has the line, that carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
+		{"denied by required_parameters", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] required_parameters = ["reason"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
@@ -251,7 +257,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+v1+"/app#password")
 			return func() { d.KVVersion = "v1" }
 		}, ""},
-		{"a nested mount, where the list is blocked", resolver.Denied, "is a guess: name the right one in the settings", func(t *testing.T, d *desk) func() {
+		{"a nested mount, where the list is blocked", resolver.Denied, "is a guess: if it is wrong, name the mount in the settings", func(t *testing.T, d *desk) func() {
 			nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
 			server.Put(t, nested, "app", map[string]any{"password": "right"})
 			granted(t, d, `path "`+nested+`/data/app" { capabilities = ["read"] }`)
@@ -315,7 +321,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 	})
 }
 
-// stored writes a value, and then one that can be a credential.
+// stored writes a value, and then a good one.
 func stored(server *vaulttest.Server, value any) func(*testing.T, *desk) func() {
 	return func(t *testing.T, d *desk) func() {
 		server.Put(t, d.mount(), "app", map[string]any{"password": value})

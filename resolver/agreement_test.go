@@ -30,7 +30,7 @@ type slowness func(path string) time.Duration
 
 const forever = time.Hour
 
-// slowly delays what begins with one of the prefixes; "" is everything.
+// slowly delays paths with one of the prefixes; "" is every path.
 func slowly(by time.Duration, prefixes ...string) slowness {
 	return func(path string) time.Duration {
 		if slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) }) {
@@ -40,7 +40,7 @@ func slowly(by time.Duration, prefixes ...string) slowness {
 	}
 }
 
-// slow puts a proxy before the server that is slow about some requests.
+// slow puts a proxy before the server that delays some requests.
 func slow(t *testing.T, server *vaulttest.Server, how slowness) (address string) {
 	t.Helper()
 	target, err := url.Parse(server.Address)
@@ -68,11 +68,11 @@ func slow(t *testing.T, server *vaulttest.Server, how slowness) (address string)
 	return front.URL
 }
 
-// A check says of every field what the run after it says, however Vault behaves,
-// and it ends within two attempts and three seconds.
+// However Vault behaves, a check reports for every field what the next run reports, and
+// ends within two attempts and three seconds.
 func TestCheckAgreesWithTheRun(t *testing.T) {
 	t.Parallel()
-	const timeout = 2 * time.Second // VAULT_CLIENT_TIMEOUT
+	const timeout = 3 * time.Second // VAULT_CLIENT_TIMEOUT
 	const late = 1200 * time.Millisecond
 	const checks = 300 * time.Millisecond // the patience of a check: what is late is later than that
 	server := vaulttest.Shared(t)
@@ -85,8 +85,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 	mount, roleID := appRole(t, server, map[string]any{"token_policies": []string{"default", policy}, "token_ttl": "1h"})
 	k := server.Kubernetes(t, map[string]any{"token_policies": policy})
 	k.Hang.Store(true)
-	sealed := vaulttest.New(t, vaulttest.Config{})
-	require.NoError(t, sealed.Seal())
+	sealed := vaulttest.SharedSealed(t)
 	withTLS := vaulttest.SharedTLS(t)
 
 	given := func(address string, more ...string) *auth.Vault {
@@ -197,8 +196,8 @@ func (l logIn) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 	return client.Logical().WriteWithContext(ctx, l.path, l.body)
 }
 
-// twoAddresses is the server by a name with two addresses. Nobody answers at the
-// first, 127.0.0.2.
+// twoAddresses is the server under a name with two addresses. The first, 127.0.0.2,
+// does not answer.
 func twoAddresses(t *testing.T, server *vaulttest.Server) (address string) {
 	t.Helper()
 	u, err := url.Parse(server.Address)
@@ -209,8 +208,8 @@ func twoAddresses(t *testing.T, server *vaulttest.Server) (address string) {
 
 const twoAddressesName = "two-addresses.vaulttest"
 
-// lookUp answers for twoAddressesName, and knows no other name that is not in the
-// hosts file: no test asks a name server of the machine.
+// lookUp answers for twoAddressesName alone, so that no test asks the machine's name
+// server.
 func lookUp(context.Context, string, string) (net.Conn, error) {
 	here, there := net.Pipe()
 	go func() {

@@ -10,8 +10,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// behindBalancer is a balancer that goes on sending connections to a node that
-// is of no use.
+// The balancer keeps sending connections to a node that cannot serve.
 func (f *movingFleet) behindBalancer(t *testing.T) {
 	unwell := f.standbys(t)[0]
 	address := f.balancer(t).Address
@@ -32,7 +31,7 @@ func (f *movingFleet) behindBalancer(t *testing.T) {
 	t.Run("one node is sealed", served)
 }
 
-// balancer starts one before all nodes.
+// balancer starts a balancer before all nodes.
 func (f *movingFleet) balancer(t *testing.T) *balancer.Balancer {
 	var nodes []string
 	for _, node := range f.cluster.Nodes {

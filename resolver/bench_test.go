@@ -14,7 +14,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// fleet makes n hosts of two fields each: all of one path, or each of its own.
+// fleet makes n hosts with two fields each, of the path that the func returns.
 func fleet(n int, path func(i int) string) []resolver.Host {
 	hosts := make([]resolver.Host, n)
 	for i := range hosts {
@@ -46,7 +46,7 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
-// BenchmarkLiterals is what a run costs that has no need of Vault.
+// BenchmarkLiterals is what a run without references costs.
 func BenchmarkLiterals(b *testing.B) {
 	hosts := make([]resolver.Host, 10_000)
 	for i := range hosts {
@@ -64,7 +64,7 @@ func BenchmarkLiterals(b *testing.B) {
 // v2 is an answer of KV version 2, as Vault 1.21 gives it.
 const v2 = `{"data":{"password":%s,"user":"luumen-00001"},"metadata":{"created_time":"2026-11-24T04:21:30.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}}`
 
-// BenchmarkPick is the decoding of the data of an answer, for one key of it.
+// BenchmarkPick decodes the data of an answer for one key.
 func BenchmarkPick(b *testing.B) {
 	pem, err := json.Marshal("-----BEGIN KEY-----\n" + fmt.Sprintf("%01700d", 0) + "\n-----END KEY-----\n")
 	require.NoError(b, err)

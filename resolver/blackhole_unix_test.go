@@ -13,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// blackHole is an address whose packets get lost: a listener's queue is full,
-// so that its kernel drops whoever knocks.
+// blackHole is an address that answers no connection: a listener whose queue is full.
 func blackHole(t *testing.T) (address string) {
 	t.Helper()
 	return blackHoleAt(t, "127.0.0.1:0")

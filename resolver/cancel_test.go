@@ -14,26 +14,22 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Trap 29. When the caller's context ends, all results are out at once, whatever
-// state Vault is in: those that were complete, and the others with the
-// context's error. No connection and no token is left; that no goroutine is,
-// TestMain sees.
+// Trap 29. When the caller's context ends, all results come at once, whatever state Vault
+// is in: complete ones, and others with the context's error. No connection and no token
+// is left; TestMain checks that no goroutine is.
+//
+// The promise is 100 ms. A machine that runs other tests at the same time gets 1.5 s,
+// less than what must not be waited for: a login under way and the revocation take up to
+// 2 s each, an attempt up to 10 s.
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
-	const size = 2000
-	// A machine that runs other tests at the same time takes longer than the
-	// 100 ms of the promise.
-	const atOnce = time.Second
-
-	server := vaulttest.New(t, vaulttest.Config{})
+	const size = 600
+	const atOnce = 1500 * time.Millisecond
+	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
 	hosts := append(writtenFleet(t, server, kv, size), host("literals alone", "password", "as it stands"))
-	login, roleID := appRole(t, server, map[string]any{"token_policies": []string{readerPolicy(t, server, kv+"/data/*")}, "token_ttl": "1h"})
-	credentials := map[string]string{"VAULT_APPROLE_MOUNT": login, "VAULT_ROLE_ID": roleID}
-	tokens := server.Accessors(t)
-	sealed := vaulttest.New(t, vaulttest.Config{NoAudit: true})
-	require.NoError(t, sealed.Seal())
-
+	policy := readerPolicy(t, server, kv+"/data/*")
+	sealed := vaulttest.SharedSealed(t)
 	for _, c := range []struct {
 		name    string
 		address string
@@ -46,9 +42,9 @@ func TestContextEnds(t *testing.T) {
 			address: server.Address,
 			ripe: func(_ *balancer.Balancer, runID string) bool {
 				requests, err := server.Requests("run/" + runID)
-				return err == nil && len(requests) > 200
+				return err == nil && len(requests) > 100
 			},
-			ready: 150, // of 200 that were asked for, some were under way
+			ready: 50, // of 100 that were asked for, some were under way
 		},
 		{
 			name:    "waiting for a sealed Vault",
@@ -77,46 +73,52 @@ func TestContextEnds(t *testing.T) {
 	} {
 		for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
 			t.Run(c.name+", "+end.Error(), func(t *testing.T) {
+				t.Parallel()
 				front := counted(t, c.address)
 				address := front.Address
 				if c.direct {
 					address = c.address
 				}
-				vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(credentials))
+				mount, roleID := appRole(t, server, map[string]any{"token_policies": []string{policy}, "token_ttl": "1h"})
+				vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(map[string]string{
+					"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": roleID, "VAULT_RATE_LIMIT": "100:1",
+				}))
 				ctx := &endable{Context: t.Context(), done: make(chan struct{}), err: end}
 				id := vaulttest.Name()
 				run := resolver.Resolve(ctx, vault, hosts, resolver.Options{RunID: id})
 				var ended, last time.Time
-				ready, taken := 0, 0
+				results := make(map[int]resolver.Result)
 				for i, result := range run.Results() {
-					if taken++; taken == 1 {
+					results[i], last = result, time.Now()
+					if len(results) == 1 {
 						if c.ripe != nil {
-							require.Eventually(t, func() bool { return c.ripe(front, id) }, time.Minute, time.Millisecond)
+							require.Eventually(t, func() bool { return c.ripe(front, id) }, time.Minute, 20*time.Millisecond)
 						}
 						ctx.end()
 						ended = time.Now()
 					}
+				}
+				assert.Less(t, last.Sub(ended), atOnce)
+				require.Len(t, results, size+1)
+				ready := 0
+				for i, result := range results {
 					if err := result.Err(); err != nil {
 						assert.ErrorIs(t, err, end)
 					} else if ready++; i < size {
 						password, err := result.Credential("password")
 						assert.True(t, err == nil && password.Reveal() == passwordOf(i), "host %d got another's password", i)
 					}
-					last = time.Now()
 				}
-				assert.Equal(t, size+1, taken)
 				assert.GreaterOrEqual(t, ready, c.ready)
 				assert.Less(t, ready, size, "the run was over before its context")
-				assert.Less(t, last.Sub(ended), atOnce)
-				assert.Eventually(t, func() bool { return front.Open() == 0 }, 10*time.Second, time.Millisecond, "connections")
-				assert.Equal(t, tokens, server.Accessors(t), "tokens")
+				assert.Eventually(t, func() bool { return front.Open() == 0 }, time.Minute, 5*time.Millisecond, "connections")
+				assertNoToken(t, server, mount)
 			})
 		}
 	}
 }
 
-// endable is a context that ends when it is told to, with the error of a
-// cancellation or of a deadline.
+// endable is a context that a test ends, with the error of a cancellation or a deadline.
 type endable struct {
 	context.Context
 	done chan struct{}

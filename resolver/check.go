@@ -16,11 +16,11 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// CheckOptions shape a check. The zero CheckOptions are the default.
+// CheckOptions are the options of a check. The zero CheckOptions are the default.
 type CheckOptions struct {
-	Host     string        // compared with a secret's luumen_hosts; empty means that such a secret gets a notice
-	Patience time.Duration // without any answer of Vault, beside an attempt under way; 0 means 3 s, since a person is waiting
-	RunID    string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
+	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
+	Patience time.Duration // how long to wait without any answer, apart from attempts under way; 0 means 3 s
+	RunID    string        // goes into Vault's audit log with the User-Agent; empty means a random one
 }
 
 func (o CheckOptions) withDefaults() CheckOptions {
@@ -30,21 +30,16 @@ func (o CheckOptions) withDefaults() CheckOptions {
 	return o
 }
 
-// Check tells what the next run would make of the fields, for the person who
-// typed them: it logs in, reads each path once, and says what is right, what is
-// wrong, and what is odd. Without fields, it checks the connection alone.
+// Check says whether a run would resolve the fields, and what looks wrong, for the
+// person who typed them. It logs in and reads each path once. Without fields, it checks
+// the connection alone.
 //
-// A definite answer comes within seconds. Silence is waited for as long as a run
-// waits for one attempt, VAULT_CLIENT_TIMEOUT, and twice that at most. A state
-// that may pass, such as a sealed Vault, is reported as it is now.
+// A check takes seconds, but waits for a silent Vault for VAULT_CLIENT_TIMEOUT, or
+// twice that at most. It reports temporary states, such as a sealed Vault, as they are
+// now. Give ctx a longer deadline than that.
 //
-// Log the verdicts with slog as well: what the UI shows sends people to the agent's
-// log. A deadline of ctx should be longer than the check may take, or it hides that
-// Vault is down.
-//
-// Whoever may ask for a check learns which secrets and keys exist and when they
-// were written, though no value: the UI must let only those ask who may edit
-// credentials.
+// Log the verdicts with slog: the UI refers people to the agent's log. Let only those
+// who may edit credentials start checks, since they learn which secrets and keys exist.
 func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options CheckOptions) Verdicts {
 	c := newCheck(vault, fields, options.withDefaults())
 	use := auth.Use{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Check: true}
@@ -81,16 +76,6 @@ func (p *plan) errOfRun() error {
 	return nil
 }
 
-// unproven is the error of a check whose token nothing has proven: what would
-// tell is blocked.
-func (c *check) unproven() error {
-	if c.mounts != nil && c.mounts.fault != nil {
-		return c.mounts.fault
-	}
-	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
-		"let what stands before Vault pass these paths, or check a reference as well")
-}
-
 type check struct {
 	options   CheckOptions
 	plan      *plan // each field is a host of its own
@@ -123,24 +108,7 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	return v
 }
 
-func (c *check) connection(usage auth.Usage, err error) Connection {
-	p := problemOf(err, ref.Ref{})
-	switch p.Kind {
-	case Sealed, NoActiveNode, RateLimited:
-		p.Reason += " now; a run waits up to 60 s for it to pass"
-	}
-	return Connection{
-		Problem: p, Text: textOf(err),
-		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
-		LoggedIn:  usage.Token.Proven && p.Kind != Token,
-		Server:    usage.Health,
-		Token:     c.plan.tokenState(usage.Token),
-		Settings:  c.effective,
-		Findings:  c.findings(usage, p.Kind),
-	}
-}
-
-// textOf is the complete text of an error, for the agent's log.
+// textOf is the complete text of an error, or "".
 func textOf(err error) string {
 	if err == nil {
 		return ""
@@ -148,17 +116,8 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// answered reports whether an error of the kind is an answer of Vault.
-func answered(k Kind) bool {
-	switch k {
-	case Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
-		return true
-	}
-	return false
-}
-
-// mountsOfReads are the mounts in which the references lie, as far as they may
-// hold secrets. A guess that led to a secret was right.
+// mountsOfReads are the KV mounts of the references. A guess that led to a secret is
+// no longer one.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
@@ -178,7 +137,7 @@ func (c *check) mountsOfReads() []Mount {
 
 func (c *check) verdict(h *host) Verdict {
 	if len(h.fields) == 0 {
-		return Verdict{Problem: Problem{Kind: OK}} // no field, no credential, no error
+		return Verdict{Problem: Problem{Kind: OK}} // the field is absent
 	}
 	f := &h.fields[0]
 	var v Verdict
@@ -190,7 +149,7 @@ func (c *check) verdict(h *host) Verdict {
 	return v
 }
 
-// resolve does what field.resolve does, without a credential.
+// resolve does what field.resolve does, but notes findings in place of a credential.
 func (c *check) resolve(f *field, v *Verdict) error {
 	if err := f.value.Err(); err != nil {
 		return badReference(err)

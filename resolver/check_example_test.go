@@ -17,7 +17,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// What the UI backend does when somebody saves a form: it needs no Vault.
+// The UI backend checks a form before it is saved, without a Vault.
 func Example_save() {
 	type fault struct {
 		Field  string `json:"field"`
@@ -80,7 +80,7 @@ func Example_save() {
 	// 204
 }
 
-// What the agent answers when somebody presses Test, and what the UI makes of it.
+// The agent answers when somebody presses Test, and the UI shows the answer.
 func ExampleCheck() {
 	config, options := exampleConfiguration(`[]`)
 	ctx := context.Background()
@@ -127,7 +127,7 @@ func ExampleCheck() {
 	// no_version    | Vault has no such version of the secret; check the pinned version, or omit it
 	// bad_reference | an empty segment; write one / between segments, none at the ends
 	// notice: the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it
-	// warning: the token is a root token: whoever gets hold of it may do anything in Vault; give the agent one with the policy of its references alone
+	// warning: the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone
 }
 
 func ExamplePolicy() {
@@ -150,7 +150,7 @@ func ExamplePolicy() {
 	// Output:
 	// path "legacy/luumen/sap" { capabilities = ["read"] }
 	// path "secret/data/luumen/windev" { capabilities = ["read"] }
-	// # A guess: that "team" is a mount, of KV v2. If it is not, correct its lines below.
+	// # Assumes that "team" is a KV v2 mount. If it is not, correct its lines below.
 	// path "team/data/kv/unix" { capabilities = ["read"] }
 	// vault:secret/luumen/all*#password: no policy can name this path alone, because Vault reads the * at its end as anything; move the secret to another path
 }

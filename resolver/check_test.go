@@ -49,7 +49,7 @@ func TestCheckForAHost(t *testing.T) {
 	assert.Zero(t, wrong.Version)
 }
 
-// A check counts for the run that comes after it.
+// A check counts the uses that are left for the next run.
 func TestCheckCountsUses(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -96,8 +96,8 @@ func TestCheckCountsUses(t *testing.T) {
 	})
 }
 
-// Without fields, the connection alone is checked, by these requests and the
-// one for Vault's health, which the audit file never shows.
+// Without fields, a check tests the connection with these requests, and asks for Vault's
+// health, which the audit file never shows.
 func TestCheckTheConnectionAlone(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -123,7 +123,7 @@ func TestCheckTheConnectionAlone(t *testing.T) {
 	assert.Equal(t, map[string]int{"update auth/" + mount + "/login": 1, "read sys/internal/ui/mounts": 1, "read auth/token/lookup-self": 1, "update auth/token/revoke-self": 1}, asked(t, server, run))
 }
 
-// Fields of every kind at once: each has its verdict, in its place.
+// Each field of a check has its own verdict, in the same order.
 func TestCheckAnyFields(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -212,8 +212,8 @@ func TestCheckHasAPatienceOfThreeSeconds(t *testing.T) {
 	assert.Contains(t, v.Connection.Text, "tried for 3s")
 }
 
-// A check that is broken off says so for each field.
-func TestCheckIsBrokenOff(t *testing.T) {
+// A canceled check says so for each field.
+func TestCanceledCheck(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -229,7 +229,7 @@ func TestCheckIsBrokenOff(t *testing.T) {
 	assert.Equal(t, resolver.OK, v.Fields[2].Kind)
 }
 
-// What ends a check while it reads is said of the connection too.
+// An error that ends a check while it reads is also that of the connection.
 func TestCheckEndsWhileItReads(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -245,7 +245,7 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 	}
 	t.Run("sealed", func(t *testing.T) {
 		t.Parallel()
-		v := resolver.Check(t.Context(), reading(always(503, `{"errors":["Vault is sealed"]}`)), fields, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+		v := resolver.Check(t.Context(), reading(always(503, `{"errors":["Vault is sealed"]}`)), fields, resolver.CheckOptions{Patience: brief})
 		assert.Equal(t, resolver.Sealed, v.Connection.Kind)
 		assert.True(t, v.Connection.LoggedIn)
 		assert.Equal(t, resolver.Sealed, v.Fields[1].Kind)
@@ -271,7 +271,7 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 	})
 	t.Run("one path fails alone", func(t *testing.T) {
 		t.Parallel()
-		v := resolver.Check(t.Context(), reading(always(500, `{"errors":["internal error"]}`)), fields[:1], resolver.CheckOptions{Patience: 300 * time.Millisecond})
+		v := resolver.Check(t.Context(), reading(always(500, `{"errors":["internal error"]}`)), fields[:1], resolver.CheckOptions{Patience: brief})
 		assert.Equal(t, resolver.ServerError, v.Fields[0].Kind)
 	})
 }

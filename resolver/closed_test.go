@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,8 +17,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// A glob that is empty or malformed matches no host, and letters beyond ASCII
-// match themselves alone.
+// An empty or malformed glob matches no host, and letters beyond ASCII match only
+// themselves.
 func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -56,8 +55,8 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 	}
 }
 
-// Where Vault's list of mounts is blocked, nothing but KV is given to a host,
-// whatever the settings say. A root token could read it all.
+// If Vault's list of mounts is blocked, hosts get nothing but KV secrets, whatever the
+// settings say, even with a root token.
 func TestNothingButKVIsGivenUnlisted(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -103,7 +102,7 @@ func TestNothingButKVIsGivenUnlisted(t *testing.T) {
 	}
 }
 
-// Results can be ranged over once, whoever tries and from wherever; nothing hangs.
+// Results can be ranged over once, from wherever, and nothing hangs.
 func TestResultsAreRangedOverOnce(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -159,7 +158,7 @@ func TestResultsAreRangedOverOnce(t *testing.T) {
 	})
 }
 
-// Whatever times a server sends, what comes out can be encoded.
+// Verdicts can be encoded, whatever times a server sends.
 func TestEveryTimeCanBeEncoded(t *testing.T) {
 	t.Parallel()
 	for _, created := range []string{
@@ -177,10 +176,10 @@ func TestEveryTimeCanBeEncoded(t *testing.T) {
 				always(200, `{"request_id":"1","data":{"data":{"p":"x"},"metadata":{"version":1,"created_time":"`+created+`","deletion_time":"`+created+`"}},"mount_type":"kv"}`)(w, r)
 			}
 		}), "hvs.any")
-		verdicts := resolver.Check(t.Context(), vault, fieldsOf("vault:kv/a#p"), resolver.CheckOptions{Patience: time.Second})
+		verdicts := resolver.Check(t.Context(), vault, fieldsOf("vault:kv/a#p"), resolver.CheckOptions{})
 		_, err := json.Marshal(verdicts)
 		assert.NoError(t, err, created)
-		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "p", "vault:kv/a#p")}, resolver.Options{Patience: time.Second})
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "p", "vault:kv/a#p")}, resolver.Options{})
 		collect(run)
 		_, err = json.Marshal(run.Report())
 		assert.NoError(t, err, created)

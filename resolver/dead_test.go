@@ -19,14 +19,13 @@ import (
 )
 
 const (
-	deadFleet    = 10_000
-	deadPatience = 2 * time.Second
-	deadDials    = 12 // however large the fleet is
-	workers      = 16 // the default
+	deadFleet = 2000
+	deadDials = 12 // however large the fleet is
+	workers   = 16 // the default
 )
 
-// A Vault that is dead from the start costs one patience, and each host that
-// needs it tells the last concrete cause.
+// A Vault that is dead from the start costs one patience, and each host that needs it
+// gets the last concrete cause.
 func TestVaultIsDeadFromTheStart(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -74,14 +73,14 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 			vault := auth.New(auth.Settings{Address: c.address(t)}, environment(map[string]string{"VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": c.timeout}))
 			hosts := fleetOf(deadFleet, "kv")
 			began := time.Now()
-			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: deadPatience})
+			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: brief})
 			taken := 0
 			for i, result := range run.Results() {
 				taken++
 				if i%100 == 0 { // a literal
 					assert.NoError(t, result.Err())
 					assert.LessOrEqual(t, taken, deadFleet/100, "literals come first")
-					assert.Less(t, time.Since(began), deadPatience/2, "and at once")
+					assert.Less(t, time.Since(began), brief/2, "and at once")
 					continue
 				}
 				err := result.Err()
@@ -93,7 +92,7 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 			require.Equal(t, deadFleet, taken)
 			assert.Len(t, report.Causes, 1)
 			assert.LessOrEqual(t, report.Vault.Connections, deadDials)
-			assertOnePatience(t, report, deadPatience)
+			assertOnePatience(t, report)
 		})
 	}
 }
@@ -103,51 +102,50 @@ func TestVaultDiesMidway(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
 	kv := server.KV(t, 2)
-	writtenFleet(t, server, kv, 300)
+	const size, servedBefore = 600, 100
+	writtenFleet(t, server, kv, size)
 	front := counted(t, server.Address)
-	vault := auth.New(auth.Settings{Address: front.Address}, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/*"), "VAULT_RATE_LIMIT": "1000:1"}))
-	hosts := fleetOf(deadFleet, kv)
-	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: deadPatience})
-	literals, served, missing, lost, before := 0, 0, 0, 0, 0
+	vault := auth.New(auth.Settings{Address: front.Address}, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/*"), "VAULT_RATE_LIMIT": "150:1"}))
+	hosts := fleetOf(size, kv)
+	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: brief})
+	literals, served, lost, before := 0, 0, 0, 0
 	for _, result := range run.Results() {
 		err := result.Err()
 		switch {
-		case err == nil && lost == 0 && literals < deadFleet/100:
+		case err == nil && lost == 0 && literals < size/100:
 			literals++
 		case err == nil:
 			served++
-		case errors.Is(err, resolver.NotFound):
-			missing++
 		default:
 			require.ErrorIs(t, err, resolver.Unreachable)
 			assert.ErrorContains(t, err, "vault unreachable (connection ")
 			lost++
 		}
-		if served == 200 && before == 0 {
+		if served == servedBefore && before == 0 {
 			before = front.Accepted()
 			server.Kill()
 		}
 	}
 	report := run.Report()
 	after := front.Accepted() - before
-	assert.Equal(t, []int{deadFleet / 100, deadFleet}, []int{literals, literals + served + missing + lost})
-	assert.GreaterOrEqual(t, served, 200)
+	assert.Equal(t, []int{size / 100, size}, []int{literals, literals + served + lost})
+	assert.GreaterOrEqual(t, served, servedBefore)
 	assert.LessOrEqual(t, before, workers)
 	assert.LessOrEqual(t, after, deadDials+workers)
 	assert.LessOrEqual(t, report.Vault.Connections, deadDials+2*workers)
-	assertOnePatience(t, report, deadPatience)
+	assertOnePatience(t, report)
 }
 
-// assertOnePatience measures by the run's own clock, with a second for a busy
-// machine.
-func assertOnePatience(t *testing.T, report resolver.Report, patience time.Duration) {
+// assertOnePatience checks the run's own measurement. A run that waits twice takes two
+// patiences; package patience tests the exact figures in virtual time.
+func assertOnePatience(t *testing.T, report resolver.Report) {
 	t.Helper()
-	assert.GreaterOrEqual(t, report.Vault.Waited, patience)
-	assert.Less(t, report.Vault.Waited, patience*11/10+time.Second)
+	assert.GreaterOrEqual(t, report.Vault.Waited, brief)
+	assert.Less(t, report.Vault.Waited, 2*brief)
 }
 
-// isReset holds for a connection that the server ended: what the client sees
-// depends on whether it had sent its request by then.
+// isReset reports whether the server ended the connection. What the client sees depends
+// on whether it had sent its request.
 func isReset(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || runtime.GOOS == "windows" && (errors.Is(err, syscall.Errno(10054)) || errors.Is(err, syscall.Errno(10053))) || errors.Is(err, syscall.EPIPE)
 }
@@ -157,7 +155,7 @@ func isTimeout(err error) bool {
 	return ok && network.Timeout()
 }
 
-// counted puts a balancer before one server, for its count of connections.
+// counted puts a balancer before a server, to count connections.
 func counted(t *testing.T, address string) *balancer.Balancer {
 	t.Helper()
 	b, err := balancer.Start(address)
@@ -166,7 +164,7 @@ func counted(t *testing.T, address string) *balancer.Balancer {
 	return b
 }
 
-// mute is a server that nobody is behind: the kernel accepts for it.
+// mute is a server that never answers: the kernel accepts its connections.
 func mute(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

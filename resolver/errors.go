@@ -13,49 +13,16 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Kind is the kind of an error. It is a string, the code in JSON, and an error to
-// compare with: errors.Is(err, resolver.Denied).
-type Kind = fault.Kind
-
-// The kinds, each with its code and its meaning.
-const (
-	NotConfigured Kind = fault.NotConfigured // not_configured: a host has references, and Vault is not set up in the UI
-	Settings      Kind = fault.Settings      // settings: the UI's settings are wrong
-	Environment   Kind = fault.Environment   // environment: a variable or file on the Patch server is missing, malformed or unreadable
-	Pinned        Kind = fault.Pinned        // pinned: the UI's address, namespace or a path is outside the Patch server's pins; nothing was sent
-	Unreachable   Kind = fault.Unreachable   // unreachable: no connection, or no answer in time, for a whole patience
-	TLS           Kind = fault.TLS           // tls: a certificate is not trusted, or the scheme is wrong
-	Sealed        Kind = fault.Sealed        // sealed: Vault, or the namespace, is sealed or not initialized
-	NoActiveNode  Kind = fault.NoActiveNode  // no_active_node: the cluster has no leader, or this node cannot forward to it
-	ServerError   Kind = fault.ServerError   // server_error: Vault fails, or refuses the request itself
-	RateLimited   Kind = fault.RateLimited   // rate_limited: nothing succeeded for a whole patience because of a rate limit
-	BadResponse   Kind = fault.BadResponse   // bad_response: the server is not Vault, or a proxy interferes
-	Login         Kind = fault.Login         // login: Vault refused the login, or could not process it
-	Token         Kind = fault.Token         // token: the token is expired, revoked, used up, or refused from here
-	Denied        Kind = fault.Denied        // denied: no policy of the token grants read on the path; the text has the line that does
-	NotFound      Kind = fault.NotFound      // not_found: there is no secret at the path
-	Deleted       Kind = fault.Deleted       // deleted: the version is deleted or destroyed
-	NoVersion     Kind = fault.NoVersion     // no_version: there is no such version, or no such secret, or the mount is KV v1
-	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts is not available
-	NotKV         Kind = fault.NotKV         // not_kv: the mount is of another type; nothing but KV is ever read
-	NotForHost    Kind = fault.NotForHost    // not_for_host: the secret names other hosts in luumen_hosts
-	NoKey         Kind = fault.NoKey         // no_key: the secret has no such key
-	BadValue      Kind = fault.BadValue      // bad_value: the value is null, empty, an object or a list
-	BadReference  Kind = fault.BadReference  // bad_reference: the field is malformed; see ref.SyntaxError
-)
-
-// HostError says why a host must be skipped: it has the error of every field that
-// could not be resolved, sorted by name.
+// HostError says why a host must be skipped.
 type HostError struct {
 	Host   string
-	Fields []*FieldError // at least one
+	Fields []*FieldError // every field that could not be resolved, sorted by name
 }
 
-// LogValue logs the complete text. Without it, slog's JSON handler would log what
-// MarshalJSON returns for the UI.
+// LogValue returns e.Error(): slog's JSON handler would use MarshalJSON.
 func (e *HostError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
-// Error is one line with every field, complete, for the agent's log alone.
+// Error returns one line with the errors of all fields, for the agent's log alone.
 func (e *HostError) Error() string {
 	texts := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
@@ -81,8 +48,8 @@ func (e *HostError) MarshalJSON() ([]byte, error) {
 	}{e.Host, e.Fields})
 }
 
-// FieldError is why a field could not be resolved. It wraps the [Kind] and the
-// cause, or the error of the caller's context.
+// FieldError says why a field could not be resolved. It wraps its [Kind] and cause, or
+// the error of the caller's context.
 type FieldError struct {
 	Host  string
 	Field string  // its name in Host.Fields
@@ -92,7 +59,7 @@ type FieldError struct {
 	reach reach
 }
 
-// reach is how much an error concerns, and so which hosts share it.
+// reach is what an error concerns, and so which hosts share it.
 type reach int
 
 const (
@@ -101,18 +68,11 @@ const (
 	reachRun
 )
 
-// Kind is the kind of the error; Canceled if the caller's context ended it.
+// Kind returns the kind of the error, or Canceled if the caller's context ended it.
 func (e *FieldError) Kind() Kind { return kindOf(e.err) }
 
-func kindOf(err error) Kind {
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		return f.Kind
-	}
-	return Canceled
-}
-
-// Error is one line: field, reference, reason and what to do. It is complete,
-// for the agent's log alone: it may hold Vault's own words.
+// Error returns one line: field, reference, reason and what to do. It may hold Vault's
+// own words, so it is for the agent's log alone.
 func (e *FieldError) Error() string {
 	if e.Ref.IsZero() {
 		return quoted(e.Field) + ": " + e.err.Error()
@@ -120,16 +80,15 @@ func (e *FieldError) Error() string {
 	return quoted(e.Field) + ": " + e.Ref.String() + ": " + e.err.Error()
 }
 
-// LogValue logs the complete text, as that of a HostError does.
+// LogValue returns e.Error().
 func (e *FieldError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
-// Unwrap returns the error without its place.
+// Unwrap returns the error without field and reference.
 func (e *FieldError) Unwrap() error { return e.err }
 
-// MarshalJSON returns what the UI may show, under the names that a [Verdict] has
-// for it: field, kind, reference, part, offset, reason and fix. Vault's own words,
-// the names of keys and policies, and everything about the network stay in Error:
-// whoever edits a field could learn them by asking.
+// MarshalJSON returns the field and its [Problem], for the UI. It leaves out Vault's
+// own words, names of keys and policies, and everything about the network: whoever
+// edits a field could use errors to find them out.
 func (e *FieldError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Field string `json:"field"`
@@ -137,18 +96,17 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// Problem is an error as the UI may show it. Of a field that is well, the Kind is
-// OK and the rest is empty.
+// Problem is an error as the UI may show it. If the Kind is OK, there is none.
 type Problem struct {
 	Kind      Kind    `json:"kind"`
-	Reference ref.Ref `json:"reference,omitzero"` // zero if the field is malformed, or it is not about one
+	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed
 	Part      string  `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
-	Offset    *int    `json:"offset,omitempty"`   // in bytes, of a malformed field
-	Reason    string  `json:"reason,omitempty"`   // what is so
+	Offset    *int    `json:"offset,omitempty"`   // of a malformed field, in bytes
+	Reason    string  `json:"reason,omitempty"`   // what is wrong
 	Fix       string  `json:"fix,omitempty"`      // what to do
 }
 
-// problemOf is how an error, or none, shows to the UI.
+// problemOf returns what the UI may show of an error; nil means OK.
 func problemOf(err error, r ref.Ref) Problem {
 	if err == nil {
 		return Problem{Kind: OK, Reference: r}
@@ -163,10 +121,6 @@ func problemOf(err error, r ref.Ref) Problem {
 	return p
 }
 
-// Canceled stands in reports and in JSON for the caller's own cancellation or
-// deadline. The error itself is the context's: no error wraps Canceled.
-const Canceled Kind = "canceled"
-
 func (f *field) reach() reach {
 	if f.read == nil || f.read.err == nil {
 		return reachField
@@ -177,7 +131,7 @@ func (f *field) reach() reach {
 	return reachRun // or the caller's own context
 }
 
-// quoted is a name from outside as a line for a person shows it.
+// quoted returns a name from outside, quoted if it holds anything unprintable.
 func quoted(name string) string {
 	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(name)

@@ -20,7 +20,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// closedPort is an address where nobody listens.
+// closedPort is an address where nothing listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,8 +29,8 @@ func closedPort(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// Whatever is wrong with Vault, its settings or the environment costs just the
-// hosts that need Vault.
+// An error of Vault, its settings or the environment costs only the hosts that need
+// Vault.
 func TestWhatConcernsTheWholeRun(t *testing.T) {
 	t.Parallel()
 	closed := closedPort(t)
@@ -70,7 +70,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 				host("four", "user", "vault:secret/a#b"),
 				host("malformed", "user", "vault:secret"),
 			}
-			run := resolver.Resolve(t.Context(), auth.New(c.settings, environment(c.environment)), hosts, resolver.Options{Patience: 200 * time.Millisecond})
+			run := resolver.Resolve(t.Context(), auth.New(c.settings, environment(c.environment)), hosts, resolver.Options{Patience: brief})
 			results := collect(run)
 			assert.NoError(t, results[0].Err())
 			for i := 1; i <= 4; i++ {
@@ -93,7 +93,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 	}
 }
 
-// An error is kind, place and cause, each to be had by type.
+// Kind, place and cause of an error can be found by their types.
 func TestErrorsUnwrap(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -129,8 +129,8 @@ func TestRefusedLoginKeepsVaultsError(t *testing.T) {
 	assert.Equal(t, 403, answer.StatusCode)
 }
 
-// The JSON of an error is for whoever edits fields in the UI, and says nothing
-// of the inside of Vault or of the network.
+// The JSON of an error is for the UI, and says nothing about the inside of Vault or the
+// network.
 func TestErrorsAsTheUIShowsThem(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// configuration is what the examples' agent gets from its API before each run.
+// configuration is what the agent gets from its API before each run.
 type configuration struct {
 	Vault auth.Settings
 	Hosts []struct {
@@ -46,8 +46,7 @@ var exampleVault = sync.OnceValue(func() *vaulttest.Server {
 	return server
 })
 
-// logToOutput has the log go to the example's output, without times, until it is
-// called back.
+// logToOutput sends the log to the example's output, without times, until back is called.
 func logToOutput() (back func()) {
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -128,7 +127,7 @@ func ExampleReport() {
 	// Output:
 	// 3 hosts, 2 ready, 1 skipped
 	// not_found [win-2]
-	// warning: a literal looks mistyped, and is used as it stands (win-3: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)
+	// warning: a literal looks mistyped; it is used as it is (win-3: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)
 }
 
 func ExampleOne() {

@@ -5,21 +5,23 @@ import (
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/mask"
 	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/ref"
 )
 
-// unread is the fault of a path that Vault answered without a secret.
+// unread is the fault for a path that Vault answered without a secret.
 func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
 	path := m.api(r.path)
 	switch answer.Status {
 	case 403:
 		f := fault.New(fault.Denied, "the agent's token may not read "+path, withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
 		f.Detail = policiesOf(mounts)
-		f.Do += "; if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
+		f.Do += "; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
 		if why := ungrantable(path); why != "" {
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
-			f.Do += "; the mount " + m.Path + " is a guess: name the right one in the settings"
+			f.Do += "; the mount " + m.Path + " is a guess: if it is wrong, name the mount in the settings"
 		}
 		if !m.listed && f.Fix == "" {
 			f.Do += fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", m.Path, m.Version)
@@ -48,15 +50,15 @@ func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.E
 	}
 }
 
-// policiesOf names the token's policies, where Vault told.
+// policiesOf names the token's policies, if they are known.
 func policiesOf(mounts *mountTable) string {
 	if len(mounts.policies) == 0 {
 		return ""
 	}
-	return "its policies: " + fault.Words(strings.Join(mounts.policies, ", "))
+	return "its policies: " + mask.Line(strings.Join(mounts.policies, ", "))
 }
 
-// withoutData is a hint to those who take a path from Vault's API.
+// withoutData is a hint for a path that was copied from Vault's API.
 func withoutData(m mount, path string) string {
 	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
 		return "omit data/ from the path, since it is added automatically; or "
@@ -64,17 +66,17 @@ func withoutData(m mount, path string) string {
 	return ""
 }
 
-// invisible is the fault of a path below no mount that the token can see: it
-// can read nothing there.
+// invisible is the fault for a path in no mount that the token can see. It cannot read
+// anything there.
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
 	f := fault.New(fault.Denied, "vault shows the agent's token no mount for "+path, "")
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
-		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: name the right one in the settings if it is another", m.Path, m.Version)
+		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", m.Path, m.Version)
 	}
 	if len(mounts.listed) == 0 {
-		f.Do += "; if the line is there, check that no proxy before Vault drops the header X-Vault-Token"
+		f.Do += "; if the policy has this line, check that no proxy before Vault drops the header X-Vault-Token"
 	}
 	if why := ungrantable(m.api(path)); why != "" {
 		f.Do, f.Fix = why, why
@@ -95,10 +97,15 @@ func otherVersion(m mount, version int) *fault.Error {
 }
 
 func noSecret(path string) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer at "+path+" is not a KV secret", "check what stands before Vault")
+	return fault.New(fault.BadResponse, "the answer at "+path+" is not a KV secret", "check the proxy before Vault")
 }
 
 func notForHost(host string, m mount, path string) *fault.Error {
 	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
 		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, m.Path, m.below(path)))
+}
+
+func badReference(err error) error {
+	syntax := err.(*ref.SyntaxError)
+	return &fault.Error{Kind: fault.BadReference, What: syntax.Error(), Fix: syntax.Fix, Cause: syntax}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// codes are the codes of findings, in their order.
+// codes returns the codes of findings, in order.
 func codes(findings []resolver.Finding) []string {
 	all := []string{}
 	for _, f := range findings {
@@ -28,7 +28,7 @@ func codes(findings []resolver.Finding) []string {
 	return all
 }
 
-// texts are findings as the agent's log has them.
+// texts returns findings as the agent's log shows them.
 func texts(findings []resolver.Finding) []string {
 	all := []string{}
 	for _, f := range findings {
@@ -37,8 +37,7 @@ func texts(findings []resolver.Finding) []string {
 	return all
 }
 
-// What is odd about a value is found, each by its code, and never the value
-// itself. Trap 20.
+// Each oddity of a value has a finding, which never holds the value. Trap 20.
 func TestCheckFindsOddValues(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -90,7 +89,7 @@ func assertSilent(t *testing.T, v resolver.Verdicts) {
 	}
 }
 
-// What a token may do beside reading is asked for, a thousand paths at a time.
+// A check asks what the token may do besides reading, for 500 paths at a time.
 func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -140,7 +139,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 
 	run = vaulttest.Name()
 	var many []ref.Value
-	for i := range 2500 {
+	for i := range 1100 {
 		many = append(many, ref.Parse(fmt.Sprintf("vault:%s/no/%d#password", kv, i)))
 	}
 	patient := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{ // a busy machine takes longer for all of them than a check may
@@ -153,10 +152,10 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 			paths = append(paths, len(list))
 		}
 	}
-	assert.Equal(t, []int{500, 500, 500, 500, 500}, paths)
+	assert.ElementsMatch(t, []int{500, 500, 100}, paths)
 }
 
-// What the server is like, and what of the settings does not fit it.
+// A check describes the server, and says which settings do not fit it.
 func TestCheckTheServer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -225,8 +224,7 @@ func TestCheckTheServer(t *testing.T) {
 	})
 }
 
-// What is dangerous about the environment shows even where Vault does not
-// answer.
+// Dangers of the environment are found even if Vault does not answer.
 func TestCheckFindsDangers(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -247,7 +245,7 @@ func TestCheckFindsDangers(t *testing.T) {
 			t.Parallel()
 			test.environment["VAULT_ADDR"] = test.address
 			vault := auth.New(auth.Settings{Address: test.address}, environment(test.environment))
-			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: brief})
 			assert.Equal(t, test.want, codes(v.Connection.Findings))
 			assertRoundTrip(t, v)
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// fleetOf makes hosts with a path each; every hundredth has literals alone.
+// fleetOf makes hosts with a path each; every hundredth has only literals.
 func fleetOf(size int, kv string) []resolver.Host {
 	hosts := make([]resolver.Host, size)
 	for i := range hosts {

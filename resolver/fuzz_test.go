@@ -13,9 +13,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// FuzzSecret holds what is picked from the data of an answer against
-// encoding/json: a text byte for byte, a number as it is written, and nothing
-// else.
+// FuzzSecret compares the credential in the data of an answer with encoding/json: a text
+// byte for byte, a number as it is written, and nothing else.
 func FuzzSecret(f *testing.F) {
 	for _, seed := range []string{
 		`{"password":"a"}`, `{"a":12345678901234567890,"b":1e21,"c":0.10,"d":-0}`, `{"a":true,"b":false,"c":null}`,

@@ -30,8 +30,8 @@ func hanging(t *testing.T, server *vaulttest.Server, silent string) (address str
 	return address
 }
 
-// Every request but the reads can hang: the run is served after a third of
-// patience at most, with a warning where something is lost.
+// Every request except reads can hang. The run goes on after a third of patience at most,
+// with a warning if something is lost.
 func TestOptionalRequestsHang(t *testing.T) {
 	t.Parallel()
 	const patience = 12 * time.Second
@@ -82,7 +82,7 @@ func TestOptionalRequestsHang(t *testing.T) {
 	}
 }
 
-// A check waits for what hangs as long as for one attempt.
+// A check waits for a hanging request as long as for one attempt.
 func TestCheckOfRequestsThatHang(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

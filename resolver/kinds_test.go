@@ -30,8 +30,8 @@ var update = flag.Bool("update", false, "write the golden files of verdicts anew
 
 const verdictFiles = "../testdata/verdicts"
 
-// Each kind arises once here: a run and a check both have it, print nothing of the
-// secrets behind it, and a golden file shows what the UI gets.
+// Each kind occurs once here, in a run and in a check. Neither prints a secret, and a
+// golden file shows what the UI gets.
 func TestEachKind(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -54,8 +54,7 @@ func TestEachKind(t *testing.T) {
 		path "kv/data/hr" { capabilities = ["deny"] }
 		path "kv1/*" { capabilities = ["read"] }
 		path "transit/*" { capabilities = ["read"] }`)}})
-	sealed := vaulttest.New(t, vaulttest.Config{})
-	require.NoError(t, sealed.Seal())
+	sealed := vaulttest.SharedSealed(t)
 	withTLS := vaulttest.SharedTLS(t)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -108,7 +107,7 @@ func TestEachKind(t *testing.T) {
 			if ctx == nil {
 				ctx = t.Context()
 			}
-			v := resolver.Check(ctx, c.vault, fieldsOf(c.field), resolver.CheckOptions{Host: c.host, Patience: 300 * time.Millisecond})
+			v := resolver.Check(ctx, c.vault, fieldsOf(c.field), resolver.CheckOptions{Host: c.host, Patience: brief})
 			require.Len(t, v.Fields, 1)
 			assert.Equal(t, c.kind, v.Fields[0].Kind)
 			assertRoundTrip(t, v)
@@ -117,7 +116,7 @@ func TestEachKind(t *testing.T) {
 			t.Log(v)
 
 			h := host(cmp.Or(c.host, "db-1"), "password", c.field, "literal", canary.Secret)
-			run := resolver.Resolve(ctx, c.vault, []resolver.Host{h}, resolver.Options{Patience: 300 * time.Millisecond})
+			run := resolver.Resolve(ctx, c.vault, []resolver.Host{h}, resolver.Options{Patience: brief})
 			result := collect(run)[0]
 			if c.kind == resolver.OK {
 				require.NoError(t, result.Err())
@@ -135,7 +134,7 @@ func TestEachKind(t *testing.T) {
 	}
 }
 
-// forUI is what of the verdicts goes to the UI.
+// forUI is the part of the verdicts that goes to the UI.
 func forUI(v resolver.Verdicts) resolver.Verdicts {
 	v.Connection.Text, v.Fields = "", slices.Clone(v.Fields)
 	v.Connection.Findings = slices.Clone(v.Connection.Findings)
@@ -157,7 +156,7 @@ func assertRoundTrip(t *testing.T, v resolver.Verdicts) {
 	assert.Equal(t, forUI(v), again)
 }
 
-// steady puts fixed things in place of what changes from run to run.
+// steady replaces what changes from run to run.
 func steady(v resolver.Verdicts) resolver.Verdicts {
 	day := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	// Which settings take effect is package auth's; one of them stands for all.
@@ -201,7 +200,7 @@ func assertGolden(t *testing.T, file string, v any) {
 	assert.Equal(t, string(want), got.String())
 }
 
-// The UI decodes what the agent encoded, and gets the same.
+// The UI decodes what the agent encoded.
 func TestVerdictFilesDecodeToWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(verdictFiles + "/*.json")

@@ -16,14 +16,14 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// resolve resolves one field as its host's only one.
+// resolve resolves the only field of a host.
 func resolve(t *testing.T, vault *auth.Vault, field string) (resolver.Credential, error) {
 	t.Helper()
 	return resolver.One(t.Context(), vault, host("host-1", "password", field), resolver.Options{}).Credential("password")
 }
 
-// Traps 1, 2, 3, 5, 16 and 35: each answer of a healthy Vault has its kind, and
-// a text to act on. No such answer is asked for twice (trap 13).
+// Traps 1, 2, 3, 5, 16 and 35: each answer of a healthy Vault has its kind and a text that
+// says what to do. No such request is repeated (trap 13).
 func TestKindsOfAHealthyVault(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -106,10 +106,10 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			text: "the mount " + v1 + " is KV v1, which has no versions; omit the version, or upgrade the mount to KV v2"},
 		{name: "denied", field: "vault:" + v2 + "/hr#password", kind: resolver.Denied, reads: 1,
 			text: `the agent's token may not read %[1]s/data/hr (its policies: `,
-			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
+			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
 		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
 			text: "vault shows the agent's token no mount for " + hidden + "/app (its policies: ",
-			ends: `); check the path, and that its mount exists (vault secrets list); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: name the right one in the settings if it is another"},
+			ends: `); check the path, and that its mount exists (vault secrets list); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings"},
 		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
 			text: "vault shows the agent's token no mount for "},
 		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,
@@ -158,7 +158,7 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 	})
 }
 
-// Traps 17, 18, 20 and 22: values come byte for byte, or not at all.
+// Traps 17, 18, 20 and 22: values are exact, or errors.
 func TestValues(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -234,12 +234,12 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// rawJSON is sent as it stands.
+// rawJSON is sent as it is.
 type rawJSON string
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
-// Traps 4 and 21: a path is sent as the text that it is.
+// Traps 4 and 21: a path is sent as plain text.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -306,7 +306,7 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for hosts other than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
 }
 
-// A secret whose limit is misspelt goes to every host, and somebody must learn it.
+// If luumen_hosts is misspelt, every host gets the secret, and a warning says so.
 func TestMisspeltHostsOfASecret(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -320,7 +320,7 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 		require.NoError(t, collect(run)[0].Err())
 		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/"+path+"#k"), resolver.CheckOptions{})
 		if found {
-			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so it is given to every host; rename it to luumen_hosts (%q of %s/%s)", name, kv, path))
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so every host gets the secret; rename it to luumen_hosts (%q of %s/%s)", name, kv, path))
 			assert.Contains(t, codes(v.Fields[0].Findings), resolver.HostsMisspelt)
 		} else {
 			assert.NotContains(t, codes(run.Report().Findings), resolver.HostsMisspelt, name)
@@ -328,8 +328,8 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 	}
 }
 
-// Trap 16: a near match is two edits away at most and has four characters at
-// least; no other key is ever named.
+// Trap 16: a near match is at most two edits away and has at least four characters. No
+// other key is ever shown.
 func TestNearMatch(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

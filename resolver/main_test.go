@@ -13,7 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
@@ -35,12 +37,10 @@ func TestMain(m *testing.M) {
 	os.Exit(canary.Silent(func() int { return vaulttest.Main(m) }))
 }
 
-// connectionRefused is the system's error. On Windows, it is another than
-// package syscall's.
+// connectionRefused is the system's error. On Windows, it differs from package syscall's.
 var connectionRefused = map[bool]syscall.Errno{true: 10061, false: syscall.ECONNREFUSED}[runtime.GOOS == "windows"]
 
-// connect describes a server to the library: its address as the UI gives it,
-// the token as the agent's environment does.
+// connect describes a server to the library, with the token in the environment.
 func connect(server *vaulttest.Server, token string) *auth.Vault {
 	return auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{
 		"VAULT_TOKEN":  token,
@@ -48,12 +48,12 @@ func connect(server *vaulttest.Server, token string) *auth.Vault {
 	}))
 }
 
-// environment makes the variables all that the library sees.
+// environment makes these variables the whole environment.
 func environment(variables map[string]string) auth.Options {
 	return auth.Options{Getenv: func(name string) string { return variables[name] }}
 }
 
-// host makes a host of fields in turn: name, text, name, text.
+// host makes a host from field names and texts in turn.
 func host(name string, fields ...string) resolver.Host {
 	h := resolver.Host{Name: name, Fields: make(map[string]ref.Value)}
 	for i := 0; i < len(fields); i += 2 {
@@ -62,7 +62,7 @@ func host(name string, fields ...string) resolver.Host {
 	return h
 }
 
-// collect ranges over a run and returns its results by the index of their host.
+// collect ranges over a run and returns its results by index.
 func collect(run *resolver.Run) map[int]resolver.Result {
 	return maps.Collect(run.Results())
 }
@@ -88,6 +88,10 @@ func references(t testing.TB, paths ...string) []ref.Ref {
 	return all
 }
 
+// brief is a patience that a test waits out. A server that answers at all does so
+// within a third of it on a busy machine, too.
+const brief = 3 * time.Second
+
 func wrongServer(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -95,7 +99,7 @@ func wrongServer(t testing.TB, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-// always makes a handler that gives one answer to everything.
+// always makes a handler that always gives the same answer.
 func always(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -104,7 +108,7 @@ func always(status int, body string) http.HandlerFunc {
 	}
 }
 
-// refuses makes a proxy refuse what is below a path, as some do.
+// refuses makes a proxy refuse paths with a prefix.
 func refuses(prefix string) func(w http.ResponseWriter, path string) bool {
 	return func(w http.ResponseWriter, path string) bool {
 		refused := strings.HasPrefix(path, prefix)
@@ -128,6 +132,14 @@ func appRole(t *testing.T, server *vaulttest.Server, role map[string]any) (mount
 	role["bind_secret_id"], role["secret_id_bound_cidrs"] = false, []string{"127.0.0.1/32"}
 	server.Must(t, http.MethodPost, "auth/"+mount+"/role/agent", role)
 	return mount, vaulttest.Text(server.Must(t, http.MethodGet, "auth/"+mount+"/role/agent/role-id", nil), "data", "role_id")
+}
+
+// assertNoToken tells whether all tokens of a login mount are revoked.
+func assertNoToken(t *testing.T, server *vaulttest.Server, mount string) {
+	t.Helper()
+	status, _, err := server.Do("LIST", "sys/leases/lookup/auth/"+mount+"/login", nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusNotFound, status, "a token is alive")
 }
 
 // inFile writes a file that only its owner can read, and returns its name.

@@ -3,7 +3,6 @@ package resolver
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -14,86 +13,21 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Mount is where a KV engine is mounted in Vault.
-type Mount struct {
-	Path    string `json:"path"`              // without slashes at its ends: team/kv
-	Version int    `json:"version"`           // of KV: 1 or 2
-	Guessed bool   `json:"guessed,omitempty"` // neither Vault nor the settings told it
-
-	// Namespace is what lies between the namespace of the token and that of the
-	// mount, such as team/child: a policy of the token's namespace names the
-	// mount's paths with it. It is empty where both are the same.
-	Namespace string `json:"namespace,omitempty"`
-}
-
-// mount is what is known of a path's mount.
-type mount struct {
-	Mount
-	kind   string // Vault's type of it; empty if unknown
-	listed bool   // Vault listed it
-	named  bool   // the settings name it
-}
-
-// isKV reports whether secrets may be read there.
-func (m mount) isKV() bool { return isKV(m.kind) }
-
-func isKV(kind string) bool { return kind == "" || kind == "kv" || kind == "generic" }
-
-// types are the engines whose type is shown. A hostile server could put a token
-// in the place of any other.
-var types = []string{
-	"ad", "alicloud", "aws", "azure", "consul", "cubbyhole", "database", "gcp", "gcpkms", "identity", "keymgmt", "kmip", "kubernetes", "ldap",
-	"mongodbatlas", "nomad", "openldap", "pki", "rabbitmq", "ssh", "system", "terraform", "token", "totp", "transform", "transit",
-}
-
-func (m mount) shownType() string {
-	if slices.Contains(types, m.kind) {
-		return m.kind
-	}
-	return "another"
-}
-
-// api is the path of Vault's API for a secret of this mount.
-func (m Mount) api(path string) string {
-	if m.Version == 1 {
-		return path
-	}
-	return m.Path + "/data/" + m.below(path)
-}
-
-// granted is the path that a policy of the token names.
-func (m Mount) granted(path string) string {
-	if m.Namespace == "" {
-		return m.api(path)
-	}
-	return strings.Trim(m.Namespace, "/") + "/" + m.api(path)
-}
-
-// covers reports whether the path lies in the mount.
-func (m Mount) covers(path string) bool {
-	return path == m.Path || strings.HasPrefix(path, m.Path+"/")
-}
-
-// below is the part of the path below the mount.
-func (m Mount) below(path string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(path, m.Path), "/")
-}
-
-// mountTable says where a path's mount is.
+// mountTable finds the mount of a path.
 type mountTable struct {
-	listed    map[string]mount // by path
+	listed    map[string]mount // by Vault, by path
 	blocked   bool             // Vault's list is not available
 	fault     *fault.Error     // why, if Vault did not answer
-	named     map[string]mount // in the settings, by path
-	version   int              // of KV, for mounts of which it is not known
+	named     map[string]mount // by the settings, by path
+	version   int              // of KV in the settings, for other mounts
 	namespace string           // see Mount.Namespace
-	policies  []string         // of the token, as far as Vault told; for messages
+	policies  []string         // of the token, if known; for messages
 }
 
 const listPath = transport.MountsPath
 
-// listMounts asks Vault which mounts the token can see. Where the list is
-// blocked, the settings and the first segments have to do.
+// listMounts asks Vault which mounts the token can see. If the list is blocked, the
+// settings and the first segments of paths are used instead.
 func listMounts(ctx context.Context, client *api.Client, settings auth.Settings) (*mountTable, error) {
 	table := unlisted(settings)
 	token := auth.TokenOf(ctx)
@@ -134,7 +68,7 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 // isEmpty reports whether Vault listed no mount at all.
 func (t *mountTable) isEmpty() bool { return len(t.listed) == 0 && !t.blocked }
 
-// between is the part of the namespace below the token's.
+// between is the part of the namespace below that of the token.
 func between(token, namespace string) string {
 	if token == "" || !strings.HasPrefix(namespace, token+"/") {
 		return ""
@@ -142,7 +76,7 @@ func between(token, namespace string) string {
 	return strings.TrimPrefix(namespace, token+"/")
 }
 
-// unlisted is what there is without Vault's list.
+// unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings) *mountTable {
 	table := &mountTable{version: 2, blocked: true, named: make(map[string]mount)}
 	if settings.KVVersion == "v1" {
@@ -155,8 +89,8 @@ func unlisted(settings auth.Settings) *mountTable {
 	return table
 }
 
-// find returns the mount of a path, and whether the token can see it, as far
-// as Vault told.
+// find returns the mount of a path, and whether the token can see it. Without Vault's
+// list, it is assumed to.
 func (t *mountTable) find(path string) (m mount, visible bool) {
 	if m, ok := covering(t.listed, path); ok {
 		return m, true
@@ -169,8 +103,7 @@ func (t *mountTable) find(path string) (m mount, visible bool) {
 	return m, t.blocked
 }
 
-// covering returns the mount whose path is a prefix of the path, the longest if
-// there are several.
+// covering returns the mount with the longest path that is a prefix of path.
 func covering(mounts map[string]mount, path string) (m mount, ok bool) {
 	for prefix := path; len(mounts) > 0; {
 		if m, ok := mounts[prefix]; ok {
@@ -185,14 +118,8 @@ func covering(mounts map[string]mount, path string) (m mount, ok bool) {
 	return mount{}, false
 }
 
-// guess takes the first segment of a path for its mount.
-func guess(path string, version int) Mount {
-	first, _, _ := strings.Cut(path, "/")
-	return Mount{Path: first, Version: version, Guessed: true}
-}
-
-// findings say where the settings had to serve in place of Vault's list, and
-// which mounts have another KV version than they say.
+// findings says if the settings replaced Vault's list, and which mounts have another
+// KV version than the settings say.
 func (t *mountTable) findings(reads []*read) []Finding {
 	var findings []Finding
 	if t.blocked {

@@ -17,8 +17,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// behind puts a proxy before the server that answers paths below /v1/ itself
-// where answer says so.
+// behind puts a proxy before the server that answers some paths below /v1/ itself.
 func behind(t *testing.T, server *vaulttest.Server, answer func(w http.ResponseWriter, path string) bool) (address string) {
 	t.Helper()
 	target, err := url.Parse(server.Address)
@@ -53,8 +52,8 @@ func withoutList(status int, contentType, body string) func(w http.ResponseWrite
 
 var blocked = withoutList(403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
 
-// Trap 6: where the list of mounts cannot be had, that is a warning, and the
-// settings serve in its place. Nothing of it is kept for the next run.
+// Trap 6: if the list of mounts is not available, the run warns and uses the settings. The
+// next run tries again.
 func TestListOfMountsIsBlocked(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -112,13 +111,13 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
 			text: "the mount " + v1 + " is KV v1, not v2 as in the settings"},
 		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
-			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; if it has the line, that carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path; the mount ` + v2 + ` is a guess: name the right one in the settings`},
+			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path; the mount ` + v2 + ` is a guess: if it is wrong, name the mount in the settings`},
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
 			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
 			text: "the mount " + transit + " is of type transit, not KV"},
 		{name: "a token behind a namespace", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/AUTH/token/lookup-self#id", kind: resolver.NotKV,
-			text: "the mount ns1 is of a type that Vault does not tell, not KV"},
+			text: "the mount ns1 is of a type that Vault does not show, not KV"},
 		{name: "pin on v1", settings: auth.Settings{KVVersion: "v1"}, field: v1 + "/app?version=1#password", kind: resolver.NoVersion,
 			text: "the mount " + v1 + " is KV v1, which has no versions"},
 	} {
@@ -153,8 +152,8 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
 }
 
-// Trap 5: the settings name a nested mount that the token cannot see yet, so
-// the policy line is no guess.
+// Trap 5: the settings name a nested mount that the token cannot see, so the policy line
+// is not a guess.
 func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -167,7 +166,7 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	assert.ErrorContains(t, err, `add to the token's policy: path "`+nested+`/data/app" { capabilities = ["read"] }`)
 	assert.NotContains(t, err.Error(), "guess")
 
-	// Pasted as it stands, the line mends it.
+	// The suggested line, pasted as it is, helps.
 	_, line, _ := strings.Cut(err.Error(), "policy: ")
 	mended := server.NewToken(t, map[string]any{"policies": []string{server.Policy(t, line)}})
 	password, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": mended})), "vault:"+nested+"/app#password")
@@ -175,8 +174,8 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	assert.Equal(t, "p", password.Reveal())
 }
 
-// What leases, or answers as another type, is never handed out; the guard holds
-// on servers older than Vault 1.16, too, which do not tell the type.
+// Leased secrets and those of other types are never returned, also on servers before Vault
+// 1.16, which do not show the type.
 func TestDynamicSecretsAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{

@@ -16,8 +16,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// newNamespace makes a namespace below another one; false if the server has
-// none, as Vault's Community Edition.
+// newNamespace makes a namespace below another one. It returns false if the server has no
+// namespaces.
 func newNamespace(t *testing.T, server *vaulttest.Server, parent, name string) bool {
 	t.Helper()
 	status, _, err := server.Do("POST", strings.TrimPrefix(parent+"/sys/namespaces/"+name, "/"), nil)
@@ -25,8 +25,7 @@ func newNamespace(t *testing.T, server *vaulttest.Server, parent, name string) b
 	return status == http.StatusOK
 }
 
-// A namespace that is not there is a fault of the settings, for all hosts alike
-// and whatever the token.
+// A missing namespace is an error of the settings for all hosts, whatever the token.
 func TestNamespaceThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	// As OpenBao 2.6.2 answers to every request there, with and without a token.
@@ -77,7 +76,7 @@ func TestNamespaceThatIsNotThere(t *testing.T) {
 	}
 }
 
-// The token's namespace is there, and the one below it that the UI names is not.
+// The token's namespace exists, but the UI's namespace below it does not.
 func TestNamespaceBelowIsNotThere(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -106,9 +105,8 @@ func TestNamespaceBelowIsNotThere(t *testing.T) {
 	}
 }
 
-// A policy of the token's namespace names the paths of a namespace below it with
-// what lies between the two, in the line of an error as in Policy. Where the
-// server has namespaces, the line is followed.
+// A policy in the token's namespace names paths of a namespace below it relative to its
+// own, in errors and in Policy. If the server has namespaces, the advice is followed.
 func TestPolicyOfANamespaceBelow(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -6,19 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// What bounds the search for a key that was probably meant, since the secret's
-// owner decides how many keys there are and how long.
+// These limits bound the search for the key that was probably meant. A secret can have
+// many long keys.
 const (
-	maxNear       = 64  // bytes of a key that is searched for or found
-	maxCandidates = 256 // keys of a secret that are looked at
-	maxSearches   = 32  // in one secret
+	maxNear       = 64  // bytes of a key on either side
+	maxCandidates = 256 // keys of a secret
+	maxSearches   = 32  // searches in one secret
 )
 
-// isNear reports whether a key is of a length at which a near match says
-// something.
+// isNear reports whether a key has a length for which a near match means something.
 func isNear(key string) bool { return len(key) <= maxNear && utf8.RuneCountInString(key) >= 4 }
 
-// candidates are the keys of a secret that are looked at, sorted.
+// candidates are the keys of a secret that are searched, sorted.
 func candidates(keys iter.Seq[string]) []string {
 	var names []string
 	for name := range keys {
@@ -30,7 +29,7 @@ func candidates(keys iter.Seq[string]) []string {
 	return names[:min(len(names), maxCandidates)]
 }
 
-// nearest returns the key that was probably meant: at most two edits away.
+// nearest returns the candidate that was probably meant, at most two edits away, or "".
 func nearest(key string, candidates []string) string {
 	if !isNear(key) {
 		return ""
@@ -44,8 +43,8 @@ func nearest(key string, candidates []string) string {
 	return best
 }
 
-// edits is the Levenshtein distance between two texts, in characters; any
-// distance above 2 may come out as 3.
+// edits is the Levenshtein distance between two texts in characters, or 3 if it is
+// larger.
 func edits(a, b string) int {
 	const far = 3
 	if d := utf8.RuneCountInString(a) - utf8.RuneCountInString(b); d >= far || d <= -far {

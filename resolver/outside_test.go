@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/assert"
@@ -20,8 +19,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// JSON is for the UI: it holds no name of a policy, no word of Vault's and nothing
-// of the network, whatever a run met.
+// The JSON of a report holds no policy names, no words of Vault and nothing about the
+// network.
 func TestReportAsTheUISeesIt(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -52,7 +51,7 @@ func TestReportAsTheUISeesIt(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			run := resolver.Resolve(t.Context(), test.vault, []resolver.Host{host("h", "password", test.field)}, resolver.Options{Patience: 200 * time.Millisecond})
+			run := resolver.Resolve(t.Context(), test.vault, []resolver.Host{host("h", "password", test.field)}, resolver.Options{Patience: brief})
 			result := collect(run)[0]
 			require.Error(t, result.Err())
 			report := run.Report()
@@ -71,8 +70,8 @@ func TestReportAsTheUISeesIt(t *testing.T) {
 	}
 }
 
-// Names come from outside: a line for a person, or of a log, holds none that could
-// end it, or change the terminal.
+// Names come from outside. In texts and logs they are quoted if they could end the line or
+// change the terminal.
 func TestNamesFromOutsideAreQuoted(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -132,8 +131,7 @@ func TestNamesFromOutsideAreQuoted(t *testing.T) {
 	}
 }
 
-// Where Vault itself says that a mount is KV, a lease proves nothing: KV v1 can
-// lend its secrets.
+// If Vault says that a mount is KV, a lease proves nothing: KV v1 can lease its secrets.
 func TestKVThatLendsItsSecrets(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -11,16 +10,15 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// plan is what a run has to do: hosts with their fields, and the distinct
-// paths to read for them.
+// plan is the work of a run: hosts with their fields, and the distinct paths to read.
 type plan struct {
 	vault     *auth.Vault
 	invalid   error // why Vault cannot be used
 	hosts     []host
 	reads     []*read  // in the order of the hosts
 	immediate []int    // hosts that need no read
-	odd       examples // of literals that look mistyped
-	complete  chan int // hosts whose last path has been read; has room for all
+	odd       examples // literals that look mistyped
+	complete  chan int // hosts whose last path has been read; has room for all hosts
 
 	mu sync.Mutex // guards what settle changes
 }
@@ -32,13 +30,12 @@ type host struct {
 	pending int     // reads under way
 }
 
-// field is one credential field of a host: a literal, a reference to be read,
-// or invalid.
+// field is one credential field of a host.
 type field struct {
 	name   string
 	value  ref.Value
-	read   *read   // nil if the value is no reference
-	wanted *wanted // likewise
+	read   *read   // nil if the value is not a reference
+	wanted *wanted // nil if the value is not a reference
 }
 
 // read is one path and version to read.
@@ -50,22 +47,21 @@ type read struct {
 	settled bool
 	secret  *secret
 	err     error
-	mount   mount // where the path lies
-	visible bool  // the token can see the mount, as far as Vault told
-	sent    bool  // Vault was asked for it
+	mount   mount // of the path
+	visible bool  // the token can see the mount, or Vault's list is not available
+	sent    bool  // the read was sent
 }
 
-// wanted is a key of a secret that fields ask for, and its value once the read is
-// settled.
+// wanted is a key that fields ask for, with its value once the read is settled.
 type wanted struct {
 	key    string
-	fields int // that have yet to get it
+	fields int // number of fields that do not have it yet
 	found
 }
 
 // found is the value of a key.
 type found struct {
-	text   string // of a string, itself; of a number or a boolean, its exact JSON
+	text   string // a string itself; a number or boolean as its exact JSON text
 	number bool
 	err    error // why there is no text
 }
@@ -100,7 +96,7 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	return p
 }
 
-// appendFields appends the fields that are there, sorted by name.
+// appendFields appends the fields that are not absent, sorted by name.
 func appendFields(all []field, fields map[string]ref.Value) []field {
 	start := len(all)
 	for name, value := range fields {
@@ -112,8 +108,8 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 	return all
 }
 
-// grouping finds the one read of all references to the same path and version,
-// and the one value of all references to the same key.
+// grouping maps references to the same path and version to one read, and references
+// to the same key to one value.
 type grouping struct {
 	plan   *plan
 	reads  map[pathVersion]*read
@@ -125,8 +121,8 @@ type pathVersion struct {
 	version int
 }
 
-// add connects a field with its read. A read that the pins do not permit has
-// ended before it began.
+// add connects a field with its read. A read that the pins do not permit is settled
+// from the start.
 func (g *grouping) add(f *field) {
 	reference := f.value.Ref()
 	at := pathVersion{reference.Path(), reference.Version()}
@@ -151,7 +147,7 @@ func (g *grouping) add(f *field) {
 	f.read, f.wanted = r, w
 }
 
-// awaitedBy makes the host wait for the read, once for all of its fields.
+// awaitedBy makes the host wait for the read, once for all fields.
 func (r *read) awaitedBy(i int, h *host) {
 	if n := len(r.hosts); r.settled || n > 0 && r.hosts[n-1] == i {
 		return
@@ -160,8 +156,8 @@ func (r *read) awaitedBy(i int, h *host) {
 	h.pending++
 }
 
-// settle notes how a read ended, and gives its fields their values; only the first
-// time counts.
+// settle notes how a read ended and gives its fields their values. Only the first call
+// for a read has an effect.
 func (p *plan) settle(r *read, s *secret, values []found, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,7 +176,7 @@ func (p *plan) isSettled(r *read) bool {
 	return r.settled
 }
 
-// settleAll ends all reads that have not ended yet with the run's error.
+// settleAll ends all reads that are not settled with an error of the run.
 func (p *plan) settleAll(err error) {
 	if f, ok := err.(*fault.Error); ok {
 		err = f.OfRun()
@@ -195,7 +191,7 @@ func (p *plan) settleAll(err error) {
 	}
 }
 
-// finish passes on the hosts that waited for nothing but this read.
+// finish completes the hosts that waited only for this read.
 func (p *plan) finish(r *read) {
 	r.settled = true
 	for _, i := range r.hosts {
@@ -205,63 +201,9 @@ func (p *plan) finish(r *read) {
 	}
 }
 
-// isEmpty reports whether the field is the empty literal. The UI warns whoever
-// typed it: to a host, it is a password like any other.
+// isEmpty reports whether the field is the empty literal. A check warns of it, but a
+// run does not: it may be an intended empty password.
 func (f *field) isEmpty() bool {
 	text, ok := f.value.Reveal()
 	return ok && text == ""
-}
-
-// oddLiterals warn of literals that look mistyped: hosts will refuse them, and
-// nobody would know why.
-func (p *plan) oddLiterals() []Finding {
-	return p.odd.finding(nil, Finding{Code: OddField, Text: "a literal looks mistyped, and is used as it stands"})
-}
-
-// secretFindings warn of secrets that were read and whose custom metadata does
-// not do what its author meant.
-func (p *plan) secretFindings() []Finding {
-	var misspelt, malformed examples
-	for _, r := range p.reads {
-		if r.secret == nil {
-			continue
-		}
-		if r.secret.almost != "" {
-			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
-		}
-		if r.secret.hosts.isMalformed() {
-			malformed.add(r.path)
-		}
-	}
-	return malformed.finding(misspelt.finding(nil, hostsMisspelt), hostsMalformed)
-}
-
-// examples are things that are counted, of which the first stands for all.
-type examples struct {
-	first string
-	count int
-}
-
-func (e *examples) add(one string) {
-	if e.count++; e.count == 1 {
-		e.first = one
-	}
-}
-
-// finding appends the finding about them, if there are any.
-func (e *examples) finding(findings []Finding, f Finding) []Finding {
-	switch {
-	case e.count == 0:
-		return findings
-	case e.count == 1:
-		f.Detail = e.first
-	default:
-		f.Detail = fmt.Sprintf("%s, and %d more", e.first, e.count-1)
-	}
-	return append(findings, f)
-}
-
-func badReference(err error) error {
-	syntax := err.(*ref.SyntaxError)
-	return &fault.Error{Kind: fault.BadReference, What: syntax.Error(), Fix: syntax.Fix, Cause: syntax}
 }

@@ -9,17 +9,16 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Policy returns the Vault policy that grants read on the references and nothing
-// more: one line for each path, sorted, the same for the same paths. It is HCL, to
-// be pasted as it is into a policy of the namespace that the agent logs in to.
+// Policy returns the Vault policy, in HCL, that grants read on the references and
+// nothing more. It belongs in the namespace that the agent logs in to. It has one line
+// for each path, sorted, and ignores zero references.
 //
-// If a reference is in none of the mounts, its first segment is taken for the
-// mount, and a comment says so. [Verdicts] has the mounts of the references that
-// were checked.
+// Verdicts.Mounts has the mounts of the references of a check. For a reference in none
+// of the mounts, Policy assumes that its first segment is the mount, and says so in a
+// comment.
 //
-// Vault's policies cannot escape special characters, so some paths cannot be
-// granted, or not without others. The error has a line for each such reference; the
-// policy is that of all others. Zero references, which literals have, are ignored.
+// Policies cannot name some paths, or not without others. The error has a line for
+// each such reference; the policy grants the others.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	mounts = bestFirst(mounts)
 	var lines []policyLine
@@ -42,7 +41,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	commented := ""
 	for _, line := range lines {
 		if m := line.mount; m.Guessed && m.Path != commented {
-			fmt.Fprintf(&b, "# A guess: that %s is a mount, of KV v%d. If it is not, correct its lines below.\n", quoteHCL(m.Path), m.Version)
+			fmt.Fprintf(&b, "# Assumes that %s is a KV v%d mount. If it is not, correct its lines below.\n", quoteHCL(m.Path), m.Version)
 			commented = m.Path
 		}
 		b.WriteString(grant(line.api) + "\n")
@@ -50,7 +49,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	return b.String(), errors.Join(refused...)
 }
 
-// bestFirst orders mounts so that the first one that covers a path is its own.
+// bestFirst sorts mounts so that the first one that covers a path is that of the path.
 func bestFirst(mounts []Mount) []Mount {
 	mounts = slices.Clone(mounts)
 	for i, m := range mounts {
@@ -93,8 +92,8 @@ func grant(api string) string {
 	return fmt.Sprintf(`path %s { capabilities = ["read"] }`, quoteHCL(api))
 }
 
-// ungrantable says why no policy can name the path of Vault's API, and that
-// path alone; it is empty for most. Seen on Vault 1.21.1.
+// ungrantable says why no policy can name this path of Vault's API alone; it is empty
+// for most paths. The rules were seen on Vault 1.21.1.
 func ungrantable(api string) string {
 	reads := ""
 	switch {
@@ -115,5 +114,5 @@ func ungrantable(api string) string {
 // quoteHCL writes printable text as a string of HCL.
 func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }
 
-// Between ${ and } HCL knows no escapes and no end of the string.
+// HCL reads no escapes between ${ and }.
 var escapesHCL = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `$\u007b`)

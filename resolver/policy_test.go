@@ -23,7 +23,7 @@ import (
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const (
-		kv   = `# A guess: that "kv" is a mount, of KV v2. If it is not, correct its lines below.` + "\n"
+		kv   = `# Assumes that "kv" is a KV v2 mount. If it is not, correct its lines below.` + "\n"
 		read = " { capabilities = [\"read\"] }\n"
 	)
 	for _, test := range []struct {
@@ -44,14 +44,14 @@ func TestPolicy(t *testing.T) {
 		{"sorted, each once", []string{"kv/b", "kv/a", "kv/b"}, []resolver.Mount{{Path: "kv", Version: 1}}, `path "kv/a"` + read + `path "kv/b"` + read},
 		{"guessed", []string{"kv/b", "kv/a"}, nil, kv + `path "kv/data/a"` + read + `path "kv/data/b"` + read},
 		{"guessed, of the settings' version", []string{"kv/a"}, []resolver.Mount{{Path: "kv", Version: 1, Guessed: true}},
-			`# A guess: that "kv" is a mount, of KV v1. If it is not, correct its lines below.` + "\n" + `path "kv/a"` + read},
+			`# Assumes that "kv" is a KV v1 mount. If it is not, correct its lines below.` + "\n" + `path "kv/a"` + read},
 		{"known rather than guessed", []string{"kv/a"}, []resolver.Mount{{Path: "kv", Version: 1, Guessed: true}, {Path: "kv", Version: 2}}, `path "kv/data/a"` + read},
 		{"quotes and backslashes", []string{`kv/a"b\c`, `kv/" { capabilities = ["sudo"] } path "x`}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/\" { capabilities = [\"sudo\"] } path \"x"` + read + `path "kv/a\"b\\c"` + read},
 		{"what HCL would read as code", []string{"kv/${a", "kv/$${b}"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/$$\u007bb}"` + read + `path "kv/$\u007ba"` + read},
 		{"a quote in a guess", []string{`k"v/a`}, nil,
-			`# A guess: that "k\"v" is a mount, of KV v2. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
+			`# Assumes that "k\"v" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
 		{"stars and pluses that are literal", []string{"kv/a*b/p+q", "kv/+x", "kv/x+"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/+x"` + read + `path "kv/a*b/p+q"` + read + `path "kv/x+"` + read},
 	} {
@@ -68,8 +68,8 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// Vault's policies have no escape, so what they would misread is refused, by
-// the name of the reference, and the others are granted nevertheless.
+// Policies have no escapes. References that they would misread are errors, and the others
+// are granted.
 func TestPolicyRefuses(t *testing.T) {
 	t.Parallel()
 	kv := []resolver.Mount{{Path: "kv", Version: 2}}
@@ -112,7 +112,7 @@ func TestPolicyRefuses(t *testing.T) {
 	})
 }
 
-// granted reads a policy with the parser that Vault has, and returns its paths.
+// granted parses a policy with Vault's own parser, and returns its paths.
 func granted(t testing.TB, policy string) []string {
 	t.Helper()
 	file, err := hcl.Parse(policy)
@@ -130,8 +130,7 @@ func granted(t testing.TB, policy string) []string {
 	return paths
 }
 
-// Whatever stands in references and mounts, a policy grants their paths and
-// nothing else.
+// A policy grants exactly the paths of its references, whatever they and the mounts hold.
 func FuzzPolicy(f *testing.F) {
 	f.Add("kv/app", "team/kv/app", "team/kv", 2)
 	f.Add(`kv/a"b\`, "kv/${x", "kv", 1)
@@ -166,7 +165,7 @@ func FuzzPolicy(f *testing.F) {
 	})
 }
 
-// expected is the rule once more, in other words.
+// expected is a second implementation of the rule.
 func expected(path, mount string, version int) (api string, ok bool) {
 	below, inside := strings.CutPrefix(path+"/", mount+"/")
 	if !inside || mount == "" {
@@ -182,7 +181,7 @@ func expected(path, mount string, version int) (api string, ok bool) {
 	return api, below != "" && !misread.MatchString(api)
 }
 
-// What is refused is refused for a reason, and what is granted is granted alone.
+// Vault grants exactly the granted paths, and would misread the refused ones.
 func TestPolicyAsVaultReadsIt(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -226,9 +225,8 @@ func TestPolicyAsVaultReadsIt(t *testing.T) {
 
 var suggested = regexp.MustCompile(`path ".*" \{ capabilities = \["read"\] \}`)
 
-// The policy resolves every reference. Without one of its lines, exactly the
-// hosts of that path are denied, and the line that the error suggests is the
-// one that was taken out.
+// With the policy, every reference resolves. Without one of its lines, exactly the hosts
+// of that path are denied, and the error suggests that line.
 func TestPolicyIsExact(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -291,7 +289,7 @@ func TestPolicyIsExact(t *testing.T) {
 	}
 }
 
-// A check says which mounts are guesses, so that the policy can say so too.
+// A check says which mounts are guesses, and so does the policy.
 func TestPolicyOfWhatACheckSaw(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -299,7 +297,7 @@ func TestPolicyOfWhatACheckSaw(t *testing.T) {
 	server.Put(t, kv, "a", map[string]any{"password": "x"})
 	refs := references(t, kv+"/none", kv+"/a", "unseen/kv/a")
 	fields := fieldsOf(refs[0].String(), refs[1].String(), refs[2].String())
-	const guessed = `# A guess: that "unseen" is a mount, of KV v1. If it is not, correct its lines below.` + "\n"
+	const guessed = `# Assumes that "unseen" is a KV v1 mount. If it is not, correct its lines below.` + "\n"
 	read := func(api string) string { return fmt.Sprintf("path %q { capabilities = [\"read\"] }\n", api) }
 	for name, test := range map[string]struct {
 		address, version string

@@ -11,20 +11,19 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// powers are what the token may do beside reading.
+// powers are what the token may do besides reading.
 type powers struct {
 	root    bool
 	write   map[string]bool // by the path of Vault's API
-	unknown string          // why it is not known, and what to do
+	unknown string          // why they are not known, and what to do
 }
 
-// mostPaths is how many paths one question holds. Vault refuses JSON lists of
-// more than 10,000, OpenBao of more than some hundreds.
+// mostPaths is the number of paths in one request. Vault refuses JSON lists of more
+// than 10,000, and OpenBao of more than some hundreds.
 const mostPaths = 500
 
-// askPowers asks Vault what the token may do on the paths of the reads. Vault
-// may refuse to say; a token with a limited number of uses is not asked for,
-// since each question would cost it one.
+// askPowers asks Vault what the token may do on the paths of the reads. It does not
+// ask for a token with a limited number of uses, since each request costs one.
 func askPowers(ctx context.Context, client *api.Client, mounts *mountTable, reads []*read) powers {
 	token := auth.TokenOf(ctx)
 	if slices.Contains(token.Policies, "root") {
@@ -40,11 +39,11 @@ func askPowers(ctx context.Context, client *api.Client, mounts *mountTable, read
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(slices.Compact(paths), mostPaths) {
 		if token.UsesLeft > 0 {
-			p.unknown = "whether the token may do more than read was not asked, since that would cost some of its uses; give it token_num_uses=0 to check it"
+			p.unknown = "it is unknown whether the token may do more than read: asking would cost some of its uses; give it token_num_uses=0 to check it"
 			break
 		}
 		if !p.ask(ctx, client, some) {
-			p.unknown = "whether the token may do more than read is not known; grant it update on sys/capabilities-self to check it"
+			p.unknown = "it is unknown whether the token may do more than read; grant it update on sys/capabilities-self to check it"
 			break
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// What proxies and balancers answered, to the byte but for their dates and ids.
+// Answers of real proxies and balancers, exact except for dates and ids.
 const (
 	tinyproxy401 = "HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.1\r\nContent-Type: text/html\r\nWWW-Authenticate: Basic realm=\"Tinyproxy\"\r\nConnection: close\r\n\r\n" +
 		"<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\n<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\" \"http://www.w3.org/TR/xhtml11/DTD/xhtml11.dtd\">\n<html>\n<head><title>401 Unauthorized</title></head>\n<body>\n<h1>Unauthorized</h1>\n"
@@ -27,8 +26,8 @@ const (
 		"<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
 )
 
-// rawServer answers each request with the bytes and closes the connection.
-// Without any, it keeps silent, as tinyproxy does to the start of a TLS handshake.
+// rawServer answers each request with the bytes and closes the connection. If there are
+// none, it stays silent, as tinyproxy does after the start of a TLS handshake.
 func rawServer(t *testing.T, answer string) (host string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,8 +66,8 @@ func rawServer(t *testing.T, answer string) (host string) {
 	return listener.Addr().String()
 }
 
-// The error names who answered, or did not: the proxy with its variable, or
-// what is at the address.
+// The error names who answered or did not: the proxy, with its variable, or the server at
+// the address.
 func TestWhoAnswers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -94,14 +93,14 @@ func TestWhoAnswers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := rawServer(t, test.answer)
-			variables := map[string]string{"VAULT_TOKEN": "s.token", "VAULT_CLIENT_TIMEOUT": "1"}
+			variables := map[string]string{"VAULT_TOKEN": "s.token", "VAULT_CLIENT_TIMEOUT": "3"}
 			address := test.scheme + "://" + server
 			if test.proxy != "" {
 				address = test.scheme + "://vault.example:8200"
 				variables["VAULT_PROXY_ADDR"] = test.proxy + "://user:password@" + server
 			}
 			vault := auth.New(auth.Settings{Address: address}, environment(variables))
-			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: 300 * time.Millisecond})
+			v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: brief})
 			assert.Equal(t, test.kind, v.Connection.Kind, "%s", v)
 			for _, text := range test.text {
 				assert.Contains(t, v.Connection.Text, text)

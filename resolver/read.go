@@ -2,16 +2,12 @@ package resolver
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -20,8 +16,8 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// readAll reads with a bounded number of workers until all is read, or a fault
-// is every path's. What is under way then is waited for, and may still succeed.
+// readAll reads all paths with a bounded number of workers. It stops early if one read
+// shows a fault of all paths. Reads under way then may still succeed.
 func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTable, workers int) {
 	for _, r := range p.reads {
 		r.mount, r.visible = mounts.find(r.path)
@@ -52,9 +48,9 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 	}
 }
 
-// tryOne reads one path where Vault lists no mount at all: that is what a token
-// without any policy sees, and also what a proxy makes of it that drops the
-// token. It returns the fault that is every path's, if there is one.
+// tryOne reads one path if Vault lists no mount at all. A token without any policy
+// sees that, and so does a request whose token a proxy dropped. It returns a fault of
+// all paths, if there is one.
 func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTable) *fault.Error {
 	r := p.reads[0]
 	r.visible = true
@@ -62,7 +58,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 		return f
 	}
 	if f, ok := r.err.(*fault.Error); !ok || f.Kind != fault.Denied {
-		mounts.blocked = true // the list was not true
+		mounts.blocked = true // the list is wrong
 		for _, r := range p.reads {
 			r.mount, r.visible = mounts.find(r.path)
 		}
@@ -70,17 +66,17 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 	return nil
 }
 
-// read reads one path. It returns the fault that is every path's, if there is one.
+// read reads one path. It returns a fault of all paths, if there is one.
 func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable, r *read) *fault.Error {
 	if p.isSettled(r) {
 		return nil
 	}
 	secret, values, err := p.readSecret(ctx, client, mounts, r)
 	if err != nil && ctx.Err() != nil {
-		return nil // the caller's own error is every path's
+		return nil // every path gets the caller's own error
 	}
-	// As long as nothing has answered as Vault does, what is no answer of Vault's to
-	// one path is none to any.
+	// Until something has answered as Vault does, an answer that is not Vault's
+	// concerns every path.
 	if f, ok := err.(*fault.Error); ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven) {
 		return f
 	}
@@ -88,7 +84,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	return nil
 }
 
-// readSecret reads one path once, and returns the values of the keys wanted of it.
+// readSecret reads one path, and returns the values of its wanted keys.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, []found, error) {
 	m := r.mount
 	switch {
@@ -101,7 +97,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	case r.version != 0 && m.Version == 1:
 		return nil, nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "omit the version, or upgrade the mount to KV v2")
 	case !m.listed && namesTokens(r.path):
-		return nil, nil, notKV(m.Path, "of a type that Vault does not tell")
+		return nil, nil, notKV(m.Path, "of a type that Vault does not show")
 	case !m.listed && m.Version == 1 && !m.named && isBelowMetadata(r.path):
 		return nil, nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
@@ -121,158 +117,16 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	return secretIn(answer, data, mounts, m, r)
 }
 
-// secretIn returns what the answer to a read means, with the values of the keys
-// wanted of it.
-func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (s *secret, values []found, err error) {
-	if answer.Malformed {
-		data = kvData{}
-	}
-	if m.Version == 1 {
-		s, err = secretV1(answer, data.Values, mounts, m, r)
-	} else {
-		s, err = secretV2(answer, data, mounts, m, r)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, data.Values.find(r.wanted, s.version), nil
-}
-
-// isProvenKV reports whether an answer is of a KV mount: nothing else is given
-// to a host, since other engines create credentials on each read, or hand out
-// tokens.
-func (m mount) isProvenKV(answer *reply.Answer) error {
-	switch {
-	case !answer.Ok() || m.listed:
-		return nil
-	case answer.MountType == nil && m.named && answer.LeaseID == "":
-		return nil // OpenBao, or Vault before 1.16
-	case answer.MountType == nil && m.named:
-		return notKV(m.Path, "a dynamic secrets engine")
-	case answer.MountType == nil:
-		f := notKV(m.Path, "of a type that this server does not tell")
-		f.Do = "name the mount in the settings, or grant read on " + listPath
-		return f
-	case isKV(*answer.MountType) && *answer.MountType != "":
-		return nil
-	}
-	return notKV(m.Path, "of type "+mount{kind: *answer.MountType}.shownType())
-}
-
-// secretV1 returns what a read of KV v1 means.
-func secretV1(answer *reply.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
-	switch {
-	case answer.ReadAsV1():
-		return nil, otherVersion(m, 2)
-	case answer.Status != 200:
-		return nil, unread(answer, mounts, m, r)
-	case data == nil:
-		return nil, noSecret(m.api(r.path))
-	case !m.listed && data.hold("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
-		return nil, otherVersion(m, 2)
-	}
-	return &secret{}, nil
-}
-
-// secretV2 returns what a read of KV v2 means.
-func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (*secret, error) {
-	meta := data.Metadata
-	switch {
-	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
-	case answer.Status == 404 && meta.Version != 0:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", m.Path, meta.Version, m.below(r.path)))
-	case answer.Status != 200:
-		return nil, unread(answer, mounts, m, r)
-	case meta.Version == 0 && !m.listed:
-		return nil, otherVersion(m, 1)
-	case meta.Version == 0:
-		return nil, noSecret(m.api(r.path))
-	}
-	s := &secret{version: meta.Version, created: timeOf(meta.Created)}
-	if hosts, ok := meta.Custom[hostsMetadata]; ok {
-		s.hosts = parseHosts(hosts)
-	} else {
-		s.almost = almostHosts(meta.Custom)
-	}
-	return s, nil
-}
-
-// timeOf reads a time of Vault's; zero if it is none that JSON can hold again,
-// which is no reason to withhold a secret.
-func timeOf(text string) time.Time {
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return time.Time{}
-	}
-	return encodable(t)
-}
-
-// at says when something happened, to the second; nothing if Vault does not.
-func at(text string) string {
-	t := timeOf(text)
-	if t.IsZero() {
-		return ""
-	}
-	return " at " + t.Format("2006-01-02 15:04:05Z")
-}
-
-// namesTokens reports whether a path could lead to a token where Vault does not
-// tell what is mounted there: with a namespace before it, the reserved segment is
-// not the first.
+// namesTokens reports whether a path could lead to a token, if Vault does not show
+// what is mounted there. The reserved segment may follow a namespace.
 func namesTokens(path string) bool {
 	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
 		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
 	})
 }
 
-// isBelowMetadata reports whether a path could be that of KV v2's own API for
-// metadata.
+// isBelowMetadata reports whether a path could belong to KV v2's API for metadata.
 func isBelowMetadata(path string) bool {
 	_, rest, _ := strings.Cut(path, "/")
 	return strings.HasPrefix(rest, "metadata/") || strings.Contains(rest, "/metadata/")
-}
-
-// kvData is the data of an answer of KV v2. That of KV v1 are the values alone.
-type kvData struct {
-	Values   values   `json:"data"`
-	Metadata metadata `json:"metadata"`
-}
-
-// target is what the data of an answer is decoded into.
-func (d *kvData) target(version int) any {
-	if version == 1 {
-		return &d.Values
-	}
-	return d
-}
-
-// metadata is what KV v2 says about a version.
-type metadata struct {
-	Version   int    `json:"version"` // from 1; 0 if there is no metadata
-	Created   string `json:"created_time"`
-	Deleted   string `json:"deletion_time"`
-	Destroyed bool   `json:"destroyed"`
-	Custom    custom `json:"custom_metadata"`
-}
-
-// custom is the custom metadata of a secret. Vault stores up to 64 keys of 128
-// bytes with values of 512.
-type custom map[string]string
-
-// maxCustom is more than the largest custom metadata of Vault's, however its JSON
-// is escaped, in bytes.
-const maxCustom = 256 << 10
-
-// UnmarshalJSON fails on what is too large or of another form: then nothing tells
-// which hosts may have the secret.
-func (c *custom) UnmarshalJSON(text []byte) error {
-	if len(text) > maxCustom {
-		return errors.New("the custom metadata is too large")
-	}
-	return json.Unmarshal(text, (*map[string]string)(c))
-}
-
-func (v values) hold(keys ...string) bool {
-	return !slices.ContainsFunc(keys, func(key string) bool { _, ok := v[key]; return !ok })
 }

@@ -1,18 +1,14 @@
 package resolver
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/ref"
 )
 
 // Report sums up a run.
@@ -22,20 +18,12 @@ type Report struct {
 	Skipped  int         // hosts returned with an error
 	NotTaken int         // hosts left when the caller ended the loop
 	Causes   []Cause     // why hosts were skipped; most hosts first
-	Findings []Finding   // what else a person should know or do
-	Vault    auth.Usage  // what it took; zero if Vault was not asked
-	Token    *TokenState // nil if there was none that Vault accepted
+	Findings []Finding   // warnings and notices
+	Vault    auth.Usage  // zero if Vault was not asked
+	Token    *TokenState // nil if Vault accepted none
 }
 
-// Cause is one reason for which hosts were skipped. A host can have several.
-type Cause struct {
-	Problem          // as the UI may show it; the Kind is Canceled for the caller's own cancellation or deadline
-	Text    string   `json:"-"` // complete, for the agent's log alone
-	Hosts   []string `json:"hosts"`
-}
-
-// Report returns what is known of the run so far; complete once the loop over
-// its results has ended.
+// Report returns the report so far. It is complete after the loop.
 func (r *Run) Report() Report { return r.inner().report() }
 
 func (r *run) report() Report {
@@ -55,7 +43,7 @@ func (r *run) report() Report {
 	return report
 }
 
-// MarshalJSON returns what the UI may show; see [FieldError.MarshalJSON].
+// MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON].
 func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Hosts    int         `json:"hosts"`
@@ -70,7 +58,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Token})
 }
 
-// String is the report for a person, in a few lines.
+// String returns the report in a few lines, for the agent's log.
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d ready, %d skipped", counted(r.Hosts, "host"), r.Ready, r.Skipped)
@@ -83,7 +71,7 @@ func (r Report) String() string {
 			fmt.Fprintf(&b, ", waited %s for Vault", fault.Duration(v.Waited))
 		}
 		if v.Longest > 0 {
-			fmt.Fprintf(&b, ", answers in %s (median), %s (95th), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
+			fmt.Fprintf(&b, ", answers in %s (median), %s (95th percentile), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
 		}
 	}
 	b.WriteByte('\n')
@@ -103,7 +91,7 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// counted puts the noun into its plural unless there is one.
+// counted returns the number and the noun, in the plural unless n is 1.
 func counted(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -111,8 +99,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// LogValue logs the counts, the run's id in Vault's audit log, what is known of
-// its token, the causes and the findings.
+// LogValue returns everything that String shows, as a group.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
@@ -141,101 +128,7 @@ func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// milliseconds keeps three digits below one.
+// milliseconds logs a duration with three decimals.
 func milliseconds(name string, d time.Duration) slog.Attr {
 	return slog.Float64(name, float64(d.Microseconds())/1000)
-}
-
-// String is one line: the reason, and how many hosts it cost, by name if they
-// are few.
-func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
-
-// few is how many hosts are named in a line; more are counted.
-const few = 3
-
-func (c Cause) who() string {
-	if len(c.Hosts) <= few {
-		names := make([]string, len(c.Hosts))
-		for i, name := range c.Hosts {
-			names[i] = quoted(name)
-		}
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%d hosts", len(c.Hosts))
-}
-
-// LogValue logs the kind, the reason and the hosts.
-func (c Cause) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
-}
-
-// causeLine is a cause in the log of a report, where it is one of several.
-type causeLine struct{ Cause }
-
-// String names the kind, too.
-func (c causeLine) String() string { return string(c.Kind) + ": " + c.Cause.String() }
-
-// MarshalJSON leaves out the hosts where they are many.
-func (c causeLine) MarshalJSON() ([]byte, error) {
-	line := struct {
-		Kind    Kind     `json:"kind"`
-		Reason  string   `json:"reason"`
-		Skipped int      `json:"skipped"`
-		Hosts   []string `json:"hosts,omitempty"`
-	}{c.Kind, c.Text, len(c.Hosts), nil}
-	if len(c.Hosts) <= few {
-		line.Hosts = c.Hosts
-	}
-	return json.Marshal(line)
-}
-
-// causesOf groups the errors of skipped hosts by the text that they share; most
-// hosts first.
-func causesOf(skipped []*HostError) []Cause {
-	type group struct {
-		Cause
-		last *HostError // names may repeat, so they do not tell hosts apart
-	}
-	groups := make(map[string]*group, len(skipped)) // each host can have a cause of its own, with a long text
-	for _, host := range skipped {
-		for _, f := range host.Fields {
-			text := f.cause()
-			g := groups[text]
-			if g == nil {
-				g = &group{Cause: Cause{Problem: f.problem(), Text: text}}
-				groups[text] = g
-			}
-			if g.last != host {
-				g.last = host
-				g.Hosts = append(g.Hosts, host.Host)
-			}
-		}
-	}
-	causes := make([]Cause, 0, len(groups))
-	for _, g := range slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
-		return cmp.Or(len(b.Hosts)-len(a.Hosts), strings.Compare(a.Text, b.Text))
-	}) {
-		causes = append(causes, g.Cause)
-	}
-	return causes
-}
-
-// cause is the error's text as far as all hosts share it.
-func (e *FieldError) cause() string {
-	switch e.reach {
-	case reachRun:
-		return e.err.Error()
-	case reachPath:
-		return e.Ref.Path() + ": " + e.err.Error()
-	}
-	return e.Error()
-}
-
-// problem is the error as the UI may show it, as far as all hosts share it.
-func (e *FieldError) problem() Problem {
-	r := e.Ref
-	if e.reach == reachRun {
-		r = ref.Ref{}
-	}
-	return problemOf(e.err, r)
 }

@@ -89,8 +89,8 @@ func TestReport(t *testing.T) {
 	assert.Contains(t, out.String(), "typo skipped")
 }
 
-// A report of a run broken off says what is left.
-func TestReportOfABrokenRun(t *testing.T) {
+// If the loop ends early, the report says how many hosts are left.
+func TestReportOfALoopThatEndsEarly(t *testing.T) {
 	t.Parallel()
 	run := resolver.Resolve(t.Context(), connect(&vaulttest.Server{}, ""), []resolver.Host{host("a"), host("b"), host("c")}, resolver.Options{})
 	for range run.Results() {
@@ -99,7 +99,7 @@ func TestReportOfABrokenRun(t *testing.T) {
 	assert.Equal(t, "3 hosts: 1 ready, 0 skipped, 2 not taken\n", run.Report().String())
 }
 
-// Names may repeat: a cause counts hosts, not names, and each of them once.
+// Names may repeat. A cause counts hosts, not names, and each host once.
 func TestCausesCountHostsOfOneName(t *testing.T) {
 	t.Parallel()
 	hosts := []resolver.Host{host("db", "user", "vault:x", "password", "vault:x"), host("db", "user", "vault:x"), host("db", "user", "vault:x")}
@@ -126,8 +126,8 @@ func TestCauseNamesFewHosts(t *testing.T) {
 	}
 }
 
-// A deadline shorter than patience makes the errors the caller's own. That Vault
-// is down stands in the report all the same.
+// With a deadline shorter than patience, hosts get the caller's own error. The report
+// still says that Vault is down.
 func TestReportOfADeadlineBeforePatience(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ address, cause string }{
@@ -151,8 +151,8 @@ func TestReportOfADeadlineBeforePatience(t *testing.T) {
 	}
 }
 
-// What looks mistyped is used as it stands. The host will refuse it, and the
-// report is where somebody looks then.
+// A literal that looks mistyped is used as it is. The host will refuse it, and the report
+// says why.
 func TestReportOfOddLiterals(t *testing.T) {
 	t.Parallel()
 	hosts := []resolver.Host{
@@ -162,7 +162,7 @@ func TestReportOfOddLiterals(t *testing.T) {
 	}
 	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts[:2], resolver.Options{})
 	collect(run)
-	assert.Equal(t, []string{"warning: a literal looks mistyped, and is used as it stands (a: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
+	assert.Equal(t, []string{"warning: a literal looks mistyped; it is used as it is (a: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
 
 	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
 	collect(run)

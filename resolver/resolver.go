@@ -1,6 +1,6 @@
-// Package resolver gives each host of a run its credentials or its error: it
-// reads the Vault paths that the hosts' fields refer to, each once, and skips
-// nothing that it need not.
+// Package resolver resolves HashiCorp Vault references in credential fields. It reads
+// each path once. A host that cannot be resolved is skipped, with the reason; all
+// others get their credentials.
 //
 //	vault := auth.New(config.Vault, auth.Options{})
 //	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{})
@@ -15,28 +15,11 @@
 //		slog.Error("hosts skipped", "cause", cause)
 //	}
 //
-// Nothing is kept between runs: a secret rotated in Vault is used by the next.
-// Start with [Resolve]; for a single target there is [One], for the UI [Check]
-// and [Policy].
+// Nothing is kept between runs: the next run uses a secret rotated in Vault. Start
+// with [Resolve], or [One] for a single target. [Check] and [Policy] are for the UI.
 //
-// # Scale
-//
-// What a run takes with a given token, 16 workers, and Vault 1.21 on the same
-// two cores: beside it, through a network of 5 ms. Bare is net/http reading the
-// same paths; memory is the whole process, of which the hosts themselves are most.
-//
-//	  hosts    paths  requests  connections   memory     time     bare    5 ms
-//	    100      100       102           16   14 MiB  0.052 s  0.042 s  0.11 s
-//	  1,000    1,000     1,002           16   17 MiB   0.41 s   0.25 s  0.58 s
-//	 10,000   10,000    10,002           16   37 MiB    3.3 s    3.3 s   5.7 s
-//	100,000  100,000   100,002           16  237 MiB     38 s     36 s    65 s
-//	    100        1         3            1   12 MiB  0.013 s  0.007 s  0.03 s
-//	100,000        1         3            1   71 MiB   0.31 s  0.009 s  0.29 s
-//
-// With a path for each host the limit is Vault's throughput, and through 5 ms the
-// round trips as well, of which 16 are under way at once; more workers help as
-// long as Vault has processors to spare. Where hosts share paths it is the loop
-// itself, at 3 µs a host.
+// Runs, checks and policies are one package because they must agree: a check plans
+// and reads as a run does, and a policy grants the paths that both read.
 package resolver
 
 import (
@@ -55,18 +38,18 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Host is a host, or an integration, with its credential fields by name. Each field
-// that is there must resolve, or the host is skipped: omit what it does not use.
+// Host is a host or an integration. It is skipped if one of its fields cannot be
+// resolved, so omit fields that it does not use.
 type Host struct {
-	Name   string               // need not be unique; a secret's luumen_hosts is compared with it
-	Fields map[string]ref.Value // only read, so that hosts can share one map
+	Name   string               // need not be unique; a secret's luumen_hosts is matched against it
+	Fields map[string]ref.Value // credential fields by name; hosts can share a map
 }
 
-// Options shape a run. The zero Options are the default.
+// Options are the options of a run. The zero Options are the default.
 type Options struct {
-	Workers  int           // reads under way at once, each over a connection of its own; 0 means 16
-	Patience time.Duration // without any answer of Vault before the run gives it up; 0 means 60 s
-	RunID    string        // goes into Vault's audit log, as part of the User-Agent; empty means a random one
+	Workers  int           // concurrent reads, each over its own connection; 0 means 16
+	Patience time.Duration // how long to wait without any answer; 0 means 60 s
+	RunID    string        // goes into Vault's audit log with the User-Agent; empty means a random one
 }
 
 const defaultWorkers = 16
@@ -78,21 +61,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Run is one run over a list of hosts, made by [Resolve]. Nothing happens until its
-// Results are ranged over.
+// Run is one run over a list of hosts. It starts when its Results are ranged over.
 type Run struct {
-	// A func, because a print through reflection would find the secrets.
+	// A func, because printing by reflection would show the secrets.
 	inner func() *run
 }
 
-// run is what a Run is about.
+// run is the inside of a Run.
 type run struct {
-	ctx     context.Context // of Resolve; a run is that call, drawn out
+	ctx     context.Context // of Resolve: Results is the rest of that call
 	options Options
 	plan    *plan
 	started atomic.Bool
 
-	mu       sync.Mutex // guards what take and read change
+	mu       sync.Mutex // guards the rest
 	taken    int
 	skipped  []*HostError
 	usage    auth.Usage
@@ -100,19 +82,17 @@ type run struct {
 	findings []Finding
 }
 
-// Resolve prepares a run: it plans the reads, and asks Vault nothing yet.
-// Whatever is wrong with Vault, its settings or the environment is the error of
-// just those hosts that need Vault. When ctx ends, all hosts that are not complete
-// get its error; so a deadline should be longer than the patience that a dead Vault
-// takes.
+// Resolve prepares a run, without asking Vault yet. It never fails: an error of Vault,
+// the settings or the environment becomes the error of the hosts that need Vault.
+// When ctx ends, all remaining hosts get its error, so a deadline should be longer
+// than Patience.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	r := &run{ctx: transport.Steady(ctx), options: options.withDefaults(), plan: newPlan(vault, hosts)}
 	return &Run{func() *run { return r }}
 }
 
-// One resolves a single target. It is a run of its own, with a login of its own,
-// and waits for a dead Vault for all of its patience, 60 s by default: for several
-// targets there is [Resolve].
+// One resolves a single target, in a run and with a login of its own. For several
+// targets, use [Resolve]: otherwise each waits for a dead Vault anew.
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result
@@ -120,13 +100,10 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 	panic("unreachable: one host has one result")
 }
 
-// Results returns one result for each host, by its index, as it becomes known:
-// hosts without references at once, each other as soon as its last path has been
-// read. Reading goes on while the caller is busy with a result.
-//
-// However the loop ends, reading has ended and the run's token is revoked before
-// it does. The results can be ranged over once; a further loop, even within the
-// first, has none.
+// Results yields one result for each host, with its index, as soon as it is known.
+// Hosts without references come first. Reading goes on while the caller uses a
+// result. However the loop ends, reading stops and the token is revoked before the
+// loop returns. Results can be ranged over once; any further loop is empty.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
 		if inner := r.inner(); !inner.started.Swap(true) {
@@ -135,10 +112,10 @@ func (r *Run) Results() iter.Seq2[int, Result] {
 	}
 }
 
-// String is the report so far.
+// String returns the report so far.
 func (r *Run) String() string { return r.Report().String() }
 
-// Format prints the report so far, whatever the verb.
+// Format prints r.String() for every verb.
 func (r *Run) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
 
 func (r *run) results(yield func(int, Result) bool) {

@@ -23,7 +23,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// asked counts what the audit file says that a run asked for.
+// asked counts a run's requests in the audit file.
 func asked(t *testing.T, server *vaulttest.Server, runID string) map[string]int {
 	t.Helper()
 	counts := make(map[string]int)
@@ -81,7 +81,7 @@ func readerPolicy(t *testing.T, server *vaulttest.Server, paths ...string) strin
 	return server.Policy(t, hcl.String())
 }
 
-// Trap 23: without a reference, Vault is not asked, whatever literals look like.
+// Trap 23: a run without references sends no request, whatever its literals look like.
 func TestLiteralsNeverWaitForVault(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -149,7 +149,7 @@ func TestReadingNeverWaitsForTheCaller(t *testing.T) {
 	taken := 0
 	for range resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{RunID: id, Workers: 2}).Results() {
 		if taken++; taken == 1 { // the caller stays here until all is read
-			require.Eventually(t, func() bool { return len(server.RequestsBy(t, "run/"+id)) == 42 }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return len(server.RequestsBy(t, "run/"+id)) == 42 }, time.Minute, 50*time.Millisecond)
 		}
 	}
 	assert.Equal(t, 40, taken)
@@ -188,8 +188,7 @@ func TestOneResultForEachHostByIndex(t *testing.T) {
 	}
 }
 
-// Whatever the way out of the loop, TestMain finds no goroutine afterwards, and
-// so no connection.
+// However the loop ends, no goroutine and so no connection is left; TestMain checks that.
 func TestWaysOutOfTheLoop(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

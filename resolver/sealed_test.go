@@ -15,8 +15,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Vault Proxy repeats what a sealed Vault refuses for longer than an attempt
-// lasts, but passes its health on. A check says what the two mean.
+// Vault Proxy repeats requests that a sealed Vault refuses for longer than an attempt
+// lasts, but passes sys/health on. A check explains both.
 func TestSealedBehindAProxy(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -27,7 +27,7 @@ func TestSealedBehindAProxy(t *testing.T) {
 		"VAULT_TOKEN": token, "VAULT_ADDR": proxy.Address, "VAULT_CLIENT_TIMEOUT": "1",
 	}))
 	began := time.Now()
-	v := resolver.Check(t.Context(), vault, fieldsOf("vault:secret/app#password"), resolver.CheckOptions{Patience: time.Second})
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:secret/app#password"), resolver.CheckOptions{Patience: brief})
 	t.Log(time.Since(began), v)
 	require.NotNil(t, v.Connection.Server, "%s", v)
 	assert.True(t, v.Connection.Server.Sealed)
@@ -38,14 +38,11 @@ func TestSealedBehindAProxy(t *testing.T) {
 	}
 }
 
-// Behind a balancer, the node that tells its health can be another one than
-// those that serve.
+// Behind a balancer, another node may answer sys/health than the other requests.
 func TestOneSealedNodeBehindABalancer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	sealed := vaulttest.New(t, vaulttest.Config{NoAudit: true})
-	require.NoError(t, sealed.Seal())
-	_, health, err := sealed.Do("GET", "sys/health", nil)
+	_, health, err := vaulttest.SharedSealed(t).Do("GET", "sys/health", nil)
 	require.NoError(t, err)
 	require.Equal(t, true, health["sealed"])
 	_, uninitialised, err := vaulttest.NewUninitialised(t).Do("GET", "sys/health", nil)

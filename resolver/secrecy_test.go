@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,8 +23,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// traitor is a server that has every answer of Vault, by the path asked for,
-// and puts the secrets that it was sent into each.
+// traitor is a server that gives every answer of Vault, depending on the path, and puts
+// the secrets that it was sent into each.
 func traitor(w http.ResponseWriter, r *http.Request) {
 	sent, _ := io.ReadAll(r.Body)
 	var credentials map[string]string
@@ -78,8 +77,8 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Trap 32: no secret comes out of anything that the library returns, whatever
-// the sink and whatever a server does with what it is sent.
+// Trap 32: nothing that the library returns prints a secret, whatever the sink and
+// whatever a server does with it.
 func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(traitor))
@@ -146,7 +145,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 			t.Parallel()
 			h := host("h", "password", s.field, "literal", canary.Secret)
 			vault := auth.New(s.settings, environment(s.environment))
-			run := resolver.Resolve(t.Context(), vault, []resolver.Host{h}, resolver.Options{Patience: 6 * time.Second}) // TLS takes a while on a busy machine
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{h}, resolver.Options{Patience: brief})
 			result := collect(run)[0]
 			if s.kind != "" {
 				require.ErrorIs(t, result.Err(), s.kind)
@@ -159,7 +158,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 }
 
-// assertRunIsSilent sends all that a run returns through every sink.
+// assertRunIsSilent sends everything that a run returns through every sink.
 func assertRunIsSilent(t *testing.T, h resolver.Host, vault *auth.Vault, run *resolver.Run, result resolver.Result) {
 	t.Helper()
 	credential, _ := result.Credential("password")
@@ -188,7 +187,7 @@ func assertNothingLeaks(t *testing.T, things map[string]any) {
 	}
 }
 
-// unwrapLast goes down one of the branches of an error: that of its cause.
+// unwrapLast unwraps an error along its cause.
 func unwrapLast(err error) error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		all := many.Unwrap()
@@ -209,8 +208,8 @@ func withoutMounts(w http.ResponseWriter, r *http.Request) {
 // panicVariable has the process of a test panic; its value is the address to use.
 const panicVariable = "RESOLVER_TEST_PANIC"
 
-// Neither a panic with the library's values in hand, nor Go's own debug output
-// of HTTP, prints a secret. Both are seen from outside, in a process of its own.
+// Neither a panic with the library's values nor Go's HTTP debug output prints a secret.
+// Both run in a process of their own.
 func TestPanicAndHTTPDebugPrintNoSecret(t *testing.T) {
 	if address := os.Getenv(panicVariable); address != "" {
 		vault := auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_SKIP_VERIFY": "true"}))

@@ -12,8 +12,7 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// Decode makes sense of the data of an answer, as a read does, and returns the
-// value of a key of the secret.
+// Decode decodes the data of an answer as a read does, and returns the value of a key.
 func Decode(status int, data []byte, kvVersion int, key string) (string, error) {
 	m := mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
 	r := &read{path: "kv/app", wanted: []*wanted{{key: key}}}

@@ -5,25 +5,24 @@ import (
 	"sync"
 )
 
-// share shares the reads of a run out among its workers, so that paths that fail
-// for a while do not hold all of them: only the answer to another path shows
-// that Vault is well. The reads are cut into parts, each of one mount, and a
-// worker takes from the part with the fewest reads under way, from its two ends
-// in turn.
+// share hands the reads of a run to its workers. Paths that fail for a while should
+// not occupy all workers, since only the answer to another path shows that Vault is
+// well. So the reads are cut into parts, each in one mount, and a worker takes from
+// the part with the fewest reads under way, alternately from its two ends.
 type share struct {
 	mu    sync.Mutex
 	parts parts
 }
 
-// part is a stretch of the reads.
+// part is some of the reads in one mount.
 type part struct {
 	reads    []*read // not taken yet
 	underWay int
 	place    int // in parts
 }
 
-// newShare cuts the reads, which know their mounts, into parts of one mount, and
-// into as many as there are workers at least.
+// newShare cuts the reads into parts of one mount each, at least as many as there are
+// workers.
 func newShare(reads []*read, workers int) *share {
 	byMount := make(map[string][]*read)
 	var order []string
@@ -45,8 +44,7 @@ func newShare(reads []*read, workers int) *share {
 	return s
 }
 
-// take returns a read that nobody has taken, and the part it is of; nil if none is
-// left.
+// take returns a read that no worker has taken, and its part; nil if none is left.
 func (s *share) take() (*read, *part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +68,7 @@ func (s *share) take() (*read, *part) {
 	return r, p
 }
 
-// done says that a read of the part has ended.
+// done notes that a read of the part has ended.
 func (s *share) done(p *part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +78,8 @@ func (s *share) done(p *part) {
 	}
 }
 
-// parts is a heap of those with reads left, the one with the fewest under way
-// first.
+// parts is a heap of the parts with reads left; the one with the fewest reads under
+// way comes first.
 type parts []*part
 
 func (p parts) Len() int           { return len(p) }

@@ -21,9 +21,8 @@ import (
 
 const mountList = "sys/internal/ui/mounts"
 
-// standIn serves as a Vault with the mounts, each KV v2 with a secret at every
-// path, but for what unwell answers: a real one is not unwell for single paths at
-// a test's wish.
+// standIn is a server like a Vault with these KV v2 mounts and a secret at every path,
+// except for what unwell answers. A real Vault cannot be made to fail for single paths.
 func standIn(t *testing.T, unwell func(w http.ResponseWriter, path string) bool, mounts ...string) *auth.Vault {
 	t.Helper()
 	return pacedStandIn(t, "", unwell, mounts...)
@@ -63,8 +62,8 @@ func internalError(w http.ResponseWriter) {
 	fmt.Fprint(w, `{"errors":["internal error"]}`)
 }
 
-// A spell shorter than patience costs no host, be it in the one request that
-// all hosts need.
+// A failure shorter than patience costs no host, even in the one request that all hosts
+// need.
 func TestSpellInTheOnlyRequest(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"kv/data/default", mountList} {
@@ -92,9 +91,9 @@ func TestSpellInTheOnlyRequest(t *testing.T) {
 	}
 }
 
-// A path whose connection the server always ends is poisoned like any other,
-// though every one of its retries goes over a new connection. The others are
-// paced, for a fault is a path's own only while others succeed.
+// A path whose connection the server always resets fails alone, although each retry uses a
+// new connection. The others are paced, because a path fails alone only while others
+// succeed.
 func TestPathThatIsAlwaysReset(t *testing.T) {
 	t.Parallel()
 	vault := pacedStandIn(t, "200:1", func(_ http.ResponseWriter, path string) bool {
@@ -114,8 +113,7 @@ func TestPathThatIsAlwaysReset(t *testing.T) {
 	assert.Equal(t, 2, run.Report().Vault.Retries)
 }
 
-// A mount that is ill, with more paths than there are workers, costs its own
-// hosts and no others.
+// A failing mount with more paths than workers costs only its own hosts.
 func TestMountThatIsIll(t *testing.T) {
 	t.Parallel()
 	const ill, well = 40, 200
@@ -156,7 +154,7 @@ func TestMountThatIsIll(t *testing.T) {
 	}
 }
 
-// What a hostile server calls a mount's type is in no error.
+// The type that a hostile server gives a mount is in no error.
 func TestMountsTypeIsNoWayIntoALog(t *testing.T) {
 	t.Parallel()
 	vault := standIn(t, func(w http.ResponseWriter, path string) bool {

@@ -9,20 +9,19 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// TokenState is what is known of the token of a run or a check; never the token
-// itself.
+// TokenState describes the token of a run or a check. It does not hold the token.
 type TokenState struct {
-	Given      bool      `json:"given"`               // to the agent; else it logged in for one
+	Given      bool      `json:"given"`               // by the environment; otherwise it comes from a login
 	Batch      bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
-	Known      bool      `json:"known"`               // Vault told when it expires and which uses are left; else both are zero, and unknown
+	Known      bool      `json:"known"`               // Vault told expiry and uses; otherwise they are zero
 	Expires    time.Time `json:"expires,omitzero"`    // of a given token; zero means never
-	TTL        int       `json:"ttl,omitempty"`       // seconds; 0 means that it does not expire
-	UsesLeft   *int      `json:"uses_left,omitempty"` // to the next run; nil means any number
-	UsesNeeded int       `json:"uses_needed"`         // by a run of these references alone
+	TTL        int       `json:"ttl,omitempty"`       // in seconds; 0 means that it does not expire
+	UsesLeft   *int      `json:"uses_left,omitempty"` // for the next run; nil means no limit
+	UsesNeeded int       `json:"uses_needed"`         // by a run of these references
 }
 
-// tokenState counts for the next run: what this one has used is gone from a given
-// token. It is nil if there is no token, or none that Vault has taken.
+// tokenState returns the state for the next run: this one's reads have used up a part
+// of a given token's uses. It is nil if Vault accepted no token.
 func (p *plan) tokenState(t auth.Token) *TokenState {
 	if !t.Proven && !t.Known {
 		return nil
@@ -34,7 +33,7 @@ func (p *plan) tokenState(t auth.Token) *TokenState {
 	left := t.UsesLeft
 	if t.Given {
 		state.Expires = encodable(t.Expires.UTC().Truncate(time.Second))
-		state.UsesNeeded++ // the look at it
+		state.UsesNeeded++ // the look-up
 		for _, r := range p.reads {
 			if r.sent && left > 0 {
 				left--
@@ -47,7 +46,7 @@ func (p *plan) tokenState(t auth.Token) *TokenState {
 	return state
 }
 
-// encodable is the time, or zero if JSON cannot hold it.
+// encodable returns the time, or zero if JSON cannot hold it.
 func encodable(t time.Time) time.Time {
 	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
 		return time.Time{}
@@ -55,7 +54,7 @@ func encodable(t time.Time) time.Time {
 	return t
 }
 
-// String is one line.
+// String returns one line.
 func (t *TokenState) String() string {
 	words := []string{"by login"}
 	if t.Given {
@@ -82,8 +81,8 @@ func (t *TokenState) String() string {
 	return strings.Join(words, ", ")
 }
 
-// usesNeeded is how many uses of a token the reads cost. The list of mounts costs
-// none; a revocation costs one, and the look before it another.
+// usesNeeded is how many uses of a token a run costs. The mount list costs none; the
+// revocation costs one, and the look-up before it another.
 func (p *plan) usesNeeded(token auth.Token) int {
 	if token.Given {
 		return len(p.reads)
@@ -91,7 +90,7 @@ func (p *plan) usesNeeded(token auth.Token) int {
 	return len(p.reads) + 2
 }
 
-// shortOfUses warns of a token that will be used up before the run is through.
+// shortOfUses warns of a token with too few uses left for the run.
 func (p *plan) shortOfUses(token auth.Token) []Finding {
 	if token.UsesLeft == 0 {
 		return nil

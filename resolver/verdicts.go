@@ -6,49 +6,29 @@ import (
 	"strings"
 	"time"
 
-	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// OK is the kind of a field that a run would resolve, and of a connection that
-// works. The other kinds of a check are those of errors, or Canceled.
-const OK Kind = "ok"
-
-// Verdicts is what a check found. It travels to the UI as JSON, and decodes there to
-// the same value without the Texts and Details, which are for the agent's log
-// alone. It holds no secret.
+// Verdicts is the result of a check. As JSON it is for the UI: texts and details for
+// the agent's log are left out. It holds no secret.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
-	Mounts     []Mount    `json:"mounts,omitempty"` // that the references are in, for Policy
-	RunID      string     `json:"run_id,omitempty"` // part of the User-Agent, and so of Vault's audit log; empty if Vault did not answer
+	Mounts     []Mount    `json:"mounts,omitempty"` // of the references, for Policy
+	RunID      string     `json:"run_id,omitempty"` // in Vault's audit log; empty if Vault did not answer
 }
 
-// Connection is what a check found about the connection to Vault.
-type Connection struct {
-	Problem                  // OK, or why no reference would be resolved
-	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
-	Reachable bool           `json:"reachable"`          // Vault answered
-	LoggedIn  bool           `json:"logged_in"`          // with a token that Vault accepts
-	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`    // nil if there is none
-	Settings  auth.Effective `json:"settings"`           // as they take effect, with the names of variables and files on the Patch server
-	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices about the connection
-}
-
-// Verdict is what a check found about one field.
+// Verdict is the result of a check about one field.
 type Verdict struct {
 	Problem            // OK, or why the field would not be resolved
 	Text     string    `json:"-"`                  // the complete error, for the agent's log alone
 	Version  int       `json:"version,omitempty"`  // of the KV v2 secret
 	Created  time.Time `json:"created,omitzero"`   // when that version was written
-	Findings []Finding `json:"findings,omitempty"` // warnings and notices about the field
+	Findings []Finding `json:"findings,omitempty"` // warnings and notices
 }
 
-// String is the check for a person: the connection, a line for each field, by
-// its number, and what was found about them. Fields that share the error of the
-// connection are only counted. On the agent it is complete, for its log alone; of
-// a check that was decoded from JSON, it is what the UI may show.
+// String returns a few lines on the connection and the fields, by number. On the agent
+// they are complete, for its log alone; decoded from JSON, they are for the UI.
 func (v Verdicts) String() string {
 	var b strings.Builder
 	b.WriteString(v.Connection.String())
@@ -76,56 +56,10 @@ func (v Verdicts) String() string {
 	return b.String()
 }
 
-// String is the connection for a person, in a few lines; for whom, see
-// [Verdicts.String].
-func (c Connection) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
-	if s := c.Server; s != nil {
-		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
-	}
-	if c.Token != nil {
-		fmt.Fprintf(&b, "\ntoken: %s", c.Token)
-	}
-	b.WriteByte('\n')
-	for _, finding := range c.Findings {
-		fmt.Fprintln(&b, finding)
-	}
-	return b.String()
-}
-
-func address(settings auth.Effective) string {
-	for _, s := range settings.Settings {
-		if s.Name == "address" {
-			return s.Value
-		}
-	}
-	return "none"
-}
-
-func serverLine(s *auth.Health) string {
-	words := []string{"vault " + s.Version}
-	if s.Version == "" {
-		words[0] = "version hidden"
-	}
-	switch {
-	case !s.Initialized:
-		words = append(words, "not initialized")
-	case s.Sealed:
-		words = append(words, "sealed")
-	case s.Standby:
-		words = append(words, "a standby")
-	default:
-		words = append(words, "active")
-	}
-	return strings.Join(words, ", ")
-}
-
-// LogValue logs what String returns.
+// LogValue returns v.String().
 func (v Verdict) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
-// String is one line: complete on the agent, for its log alone; decoded from JSON,
-// what the UI may show.
+// String returns one line; see [Verdicts.String].
 func (v Verdict) String() string {
 	what := v.Reference.String()
 	switch {
@@ -149,9 +83,8 @@ func outcome(kind Kind, reason, fix, text string) string {
 	return string(kind) + ": " + reason + "; " + fix
 }
 
-// LogValue logs how the connection is, how many fields are of which kind, complete
-// errors, and what was found about the connection: what the UI shows sends people
-// to the agent's log.
+// LogValue returns the connection, the number of fields of each kind, the complete
+// errors and the connection's findings, as a group.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
@@ -177,8 +110,8 @@ func (v Verdicts) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// fieldErrors are those of fields that have one of their own, up to what a line of
-// a log should hold.
+// fieldErrors are the errors of fields that are not that of the connection, at most as
+// many as a line of a log should hold.
 func (v Verdicts) fieldErrors() []string {
 	const most = 100
 	var errors []string

@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// assertKept fails where a text of the log alone gets to the UI, or not to the log.
+// assertKept checks that a text goes to the log, and not to the UI.
 func assertKept(t *testing.T, v resolver.Verdicts, inner string) {
 	t.Helper()
 	data, err := json.Marshal(v)
@@ -28,7 +28,7 @@ func assertKept(t *testing.T, v resolver.Verdicts, inner string) {
 	assert.Contains(t, v.String(), inner, "the agent's log has it")
 }
 
-// What the agent's log may hold and the UI may not is in no JSON.
+// JSON holds nothing that is for the agent's log alone.
 func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -57,7 +57,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			v := resolver.Check(t.Context(), test.vault, fieldsOf(test.field), resolver.CheckOptions{Patience: 200 * time.Millisecond})
+			v := resolver.Check(t.Context(), test.vault, fieldsOf(test.field), resolver.CheckOptions{Patience: brief})
 			assert.Contains(t, v.Fields[0].Text, test.inner)
 			assertKept(t, v, test.inner)
 		})

@@ -13,8 +13,8 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Vault's wrapped answers have an empty request id. They are known for what they
-// are in whatever request a proxy asks for them.
+// Vault's wrapped answers have an empty request id. They are recognized in any request for
+// which a proxy asks for wrapping.
 func TestWrappedAnswers(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -1,6 +1,6 @@
-// Package fault is what went wrong between a reference and its credential:
-// a kind, a text for the agent's log, a fix that the UI may show, and the
-// cause. Kinds are exported to callers by package resolver.
+// Package fault describes what went wrong between a reference and its credential. A
+// fault has a kind, a text for the agent's log, a fix for the UI, and a cause. Package
+// resolver exports the kinds.
 package fault
 
 import (
@@ -11,28 +11,27 @@ import (
 	"time"
 )
 
-// Error is one fault. Its text is complete and for the agent's log alone: it
-// may hold Vault's own words and addresses. Fix may be shown to whoever edits
-// a field in the UI.
+// Error is a fault. Its text may hold Vault's own words and addresses, so it is for the
+// agent's log alone.
 type Error struct {
 	Kind   Kind
 	What   string // what happened, in lower case, without a secret
-	Detail string // the concrete cause, printed in parentheses; may be empty
+	Detail string // the concrete cause, shown in parentheses; may be empty
 	Do     string // what to do; may be empty
-	Reason string // what the UI may say is so; empty means the reason of the kind
-	Fix    string // what the UI may say to do; empty means the fix of the kind
+	Reason string // what is wrong, for the UI; empty means that of the kind
+	Fix    string // what to do, for the UI; empty means that of the kind
 	Cause  error  // Vault's or the network's own error; may be nil
 
-	Tried time.Duration // how long the request was repeated; 0 where it was not
-	Run   bool          // every request of the run fails with it
+	Tried time.Duration // how long the request was repeated; 0 if it was not
+	Run   bool          // every request of the run fails with this fault
 }
 
-// New makes a fault without detail or cause.
+// New returns a fault without detail or cause.
 func New(kind Kind, what, do string) *Error {
 	return &Error{Kind: kind, What: what, Do: do}
 }
 
-// Error is one line: what (detail, tried for …); do.
+// Error returns one line: what (detail, tried for …); do.
 func (e *Error) Error() string {
 	text := e.What
 	detail := e.Detail
@@ -48,24 +47,24 @@ func (e *Error) Error() string {
 	return text
 }
 
-// After returns the fault of a request that was repeated for as long as tried.
+// After returns the same fault for a request that was repeated for that long.
 func (e *Error) After(tried time.Duration) *Error {
 	repeated := *e
 	repeated.Tried = tried
 	return &repeated
 }
 
-// OfRun returns the fault as one with which every request of the run fails.
+// OfRun returns the same fault for every request of the run.
 func (e *Error) OfRun() *Error {
 	shared := *e
 	shared.Run = true
 	return &shared
 }
 
-// LogValue logs the complete text.
+// LogValue returns e.Error().
 func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
-// MarshalJSON returns what the UI may show: the rest is for the agent's log.
+// MarshalJSON returns what the UI may show.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	reason, fix := e.ForUI()
 	return json.Marshal(struct {
@@ -75,7 +74,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	}{e.Kind, reason, fix})
 }
 
-// ForUI is what the UI may say: what is so, and what to do.
+// ForUI returns what is wrong and what to do, for the UI.
 func (e *Error) ForUI() (reason, fix string) {
 	reason, fix = e.Kind.Advice()
 	return cmp.Or(e.Reason, reason), cmp.Or(e.Fix, fix)

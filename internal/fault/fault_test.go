@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -47,8 +46,7 @@ func TestError(t *testing.T) {
 	assert.Equal(t, `"unreachable"`, string(code))
 }
 
-// The UI is told what is so and what to do for every kind, and nothing of the
-// fault itself.
+// The UI gets a reason and a fix for every kind, and nothing of the fault itself.
 func TestForUI(t *testing.T) {
 	t.Parallel()
 	require.NotEmpty(t, fault.Kinds())
@@ -86,24 +84,4 @@ func TestDuration(t *testing.T) {
 	} {
 		assert.Equal(t, want, fault.Duration(d))
 	}
-}
-
-// Vault's own words become one short line that can do a terminal or a log no
-// harm.
-func TestWords(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"":                     "",
-		" \t\n":                "",
-		"permission denied":    "permission denied",
-		"1 error:\n\t* no\n\n": "1 error: * no",
-		"\x1b[31mred\x00\a":    "[31mred",
-		"a\u202eb\ufeffc":      "abc",
-		"a\xffb\u2028c":        "ab c",
-	} {
-		assert.Equal(t, want, fault.Words(text), "%q", text)
-	}
-	long := fault.Words(strings.Repeat("ä ", 10_000))
-	assert.Less(t, len(long), 250)
-	assert.True(t, strings.HasSuffix(long, "…"))
 }

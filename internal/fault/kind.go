@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// Kind is an error and, as it stands, a code in JSON.
+// Kind is an error, and a code in JSON.
 type Kind string
 
 // Error returns the code.
 func (k Kind) Error() string { return string(k) }
 
-// The kinds. Package resolver documents each where callers find it. To add one:
-// a line here and one in advices, one in package resolver, its case in TestEachKind
-// there, whose golden file -update writes, and a row in the README.
+// The kinds. Package resolver documents each. To add one: write a line here, in advices
+// and in package resolver, a case in TestEachKind there (-update writes its golden
+// file), and a row in the README.
 const (
 	NotConfigured Kind = "not_configured"
 	Settings      Kind = "settings"
@@ -40,12 +40,11 @@ const (
 	BadReference  Kind = "bad_reference"
 )
 
-// Kinds are all kinds, sorted.
+// Kinds returns all kinds, sorted.
 func Kinds() []Kind { return slices.Sorted(maps.Keys(advices)) }
 
-// Advice is what the UI may say to a person about the kind: what is so, and what
-// to do. It never holds Vault's own words, nor anything about the network behind
-// the Patch server.
+// Advice returns what is wrong and what to do, for the UI. It never holds Vault's own
+// words or anything about the network behind the Patch server.
 func (k Kind) Advice() (reason, fix string) {
 	a := advices[k]
 	return a.reason, a.fix
@@ -57,14 +56,14 @@ var advices = map[Kind]advice{
 	NotConfigured: {"Vault is not set up", "set it up in the settings, or enter the credential itself"},
 	Settings:      {"the Vault settings are wrong", "correct them"},
 	Environment:   {"the agent's environment on the Patch server is wrong", "correct it there; the agent's log names the variable"},
-	Pinned:        {"the Patch server does not allow this", "use the Vault, the namespace and the paths that it allows, or change its pins there"},
-	Unreachable:   {"Vault does not answer the Patch server", "check Vault and the network between; the agent's log has the cause"},
+	Pinned:        {"the Patch server does not allow this", "use the Vault, the namespace and the paths that it allows, or change its pins"},
+	Unreachable:   {"Vault does not answer the Patch server", "check Vault and the network; the agent's log has the cause"},
 	TLS:           {"cannot establish a trusted TLS connection to Vault", "check the certificates; the agent's log says which variable helps"},
 	Sealed:        {"Vault is sealed or not initialized", "unseal it"},
-	NoActiveNode:  {"the Vault cluster has no active node, or this node does not reach it", "check the cluster"},
+	NoActiveNode:  {"the Vault cluster has no active node, or this node cannot reach it", "check the cluster"},
 	ServerError:   {"Vault cannot process this request", "check the Vault server; the agent's log has its answer"},
 	RateLimited:   {"Vault is rate limiting the agent", "raise its rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"},
-	BadResponse:   {"the server at this address is not Vault, or a proxy interferes", "check that the address is that of a Vault server, and what stands before it"},
+	BadResponse:   {"the server at this address is not Vault, or a proxy interferes", "check that the address is that of a Vault server, and any proxy before it"},
 	Login:         {"Vault refuses the agent's login", "check the login; the agent's log has the reason"},
 	Token:         {"Vault refuses the agent's token", "replace it, or check where it may be used from; the agent's log has the reason"},
 	Denied:        {"the agent may not read this path", "check the path, or ask the Vault administrator to grant read on it; the agent's log has the policy line"},

@@ -2,15 +2,13 @@ package fault
 
 import (
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 )
 
-// Time prints t to the minute, in UTC.
+// Time formats t to the minute, in UTC.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }
 
-// Duration prints d as a person would say it: 30 days, 5 hours, 90 minutes, 60s, 2.5s, 20ms.
+// Duration formats d as a person would say it: 30 days, 5 hours, 90 minutes, 60s, 2.5s, 20ms.
 func Duration(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -26,33 +24,4 @@ func Duration(d time.Duration) string {
 		return d.Round(100 * time.Millisecond).String()
 	}
 	return d.Round(time.Millisecond).String()
-}
-
-// maxWords is how much of another program's text goes into ours, in bytes.
-const maxWords = 240
-
-// Words makes text that another program wrote fit to stand in one line of a
-// log: white space folded, anything that cannot be printed left out, cut short.
-func Words(text string) string {
-	var b strings.Builder
-	space := false
-	for _, r := range text {
-		switch {
-		case unicode.IsSpace(r):
-			space = b.Len() > 0
-			continue
-		case !unicode.IsPrint(r) || r == unicode.ReplacementChar:
-			continue
-		}
-		if b.Len() > maxWords {
-			b.WriteString("…")
-			break
-		}
-		if space {
-			b.WriteByte(' ')
-			space = false
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

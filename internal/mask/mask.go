@@ -1,5 +1,5 @@
-// Package mask finds secrets that were sent to a server in the texts that come
-// back, and makes such texts fit for a log.
+// Package mask masks secrets that were sent to a server in the texts that come back,
+// and makes such texts fit for a log.
 //
 //	var sent mask.Secrets
 //	sent.Learn(token)
@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	shortest = 6       // bytes; anything shorter occurs in texts by chance
-	maxText  = 4 << 10 // bytes of a text that are looked at
+	shortest = 6       // bytes of a secret; anything shorter occurs in texts by chance
+	maxText  = 4 << 10 // bytes of a text that are searched
 	maxWords = 240     // bytes of a text that are shown
 	masked   = "[masked]"
 )
@@ -31,19 +31,19 @@ const (
 // Secrets are the secrets that were sent to a server. The zero Secrets are
 // empty and ready to use, by any number of goroutines.
 type Secrets struct {
-	// A func, because a print through reflection would find the texts.
+	// A func, because printing by reflection would show the secrets.
 	forms atomic.Pointer[func() []string]
 }
 
-// Learn adds secrets. Those shorter than 6 bytes are left out: to mask them
-// would make texts unreadable and hide nothing.
+// Learn adds secrets. It ignores those shorter than 6 bytes: masking them would make
+// texts unreadable and hide nothing.
 func (s *Secrets) Learn(secrets ...string) {
 	for {
 		before := s.forms.Load()
 		known := s.known()
 		all := slices.Clone(known)
 		for _, secret := range secrets {
-			// Of a longer one, no text that is looked at holds more than its start.
+			// Texts are cut, so they hold no more of a long secret than its start.
 			for _, form := range formsOf(cut(secret, maxText)) {
 				if !slices.Contains(all, form) {
 					all = append(all, form)
@@ -66,8 +66,7 @@ func (s *Secrets) known() []string {
 	return nil
 }
 
-// formsOf returns the forms in which a server may echo a secret, each as
-// normalize leaves it.
+// formsOf returns the forms in which a server may echo a secret, normalized.
 func formsOf(secret string) []string {
 	if len(secret) < shortest {
 		return nil
@@ -77,8 +76,8 @@ func formsOf(secret string) []string {
 		escaped := inJSON(secret, html)
 		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), inASCII(escaped), strings.ReplaceAll(inASCII(escaped), "/", `\/`))
 	}
-	// In base64 a text has three forms, by where it begins within the whole.
-	// The first and last character also depend on its neighbors.
+	// A text has three forms in base64, depending on where it begins in the whole.
+	// Its first and last characters there also depend on its neighbors.
 	for shift := range 3 {
 		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 			text := encoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + secret))
@@ -110,7 +109,7 @@ func inJSON(text string, escapeHTML bool) string {
 	return strings.Trim(b.String(), "\n")[1 : b.Len()-2]
 }
 
-// inASCII escapes what is not ASCII, as many programs do where they write JSON.
+// inASCII escapes what is not ASCII, as many programs do when they write JSON.
 func inASCII(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -127,8 +126,8 @@ func inASCII(text string) string {
 	return b.String()
 }
 
-// normalize returns the text as texts and secrets are compared: without white
-// space and what cannot be printed, and in lower case.
+// normalize returns the form in which texts and secrets are compared: without white
+// space and unprintable characters, and in one letter case.
 func normalize(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || isUnprintable(r) {
@@ -138,26 +137,29 @@ func normalize(text string) string {
 	}, text)
 }
 
-// fold returns the same letter for both of its cases. To lower it is not enough:
-// the upper case of ſ is S.
+// fold returns the same letter for both of its cases. ToLower alone is not enough: the
+// upper case of ſ is S.
 func fold(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
 func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 
-// Words makes a text of a server fit for one line of a log: secrets masked,
-// white space folded, unprintable characters left out, cut short. The end of a
-// cut text is masked, too, where a secret may begin.
-func (s *Secrets) Words(text string) string {
-	clean := oneLine(cut(text, maxText))
-	if shown := s.hide(clean); len(shown) > maxWords {
-		return strings.TrimRight(cut(shown, maxWords), " ") + "…"
-	} else {
-		return shown
+// Words returns a text from a server in one short line, with its secrets masked.
+// The end of a cut text is also masked if a secret may begin there.
+func (s *Secrets) Words(text string) string { return shorten(s.hide(oneLine(cut(text, maxText)))) }
+
+// Line returns a text without secrets in one short line.
+func Line(text string) string { return shorten(oneLine(cut(text, maxText))) }
+
+// shorten cuts a text that is too long to show.
+func shorten(text string) string {
+	if len(text) <= maxWords {
+		return text
 	}
+	return strings.TrimRight(cut(text, maxWords), " ") + "…"
 }
 
-// Text masks the secrets of a text and leaves the rest as it is. Of a long text,
-// only the first 4 KiB are kept.
+// Text masks the secrets in a text and keeps the rest as it is. It drops everything
+// after the first 4 KiB.
 func (s *Secrets) Text(text string) string {
 	text = cut(text, maxText)
 	if len(s.ranges(text)) == 0 {
@@ -185,7 +187,7 @@ func (s *Secrets) hide(text string) string {
 
 type span struct{ start, end int } // bytes of a text
 
-// ranges finds where secrets stand in the text. Overlapping ones are one range.
+// ranges returns where secrets are in the text. It merges overlapping ones.
 func (s *Secrets) ranges(text string) []span {
 	known := s.known()
 	if len(known) == 0 {
@@ -205,7 +207,7 @@ func (s *Secrets) ranges(text string) []span {
 			add(from+i, from+i+len(secret))
 			from += i + 1
 		}
-		// The text may have been cut within the secret.
+		// The text may be cut within a secret.
 		for n := min(len(secret)-1, len(normal)); n >= shortest; n-- {
 			if strings.HasSuffix(normal, secret[:n]) {
 				add(len(normal)-n, len(normal))
@@ -225,8 +227,8 @@ func (s *Secrets) ranges(text string) []span {
 	return merged
 }
 
-// normalizeWithPlaces normalizes a text. For each byte of the result it returns
-// where the character stands in the text.
+// normalizeWithPlaces normalizes a text. For each byte of the result, it also returns
+// where its character is in the text.
 func normalizeWithPlaces(text string) (normal string, place []span) {
 	var b strings.Builder
 	for i, r := range text {
@@ -242,7 +244,7 @@ func normalizeWithPlaces(text string) (normal string, place []span) {
 	return b.String(), place
 }
 
-// cut cuts the text after most bytes, between two characters.
+// cut returns at most the first most bytes of the text, without cutting a character.
 func cut(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -253,7 +255,7 @@ func cut(text string, most int) string {
 	return text[:most]
 }
 
-// oneLine folds white space and leaves out what cannot be printed.
+// oneLine replaces white space by single spaces and drops unprintable characters.
 func oneLine(text string) string {
 	var b strings.Builder
 	space := false

@@ -13,8 +13,8 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// The model, held against Vaults made up at random: every request ends, with
-// the outcome that it must have, and no two probe at the same time.
+// With Vaults that behave at random, every request ends with the right outcome, and no two
+// probe at the same time.
 func TestRandomVaults(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(2000)

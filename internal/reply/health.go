@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Health is what sys/health tells without a token.
+// Health is the answer of sys/health.
 type Health struct {
 	Initialized bool          `json:"initialized"`
 	Sealed      bool          `json:"sealed"`
@@ -17,12 +17,12 @@ type Health struct {
 	Ahead       time.Duration `json:"-"` // of Vault's clock before this machine's
 }
 
-// release is what the version of a release looks like. Anything else is not
-// shown: it goes to the UI, and a server could have put a token there.
+// release matches the version of a release. Any other version is dropped: it would go to
+// the UI, and a server could put a token there.
 var release = regexp.MustCompile(`^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}([-+](ent|hsm|fips1402|fips1403|beta|rc|dev|[0-9.]){1,6})*$`)
 
-// ParseHealth reads the answer of sys/health to a request that was sent and
-// received at these times.
+// ParseHealth parses the answer of sys/health. sent and received are the times of the
+// request and its answer.
 func ParseHealth(body []byte, sent, received time.Time) (h Health, ok bool) {
 	if json.Unmarshal(body, &h) != nil || h.ServerTime == 0 {
 		return Health{}, false
@@ -30,8 +30,8 @@ func ParseHealth(body []byte, sent, received time.Time) (h Health, ok bool) {
 	if !release.MatchString(h.Version) {
 		h.Version = ""
 	}
-	// Vault tells whole seconds, so the middle of its second is compared with
-	// the middle of the request.
+	// Vault sends whole seconds, so compare the middle of its second with the
+	// middle of the request.
 	here := sent.Add(received.Sub(sent) / 2)
 	there := time.Unix(h.ServerTime, int64(500*time.Millisecond))
 	h.Ahead = there.Sub(here).Round(time.Second)

@@ -1,12 +1,11 @@
-// Package reply says what a response to a request means: an answer of Vault, a
-// failure that may pass, or something that is not Vault.
+// Package reply says what a response means: an answer from Vault, a failure that may
+// pass, or something that is not Vault.
 //
 //	failure := reply.Judge(response.StatusCode, response.Header, body, source)
 //	…
 //	answer, fault := reply.Parse(response, &data)
 //
-// The words that it compares are in one table, words.go. Start with [Judge] and
-// [Parse].
+// The words that it compares are in words.go. Start with [Source.Judge] and [Parse].
 package reply
 
 import (
@@ -31,17 +30,17 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// Answer is what Vault said. Its status is 200, 204, or one of the 400s, which
-// the sender of the request has to make sense of.
+// Answer is an answer from Vault. Its status is 200, 204, or 4xx, whose meaning depends
+// on the request.
 type Answer struct {
 	Status    int
 	LeaseID   string
 	MountType *string // of reads; nil before Vault 1.16 and on OpenBao
 	Auth      *Auth
 	Warnings  []string
-	Errors    []string // secrets that were sent are masked
-	CacheHit  bool     // X-Cache: HIT, of a caching Vault Proxy
-	Malformed bool     // the data is of another form than asked for
+	Errors    []string // with secrets masked
+	CacheHit  bool     // a caching Vault Proxy sent X-Cache: HIT
+	Malformed bool     // the data has another form than the caller asked for
 }
 
 // Auth is the part of an answer that holds a new token.
@@ -53,19 +52,19 @@ type Auth struct {
 	NumUses       int       `json:"num_uses"`
 	Type          string    `json:"token_type"`
 	Policies      []string  `json:"policies"`
-	MFA           *struct{} `json:"mfa_requirement"` // nil if no second factor is asked for
+	MFA           *struct{} `json:"mfa_requirement"` // nil if no second factor is required
 }
 
-// envelope is the JSON around every answer of Vault.
+// envelope is the JSON around every answer from Vault.
 type envelope struct {
 	RequestID  string           `json:"request_id"`
 	LeaseID    string           `json:"lease_id"`
-	Data       any              `json:"data"` // a pointer to where it goes
+	Data       any              `json:"data"` // a pointer to decode to
 	Auth       *Auth            `json:"auth"`
 	WrapInfo   *struct{}        `json:"wrap_info"`
 	MountType  *string          `json:"mount_type"` // since Vault 1.16
 	Warnings   []string         `json:"warnings"`
-	Errors     *[]string        `json:"errors"`          // present, if only as an empty list, where a request failed
+	Errors     *[]string        `json:"errors"`          // present in every failure, even if empty
 	ServerTime *json.RawMessage `json:"server_time_utc"` // of sys/health, whose answers have no request id
 }
 
@@ -83,12 +82,12 @@ func (e *envelope) errors() []string {
 // Source says where a response came from, for texts.
 type Source struct {
 	Address string        // of Vault, as in the settings
-	Proxy   string        // the variable that names a proxy which can answer in Vault's place; empty if there is none
-	Sent    *mask.Secrets // that must not show
+	Proxy   string        // variable of the proxy that can answer in Vault's place; empty if there is none
+	Sent    *mask.Secrets // masked in texts
 }
 
-// Judge says why a response is no answer; nil if it is one. The failure's
-// fault says nothing of the body but Vault's own errors, with secrets masked.
+// Judge returns why a response is not an answer, or nil. Of the body, the fault holds
+// only Vault's own errors, with secrets masked.
 func (s Source) Judge(status int, header http.Header, body []byte) *patience.Failure {
 	switch {
 	case status == http.StatusNoContent:
@@ -98,7 +97,7 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	case !isJSON(header):
 		return s.notVault(status, header, body)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
-		// As Vault writes it. Parse sees the rest.
+		// Vault's own form. Parse looks at the rest.
 		return nil
 	}
 	var e envelope
@@ -111,8 +110,8 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	return s.unwell(status, header, e.errors())
 }
 
-// unwell is the failure of a Vault that cannot answer now, or refuses every
-// repetition; nil if it did answer.
+// unwell is the failure of a Vault that cannot answer now or would refuse the request
+// again; nil if it did answer.
 func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
 	f := &fault.Error{Detail: s.said(errors), Cause: s.responseError(status, errors)}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later}
@@ -123,7 +122,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 		f.Kind, f.What, f.Do = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind"
 		failure.Unsent = true
 	case status == http.StatusPreconditionFailed:
-		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what the proxy demands of requests"
+		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what headers the proxy requires"
 		failure.Retry, failure.Unsent = patience.Never, true
 	case (says(errors, vaultSealed) || says(errors, namespaceSealed...)) && (status == http.StatusForbidden || status >= 500):
 		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal; initialize a new one first: vault operator init"
@@ -156,14 +155,14 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	return failure
 }
 
-// IsInternalError reports whether the failure is a bare internal error of Vault:
-// a token or a credential that it cannot parse, or a dead audit device.
+// IsInternalError reports whether the failure is a bare internal error of Vault. Its
+// cause may be a token or credential that Vault cannot parse, or a dead audit device.
 func IsInternalError(f *patience.Failure) bool {
 	answer, ok := f.Fault.Cause.(*api.ResponseError)
 	return ok && f.Fault.Kind == fault.ServerError && answer.StatusCode == http.StatusInternalServerError && says(answer.Errors, internalError)
 }
 
-// tooMany is the failure of a refusal with 429, whoever it came from.
+// tooMany is the failure for status 429 from Vault or a proxy.
 func (s Source) tooMany(header http.Header, what, do, detail string) *patience.Failure {
 	return &patience.Failure{
 		Fault: &fault.Error{Kind: fault.RateLimited, What: what, Detail: detail, Do: do},
@@ -171,8 +170,8 @@ func (s Source) tooMany(header http.Header, what, do, detail string) *patience.F
 	}
 }
 
-// redirected is the failure of a redirect. None is followed: a token goes to no
-// host but the configured one.
+// redirected is the failure for a redirect. Redirects are not followed, so that tokens
+// go to the configured host alone.
 func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	target := "elsewhere"
 	if base, err := http.NewRequest(http.MethodGet, s.Address, nil); err == nil {
@@ -181,7 +180,7 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 		}
 	}
 	if status == http.StatusTemporaryRedirect {
-		// Any standby answers so for seconds while the leader changes.
+		// Every standby answers so for seconds while the leader changes.
 		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
 			Detail: s.Address + " redirects to " + target,
@@ -195,8 +194,8 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	})
 }
 
-// notVault is the failure of whatever answers in Vault's place. It says nothing
-// of the body.
+// notVault is the failure for a response that is not Vault's. It shows nothing of the
+// body.
 func (s Source) notVault(status int, header http.Header, body []byte) *patience.Failure {
 	start := []string{string(body[:min(len(body), 4<<10)])}
 	switch {
@@ -225,14 +224,13 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
 	}
 	if status >= 500 {
-		failure.Retry = patience.Later // a balancer whose nodes are away for a moment
+		failure.Retry = patience.Later // a balancer whose nodes are down for a moment
 	}
 	return failure
 }
 
-// IsProxyRefusal reports whether the failure of a response with the status may
-// be a proxy that refuses with 503 what comes too fast, as nginx's limit_req does
-// by default.
+// IsProxyRefusal reports whether the failure may come from a proxy that limits the rate
+// with status 503, as nginx's limit_req does by default.
 func IsProxyRefusal(status int, f *patience.Failure) bool {
 	return status == http.StatusServiceUnavailable && f.Fault.Kind == fault.BadResponse
 }
@@ -243,7 +241,7 @@ func (s Source) wrapped() *fault.Error {
 
 func permanent(f *fault.Error) *patience.Failure { return &patience.Failure{Fault: f} }
 
-// said is what Vault said, and where.
+// said is Vault's errors and address, for texts.
 func (s Source) said(errors []string) string {
 	words := s.Sent.Words(strings.Join(few(errors), "; "))
 	if words == "" {
@@ -267,17 +265,17 @@ func (s Source) masked(texts []string) []string {
 
 const (
 	maxTexts = 32
-	maxWords = 4 << 10 // bytes of all of them
+	maxWords = 4 << 10 // bytes of all texts
 )
 
-// few returns as many texts of an answer as are looked at, and kept for the error
-// of its path. Vault sends one or two; another server could send a million.
+// few returns the texts of an answer that are used, and drops the rest. Vault sends one
+// or two; another server could send a million.
 func few(texts []string) []string {
 	texts = texts[:min(len(texts), maxTexts)]
 	left := maxWords
 	for i, text := range texts {
-		// The one that goes beyond is cut where secrets are masked, since that
-		// masks the start of a secret at its end.
+		// The last one is cut later, where secrets are masked: that also masks the
+		// start of a secret at its end.
 		if left -= len(text); left < 0 {
 			return texts[:i+1]
 		}
@@ -285,8 +283,7 @@ func few(texts []string) []string {
 	return texts
 }
 
-// MaskErrors returns the body of an answer of status 400 or more without the
-// secrets that its errors and warnings echo.
+// MaskErrors masks secrets in the errors and warnings of a body of status 400 or more.
 func (s Source) MaskErrors(body []byte) []byte {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
@@ -294,7 +291,7 @@ func (s Source) MaskErrors(body []byte) []byte {
 	}
 	changed := false
 	for name, value := range members {
-		// As encoding/json finds them, here and in vault/api.
+		// encoding/json ignores the case of names, here and in vault/api.
 		if !strings.EqualFold(name, "errors") && !strings.EqualFold(name, "warnings") {
 			continue
 		}
@@ -317,15 +314,14 @@ func (s Source) MaskErrors(body []byte) []byte {
 	return masked
 }
 
-// largeAnswer is the size of an answer that is decoded while no other large one
-// is: many small keys take ten times the memory of their JSON.
+// largeAnswer is the size from which answers are decoded one at a time: many small keys
+// take ten times the memory of their JSON.
 const largeAnswer = 256 << 10
 
 var decodingLarge sync.Mutex
 
-// Parse reads an answer, and its data into what data points to. Data of another
-// form is no error of what is around it: the answer is then Malformed, and what
-// data points to undefined.
+// Parse decodes an answer, and its data into what data points to. If the data has
+// another form, the answer is Malformed, and what data points to is undefined.
 func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
@@ -342,7 +338,7 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 		err = json.Unmarshal(body, &e)
 	}
 	if form, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && (form.Field == "data" || strings.HasPrefix(form.Field, "data.")) {
-		answer.Malformed, err = true, nil // the rest has been decoded all the same
+		answer.Malformed, err = true, nil // encoding/json has decoded the rest
 	}
 	if err != nil {
 		return nil, unreadable()
@@ -355,14 +351,14 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 	return answer, nil
 }
 
-// TellsMountType reports whether an answer in memory is of Vault 1.16 or newer,
-// which ends its answers with the type of the mount.
+// TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
+// whose answers end with the type of the mount.
 func TellsMountType(response *http.Response) bool {
 	inMemory, ok := response.Body.(interface{ Bytes() []byte })
 	return ok && bytes.Contains(inMemory.Bytes()[max(0, len(inMemory.Bytes())-80):], []byte(`"mount_type":`))
 }
 
-// bytesOf returns the whole body, without a copy where it is in memory.
+// bytesOf returns the whole body, without copying one that is in memory.
 func bytesOf(body io.Reader) ([]byte, error) {
 	if inMemory, ok := body.(interface{ Bytes() []byte }); ok {
 		return inMemory.Bytes(), nil
@@ -370,8 +366,8 @@ func bytesOf(body io.Reader) ([]byte, error) {
 	return io.ReadAll(body)
 }
 
-// Optional decodes JSON of the form of T; Ok is false for any other, which is
-// no error of what is around it.
+// Optional decodes JSON of the form of T. Any other JSON is not an error, but sets Ok to
+// false.
 type Optional[T any] struct {
 	Value T
 	Ok    bool
@@ -385,13 +381,13 @@ func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 
 func isJSON(header http.Header) bool {
 	mediaType := header.Get("Content-Type")
-	if mediaType != "application/json" { // as Vault itself writes it
+	if mediaType != "application/json" { // Vault's own form
 		mediaType, _, _ = mime.ParseMediaType(mediaType)
 	}
 	return mediaType == "application/json" && encodingOf(header) == ""
 }
 
-// encodingOf is the content encoding; empty for identity, which is none.
+// encodingOf is the content encoding; empty for identity, which means none.
 func encodingOf(header http.Header) string {
 	encoding := strings.TrimSpace(header.Get("Content-Encoding"))
 	if strings.EqualFold(encoding, "identity") {
@@ -400,8 +396,8 @@ func encodingOf(header http.Header) string {
 	return encoding
 }
 
-// retryAfter reads seconds or a date. The caller bounds it; it is 0 only where
-// the header is missing or malformed.
+// retryAfter parses seconds or a date. It returns 0 only if the header is missing or
+// malformed. The caller limits it.
 func retryAfter(header string) time.Duration {
 	if seconds, err := strconv.Atoi(header); err == nil {
 		return max(time.Duration(min(seconds, 24*60*60))*time.Second, 1)
@@ -412,17 +408,17 @@ func retryAfter(header string) time.Duration {
 	return 0
 }
 
-// Ok reports whether Vault did what it was asked to do.
+// Ok reports whether the request succeeded.
 func (a *Answer) Ok() bool { return a.Status == http.StatusOK || a.Status == http.StatusNoContent }
 
-// NoMount reports whether no engine is mounted where Vault was asked.
+// NoMount reports whether there is no mount at the path.
 func (a *Answer) NoMount() bool { return says(a.Errors, noMount) }
 
 // ReadAsV1 reports whether a mount of KV v2 was read as one of v1.
 func (a *Answer) ReadAsV1() bool { return says(a.Warnings, readAsV1) }
 
-// Words are Vault's own errors in one line.
-func (a *Answer) Words() string { return fault.Words(strings.Join(a.Errors, "; ")) }
+// Words returns Vault's own errors in one line.
+func (a *Answer) Words() string { return mask.Line(strings.Join(a.Errors, "; ")) }
 
 // Refusal says why Vault answered 403.
 type Refusal int
@@ -431,10 +427,10 @@ const (
 	NotRefused Refusal = iota
 	ByPolicy           // no policy grants the request; before Vault 1.17, perhaps a dead token
 	DeadToken          // expired, revoked, used up, or never valid
-	BareDenial         // the token may not be used from here, its entity is disabled, or no token arrived; before 1.17 and on OpenBao, perhaps a dead token
+	BareDenial         // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
 )
 
-// Refusal reads a 403. Vault has no code for it but its text.
+// Refusal returns the meaning of a 403, which Vault tells by its text alone.
 func (a *Answer) Refusal() Refusal {
 	switch {
 	case a.Status != http.StatusForbidden:
@@ -447,8 +443,8 @@ func (a *Answer) Refusal() Refusal {
 	return ByPolicy
 }
 
-// ResponseError is the answer as vault/api reports it, for the cause of an
-// error. It is nil if Vault reported none.
+// ResponseError returns the answer as vault/api's error, for the cause of a fault. It
+// returns nil if the answer is no error.
 func (a *Answer) ResponseError() error {
 	if a.Status < 400 {
 		return nil
@@ -456,9 +452,8 @@ func (a *Answer) ResponseError() error {
 	return &api.ResponseError{StatusCode: a.Status, Errors: a.Errors}
 }
 
-// Read reads a path of Vault's API, given as plain text below /v1/, and decodes
-// the data of the answer into what data points to. The error is a *fault.Error,
-// or that of a context.
+// Read reads a path of Vault's API below /v1/, and decodes the data of the answer into
+// what data points to. The error is a *fault.Error, or that of a context.
 func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
 	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
 	answer, err := answerIn(response, err, data)
@@ -468,7 +463,7 @@ func Read(ctx context.Context, client *api.Client, path string, query url.Values
 	return answer, err
 }
 
-// Write sends a body as JSON to a path of Vault's API, as Read reads one.
+// Write sends a body as JSON to a path of Vault's API; see Read.
 func Write(ctx context.Context, client *api.Client, path string, body, data any) (*Answer, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -478,8 +473,8 @@ func Write(ctx context.Context, client *api.Client, path string, body, data any)
 	return answerIn(response, err, data)
 }
 
-// answerIn is the answer that a client's method returned. It returns those of
-// status 400 and more beside an error.
+// answerIn returns the answer of a client's method. vault/api returns an error as well
+// for answers of status 400 and more.
 func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	if response == nil {
 		return nil, faultIn(err)
@@ -491,8 +486,7 @@ func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	return answer, nil
 }
 
-// faultIn is the fault in the error of a client's method, or the error of a
-// context.
+// faultIn returns the fault or the context's error in the error of a client's method.
 func faultIn(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
@@ -505,8 +499,7 @@ func faultIn(err error) error {
 	return unreadable()
 }
 
-// NoContent is the fault of a server that answers 204 to a read or a login, to
-// which Vault always has something to say.
+// NoContent is the fault for status 204 to a read or a login, which Vault never sends.
 func NoContent() *fault.Error {
 	f := unreadable()
 	f.Detail = "status 204"

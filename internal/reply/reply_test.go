@@ -41,7 +41,7 @@ func TestMaskErrors(t *testing.T) {
 	}
 }
 
-// Of the many errors that a server sends, or a long one, little is kept.
+// If a server sends many errors, or a long one, little is kept.
 func TestManyErrors(t *testing.T) {
 	t.Parallel()
 	s := newSource()
@@ -120,7 +120,7 @@ func TestParseHealth(t *testing.T) {
 	}
 }
 
-// Data of another form is no fault of the answer around it.
+// Data of another form does not fail the answer around it.
 func TestOptional(t *testing.T) {
 	t.Parallel()
 	var data reply.Optional[struct {
@@ -160,7 +160,7 @@ func TestLoginHint(t *testing.T) {
 	}
 }
 
-// A namespace that is not there fails every request of the run.
+// A missing namespace fails every request of the run.
 func TestNamespaceFaultIsOfTheRun(t *testing.T) {
 	t.Parallel()
 	f := judge(404, json, `{"errors":["namespace not found"]}`)

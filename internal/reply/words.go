@@ -2,17 +2,16 @@ package reply
 
 import "strings"
 
-// Vault has no codes for what it answers but the words of its errors. The tables
-// here are all the words that this library compares, each with the servers that
-// were seen to say so. Servers not named were not tried, or say something else
-// that the rules of this library do without.
+// Vault has no error codes, only texts. These tables hold all texts that this library
+// compares, each with the servers that were seen to send it. Other servers were not
+// tried, or send other texts, for which the general rules hold.
 //
 //	1.14  Vault 1.14.10
 //	1.21  Vault 1.21.1
 //	bao   OpenBao 2.6.2
 //	src   read in Vault's source: Enterprise, or hard to provoke
 
-// phrase is what a server says.
+// phrase is part of a text from a server.
 type phrase struct{ words, seen string }
 
 var (
@@ -26,33 +25,32 @@ var (
 	vaultSealed      = phrase{"Vault is sealed", "1.14 1.21 bao"}
 )
 
-// namespaceSealed is what is said of a namespace that is sealed or locked.
+// namespaceSealed means that the namespace is sealed or locked.
 var namespaceSealed = []phrase{
 	{"namespace is sealed", "bao"},
 	{"API access to this namespace has been locked", "src"},
 }
 
-// notActive is what a node says that knows no leader.
+// notActive means that the node knows no leader.
 var notActive = []phrase{
 	{"local node not active but active cluster node not found", "1.14 1.21 bao"},
 	{"no active Vault instance found", "src"},
 	{"node is not active", "src"},
 }
 
-// upgrading is what is said of a mount that is upgraded from KV v1 to v2.
+// upgrading means that the mount is being upgraded from KV v1 to v2.
 var upgrading = []phrase{
 	{"Upgrading from non-versioned to versioned data", "1.14 1.21 bao"},
 	{"Waiting for the primary to upgrade from non-versioned to versioned data", "bao src"},
 }
 
-// badToken is what a 5xx says that is the token's own fault: no repetition makes
-// it better.
+// badToken in a 5xx means that the token is at fault, so a retry is useless.
 var badToken = []phrase{
 	{"failed to look up namespace from the token", "1.21 bao"},
 	{"error parsing token", "src"},
 }
 
-// loginFault is what a 5xx says of a login that no repetition makes better.
+// loginFault in a 5xx means that the login is at fault, so a retry is useless.
 var loginFault = []phrase{
 	{"failed to verify client's certificate", "1.21 bao"},
 	{"could not load backend configuration", "1.14 1.21 bao"},
@@ -60,27 +58,27 @@ var loginFault = []phrase{
 	{"failed to determine alias name", "1.21"},
 }
 
-// expectsHTTPS is what HTTPS servers say to plain HTTP.
+// expectsHTTPS is what HTTPS servers answer to plain HTTP.
 var expectsHTTPS = []phrase{
 	{"Client sent an HTTP request to an HTTPS server", "1.14 1.21 bao"}, // Go's own
 	{"The plain HTTP request was sent to HTTPS port", "nginx 1.22"},
 	{"You're speaking plain HTTP to an SSL-enabled server", "Apache"},
 }
 
-// wantsCertificate is what a proxy says that demands a client certificate.
+// wantsCertificate is what proxies answer that require a client certificate.
 var wantsCertificate = []phrase{
 	{"No required SSL certificate was sent", "nginx 1.22"},
 	{"The SSL certificate error", "nginx"},
 }
 
-// hint is what the refusal of a login means.
+// hint is the advice for a refused login.
 type hint struct {
-	words, seen string // as in a phrase
+	words, seen string // see phrase
 	do          string // what to do about it
 }
 
-// hints are what refused logins mean, by method, in the order of precedence.
-// Those of the method "" hold for every method, after its own.
+// hints are the advice for refused logins, by method; the first that matches counts.
+// Those of the method "" apply to every method, after its own.
 var hints = map[string][]hint{
 	"approle": {
 		{"invalid role or secret ID", "1.14 1.21 bao",
@@ -89,7 +87,7 @@ var hints = map[string][]hint{
 			"set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or set bind_secret_id=false on the role"},
 		{"failed to determine alias name", "1.21", // a 500
 			"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
-		{permissionDenied.words, "1.14 1.21 bao", // a locked role id as well as a mount that is not there
+		{permissionDenied.words, "1.14 1.21 bao", // for a locked role id, and for a missing mount
 			"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace"},
 	},
 	"kubernetes": {
@@ -137,7 +135,7 @@ var hints = map[string][]hint{
 	"cert": {
 		{"failed to verify client's certificate", "1.21 bao",
 			"renew the certificate in VAULT_CLIENT_CERT"},
-		{"all constraints", "1.14 1.21 bao", // which match them, or do not match them
+		{"all constraints", "1.14 1.21 bao", // the words before it differ
 			certRole},
 		{"invalid certificate", "1.14 1.21 bao",
 			certRole},
@@ -158,9 +156,8 @@ var hints = map[string][]hint{
 
 const certRole = "add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE"
 
-// LoginHint returns what to do about a login that was refused with these
-// errors; empty if the words say nothing. A method that is not one of the
-// library's own has the hints of every method.
+// LoginHint returns what to do about a login that was refused with these errors; empty
+// if the texts are unknown.
 func LoginHint(method, mount string, errors []string) string {
 	text := strings.Join(errors, "; ")
 	for _, of := range []string{method, ""} {
@@ -173,8 +170,8 @@ func LoginHint(method, mount string, errors []string) string {
 	return ""
 }
 
-// WaitHint returns what to do about a login that Vault does not answer while its
-// health is good: it waits for whatever it asks.
+// WaitHint returns what to do about a login that Vault does not answer while its health
+// is good. Vault is then waiting for another server.
 func WaitHint(method, mount string) string {
 	do := "check what Vault asks for this login, and the network from Vault to it"
 	switch method {
@@ -188,7 +185,7 @@ func WaitHint(method, mount string) string {
 	return strings.ReplaceAll(do, "MOUNT", mount) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 }
 
-// says reports whether a line holds the words of one of the phrases.
+// says reports whether a line contains one of the phrases.
 func says(lines []string, phrases ...phrase) bool {
 	for _, line := range lines {
 		for _, p := range phrases {

@@ -12,32 +12,31 @@ import (
 // readBuffer is the size of net/http's own buffer before an answerConn.
 const readBuffer = 64
 
-// answerConn hands net/http one answer at a time. net/http writes what it finds
-// on a connection behind an answer to the process's log, and that can be the
-// rest of a secret whose length a server or proxy got wrong. So nothing gets into
-// net/http's buffer behind an answer, and what arrives while no request is under
-// way ends the connection.
+// answerConn gives net/http one answer at a time. net/http logs the bytes that it finds
+// in its buffer after an answer. They can be the rest of a secret, if a server or proxy
+// sent a wrong length. So no byte after an answer may get into net/http's buffer, and
+// data that arrives without a request closes the connection.
 //
-// net/http fills its buffer for headers, chunk sizes, and the ends of bodies; the
-// rest of a body it reads directly, and no further than it must. Headers are
-// handed out up to their end, and afterwards a read of the buffer's size or less
-// gets one byte.
+// net/http uses its buffer for headers, chunk sizes and the ends of bodies. It reads the
+// rest of a body directly, and no further than it must. So a read in a header returns
+// bytes up to the header's end, and a later read of the buffer's size or less returns
+// one byte.
 type answerConn struct {
 	net.Conn
 	buffer *bufio.Reader
 
 	mu       sync.Mutex
-	underWay int    // requests that were given the connection and have not given it back
-	inHeader bool   // the header of an answer is being handed out
-	last     []byte // the last two bytes of it at most
-	stray    bool   // something stood behind an answer
+	underWay int    // requests that use the connection
+	inHeader bool   // the header of an answer is being read
+	last     []byte // the last two bytes of the header, at most
+	stray    bool   // there was data after an answer
 }
 
 func newAnswerConn(conn net.Conn) *answerConn {
 	return &answerConn{Conn: conn, buffer: bufio.NewReader(conn)}
 }
 
-// begin counts a request that is given the connection, before it is written.
+// begin counts a request that gets the connection, before it is written.
 func (c *answerConn) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,9 +44,9 @@ func (c *answerConn) begin() {
 	c.inHeader, c.last = true, c.last[:0]
 }
 
-// end counts a request whose answer has been read. net/http says so before it
-// reads on, but possibly after the next request has begun. What stands behind the
-// answer by now is not the answer to that one.
+// end counts a request whose answer has been read. net/http calls it before it reads
+// on, but possibly after the next request has begun. Data that is in the buffer by then
+// is not the answer to that request.
 func (c *answerConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,9 +89,9 @@ func (c *answerConn) isInBody() bool {
 	return c.underWay > 0 && !c.inHeader
 }
 
-// throughHeader returns how many of the bytes belong to the header, and notes
-// whether it ends with them. A header ends in an empty line, and net/http takes a
-// line to end in \n, with or without \r before it.
+// throughHeader returns how many of the bytes belong to the header, and notes whether
+// the header ends with them. It ends with an empty line; for net/http, a line ends with
+// \n, with or without \r before it.
 func (c *answerConn) throughHeader(p []byte) int {
 	seen := len(c.last)
 	all := append(c.last, p...)

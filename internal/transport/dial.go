@@ -20,22 +20,22 @@ import (
 // Proxy is the proxy before Vault.
 type Proxy struct {
 	URL      *url.URL // http, https, socks5 or socks5h
-	Variable string   // that names it
+	Variable string   // the environment variable that names it
 }
 
-// dialer makes the connections that net/http speaks HTTP over. It reaches Vault
-// through the proxy by itself, where net/http would use Vault's TLS settings
-// for an https proxy, and would not say which of the two failed.
+// dialer makes the connections for net/http. It connects through the proxy itself:
+// net/http would use Vault's TLS settings for an https proxy, and would not say which
+// of the two failed.
 type dialer struct {
 	target   *url.URL
 	tls      *tls.Config // towards Vault
 	proxyTLS *tls.Config // towards an https proxy
 	proxy    *Proxy      // nil means none
 	timeout  time.Duration
-	dialed   func() // counts
+	dialed   func() // counts dials
 }
 
-// proxyError is an error on the way to the proxy, or of the proxy itself.
+// proxyError is an error of the proxy, or of the connection to it.
 type proxyError struct{ err error }
 
 func (e *proxyError) Error() string { return e.err.Error() }
@@ -49,13 +49,13 @@ func (status proxyRefusal) Error() string { return "the proxy answers " + strcon
 // socksRefusal is why a SOCKS proxy did not connect to Vault.
 type socksRefusal struct {
 	reason string
-	final  bool // it did not come to connecting
+	final  bool // it failed before connecting to Vault, so a retry is useless
 }
 
 func (r socksRefusal) Error() string { return "the proxy answers: " + r.reason }
 
-// forwards reports whether net/http speaks to the proxy and not to Vault, as
-// it does where both are asked over plain HTTP.
+// forwards reports whether net/http sends its requests to the proxy, because Vault's
+// address begins with http.
 func (d *dialer) forwards() bool {
 	return d.proxy != nil && d.target.Scheme == "http" && !d.isSOCKS()
 }
@@ -64,8 +64,8 @@ func (d *dialer) isSOCKS() bool {
 	return d.proxy.URL.Scheme == "socks5" || d.proxy.URL.Scheme == "socks5h"
 }
 
-// dial connects to the address, which is Vault's, or the proxy's where it
-// forwards. The connection is one to speak HTTP over.
+// dial makes a connection for HTTP, to Vault's address, or to the proxy if that
+// forwards.
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	d.dialed()
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
@@ -151,7 +151,7 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 	if err := request.Write(conn); err != nil {
 		return err
 	}
-	// The proxy sends nothing behind its answer: TLS begins with the client.
+	// The proxy sends nothing after its answer: the client begins TLS.
 	answer, err := http.ReadResponse(bufio.NewReaderSize(&limitedConn{conn, maxHeader}, readBuffer), request)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -164,8 +164,7 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 	return nil
 }
 
-// limitedConn reads no more than left bytes, for a proxy whose header does not
-// end.
+// limitedConn reads no more than left bytes, in case the proxy's header does not end.
 type limitedConn struct {
 	net.Conn
 	left int
@@ -210,7 +209,7 @@ func proxyAddress(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// anyDialer makes dialAny what package proxy connects with.
+// anyDialer makes package proxy use dialAny.
 type anyDialer struct{}
 
 func (anyDialer) Dial(_, address string) (net.Conn, error) {
@@ -221,12 +220,12 @@ func (anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn, 
 	return dialAny(ctx, address)
 }
 
-// stagger is how long an address of a name has before the next is tried beside
-// it, as RFC 8305 recommends.
+// stagger is the time after which the next address of a name is tried in parallel, as
+// RFC 8305 recommends.
 const stagger = 250 * time.Millisecond
 
-// dialAny connects to one of the addresses of a name. net.Dialer would give the
-// first of them, if it does not answer, most of the time there is.
+// dialAny connects to one of the addresses of a name. net.Dialer would spend most of
+// the time on the first one, if that does not answer.
 func dialAny(ctx context.Context, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -254,7 +253,7 @@ func dialFirst(ctx context.Context, hosts []string, port string) (net.Conn, erro
 	underWay := 0
 	defer func() {
 		cancel()
-		for range underWay { // none is left open that connects at the same time
+		for range underWay { // close the others that connect, too
 			if r := <-results; r.conn != nil {
 				r.conn.Close()
 			}

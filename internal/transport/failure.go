@@ -12,8 +12,8 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// failureOf says why no whole answer arrived. Only causes of known types are
-// kept: net/http puts what a wrong server sent into the texts of others.
+// failureOf says why no whole answer arrived. It keeps only causes of known types: in
+// others, net/http quotes what the server sent.
 func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	proxyErr, atProxy := errors.AsType[*proxyError](err)
 	if atProxy {
@@ -24,17 +24,17 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	}
 	f := &fault.Error{
 		Kind: fault.Unreachable, What: "vault unreachable",
-		Do: "check the address, that Vault runs there, and the network in between",
+		Do: "check the address, that Vault runs there, and the network",
 	}
 	if atProxy || w.dialer.forwards() && isDial(err) {
 		f.What = "the proxy before vault is unreachable"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network in between"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
 		atProxy = true
 	}
 	if !atProxy && !sending.connected.Load() && w.config.Proxy != nil && isTimeout(err) {
-		// net/http does not say where its dial hangs.
+		// net/http does not say which part of the dial hangs.
 		f.What = "vault unreachable through the proxy"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network in between"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network"
 		atProxy = true
 	}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: !sending.sent.Load() || atProxy || isDial(err)}
@@ -96,7 +96,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 			Do: "check the address, and the proxy or balancer before Vault",
 		}}
 		if sending.reused {
-			failure.Retry = patience.Later // it may be the rest of the answer before
+			failure.Retry = patience.Later // it may be the rest of the previous answer
 		}
 		return failure
 	}
@@ -104,11 +104,11 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	return failure
 }
 
-// idleClosed is in the text of net/http's error for a connection that the
-// server closed; the error has no name.
+// idleClosed is part of net/http's error for a connection that the server closed. That
+// error is not exported.
 const idleClosed = "server closed"
 
-// at names what was connected to.
+// at names the server of a connection.
 func (w *Wire) at(atProxy bool) string {
 	if atProxy {
 		return "the proxy " + w.config.Proxy.URL.Host + " before " + w.Address()

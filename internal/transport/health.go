@@ -10,8 +10,8 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// Health asks for Vault's health without a token, as often as an attempt lasts.
-// It reports false if there is none to be had.
+// Health asks for Vault's health without a token, twice at most. It reports false if
+// there is no answer.
 func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	sent := time.Now()
 	response, f := r.health(ctx, r.attempt())
@@ -25,8 +25,8 @@ func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
 }
 
-// healthQuery makes every state an answer of status 200. A balancer may put a
-// page of its own in place of any other.
+// healthQuery makes Vault answer with status 200 in every state. A balancer may replace
+// other answers by a page of its own.
 const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
 
 // health asks for Vault's health once, without a token.

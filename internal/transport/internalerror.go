@@ -10,18 +10,18 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// internalErrors tells a credential that Vault cannot process from a Vault that
-// is in trouble. Vault answers both with a bare internal error; its health shows
-// only some of its troubles.
+// internalErrors distinguishes a credential that Vault cannot process from a Vault with
+// a problem of its own. In both cases Vault answers with a bare internal error, and its
+// health shows only some problems.
 type internalErrors struct {
 	mu    sync.Mutex
-	asked time.Time // when Vault's health was asked for last
-	good  bool      // it was good then, too
+	asked time.Time // when Vault's health was last asked for
+	good  bool      // it was good then
 }
 
-// judge makes a bare internal error final if it is the answer again, a twelfth
-// of patience later, and Vault's health is good both times. One to a request that
-// the run can do without is left to the next request.
+// judge makes a bare internal error final if it comes again a twelfth of patience later
+// and Vault's health was good both times. For an optional request it leaves that to the
+// next request.
 func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Failure) *patience.Failure {
 	r := s.retry
 	e.mu.Lock()

@@ -13,8 +13,8 @@ func isSilence(f *patience.Failure) bool {
 	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
 }
 
-// isWaiting reports whether Vault itself waits for somebody else, after its last
-// silence about a login: its health is good.
+// isWaiting reports whether Vault waits for another server when it does not answer a
+// login: its health is good.
 func (s *exchange) isWaiting(ctx context.Context) bool {
 	r := s.retry
 	if s.unclear > 1 {
@@ -25,24 +25,24 @@ func (s *exchange) isWaiting(ctx context.Context) bool {
 	case r.isCheck():
 		limit = r.attempt()
 	case limit > r.Budget/10:
-		return false // there is time for the one more
+		return false // there is time for a second attempt
 	}
 	_, f := r.health(ctx, limit)
 	return f == nil
 }
 
-// waiting is the failure of a login that Vault does not answer while it is well.
+// waiting is the failure for a login that Vault does not answer although it is well.
 // What it waits for depends on the method.
 func waiting(f *patience.Failure) *patience.Failure {
 	login := *f.Fault
 	login.Kind, login.What, login.Do = fault.Login, "vault does not answer, while sys/health does", ""
-	login.Reason = "Vault does not answer the agent's login, though it is well"
+	login.Reason = "Vault is well, but does not answer the agent's login"
 	login.Fix = "check what Vault asks for this login; the agent's log names it"
 	return &patience.Failure{Fault: &login}
 }
 
-// isIll asks for Vault's health after a login that failed, and returns why it is
-// too early for the one more.
+// isIll asks for Vault's health after a failed login, and returns why it is too early
+// to send the login again, or nil.
 func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
 	waited := time.Since(s.failed)
@@ -53,7 +53,7 @@ func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Fai
 	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Budget/3):
 		return f
 	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Budget/12:
-		return s.last // Vault itself is in trouble that its health does not show
+		return s.last // Vault has a problem that its health does not show
 	}
-	return nil // well, or what stands before it blocks this one request
+	return nil // well, or a proxy blocks sys/health
 }

@@ -9,28 +9,29 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// End is when a request is given up that the run can do without. The zero End is
-// that of a request which the run needs.
+// End is when an optional request gives up, if it may be the only one that fails. The
+// zero End means that the request is not optional.
 type End int
 
 const (
-	AtOnce   End = iota + 1 // when it fails as it alone may fail
-	InAWhile                // a third of patience later
+	AtOnce   End = iota + 1
+	InAWhile     // after a third of patience
 )
 
 type optional struct{}
 
-// Optional marks the requests of a context as ones that the run can do without.
-// What stands before Vault can block them alone; then they end as given. One that
-// hangs ends after a third of patience. They go on while Vault as a whole is away.
+// Optional marks the requests of a context as optional: the run can go on without
+// their answers. A proxy may block them alone; then they give up at end. One that hangs
+// gives up after a third of patience. While Vault as a whole is down, they wait like
+// others.
 func Optional(ctx context.Context, end End) context.Context {
 	return context.WithValue(ctx, optional{}, end)
 }
 
 func endOf(ctx context.Context) End { end, _ := ctx.Value(optional{}).(End); return end }
 
-// forOptional is how long a request may take that the run can do without. In a
-// check it leaves the time for an attempt of another one.
+// forOptional is how long an optional request may take. In a check it leaves time for
+// an attempt of another request.
 func (r *Retry) forOptional() time.Duration {
 	if r.isCheck() {
 		whole := r.Wire.config.Timeout
@@ -39,9 +40,8 @@ func (r *Retry) forOptional() time.Duration {
 	return r.Budget / 3
 }
 
-// isLate reports whether the failure ends a request that the run can do without.
-// A bare internal error may be Vault's trouble with the token, of which the next
-// request tells more.
+// isLate reports whether an optional request gives up. A bare internal error may come
+// from the token, so it gives up early and lets the next request show it.
 func (s *exchange) isLate(f *patience.Failure) bool {
 	r := s.retry
 	took := time.Since(s.began) + time.Millisecond
@@ -54,7 +54,7 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 	return !f.Unsent && took >= s.share
 }
 
-// isBlock reports whether a failure can be that of one request alone.
+// isBlock reports whether a failure may concern one request alone.
 func isBlock(f *patience.Failure) bool {
 	return f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError && !f.Unsent
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// proxyRefusals tells a proxy that refuses with 503 what comes too fast from a
-// balancer whose nodes are away.
+// proxyRefusals distinguishes a proxy that limits the rate with status 503 from a
+// balancer whose nodes are down.
 type proxyRefusals struct {
-	pacing atomic.Bool // two different paths that were refused have since been answered
+	pacing atomic.Bool // paceAfter paths were refused and then answered
 
 	mu      sync.Mutex
 	refused map[string]bool // paths, until they are answered
-	passed  int
+	passed  int             // paths that were refused and then answered
 }
 
-const paceAfter = 2 // paths that were refused and then answered
+const paceAfter = 2
 
-// refusals are those of one request at a pace.
+// refusals are the refusals of one request since pacing began.
 type refusals struct {
 	count int
 	last  time.Time
@@ -44,7 +44,7 @@ func (p *proxyRefusals) answered(path string) {
 
 func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failure {
 	if !IsHarmless(s.request) {
-		return f // who knows whether Vault acted on it
+		return f // Vault may have acted on it
 	}
 	if !p.pacing.Load() {
 		p.mu.Lock()
@@ -55,7 +55,7 @@ func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failur
 		p.refused[s.request.URL.Path] = true
 		return f
 	}
-	// Refusals within a second count once: they came before the pace was slowed.
+	// Refusals within a second count as one: they came before the pace slowed down.
 	if now := time.Now(); now.Sub(s.refused.last) >= time.Second {
 		s.refused.count, s.refused.last = s.refused.count+1, now
 	}
@@ -64,6 +64,6 @@ func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failur
 	}
 	paced := *f.Fault
 	paced.Kind, paced.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
-	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server below it"
+	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
 	return &patience.Failure{Fault: &paced, Retry: patience.Paced, Unsent: true}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// Retry is a RoundTripper that repeats what was not answered. Its responses are
-// answers of Vault, whole and in memory; everything else is an error that wraps
-// a *fault.Error, or the error of a context.
+// Retry is a RoundTripper that repeats requests that were not answered. Its responses
+// are answers from Vault, whole and in memory. Its errors wrap a *fault.Error, or are
+// that of a context.
 //
-// A GET is repeated freely. Of other requests only a login is repeated where it
-// is unclear whether Vault acted on it, and that once, when Vault is well.
+// It repeats reads freely. If it is unclear whether Vault acted on another request, it
+// repeats only a login, and only once, when Vault is well.
 type Retry struct {
 	Patience *patience.Patience
 	Wire     *Wire
@@ -27,17 +27,16 @@ type Retry struct {
 
 	Once bool // requests are not repeated
 
-	// Run ends every request with it. The one under way goes on until Last ends,
-	// if that is not nil: a login is not abandoned halfway.
+	// No request is sent after Run ends. If Last is not nil, a request under way
+	// goes on until Last ends, so that no login is abandoned halfway.
 	Run, Last context.Context
 
-	// Unclear is called for each login that may have been processed, though its
-	// answer was lost. Nil says that requests do not log in.
+	// Unclear is called for each login that Vault may have processed, although its
+	// answer was lost. It is nil if requests do not log in.
 	Unclear func()
 
 	// Until is when a check ends; zero for a run. An attempt of a check lasts as
-	// long as one of a run, whatever is left of patience, and silence after it is
-	// final.
+	// long as in a run, even beyond patience, and is not repeated after silence.
 	Until time.Time
 
 	times    times
@@ -47,11 +46,10 @@ type Retry struct {
 
 type harmless struct{}
 
-// Harmless marks the requests of a context as ones that can be repeated freely,
-// whatever their method.
+// Harmless marks the requests of a context as safe to repeat, whatever their method.
 func Harmless(ctx context.Context) context.Context { return context.WithValue(ctx, harmless{}, true) }
 
-// IsHarmless reports whether a request changes nothing in Vault.
+// IsHarmless reports whether a request is safe to repeat.
 func IsHarmless(request *http.Request) bool {
 	switch request.Method {
 	case http.MethodGet, http.MethodHead, "LIST":
@@ -60,8 +58,8 @@ func IsHarmless(request *http.Request) bool {
 	return request.Context().Value(harmless{}) != nil
 }
 
-// RoundTrip sends the request until it is answered, fails for good, or patience
-// or a context ends.
+// RoundTrip repeats the request until it is answered, fails for good, or patience or a
+// context ends.
 func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	request, err := Replayable(request)
 	if err != nil {
@@ -90,14 +88,13 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	f, ok := errors.AsType[*fault.Error](err)
 	if ok && !f.Run && s.end == 0 && !r.Patience.HasAnswers() {
-		f = f.OfRun() // the first request fails, and so would all others
+		f = f.OfRun() // nothing was answered yet, so other requests would fail, too
 	}
 	return nil, f
 }
 
-// endingWith returns ctx as a context that also ends with other, and a func to
-// call when it is not needed any more. A read of a run has the run's own context,
-// which ends with it already.
+// endingWith returns a context like ctx that also ends with other, and a func that
+// releases it. Reads have the run's own context, for which this is cheap.
 func endingWith(ctx, other context.Context) (context.Context, func()) {
 	if ctx.Done() == other.Done() {
 		return ctx, func() {}
@@ -109,7 +106,7 @@ func endingWith(ctx, other context.Context) (context.Context, func()) {
 
 func (r *Retry) isCheck() bool { return !r.Until.IsZero() }
 
-// attempt is how long an attempt may take that patience does not limit.
+// attempt is how long an attempt may take, apart from patience.
 func (r *Retry) attempt() time.Duration {
 	if r.isCheck() {
 		return min(r.Wire.config.Timeout, time.Until(r.Until))
@@ -121,15 +118,15 @@ func (r *Retry) attempt() time.Duration {
 type exchange struct {
 	retry    *Retry
 	request  *http.Request
-	sending  context.Context // of each time that it is sent
+	sending  context.Context // of each attempt
 	response *http.Response
 	began    time.Time
-	end      End
-	share    time.Duration // that such a request may take
+	end      End           // 0 if the request is not optional
+	share    time.Duration // that an optional request may take
 
 	last    *patience.Failure
-	unclear int       // how often it was sent and may have been processed
-	failed  time.Time // when it was last
+	unclear int       // how often Vault may have processed it without an answer
+	failed  time.Time // when that last happened
 	well    bool      // Vault's health was good since then
 	refused refusals
 }
@@ -143,7 +140,7 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 			return r.tooSlow()
 		}
 	case r.Unclear != nil && s.unclear == 0 && limit < r.Wire.config.Timeout:
-		limit -= limit / 10 // for a look at Vault's health; see isWaiting
+		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
 	}
 	if s.end != 0 {
 		if left := s.share - time.Since(s.began); left > 0 {
@@ -152,8 +149,8 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 	}
 	began := time.Now()
 	if s.unclear > 0 {
-		// Once more is harmless; more could use up a secret id, or leave tokens
-		// behind. So the one more time is when Vault is well again.
+		// Sending a login twice is acceptable; more could use up a secret id, or
+		// leave tokens behind. So wait for the second time until Vault is well.
 		if f := s.isIll(ctx, limit); f != nil {
 			return f
 		}
@@ -172,14 +169,14 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 	return s.orFinal(ctx, f)
 }
 
-// tooSlow is the failure of a request for which a check has no time left.
+// tooSlow is the failure for a request for which a check has no time left.
 func (r *Retry) tooSlow() *patience.Failure {
 	return &patience.Failure{Fault: fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
-		"check again; if the next run fails as well, check Vault's load and the network in between")}
+		"check again; if the next run fails as well, check Vault's load and the network")}
 }
 
-// judge says whether the response is an answer, and takes what was sent out of
-// the errors of one.
+// judge returns why the response is not an answer, or nil. It masks secrets in the
+// errors of an answer.
 func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
 	r := s.retry
 	body := response.Body.(*buffered).Bytes()
@@ -205,7 +202,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	return f
 }
 
-// orFinal makes a failure final where the request must not be sent again.
+// orFinal makes a failure final if the request must not be sent again.
 func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
 	r := s.retry
 	switch {
@@ -216,7 +213,7 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	case s.end == AtOnce && isBlock(f):
 		return f.Final()
 	case s.end != 0 && s.isLate(f):
-		// Not final: if the next request fails alike, Vault as a whole is away.
+		// Not final: if the next request fails alike, Vault as a whole is down.
 		left := *f
 		left.GiveUp = true
 		return &left
@@ -240,7 +237,7 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f
 	}
 	again := *f.Fault
-	again.Detail += ", sent twice and not again, since Vault may have acted on it"
+	again.Detail += ", sent twice and not repeated, since Vault may have acted on it"
 	return &patience.Failure{Fault: &again}
 }
 

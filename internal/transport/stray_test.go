@@ -22,8 +22,8 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// serveEach answers every request of a connection with the func, which knows how
-// many there were on it before.
+// serveEach answers every request of a connection with the func, which gets the number of
+// earlier requests on it.
 func serveEach(t testing.TB, listen func(net.Listener) net.Listener, answer func(conn net.Conn, before int)) (host string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,8 +122,8 @@ func selfSigned(t *testing.T) *vaulttest.Certificate {
 	return vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 }
 
-// Whatever a server or proxy sends behind an answer is not logged, and does no
-// harm to the requests that follow. net/http would log it.
+// Data after an answer from a server or proxy is not logged, as net/http would, and does
+// not affect later requests.
 func TestStrayBytes(t *testing.T) {
 	stderr := captureStderr(t)
 	leaf := selfSigned(t)
@@ -200,7 +200,7 @@ func TestNetHTTPLogsStrayBytes(t *testing.T) {
 	}
 }
 
-// answerConn breaks no answer, however it is cut.
+// An answerConn delivers every answer whole, however it is split.
 func TestAnswersInPieces(t *testing.T) {
 	t.Parallel()
 	const whole = `{"request_id":"1","lease_id":"0123456789012345678901234567890123456789012345678901234567890123456789"}`
@@ -251,8 +251,7 @@ func TestAnswersInPieces(t *testing.T) {
 	})
 }
 
-// What stands in a connection's buffer behind an answer is never the answer to
-// another request.
+// Data in a connection's buffer after an answer is never the answer to another request.
 func TestStrayAnswerServesNoOtherRequest(t *testing.T) {
 	t.Parallel()
 	const header = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

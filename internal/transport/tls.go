@@ -14,7 +14,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// tlsFailure is the failure of a TLS handshake; nil if there was none.
+// tlsFailure returns the failure for an error of TLS, or nil for any other error.
 func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	whose, name := "vault's", "the server at "+w.Address()
 	if atProxy {
@@ -34,7 +34,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 			f.Do = "check the port in " + w.config.Proxy.Variable + " on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients"
 		case string(record.RecordHeader[:]) == "HTTP/":
 			f.What = name + " expects http, not https"
-			f.Do = "check the port in the address, and configure Vault's listener with TLS: over http, anybody in between could read its secrets"
+			f.Do = "check the port in the address, and configure Vault's listener with TLS: over http, anyone on the network could read its secrets"
 			f.Fix = "check the scheme and the port in the address: the server there does not speak https"
 		}
 		return &patience.Failure{Fault: f, Unsent: true}
@@ -48,7 +48,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		f.Detail = w.Sent.Words(alert) + " at " + w.at(atProxy)
 		switch {
 		case strings.Contains(alert, "protocol version"):
-			f.Do = "enable TLS 1.2 or later on the server: nothing older is used"
+			f.Do = "enable TLS 1.2 or later on the server"
 		case atProxy:
 			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
 		case strings.Contains(alert, "certificate"):
@@ -70,14 +70,14 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	return &patience.Failure{Fault: f, Unsent: true}
 }
 
-// isNetwork reports whether an error is of the connection, not of TLS.
+// isNetwork reports whether an error comes from the network, not from TLS.
 func isNetwork(err error) bool {
 	_, isOperation := errors.AsType[*net.OpError](err)
 	return isOperation || isTimeout(err) || isReset(err) || strings.Contains(err.Error(), "EOF")
 }
 
-// untrusted says why a certificate is not trusted, as crypto/x509 has it, and
-// what helps.
+// untrusted fills in why a certificate is not trusted, from crypto/x509's reason, and
+// what to do.
 func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerificationError, whose string) {
 	chain := unverified.UnverifiedCertificates
 	f.What = whose + " certificate is not trusted"
@@ -100,7 +100,7 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 			f.Do = "put the server's own certificate first in its chain"
 		case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
 			f.What = whose + " certificate has no subject alternative name"
-			f.Do = "reissue it with the host name of the address as a subject alternative name: the common name does not count"
+			f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
 		case whose == "the proxy's":
 			f.What = whose + " certificate is for another host name"
 			f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
@@ -125,7 +125,7 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	case errors.As(unverified.Err, &unknown):
 		f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
 		if w.config.TLS.RootCAs != nil {
-			f.Do = "add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: those there now did not"
+			f.Do = "add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: none of the CAs there did"
 		}
 		switch last := chain[len(chain)-1]; {
 		case isSelfSigned(last):
@@ -141,8 +141,8 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	}
 }
 
-// outdated returns the certificate that the time is not in, if that is why the
-// chain is not trusted. Systems other than Linux do not say which it is.
+// outdated returns the certificate that is expired or not valid yet, if that is why the
+// chain is not trusted. Systems other than Linux do not say which one it is.
 func outdated(unverified *tls.CertificateVerificationError) *x509.Certificate {
 	invalid, ok := errors.AsType[x509.CertificateInvalidError](unverified.Err)
 	if !ok || invalid.Reason != x509.Expired {
@@ -157,7 +157,7 @@ func outdated(unverified *tls.CertificateVerificationError) *x509.Certificate {
 	return invalid.Cert
 }
 
-// outdated says what helps against a certificate that the time is not in.
+// outdated fills in what to do about a certificate that is expired or not valid yet.
 func (w *Wire) outdated(f *fault.Error, c *x509.Certificate, chain []*x509.Certificate, whose string) {
 	early := time.Now().Before(c.NotBefore)
 	f.Do = "renew it on the server, or set the clock of the Patch server if that is wrong"
@@ -166,7 +166,7 @@ func (w *Wire) outdated(f *fault.Error, c *x509.Certificate, chain []*x509.Certi
 		f.What = whose + " certificate"
 	case i < 0:
 		f.What = "a CA certificate on the Patch server"
-		f.Do = "replace it in VAULT_CACERT on the Patch server by the CA's present certificate, or set the clock of the Patch server if that is wrong"
+		f.Do = "replace it in VAULT_CACERT on the Patch server with the CA's current certificate, or set the clock of the Patch server if that is wrong"
 	case isSelfSigned(c):
 		f.What = whose + " CA certificate"
 		f.Do = "renew it on the server and in VAULT_CACERT on the Patch server, or set the clock of the Patch server if that is wrong"
@@ -184,7 +184,7 @@ func (w *Wire) outdated(f *fault.Error, c *x509.Certificate, chain []*x509.Certi
 
 func isSelfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
 
-// isWeak reports whether crypto/x509 refuses the algorithm of the signature.
+// isWeak reports whether crypto/x509 rejects the signature algorithm.
 func isWeak(c *x509.Certificate) bool {
 	switch c.SignatureAlgorithm {
 	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:

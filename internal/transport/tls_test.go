@@ -24,14 +24,14 @@ import (
 
 type certificates = vaulttest.CertificateConfig
 
-// likeVault answers every request like Vault, with the protocol that it came by.
+// likeVault answers every request like Vault, with the protocol of the request.
 var likeVault = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	io.WriteString(w, `{"request_id":"1","data":{"protocol":"`+r.Proto+`"}}`)
 })
 
-// Every message about TLS names the culprit and Go's own reason, and says which
-// variable, or what else, helps. Trap 36.
+// Every error about TLS names the certificate or server and Go's own reason, and says what
+// to do. Trap 36.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -77,7 +77,7 @@ func TestTLS(t *testing.T) {
 		not    string
 	}{
 		{"unknown CA", serving(good), x509.NewCertPool(), nil, true,
-			[]string{"vault's certificate is not trusted (certificate signed by unknown authority, issued by CN=Root, sent without an intermediate certificate at ADDRESS); add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: those there now did not"}, ""},
+			[]string{"vault's certificate is not trusted (certificate signed by unknown authority, issued by CN=Root, sent without an intermediate certificate at ADDRESS); add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: none of the CAs there did"}, ""},
 		{"unknown CA, none is named", serving(good), nil, nil, true,
 			[]string{"vault's certificate is not trusted (certificate signed by unknown authority", "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"}, "those there now"},
 		{"self-signed", serving(self), root.Pool(), nil, true,
@@ -97,7 +97,7 @@ func TestTLS(t *testing.T) {
 		{"expired root, sent by the server", serving(certify(oldRoot, certificates{}), oldRoot), oldRoot.Pool(), nil, true,
 			[]string{"vault's CA certificate is expired (CN=Old root, ", "renew it on the server and in VAULT_CACERT on the Patch server"}, ""},
 		{"common name alone", serving(certify(root, certificates{CommonName: "127.0.0.1", NoSAN: true})), root.Pool(), nil, true,
-			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name does not count"}, "VAULT_TLS_SERVER_NAME"},
+			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name is ignored"}, "VAULT_TLS_SERVER_NAME"},
 		{"another name", serving(certify(root, certificates{DNSNames: []string{"vault.example.com"}})), root.Pool(), nil, true,
 			[]string{"vault's certificate is for another host name (cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs at ADDRESS)", "VAULT_TLS_SERVER_NAME"}, ""},
 		{"wrong usage", serving(client), root.Pool(), nil, true,
@@ -210,8 +210,8 @@ func TestWrongScheme(t *testing.T) {
 	}
 }
 
-// A handshake that is cut off, as by a balancer whose node is away, is no fault
-// of the request: it was not sent.
+// If a handshake is cut off, as by a balancer whose node is down, the request was not
+// sent.
 func TestBrokenHandshake(t *testing.T) {
 	t.Parallel()
 	for _, server := range []struct {

@@ -25,7 +25,7 @@ func TestUnreachable(t *testing.T) {
 		host := closedPort(t)
 		w := wireTo(t, &url.URL{Scheme: "http", Host: host})
 		f := fails(t, w)
-		assertUnreachable(t, f, "vault unreachable (connection refused at http://"+host+"); check the address, that Vault runs there, and the network in between")
+		assertUnreachable(t, f, "vault unreachable (connection refused at http://"+host+"); check the address, that Vault runs there, and the network")
 		assert.Equal(t, 1, w.Dials())
 	})
 	t.Run("a name without an address", func(t *testing.T) {

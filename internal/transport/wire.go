@@ -1,10 +1,9 @@
-// Package transport carries requests to Vault for the http.Client of a
-// vault/api client, in layers of one job each:
+// Package transport carries the requests of a vault/api client, in two layers:
 //
-//	Retry  repeats what was not answered, with package patience
-//	Wire   sends once, and reads the whole answer
+//	Retry  repeats requests that were not answered, with package patience
+//	Wire   sends a request once, and reads the whole answer
 //
-// Start with [NewWire] and [NewRetry].
+// Start with [NewWire].
 package transport
 
 import (
@@ -28,7 +27,7 @@ import (
 )
 
 const (
-	maxAnswer = 4 << 20  // Vault itself stores values up to 1 MiB
+	maxAnswer = 4 << 20  // Vault stores values up to 1 MiB
 	maxMounts = 32 << 20 // the list of mounts grows with the server
 	maxHeader = 64 << 10
 )
@@ -48,9 +47,9 @@ type Config struct {
 	UserAgent   string
 }
 
-// Wire sends requests once. It is safe for use by any number of goroutines.
+// Wire sends requests once. Several goroutines can use it.
 type Wire struct {
-	Sent mask.Secrets // that went to the server, to be masked in what comes back
+	Sent mask.Secrets // sent to the server, and masked in what comes back
 
 	config    Config
 	source    reply.Source // of the responses
@@ -72,8 +71,8 @@ func NewWire(config Config) *Wire {
 		password, _ := p.URL.User.Password()
 		w.Sent.Learn(password, p.URL.User.Username(), p.URL.User.Username()+":"+password)
 	}
-	// HTTP/1.1 only: HTTP/2 would tie a run to one node behind a balancer, and
-	// Go's own http2 debug output prints headers, the token among them.
+	// HTTP/1.1 only: HTTP/2 would tie a run to one node behind a balancer, and Go's
+	// http2 debug output prints the token among the headers.
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	dial := func(ctx context.Context, _, address string) (net.Conn, error) { return w.dialer.dial(ctx, address) }
@@ -94,15 +93,15 @@ func NewWire(config Config) *Wire {
 	return w
 }
 
-// Close ends every connection that is not in use, and those that are still being
-// made for a request that has given up.
+// Close closes the connections that are not in use, and those still being made for a
+// request that has ended.
 func (w *Wire) Close() { w.transport.CloseIdleConnections() }
 
-// Address is where Vault is, as text for a message.
+// Address is Vault's address, for texts.
 func (w *Wire) Address() string { return w.source.Address }
 
-// UserAgent is what every request is sent with. Those that have it already are
-// sent without a copy of their headers.
+// UserAgent is the User-Agent of every request. A request that already has it is sent
+// without a copy of its headers.
 func (w *Wire) UserAgent() string { return w.config.UserAgent }
 
 // Dials is the number of connections tried so far.
@@ -111,8 +110,8 @@ func (w *Wire) Dials() int { return int(w.dials.Load()) }
 // Requests is the number of requests sent or tried so far.
 func (w *Wire) Requests() int { return int(w.requests.Load()) }
 
-// send sends the request once and reads its whole answer, until ctx ends and
-// within the limit or the configured time-out, whichever is shorter.
+// send sends the request once and reads its whole answer, within the limit or the
+// configured timeout, whichever is shorter.
 func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
 	limit = min(limit, w.config.Timeout)
 	w.requests.Add(1)
@@ -160,7 +159,7 @@ func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Durat
 	return &answer, nil
 }
 
-// progress is how far a request got that was sent once.
+// progress is how far one attempt to send a request got.
 type progress struct {
 	limit     time.Duration // for all of it
 	connected atomic.Bool   // it had a connection
@@ -184,8 +183,8 @@ func (p *progress) putIdleConn(err error) {
 	}
 }
 
-// isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server
-// to plain HTTP, which resets the connection behind it.
+// isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server to
+// plain HTTP. Such a server resets the connection after it.
 func isRefusalOfHTTP(response *http.Response, body []byte) bool {
 	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
 		response.Header.Get("Content-Type") != "application/json"
@@ -198,8 +197,7 @@ func size(bytes int) string {
 	return "4 MiB"
 }
 
-// Replayable returns the request with a body that can be read again for each
-// time that it is sent.
+// Replayable returns the request with a body that can be read again for each attempt.
 func Replayable(request *http.Request) (*http.Request, error) {
 	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
 		return request, nil
@@ -216,9 +214,9 @@ func Replayable(request *http.Request) (*http.Request, error) {
 	return &again, nil
 }
 
-// retire closes the connections that are not in use where a retry may help, so that
-// it goes over a fresh one: behind a balancer, a kept connection leads to the
-// same node for ever.
+// retire closes the connections that are not in use if a retry may help, so that it
+// uses a fresh one: behind a balancer, a kept connection always leads to the same
+// node.
 func (w *Wire) retire(f *patience.Failure) *patience.Failure {
 	if f != nil && f.Retry == patience.Later {
 		w.transport.CloseIdleConnections()
@@ -234,7 +232,7 @@ func (*buffered) Close() error { return nil }
 // readAll reads the body to its end, up to one byte more than an answer may have.
 func readAll(response *http.Response, most int) ([]byte, error) {
 	if n := response.ContentLength; 0 <= n && n <= int64(most) {
-		body := make([]byte, n+1) // one more to meet the end, which gives the connection back
+		body := make([]byte, n+1) // one more to reach the end, which releases the connection
 		read, err := io.ReadFull(response.Body, body)
 		if int64(read) == n && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
 			err = nil
@@ -246,10 +244,10 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// quiet is a context without the caller's values, since an httptrace among them
-// would see the token; only package context's own, which is a context, is there. It
-// is without a deadline, too: that of a context which is not of package context need
-// not end it, and would keep context.WithTimeout from making a timer.
+// quiet is a context without the caller's values and without a deadline. An httptrace
+// among the values would see the token; only package context's own value, which is a
+// context, is left. A context of another package may have a deadline and not end at
+// it, and context.WithTimeout would then not make a timer.
 type quiet struct{ context.Context }
 
 func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }

@@ -12,13 +12,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs a package's tests, stops the shared servers, and returns the code
-// to exit with: not 0 if a goroutine is left behind. It is to be called by the
-// package's TestMain. Under -short, what is left of the tests waits for stand-ins
-// more than it works, so many of them run at once.
+// Main runs a package's tests and stops the shared servers. A TestMain calls it. It returns
+// the exit code, which is not 0 if a goroutine is left behind. Tests mostly wait for servers,
+// so eight of them run at once, unless -parallel says otherwise.
 func Main(m *testing.M) int {
 	flag.Parse()
-	if testing.Short() {
+	if !isSet("test.parallel") {
 		flag.Set("test.parallel", "8")
 	}
 	code := m.Run()
@@ -39,26 +38,33 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// StopShared stops the servers of [Shared] and [SharedTLS]; a TestMain that does
-// more than [Main] calls it when the tests have run.
+// isSet reports whether a flag was given on the command line.
+func isSet(name string) bool {
+	found := false
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// StopShared stops the servers of [Shared], [SharedTLS] and [SharedSealed]. A TestMain that
+// does not use [Main] calls it after the tests.
 func StopShared() {
 	plain.stop()
 	withTLS.stop()
+	sealed.stop()
 }
 
-// Shared returns the plain dev-mode server that all tests of a package share,
-// started by the first to ask. Every helper makes objects with random names, so
-// that tests can run in parallel on it; a test that changes the server as a whole
-// (quotas, sealing, stopping) uses [New]. Where there is no Vault to start, the
-// test fails; under -short it is skipped.
+// Shared returns the dev-mode server that all tests of a package share; the first call
+// starts it. Every helper makes objects with random names, so that tests can run in
+// parallel. A test that changes the server as a whole (quotas, sealing, stopping) uses
+// [New]. If there is no Vault to start, the test fails; with -short it is skipped.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	return plain.start(t, Config{})
 }
 
-// ForExample is [Shared] for an Example function, which has no testing.TB: it
-// panics where there is no Vault to start. A package with such examples skips them
-// under -short in its TestMain.
+// ForExample is [Shared] for an Example function, which has no testing.TB. It panics if
+// there is no Vault to start, so the TestMain of the package skips such examples with
+// -short.
 func ForExample() *Server {
 	plain.once.Do(func() { plain.server, plain.err = Start(Config{}) })
 	if plain.err != nil {
@@ -71,6 +77,12 @@ func ForExample() *Server {
 func SharedTLS(t testing.TB) *Server {
 	t.Helper()
 	return withTLS.start(t, Config{TLS: true})
+}
+
+// SharedSealed is [Shared] but sealed: another server. No test unseals it.
+func SharedSealed(t testing.TB) *Server {
+	t.Helper()
+	return sealed.start(t, Config{NoAudit: true}, (*Server).Seal)
 }
 
 // New starts a dev-mode server for one test and stops it when the test ends.
@@ -93,7 +105,7 @@ func NewCluster(t testing.TB, config Config) *Cluster {
 	return c
 }
 
-var plain, withTLS shared
+var plain, withTLS, sealed shared
 
 type shared struct {
 	once   sync.Once
@@ -101,10 +113,17 @@ type shared struct {
 	err    error
 }
 
-func (s *shared) start(t testing.TB, config Config) *Server {
+func (s *shared) start(t testing.TB, config Config, then ...func(*Server) error) *Server {
 	t.Helper()
 	skip(t)
-	s.once.Do(func() { s.server, s.err = Start(config) })
+	s.once.Do(func() {
+		s.server, s.err = Start(config)
+		for _, do := range then {
+			if s.err == nil {
+				s.err = do(s.server)
+			}
+		}
+	})
 	require.NoError(t, s.err)
 	return s.server
 }
