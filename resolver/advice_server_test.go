@@ -258,7 +258,7 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			require.NoError(t, own.Seal())
 			return func() { require.NoError(t, own.Unseal()) }
 		}, ""},
-		{"not initialized", resolver.Sealed, "initialize a new one first: vault operator init", func(t *testing.T, d *desk) func() {
+		{"not initialized", resolver.Sealed, "only a new Vault needs vault operator init first", func(t *testing.T, d *desk) func() {
 			own := vaulttest.NewUninitialised(t)
 			d.Address = own.Address
 			return func() {

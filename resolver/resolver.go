@@ -191,4 +191,7 @@ func (r *run) read(ctx context.Context) {
 	r.usage = usage
 	r.token = r.plan.tokenState(usage.Token)
 	r.findings = append(usage.Findings, findings...)
+	if t := r.token; t != nil && t.Given && t.UsesLeft != nil && !hasCode(r.findings, ShortOfUses) {
+		r.findings = append(r.findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
+	}
 }

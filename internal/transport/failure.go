@@ -69,11 +69,11 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		detail = "no answer within " + fault.Duration(sending.limit)
 		if sending.limit == w.config.Timeout {
 			detail += " (VAULT_CLIENT_TIMEOUT)"
+			f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 		}
 		if f.Cause == nil {
 			f.Cause = context.DeadlineExceeded
 		}
-		f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 	case isRefused(err):
 		detail = "connection refused"
 	case isReset(err):
