@@ -80,6 +80,14 @@ func TestEnvironment(t *testing.T) {
 		{"standard SOCKS proxy", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "socks5h://proxy.example:1080"}, nil},
 		{"standard proxy of the other scheme", "", variables{"VAULT_TOKEN": "t", "HTTP_PROXY": "ftp://" + canary}, nil},
 		{"standard proxy that has no part", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://proxy.example", "HTTPS_PROXY": "ftp://" + canary}, nil},
+		{"standard proxy, malformed, that is not for Vault", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "socks4://" + canary, "NO_PROXY": ".example"}, nil},
+		{"standard proxy, malformed, that is for nobody", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "http://u:p%@" + canary, "no_proxy": "*"}, nil},
+		{"proxy with # in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:p@" + canary + "#@proxy.example:3128"}, []string{"# in the password as %2F %3F %23"}},
+		{"proxy with # in the user", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "http://" + canary + "#u:p@proxy.example:3128"}, []string{"HTTPS_PROXY is not the URL of a proxy alone"}},
+		{"proxy with / in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:12/" + canary + "@proxy.example:3128"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy alone"}},
+		{"proxy with ? in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:12?" + canary + "@proxy.example:3128"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy alone"}},
+		{"proxy of no port", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://proxy.example:99999"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy alone"}},
+		{"proxy with a slash behind it", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:p%23%2F@proxy.example:3128/"}, nil},
 		{"all at once", "approle", variables{"VAULT_SKIP_VERIFY": "maybe", "VAULT_CLIENT_TIMEOUT": "soon", "VAULT_RATE_LIMIT": "many", "VAULT_ADDR": "?", "VAULT_CLIENT_CERT": "/c"}, []string{
 			"VAULT_SKIP_VERIFY", "VAULT_CLIENT_TIMEOUT", "VAULT_RATE_LIMIT", "VAULT_ADDR", "VAULT_CLIENT_CERT", "neither VAULT_ROLE_ID nor"}},
 	} {
@@ -130,8 +138,8 @@ func TestClientTimeout(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	})
-	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "50ms"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 500 * time.Millisecond}, nil)
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "500ms"}.options())
+	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "no answer within ")
 	logins := slices.DeleteFunc(server.requests(), func(request string) bool { return request != "PUT auth/approle/login" })
 	assert.Len(t, logins, 1, "the second waits until Vault answers anything")
@@ -191,7 +199,7 @@ func TestProxies(t *testing.T) {
 	// What a dead proxy says about itself is without its password.
 	withUser.Host = "127.0.0.1:1"
 	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
-	usage, err := do(t.Context(), vault, auth.Use{Patience: 50 * time.Millisecond}, nil)
+	usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy 127.0.0.1:1 before http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
 	assert.NotEmpty(t, usage.Findings) // http beyond loopback
@@ -244,7 +252,8 @@ func TestProxiesOfHTTPS(t *testing.T) {
 		before := tunnels.Load()
 		v := test.v.and(variables{"VAULT_TOKEN": token, "VAULT_CACERT": server.CAFile, "VAULT_TLS_SERVER_NAME": "localhost"})
 		vault := auth.New(auth.Settings{Address: "https://vault.invalid:" + target.Port()}, v.options())
-		_, err := do(t.Context(), vault, auth.Use{Patience: time.Second}, func(ctx context.Context, client *api.Client) error {
+		patience := map[bool]time.Duration{true: 10 * brief, false: brief}[test.tunnels]
+		_, err := do(t.Context(), vault, auth.Use{Patience: patience}, func(ctx context.Context, client *api.Client) error {
 			_, err := get(ctx, client, secret.path)
 			return err
 		})

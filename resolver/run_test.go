@@ -207,7 +207,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		assert.Equal(t, 200, run.Report().NotTaken)
 		assert.Zero(t, run.Report().Vault.Requests)
 	})
-	t.Run("broken off", func(t *testing.T) {
+	t.Run("the loop ends early", func(t *testing.T) {
 		run := start()
 		for range run.Results() {
 			break
@@ -225,7 +225,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		})
 		assert.Equal(t, 199, run.Report().NotTaken)
 	})
-	t.Run("cancelled", func(t *testing.T) {
+	t.Run("canceled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		run := resolver.Resolve(ctx, connect(server, server.Token), hosts, resolver.Options{Workers: 1})

@@ -205,7 +205,7 @@ func withoutMounts(w http.ResponseWriter, r *http.Request) {
 	traitor(w, r)
 }
 
-// panicVariable has the process of a test panic; its value is the address to use.
+// panicVariable makes the process of a test panic; its value is the address to use.
 const panicVariable = "RESOLVER_TEST_PANIC"
 
 // Neither a panic with the library's values nor Go's HTTP debug output prints a secret.

@@ -101,6 +101,7 @@ func formsOf(secret string) []string {
 	return forms
 }
 
+// inJSON returns the text as it stands within a JSON string.
 func inJSON(text string, escapeHTML bool) string {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)

@@ -46,7 +46,7 @@ func serveEach(t testing.TB, listen func(net.Listener) net.Listener, answer func
 	return host
 }
 
-// stray is what stands behind an answer.
+// stray is what is sent after an answer.
 const stray = "CANARYstray-rest-of-a-secret-whose-length-is-wrong"
 
 // captureStderr keeps what is written to stderr until the test ends. The test must
@@ -69,8 +69,7 @@ var (
 	strayChunked = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(strayWhole), strayWhole)
 )
 
-// inTurn answers in parts, of which the later ones come while the connection is
-// idle.
+// inTurn answers in parts. All but the first arrive while the connection is idle.
 func inTurn(parts ...string) func(net.Conn, int) {
 	return func(conn net.Conn, _ int) {
 		for i, part := range parts {
