@@ -2,17 +2,11 @@ package auth
 
 import (
 	"cmp"
-	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
-
-	"golang.org/x/net/http/httpproxy"
-
-	"github.com/luumen/patch-vault/internal/transport"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -64,64 +58,6 @@ func trimmed(text string) (string, bool) {
 func (e *environment) isSet(name string) bool {
 	text, _ := trimmed(e.getenv(name))
 	return text != ""
-}
-
-// source is where a credential comes from: the value of a variable, or the file that a
-// variable names. The zero source means that there is no credential.
-type source struct {
-	variable string // the one that is set
-	value    string
-	file     string
-	odd      string // what is unusual about the credential that was last read
-}
-
-func (s *source) isSet() bool { return s.variable != "" }
-
-// misplaced says why a text cannot be the source's credential.
-func (s *source) misplaced(text string) (reason, fix string) {
-	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
-		return misplacedToken(text)
-	}
-	return misplaced(text)
-}
-
-// note sets odd for a credential that is used.
-func (s *source) note(text string) {
-	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
-		s.odd = oddToken(text)
-	} else {
-		s.odd = oddID(s.variable, text)
-	}
-}
-
-// oneOf returns the source of a credential that comes from a variable or from a
-// file.
-func (e *environment) oneOf(variable, fileVariable string) source {
-	raw, _ := trimmed(e.getenv(variable))
-	s := source{variable: variable, value: raw}
-	if reason, fix := s.misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
-		e.reject(variable, reason+"; "+fix)
-		return source{}
-	}
-	switch value, file := e.text(variable), e.text(fileVariable); {
-	case value != "" && file != "":
-		e.problem(variable + " and " + fileVariable + " are both set; unset one")
-	case value != "":
-		s.note(value)
-		return s
-	case file != "":
-		return source{variable: fileVariable, file: file}
-	}
-	return source{}
-}
-
-// required is oneOf for a required credential.
-func (e *environment) required(variable, fileVariable string) source {
-	s := e.oneOf(variable, fileVariable)
-	if !s.isSet() && !e.isSet(variable) && !e.isSet(fileVariable) {
-		e.problem("neither " + variable + " nor " + fileVariable + " is set; set one on the Patch server")
-	}
-	return s
 }
 
 func (e *environment) requiredText(name string) string {
@@ -185,53 +121,4 @@ func (e *environment) boolean(name string) bool {
 		e.reject(name, "is not a boolean; write true or false")
 	}
 	return b
-}
-
-// proxy returns the proxy for the address, or nil. VAULT_PROXY_ADDR applies to every
-// address; the standard variable for the scheme does not apply to loopback. net/http
-// would read the environment of the process, and only once.
-func (e *environment) proxy(address *url.URL) *transport.Proxy {
-	if text := e.text("VAULT_PROXY_ADDR"); text != "" {
-		return e.proxyAt("VAULT_PROXY_ADDR", text)
-	}
-	variable := e.either(strings.ToUpper(address.Scheme) + "_PROXY")
-	text := e.text(variable)
-	if text == "" {
-		return nil
-	}
-	if !strings.Contains(text, "://") {
-		text = "http://" + text // as curl and net/http take it
-	}
-	proxy := e.proxyAt(variable, text)
-	if proxy == nil {
-		return nil
-	}
-	through := (&httpproxy.Config{HTTPProxy: proxy.URL.Host, HTTPSProxy: proxy.URL.Host, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
-	if exempt, err := through(address); exempt == nil || err != nil {
-		return nil
-	}
-	return proxy
-}
-
-func (e *environment) proxyAt(variable, text string) *transport.Proxy {
-	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		e.reject(variable, "is not the URL of a proxy; write it like http://proxy.example:3128")
-		return nil
-	}
-	return &transport.Proxy{URL: u, Variable: variable}
-}
-
-// either returns the name of a variable that may be set in upper or lower case.
-func (e *environment) either(name string) string {
-	if e.isSet(name) {
-		return name
-	}
-	return strings.ToLower(name)
-}
-
-// isLoopback reports whether traffic to the host stays on this machine.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

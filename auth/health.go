@@ -8,6 +8,16 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
+// Health is what Vault's sys/health says.
+type Health struct {
+	Version     string `json:"version,omitempty"` // a release number; empty if Vault hides it
+	Initialized bool   `json:"initialized"`
+	Sealed      bool   `json:"sealed"`
+	Standby     bool   `json:"standby"`    // it forwards requests to the active node
+	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
+	Ahead       int    `json:"ahead"`      // seconds by which Vault's clock is ahead of the Patch server's
+}
+
 // askHealth asks for Vault's health while the login goes on. If there is no answer,
 // the requests of the login show why, or a proxy blocks this one alone.
 func (s *session) askHealth(ctx context.Context) {

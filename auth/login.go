@@ -1,22 +1,16 @@
 package auth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
-	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // logIn logs in with the credentials as they are now. It waits for a login that is
@@ -33,11 +27,7 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	secret, err := s.enter(method, client, door)
-	said := door.take()
-	if said.pending {
-		s.warnOfUnclearLogin()
-	}
-	t, f := s.outcome(secret, err, said)
+	t, f := s.outcome(secret, err, door.take())
 	if ctx.Err() != nil {
 		if t != nil {
 			s.setToken(t)
@@ -105,172 +95,22 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 	}
 }
 
-// door is the RoundTripper of logins. It notes Vault's answers and every token that
-// Vault makes. Methods may send requests from several goroutines.
-type door struct {
-	session *session
-
-	mu       sync.Mutex
-	closed   bool
-	underWay int       // requests
-	answered time.Time // when Vault last answered
-	said     said
-}
-
-// said is what Vault answered to one login.
-type said struct {
-	answer *reply.Answer // the last one; nil if err is set
-	err    error         // of the last request
-	tokens []*token      // each once
-
-	pending bool // a request is still under way
-}
-
-var errClosed = errors.New("the login is over")
-
-func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
-	request, err := transport.Replayable(request)
-	if err != nil {
-		return nil, err
-	}
-	if d.session.config.method.handedIn {
-		d.session.wire.Sent.Learn(secretsOf(request)...)
-	}
-	sent := time.Now()
-	if !d.enter() {
-		return nil, errClosed
-	}
-	defer d.leave()
-	response, err := d.session.logins.RoundTrip(request)
-	var answer *reply.Answer
-	if err == nil {
-		var f *fault.Error
-		if answer, f = reply.Parse(&api.Response{Response: response}, nil); f != nil {
-			err = f
-		}
-	}
-	d.note(answer, err, sent, response)
-	if err != nil {
-		return nil, err
-	}
-	return response, nil
-}
-
-func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *http.Response) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.said.answer, d.said.err = answer, err
-	if err != nil {
-		return
-	}
-	d.answered = time.Now()
-	if answer.MountType != nil {
-		d.session.modern.Store(true)
-	}
-	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil {
-		t := d.session.newToken(a, sent)
-		t.index = response.Header.Get("X-Vault-Index")
-		t.keep = t.keep || answer.CacheHit // others use it, too
-		d.said.tokens = append(d.said.tokens, t)
-	}
-}
-
-// enter reports whether a request may be sent.
-func (d *door) enter() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closed {
-		d.underWay++
-	}
-	return !d.closed
-}
-
-func (d *door) leave() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.underWay--
-}
-
-// silence is the time since Vault last answered.
-func (d *door) silence() time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return time.Since(d.answered)
-}
-
-// take closes the door and returns what Vault said.
-func (d *door) take() said {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
-	d.said.pending = d.underWay > 0
-	return d.said
-}
-
-func (s said) find(secret string) *token {
-	i := slices.IndexFunc(s.tokens, func(t *token) bool { return t.secret == secret })
-	if i < 0 {
-		return nil
-	}
-	return s.tokens[i]
-}
-
-// notSecret are the headers of a login method that hold no secret.
-var notSecret = []string{"Accept", "Content-Type", "User-Agent", "X-Vault-Request", "X-Vault-Namespace"}
-
-// secretsOf returns every text of a request's JSON body and of its headers.
-func secretsOf(request *http.Request) (all []string) {
-	for name, values := range request.Header {
-		if !slices.Contains(notSecret, http.CanonicalHeaderKey(name)) {
-			all = append(all, values...)
-		}
-	}
-	if request.GetBody == nil {
-		return all
-	}
-	body, err := request.GetBody()
-	if err != nil {
-		return all
-	}
-	text, err := io.ReadAll(body)
-	if err != nil {
-		return all
-	}
-	var value any
-	if json.NewDecoder(bytes.NewReader(text)).Decode(&value) != nil {
-		return append(all, string(text))
-	}
-	return append(all, textsIn(value)...)
-}
-
-func textsIn(value any) (all []string) {
-	switch value := value.(type) {
-	case string:
-		return []string{value}
-	case []any:
-		for _, v := range value {
-			all = append(all, textsIn(v)...)
-		}
-	case map[string]any:
-		for _, v := range value {
-			all = append(all, textsIn(v)...)
-		}
-	}
-	return all
-}
-
 // outcome returns the token of a login, or why there is none. It notes all other
 // tokens that Vault made, so that they are revoked.
 func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fault.Error) {
 	t, f := s.tokenOr(secret, err, said)
 	for _, made := range said.tokens {
 		if made != t {
-			s.mu.Lock()
-			s.strays = append(s.strays, made)
-			s.mu.Unlock()
+			s.addStray(made)
 		}
 	}
 	return t, f
+}
+
+func (s *session) addStray(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strays = append(s.strays, t)
 }
 
 func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fault.Error) {

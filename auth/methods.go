@@ -202,31 +202,5 @@ func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 type handedIn struct{ method api.AuthMethod }
 
 func (h handedIn) authMethod(files) (api.AuthMethod, error) { return h.method, nil }
-func (h handedIn) oddity() string                           { return "" }
 
-// given is the token that the agent was given.
-type given struct{ source source }
-
-// systemdCredentials is where systemd copies the files of LoadCredential= when the
-// service starts.
-const systemdCredentials = "/run/credentials/"
-
-func (g *given) read(files files) (string, error) { return files.credential(&g.source) }
-
-func (g *given) isFile() bool { return g.source.file != "" }
-
-func (g *given) authMethod(files) (api.AuthMethod, error) { return nil, nil }
-
-func (g *given) oddity() string { return g.source.odd }
-
-// renew says how to replace the token.
-func (g *given) renew() string {
-	file := g.source.file
-	switch {
-	case strings.HasPrefix(file, systemdCredentials):
-		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + file + " is systemd's copy"
-	case file != "":
-		return "write a new one to " + shownFile(file) + " (VAULT_TOKEN_FILE)"
-	}
-	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
-}
+func (h handedIn) oddity() string { return "" }

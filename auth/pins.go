@@ -52,6 +52,10 @@ func (p pins) permit(path string) error {
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
 	f.Detail = "it allows " + strings.Join(p.paths, ", ")
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
+	mount, below, _ := strings.Cut(path, "/")
+	if slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, mount+"/data/"+below) }) {
+		f.Do = "omit data/ from LUUMEN_VAULT_PATHS, since references have none"
+	}
 	return f
 }
 
@@ -83,30 +87,6 @@ func (p pins) check(c *config) error {
 		}
 	}
 	return nil
-}
-
-func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
-
-// sameServer reports whether two addresses lead to the same Vault: by scheme,
-// host in lower case, effective port, and path without its trailing slash.
-func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
-		effectivePort(a) == effectivePort(b) &&
-		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
-}
-
-// lowerHost is the host to compare by. parseAddress allows only ASCII in it: some
-// other letters would become ASCII in lower case, but name another host.
-func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
-
-func effectivePort(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
 }
 
 // contains reports whether path is prefix or below it, by whole segments.

@@ -42,8 +42,8 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 		err  error
 	}{
 		{"done", func(func()) error { return nil }, nil},
-		{"broken off with an error", func(func()) error { return failed }, failed},
-		{"cancelled", func(cancel func()) error { cancel(); return context.Canceled }, context.Canceled},
+		{"an error", func(func()) error { return failed }, failed},
+		{"canceled", func(cancel func()) error { cancel(); return context.Canceled }, context.Canceled},
 		{"panic", func(func()) error { panic("of the caller") }, nil},
 		{"Goexit", func(func()) error { runtime.Goexit(); return nil }, nil},
 	} {

@@ -76,16 +76,6 @@ func (p *plan) errOfRun() error {
 	return nil
 }
 
-// unproven is the error of a check in which nothing shows whether Vault accepts the
-// token, because those requests are blocked.
-func (c *check) unproven() error {
-	if c.mounts != nil && c.mounts.fault != nil {
-		return c.mounts.fault
-	}
-	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
-		"let the proxy before Vault pass these paths, or check a reference as well")
-}
-
 type check struct {
 	options   CheckOptions
 	plan      *plan // each field is a host of its own
@@ -108,31 +98,12 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 		Connection: c.connection(usage, err),
 		Fields:     make([]Verdict, len(c.plan.hosts)),
 		Mounts:     c.mountsOfReads(),
-	}
-	if usage.Longest > 0 { // Vault answered
-		v.RunID = usage.RunID
+		RunID:      usage.RunID,
 	}
 	for i := range c.plan.hosts {
 		v.Fields[i] = c.verdict(&c.plan.hosts[i])
 	}
 	return v
-}
-
-func (c *check) connection(usage auth.Usage, err error) Connection {
-	p := problemOf(err, ref.Ref{})
-	switch p.Kind {
-	case Sealed, NoActiveNode, RateLimited:
-		p.Reason += " now; a run waits up to 60 s for it to pass"
-	}
-	return Connection{
-		Problem: p, Text: textOf(err),
-		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
-		LoggedIn:  usage.Token.Proven && p.Kind != Token,
-		Server:    usage.Health,
-		Token:     c.plan.tokenState(usage.Token),
-		Settings:  c.effective,
-		Findings:  c.findings(usage, p.Kind),
-	}
 }
 
 // textOf is the complete text of an error, or "".
@@ -143,17 +114,8 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// answered reports whether an error of the kind means that Vault answered.
-func answered(k Kind) bool {
-	switch k {
-	case Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
-		return true
-	}
-	return false
-}
-
-// mountsOfReads are the KV mounts of the references. A guess that led to a secret is
-// no longer one.
+// mountsOfReads are the KV mounts of the references. What the settings say of a mount is a
+// guess, too, as long as it has not led to a secret.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
@@ -165,7 +127,7 @@ func (c *check) mountsOfReads() []Mount {
 		if known, ok := mounts[m.Path]; !m.isKV() || ok && !known.Guessed {
 			continue
 		}
-		m.Guessed = m.Guessed && r.secret == nil
+		m.Guessed = !m.listed && r.secret == nil
 		mounts[m.Path] = m.Mount
 	}
 	return slices.SortedFunc(maps.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })

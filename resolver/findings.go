@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // Finding is a warning or a notice: something to know or do that skipped no host.
@@ -46,72 +44,16 @@ const (
 	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 may round
 )
 
+func hasCode(findings []Finding, code string) bool {
+	return slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == code })
+}
+
 func textsOf(findings []Finding) []string {
 	texts := make([]string, len(findings))
 	for i, f := range findings {
 		texts[i] = f.String()
 	}
 	return texts
-}
-
-// noticeableSkew is a difference of clocks that gets a warning.
-const noticeableSkew = 30 * time.Second
-
-// findings returns the findings about the connection: about the settings, then the
-// server, then the token.
-func (c *check) findings(usage auth.Usage, kind Kind) []Finding {
-	var findings []Finding
-	warn := func(code, text string) { findings = append(findings, Finding{Code: code, Text: text}) }
-	notice := func(code, text string) {
-		findings = append(findings, Finding{Code: code, Text: text, Notice: true})
-	}
-
-	if kind != NotConfigured && !c.isSet("VAULT_ADDR") {
-		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
-	}
-	if h := usage.Health; h != nil {
-		if !h.Namespaces && c.hasNamespace() {
-			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; omit it from the settings, or check the address")
-		}
-		if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
-			word := "ahead of"
-			if ahead < 0 {
-				word = "behind"
-			}
-			warn(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word))
-		}
-		switch {
-		case !h.Sealed && h.Initialized || kind == Sealed:
-		case usage.Token.Proven, kind == Login, kind == Token:
-			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, while another node behind the balancer answered the rest; unseal that node, or remove it from the balancer")
-		default:
-			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy before it answers other requests differently; unseal it: vault operator unseal")
-		}
-	} else if c.mounts != nil {
-		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
-	}
-	findings = append(findings, usage.Findings...)
-	if t := c.plan.tokenState(usage.Token); t != nil && t.UsesLeft != nil {
-		findings = append(findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
-	}
-	if c.mounts != nil {
-		findings = append(findings, c.mounts.findings(c.plan.reads)...)
-	}
-	switch {
-	case c.powers.root:
-		warn(RootToken, "the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone")
-	case c.powers.unknown != "":
-		notice(PowersUnknown, c.powers.unknown)
-	}
-	return findings
-}
-
-func (c *check) isSet(variable string) bool {
-	return slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Source == variable })
-}
-
-func (c *check) hasNamespace() bool {
-	return c.isSet("VAULT_NAMESPACE") || slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Name == "namespace" && s.Source == "UI" })
 }
 
 var (
@@ -140,4 +82,52 @@ func oddValue(value string, rounded bool) []Finding {
 	found(strings.Contains(value, "\ufffd"), HoldsReplacement, "the value holds U+FFFD, which Vault puts in place of bytes that are not text; store binary values in base64")
 	found(rounded, RoundedNumber, "the value is a number, and KV v2 keeps only 15 digits and drops zeros at its ends; store it as a text, in quotes")
 	return findings
+}
+
+// oddLiterals warns of literals that look mistyped. Hosts will refuse them, and
+// nothing else would say why.
+func (p *plan) oddLiterals() []Finding {
+	return p.odd.finding(nil, Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
+}
+
+// secretFindings warns of secrets with mistakes in their custom metadata.
+func (p *plan) secretFindings() []Finding {
+	var misspelt, malformed examples
+	for _, r := range p.reads {
+		if r.secret == nil {
+			continue
+		}
+		if r.secret.almost != "" {
+			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
+		}
+		if r.secret.hosts.isMalformed() {
+			malformed.add(r.path)
+		}
+	}
+	return malformed.finding(misspelt.finding(nil, hostsMisspelt), hostsMalformed)
+}
+
+// examples counts things and keeps the first one.
+type examples struct {
+	first string
+	count int
+}
+
+func (e *examples) add(one string) {
+	if e.count++; e.count == 1 {
+		e.first = one
+	}
+}
+
+// finding appends the finding about them, if there are any.
+func (e *examples) finding(findings []Finding, f Finding) []Finding {
+	switch {
+	case e.count == 0:
+		return findings
+	case e.count == 1:
+		f.Detail = e.first
+	default:
+		f.Detail = fmt.Sprintf("%s, and %d more", e.first, e.count-1)
+	}
+	return append(findings, f)
 }

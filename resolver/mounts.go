@@ -3,7 +3,6 @@ package resolver
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -13,67 +12,6 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
-
-// Mount is where a KV engine is mounted in Vault.
-type Mount struct {
-	Path      string `json:"path"`                // without slashes at its ends: team/kv
-	Version   int    `json:"version"`             // of KV: 1 or 2
-	Guessed   bool   `json:"guessed,omitempty"`   // neither Vault nor the settings name it
-	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
-}
-
-// mount is what is known about a path's mount.
-type mount struct {
-	Mount
-	kind   string // its type in Vault; empty if unknown
-	listed bool   // Vault listed it
-	named  bool   // the settings name it
-}
-
-// isKV reports whether the mount may hold secrets.
-func (m mount) isKV() bool { return isKV(m.kind) }
-
-func isKV(kind string) bool { return kind == "" || kind == "kv" || kind == "generic" }
-
-// types are the only types that are shown. A hostile server could send a token in
-// place of a type.
-var types = []string{
-	"ad", "alicloud", "aws", "azure", "consul", "cubbyhole", "database", "gcp", "gcpkms", "identity", "keymgmt", "kmip", "kubernetes", "ldap",
-	"mongodbatlas", "nomad", "openldap", "pki", "rabbitmq", "ssh", "system", "terraform", "token", "totp", "transform", "transit",
-}
-
-func (m mount) shownType() string {
-	if slices.Contains(types, m.kind) {
-		return m.kind
-	}
-	return "another"
-}
-
-// api is the path of Vault's API for a secret of this mount.
-func (m Mount) api(path string) string {
-	if m.Version == 1 {
-		return path
-	}
-	return m.Path + "/data/" + m.below(path)
-}
-
-// granted is the path that the token's policy must name.
-func (m Mount) granted(path string) string {
-	if m.Namespace == "" {
-		return m.api(path)
-	}
-	return strings.Trim(m.Namespace, "/") + "/" + m.api(path)
-}
-
-// covers reports whether the path lies in the mount.
-func (m Mount) covers(path string) bool {
-	return path == m.Path || strings.HasPrefix(path, m.Path+"/")
-}
-
-// below is the part of the path below the mount.
-func (m Mount) below(path string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(path, m.Path), "/")
-}
 
 // mountTable finds the mount of a path.
 type mountTable struct {
@@ -178,12 +116,6 @@ func covering(mounts map[string]mount, path string) (m mount, ok bool) {
 		prefix = prefix[:i]
 	}
 	return mount{}, false
-}
-
-// guess takes the first segment of a path as its mount.
-func guess(path string, version int) Mount {
-	first, _, _ := strings.Cut(path, "/")
-	return Mount{Path: first, Version: version, Guessed: true}
 }
 
 // findings says if the settings replaced Vault's list, and which mounts have another

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -207,57 +206,4 @@ func (p *plan) finish(r *read) {
 func (f *field) isEmpty() bool {
 	text, ok := f.value.Reveal()
 	return ok && text == ""
-}
-
-// oddLiterals warns of literals that look mistyped. Hosts will refuse them, and
-// nothing else would say why.
-func (p *plan) oddLiterals() []Finding {
-	return p.odd.finding(nil, Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
-}
-
-// secretFindings warns of secrets with mistakes in their custom metadata.
-func (p *plan) secretFindings() []Finding {
-	var misspelt, malformed examples
-	for _, r := range p.reads {
-		if r.secret == nil {
-			continue
-		}
-		if r.secret.almost != "" {
-			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
-		}
-		if r.secret.hosts.isMalformed() {
-			malformed.add(r.path)
-		}
-	}
-	return malformed.finding(misspelt.finding(nil, hostsMisspelt), hostsMalformed)
-}
-
-// examples counts things and keeps the first one.
-type examples struct {
-	first string
-	count int
-}
-
-func (e *examples) add(one string) {
-	if e.count++; e.count == 1 {
-		e.first = one
-	}
-}
-
-// finding appends the finding about them, if there are any.
-func (e *examples) finding(findings []Finding, f Finding) []Finding {
-	switch {
-	case e.count == 0:
-		return findings
-	case e.count == 1:
-		f.Detail = e.first
-	default:
-		f.Detail = fmt.Sprintf("%s, and %d more", e.first, e.count-1)
-	}
-	return append(findings, f)
-}
-
-func badReference(err error) error {
-	syntax := err.(*ref.SyntaxError)
-	return &fault.Error{Kind: fault.BadReference, What: syntax.Error(), Fix: syntax.Fix, Cause: syntax}
 }

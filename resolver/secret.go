@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -142,72 +140,4 @@ func atVersion(version int) string {
 		return ""
 	}
 	return " at version " + strconv.Itoa(version)
-}
-
-// hostsMetadata is the name of the custom metadata that limits a secret to hosts.
-const hostsMetadata = "luumen_hosts"
-
-// hostList is the value of luumen_hosts.
-type hostList struct {
-	globs     []string
-	malformed bool // a glob, or the whole list
-}
-
-// maxHostList is the largest custom metadata that Vault stores, in bytes.
-const maxHostList = 512
-
-func parseHosts(text string) *hostList {
-	if len(text) > maxHostList {
-		return &hostList{malformed: true}
-	}
-	list := &hostList{}
-	for glob := range strings.SplitSeq(text, ",") {
-		glob = lowerASCII(strings.TrimSpace(glob))
-		_, err := path.Match(glob, "")
-		switch {
-		case err != nil:
-			list.malformed = true
-		case glob != "":
-			list.globs = append(list.globs, glob)
-		}
-	}
-	return list
-}
-
-func (l *hostList) isMalformed() bool { return l != nil && l.malformed }
-
-// has reports whether the host may get the secret. If the secret names no hosts,
-// every host may.
-func (l *hostList) has(host string) bool {
-	if l == nil {
-		return true
-	}
-	host = lowerASCII(host)
-	return slices.ContainsFunc(l.globs, func(glob string) bool {
-		ok, err := path.Match(glob, host)
-		return ok && err == nil
-	})
-}
-
-// lowerASCII changes only ASCII letters. Some others, such as the Kelvin sign, would
-// become ASCII letters in lower case.
-func lowerASCII(text string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, text)
-}
-
-// almostHosts returns a name that was probably meant as luumen_hosts. If it is
-// misspelt, every host gets the secret.
-func almostHosts(custom map[string]string) string {
-	almost := ""
-	for name := range custom {
-		if edits(lowerASCII(name), hostsMetadata) <= 2 && (almost == "" || name < almost) {
-			almost = name
-		}
-	}
-	return almost
 }

@@ -6,12 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 )
-
-// OK is the kind of a field that a run would resolve, and of a connection that works.
-const OK Kind = "ok"
 
 // Verdicts is the result of a check. As JSON it is for the UI: texts and details for
 // the agent's log are left out. It holds no secret.
@@ -19,19 +15,7 @@ type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
 	Mounts     []Mount    `json:"mounts,omitempty"` // of the references, for Policy
-	RunID      string     `json:"run_id,omitempty"` // in Vault's audit log; empty if Vault did not answer
-}
-
-// Connection is the result of a check about the connection to Vault.
-type Connection struct {
-	Problem                  // OK, or why no reference would be resolved
-	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
-	Reachable bool           `json:"reachable"`          // Vault answered
-	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
-	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`    // nil if there is none
-	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
-	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices
+	RunID      string     `json:"run_id,omitempty"` // in the agent's log, and in Vault's audit log if Vault was asked
 }
 
 // Verdict is the result of a check about one field.
@@ -72,50 +56,6 @@ func (v Verdicts) String() string {
 	return b.String()
 }
 
-// String returns a few lines; see [Verdicts.String].
-func (c Connection) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
-	if s := c.Server; s != nil {
-		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
-	}
-	if c.Token != nil {
-		fmt.Fprintf(&b, "\ntoken: %s", c.Token)
-	}
-	b.WriteByte('\n')
-	for _, finding := range c.Findings {
-		fmt.Fprintln(&b, finding)
-	}
-	return b.String()
-}
-
-func address(settings auth.Effective) string {
-	for _, s := range settings.Settings {
-		if s.Name == "address" {
-			return s.Value
-		}
-	}
-	return "none"
-}
-
-func serverLine(s *auth.Health) string {
-	words := []string{"vault " + s.Version}
-	if s.Version == "" {
-		words[0] = "version hidden"
-	}
-	switch {
-	case !s.Initialized:
-		words = append(words, "not initialized")
-	case s.Sealed:
-		words = append(words, "sealed")
-	case s.Standby:
-		words = append(words, "a standby")
-	default:
-		words = append(words, "active")
-	}
-	return strings.Join(words, ", ")
-}
-
 // LogValue returns v.String().
 func (v Verdict) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
@@ -143,14 +83,16 @@ func outcome(kind Kind, reason, fix, text string) string {
 	return string(kind) + ": " + reason + "; " + fix
 }
 
-// LogValue returns the connection, the number of fields of each kind, the complete
-// errors and the connection's findings, as a group.
+// LogValue returns the run's id, the connection, the number of fields of each kind, the
+// complete errors and the connection's findings, as a group. An error begins with the
+// number of its field, from 1.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
 		counts[string(field.Kind)]++
 	}
 	attrs := []slog.Attr{
+		slog.String("run", v.RunID),
 		slog.Any("connection", v.Connection.Kind),
 		slog.Int("fields", len(v.Fields)),
 		slog.Any("kinds", counts),
@@ -175,14 +117,14 @@ func (v Verdicts) LogValue() slog.Value {
 func (v Verdicts) fieldErrors() []string {
 	const most = 100
 	var errors []string
-	for _, field := range v.Fields {
+	for i, field := range v.Fields {
 		if field.Kind == OK || field.Kind == v.Connection.Kind {
 			continue
 		}
 		if len(errors) == most {
 			return append(errors, "…")
 		}
-		errors = append(errors, field.String())
+		errors = append(errors, fmt.Sprintf("%d. %s", i+1, field))
 	}
 	return errors
 }

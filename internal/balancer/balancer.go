@@ -1,12 +1,12 @@
-// Package balancer is a TCP balancer as simple as they come: each connection
-// goes to the next server in turn, whether that one is well or not.
+// Package balancer is a very simple TCP balancer: each connection goes to the next server
+// in turn, healthy or not.
 //
 //	b, err := balancer.Start(node1.Address, node2.Address, node3.Address)
 //	defer b.Stop()
 //	useVault(b.Address)
 //
-// It looks at nothing that passes, so it serves http and https alike. Before a
-// single server, it counts that server's connections. Start with [Start].
+// It does not look at the data, so it works for http and https. Before a single server, it
+// counts connections. Start with [Start].
 package balancer
 
 import (
@@ -32,8 +32,8 @@ type Balancer struct {
 	open     atomic.Int64
 }
 
-// Start starts a balancer on loopback before servers that are all http or all
-// https, given by their URLs.
+// Start starts a balancer on loopback before servers, given by URLs that are all http or
+// all https.
 func Start(servers ...string) (*Balancer, error) {
 	if len(servers) == 0 {
 		return nil, errors.New("a balancer needs a server")
@@ -66,10 +66,10 @@ func (b *Balancer) Stop() {
 	b.relays.Wait()
 }
 
-// Accepted is how many connections came in so far.
+// Accepted is how many connections were accepted so far.
 func (b *Balancer) Accepted() int { return int(b.accepted.Load()) }
 
-// Open is how many of them have not ended yet.
+// Open is how many of them are still open.
 func (b *Balancer) Open() int { return int(b.open.Load()) }
 
 func (b *Balancer) serve() {
@@ -87,7 +87,7 @@ func (b *Balancer) serve() {
 	}
 }
 
-// relay passes on what both sides say until one of them has ended.
+// relay copies data both ways until one side ends.
 func (b *Balancer) relay(client net.Conn, address string) {
 	defer client.Close()
 	server, err := new(net.Dialer).DialContext(b.stopping, "tcp", address)

@@ -1,6 +1,5 @@
-// Package canary finds secrets in what a program writes down: a marked secret
-// is sent through every sink that a Go program has, and looked for in what
-// comes out.
+// Package canary finds secrets in a program's output. A test sends a marked secret through
+// every sink of a Go program, and looks for it in the output.
 package canary
 
 import (
@@ -19,10 +18,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Secret is what must never be seen.
+// Secret must never be in any output.
 const Secret = "Kq7canaryZ9"
 
-// leaks are the forms in which the secret comes out of a print, in lower case.
+// leaks are the forms of the secret in output, in lower case.
 var leaks = map[string]string{
 	"text":              strings.ToLower(Secret),
 	"a part of it":      strings.ToLower(Secret[2:8]),
@@ -44,7 +43,7 @@ func characters(format, separator string) string {
 	return strings.Join(parts, separator)
 }
 
-// Leak is the form in which the secret is in the output, if any.
+// Leak returns the form of the secret that is in the output, or "".
 func Leak(output string) string {
 	output = strings.ToLower(output)
 	for form, text := range leaks {
@@ -55,7 +54,7 @@ func Leak(output string) string {
 	return ""
 }
 
-// Sinks are the ways in which a program writes a value down.
+// Sinks returns the ways in which a program can print a value.
 func Sinks() map[string]func(any) string {
 	sinks := map[string]func(any) string{
 		"Sprint": func(v any) string { return fmt.Sprint(v) },
@@ -84,8 +83,9 @@ func Sinks() map[string]func(any) string {
 			err := template.Must(template.New("").Parse(`{{.}} {{printf "%#v" .}}`)).Execute(&out, v)
 			return fmt.Sprint(out.String(), err)
 		},
-		// The diff of an assertion is drawn by spew, which follows pointers
-		// and reads unexported fields.
+		"reflection": found,
+		// spew makes the diff of an assertion. It follows pointers and reads
+		// unexported fields.
 		"assertion": func(v any) string {
 			var t Recorder
 			assert.Equal(&t, nil, v)
@@ -103,7 +103,7 @@ func Sinks() map[string]func(any) string {
 	return sinks
 }
 
-// Recorder is a test that fails and keeps what it was told.
+// Recorder is a testing.TB for assertions that fails and records their texts.
 type Recorder struct{ strings.Builder }
 
 func (r *Recorder) Errorf(format string, args ...any) { fmt.Fprintf(r, format, args...) }

@@ -1,12 +1,11 @@
-// Package delay puts the distance of a network between two programs on one
-// machine: a TCP proxy that hands everything on later, and as fast as it came.
+// Package delay simulates the distance of a network between two programs on one machine. It
+// is a TCP proxy that delays all data without limiting its rate.
 //
 //	proxy, err := delay.Start("127.0.0.1:8200", 5*time.Millisecond)
 //	defer proxy.Close()
 //	dial(proxy.Address) // each question and its answer take 5 ms longer
 //
-// Only what is sent is late: the connection itself is accepted at once. Start
-// with [Start].
+// Only data is delayed: the connection itself is accepted at once. Start with [Start].
 package delay
 
 import (
@@ -25,10 +24,10 @@ type Proxy struct {
 	readers  sync.WaitGroup
 	writer   sync.WaitGroup
 
-	// All that is on its way, in the order in which it is due: as every parcel
-	// travels for as long, that is the order in which they were sent. One
-	// goroutine delivers them all, since a hundred that sleep by themselves cost
-	// as much of the processor as what is to be measured.
+	// The parcels on their way, in the order in which they are due. That is the order
+	// in which they were sent, since all take equally long. One goroutine delivers
+	// them all: a hundred sleeping goroutines would use as much CPU as the work to be
+	// measured.
 	underway chan parcel
 
 	mu     sync.Mutex
@@ -37,18 +36,18 @@ type Proxy struct {
 	once   sync.Once
 }
 
-// most is how many parcels may be on their way, so that the proxy delays a
-// stream without slowing it down.
+// most is how many parcels may be on their way: enough to delay a stream without slowing it
+// down.
 const most = 4096
 
-// link is one connection through the proxy: both of its halves.
+// link is one connection through the proxy, with both halves.
 type link struct {
 	client, server *net.TCPConn
 	ended          int // of its directions; the deliverer's own
 }
 
-// parcel is what one read brought, and when it is to arrive. Without data, it
-// is the end of its direction.
+// parcel is the data of one read, with the time at which to deliver it. Without data, it is
+// the end of its direction.
 type parcel struct {
 	data []byte
 	due  time.Time
@@ -56,8 +55,8 @@ type parcel struct {
 	link *link
 }
 
-// Start starts a proxy before the target that adds half of the round trip on
-// each way.
+// Start starts a proxy before the target that adds half of the round trip in each
+// direction.
 func Start(target string, roundTrip time.Duration) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,8 +75,7 @@ func Start(target string, roundTrip time.Duration) (*Proxy, error) {
 	return p, nil
 }
 
-// Close ends the proxy with all of its connections. To close it again does
-// nothing.
+// Close closes the proxy with all of its connections. Closing again does nothing.
 func (p *Proxy) Close() { p.once.Do(p.end) }
 
 func (p *Proxy) end() {
@@ -120,7 +118,7 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	p.read(l, l.server, l.client)
 }
 
-// read puts what comes from one side on its way to the other.
+// read sends data from one side on its way to the other.
 func (p *Proxy) read(l *link, from, to *net.TCPConn) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -135,14 +133,13 @@ func (p *Proxy) read(l *link, from, to *net.TCPConn) {
 	}
 }
 
-// deliver hands over each parcel when it is due. A side that does not read what
-// it is sent holds up all others.
+// deliver delivers each parcel when it is due. A side that does not read delays all others.
 func (p *Proxy) deliver() {
 	for one := range p.underway {
 		sleep(time.Until(one.due))
 		if one.data != nil {
 			if _, err := one.to.Write(one.data); err != nil {
-				one.link.close() // nobody is left to read for
+				one.link.close() // the receiver is gone
 			}
 			continue
 		}

@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(vaulttest.Main(m)) }
 
-// echo returns the address of a server that answers with what it is sent, and
-// ends a connection when the client has.
+// echo returns the address of a server that echoes, and closes a connection when the client
+// has.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,8 +71,8 @@ func TestRoundTripTakesAsLongAsAsked(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(began), trips*roundTrip)
 }
 
-// A stream arrives whole and in order, ends when its sender does, and takes
-// one round trip, not one for each piece.
+// A stream arrives whole and in order, ends when its sender does, and takes one round trip,
+// not one for each part.
 func TestStreamArrivesWhole(t *testing.T) {
 	t.Parallel()
 	const roundTrip = 200 * time.Millisecond
@@ -106,8 +106,7 @@ func TestCloseEndsConnections(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// A target that is gone looks as it would without the proxy: a connection
-// that ends before an answer.
+// If the target is gone, the connection ends before an answer, as without the proxy.
 func TestNoTarget(t *testing.T) {
 	t.Parallel()
 	gone, err := net.Listen("tcp", "127.0.0.1:0")

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// sleep is exact to a tenth of a millisecond; time.Sleep in an idle program
-// is late by up to a whole one.
+// sleep is exact to a tenth of a millisecond. In an idle program, time.Sleep is late by up
+// to a millisecond.
 func sleep(d time.Duration) {
 	if d <= 0 {
 		return

@@ -46,8 +46,7 @@ func TestError(t *testing.T) {
 	assert.Equal(t, `"unreachable"`, string(code))
 }
 
-// The UI is told what is so and what to do for every kind, and nothing of the
-// fault itself.
+// The UI gets a reason and a fix for every kind, and nothing of the fault itself.
 func TestForUI(t *testing.T) {
 	t.Parallel()
 	require.NotEmpty(t, fault.Kinds())

@@ -78,7 +78,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// Text leaves everything but secrets as it is.
+// Text changes nothing but secrets.
 func TestText(t *testing.T) {
 	t.Parallel()
 	s := knowing(token)
@@ -92,7 +92,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// A cut never ends within a secret so that its beginning shows.
+// If a text is cut within a secret, the beginning of the secret is masked.
 func TestCutWithinASecret(t *testing.T) {
 	t.Parallel()
 	s := knowing(token)
@@ -107,7 +107,7 @@ func TestCutWithinASecret(t *testing.T) {
 	}
 }
 
-// In base64 a secret has another form for each place in a longer text.
+// In base64, the form of a secret depends on its place in a longer text.
 func TestBase64WithNeighbors(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"123456", "1234567", "12345678", token, "süßes Geheimnis"} {
@@ -124,7 +124,7 @@ func TestBase64WithNeighbors(t *testing.T) {
 	}
 }
 
-// A print of Secrets shows none.
+// Printing Secrets shows none.
 func TestSecretsPrintNothing(t *testing.T) {
 	t.Parallel()
 	s := knowing(token)
@@ -174,7 +174,7 @@ func TestLongTextsCostLittle(t *testing.T) {
 	assert.Less(t, testing.AllocsPerRun(5, func() { s.Text(text) }), 1000.0)
 }
 
-// normal is a text without what cannot be seen, and in one case.
+// normal is a text without invisible characters, in one letter case.
 func normal(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || !unicode.IsPrint(r) || r == unicode.ReplacementChar {
@@ -184,9 +184,9 @@ func normal(text string) string {
 	}, text)
 }
 
-// FuzzSecrets echoes a secret of any kind in any way within any text, cut
-// anywhere. The whole secret never shows, not even in other letters or with
-// something invisible in it. Nor does a text end in 6 bytes or more that begin it.
+// FuzzSecrets echoes any secret in any form within any text, cut anywhere. The whole
+// secret never shows, not even in another letter case or with invisible characters in
+// it. Nor does a text end with 6 or more bytes of its beginning.
 func FuzzSecrets(f *testing.F) {
 	f.Add(token, "permission denied: ", " (and more)", uint8(0), 0, "\u200b")
 	f.Add(`p&"<\>é/`, "{", "}", uint8(1), 5000, "")
@@ -245,8 +245,7 @@ func FuzzSecrets(f *testing.F) {
 	})
 }
 
-// Vault's own words become one short line that can do a terminal or a log no
-// harm.
+// Any text becomes one short line that is harmless in a terminal or a log.
 func TestLine(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

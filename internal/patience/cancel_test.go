@@ -15,8 +15,8 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// When ctx ends, every request ends at once with its error: under way, backing
-// off, waiting for a prober, and paced. Trap 29.
+// When ctx ends, every request ends at once with its error, whether it is under way,
+// backing off, waiting for a prober, or paced. Trap 29.
 func TestCancelEndsAll(t *testing.T) {
 	t.Parallel()
 	for _, vault := range []struct {
@@ -49,8 +49,7 @@ func TestCancelEndsAll(t *testing.T) {
 	}
 }
 
-// A request that had the probe, or whose turn was next, hands it on when its
-// own ctx ends.
+// If the ctx of the prober, or of the next one, ends, another request becomes the prober.
 func TestCancelHandsTheProbeOn(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -65,7 +64,7 @@ func TestCancelHandsTheProbeOn(t *testing.T) {
 				group.Go(func() { play(ctx, p, 1, 1, script(hangs).between(0, blip, always(reset))) })
 			}
 			group.Go(func() {
-				// Its own attempts fail until 20 s, when all others have been cancelled.
+				// Its own attempts fail until 20 s, when all others have been canceled.
 				r := play(t.Context(), p, 1, 1, script(healthy).between(0, 20*time.Second, always(reset)))
 				assert.Empty(t, r.failed())
 				assert.Less(t, time.Since(began), 35*time.Second)
@@ -75,7 +74,7 @@ func TestCancelHandsTheProbeOn(t *testing.T) {
 	}
 }
 
-// An answer that came is taken, even if ctx has ended meanwhile.
+// An answer counts even if ctx has ended meanwhile.
 func TestAnswerBeatsCancel(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -86,7 +85,7 @@ func TestAnswerBeatsCancel(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// Stats tell how long Vault answered nothing, also while that lasts.
+// Stats includes the time without an answer so far.
 func TestStats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,18 +18,18 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// enough is when the last result of a Vault that stays dead must be out.
+// enough is the time by which all results must come if Vault stays dead.
 const enough = budget + budget/10
 
-// Of sends to a dead Vault. One without a leader is not dead: its standbys are
-// asked more often, so that an election is not drawn out.
+// Limits of requests to a dead Vault. A cluster without a leader gets more, so that a run
+// notices the new leader soon.
 const (
 	dials           = 12
 	dialsOfStandbys = 27
 )
 
-// A run begins with one request, its login or the look at its token. When that
-// ends patience, no other request is sent at all.
+// A run begins with one request, its login or the look-up of its token. If that ends
+// patience, no other request is sent.
 func TestDeadFromTheStart(t *testing.T) {
 	t.Parallel()
 	for _, vault := range []struct {
@@ -101,7 +101,7 @@ func TestDeadMidway(t *testing.T) {
 				first := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= dies })
 				assert.LessOrEqual(t, len(r.sends)-first, vault.dials+workers, "sends after it died")
 				for i, at := range r.sends {
-					if at > dies+2*timeout { // what was under way when it died has ended
+					if at > dies+2*timeout { // requests that were under way when it died have ended
 						assert.Zero(t, r.crowd[i], "under way with the probe at %s", at)
 					}
 				}
@@ -116,7 +116,7 @@ func TestDeadMidway(t *testing.T) {
 	}
 }
 
-// One request at a time goes out in an outage: the first at once, the next after
+// In an outage one request is sent at a time: the first at once, the next ones after
 // growing waits.
 func TestOneProber(t *testing.T) {
 	t.Parallel()
@@ -124,8 +124,8 @@ func TestOneProber(t *testing.T) {
 		r := play(t.Context(), patience.New(budget, 0, 0), workers, workers, always(reset))
 		r.requireEach(t, fault.Unreachable, "connection reset, tried for 60s")
 
-		// All sixteen fail at the same moment, at which the first of them may go
-		// out again alone before the second has failed.
+		// All sixteen fail at the same moment. The first may be sent again before the
+		// second has failed.
 		began := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at > roundTrip })
 		assert.LessOrEqual(t, began, workers+2)
 		assert.LessOrEqual(t, r.sends[began-1], roundTrip, "the first retry goes at once")
@@ -143,7 +143,7 @@ func TestOneProber(t *testing.T) {
 	})
 }
 
-// A node that is away shows in several ways, which make one outage.
+// A node that is down causes several kinds of fault, which make one outage.
 func TestFaultsOfOneCause(t *testing.T) {
 	t.Parallel()
 	for _, other := range []*patience.Failure{reset, late, sealed, standby, gateway} {
@@ -162,7 +162,7 @@ func TestFaultsOfOneCause(t *testing.T) {
 	}
 }
 
-// The prober is a request not sent yet and a failed one in turn.
+// Requests that were never sent and ones that failed take turns as the prober.
 func TestProbersTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -199,8 +199,8 @@ func TestProbersTakeTurns(t *testing.T) {
 	})
 }
 
-// What is shorter than patience costs no request, whatever shape it has: a
-// leader change, a restart, a balancer that loses its nodes for a while.
+// A failure shorter than patience costs no request: a leader change, a restart, a balancer
+// that loses its nodes for a while.
 func TestShorterThanPatienceCostsNothing(t *testing.T) {
 	t.Parallel()
 	const lasts = 45 * time.Second
@@ -246,8 +246,8 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 	}
 }
 
-// While standbys answer, the cluster is choosing a leader: it is asked more
-// often than one that is dead, so a long election is not drawn out much.
+// While standbys answer, the cluster is electing a leader. It gets more requests than a
+// dead one, so that a run notices the end of a long election soon.
 func TestElection(t *testing.T) {
 	t.Parallel()
 	for lasts := 10 * time.Second; lasts < 30*time.Second; lasts += time.Second / 2 {
@@ -275,9 +275,8 @@ func TestSealedNodeBehindBalancer(t *testing.T) {
 	})
 }
 
-// Behind a balancer that gives each request to a node by chance, one of three
-// nodes is away. That a few requests meet it three times in a row is no fault of
-// theirs.
+// A balancer chooses among three nodes at random, and one is down. The few requests that
+// meet it three times in a row do not fail.
 func TestNodeAwayBehindBalancer(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]script{
@@ -308,8 +307,8 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 	}
 }
 
-// The clock starts when the first request that failed was sent, and a request
-// that others have been answered beside starts it with the last answer.
+// The clock starts when the first request that failed was sent, or at the last answer, if
+// that is later.
 func TestClockStartsWithTheSend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -331,7 +330,7 @@ func TestClockStartsWithTheSend(t *testing.T) {
 	})
 }
 
-// The limit of an attempt is what is left of patience.
+// The limit of an attempt is what is left of the budget.
 func TestLimitOfAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -355,8 +354,7 @@ func TestLimitOfAttempt(t *testing.T) {
 	})
 }
 
-// An outage that is over is not held against a request that was under way when
-// it ended.
+// An outage does not count against a request that was under way when it ended.
 func TestUnderWayAsTheOutageEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -388,8 +386,8 @@ func TestUnderWayAsTheOutageEnds(t *testing.T) {
 	})
 }
 
-// One that failed twice as an outage began is not tried for the last time as
-// soon as it ends.
+// A request that failed twice as an outage began does not get its last try at the moment
+// the outage ends.
 func TestTriesAroundAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, begins := range []time.Duration{roundTrip, 3 * roundTrip} {
@@ -412,7 +410,7 @@ func TestTriesAroundAnOutage(t *testing.T) {
 	}
 }
 
-// A request that pays no heed to its limit does not hold up the others.
+// A request that ignores its limit does not delay the others.
 func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -437,8 +435,8 @@ func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 	})
 }
 
-// What no repetition mends ends its request at once; TLS that fails for two
-// requests with no answer in between ends the run. Trap 13.
+// A permanent fault ends its request at once. TLS that fails for two requests without an
+// answer in between ends the run. Trap 13.
 func TestPermanentFaults(t *testing.T) {
 	t.Parallel()
 	for _, run := range []struct {

@@ -14,9 +14,8 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// quota refuses what is more than a number of requests in each interval, as
-// Vault's rate limit quota does, with the Retry-After that it may be set to
-// send.
+// quota refuses more than a number of requests in each interval, as Vault's rate limit
+// quota does, with a Retry-After if it is not 0.
 func quota(requests int, interval, retryAfter time.Duration) script {
 	var began time.Duration
 	var used int
@@ -37,7 +36,7 @@ func busyFor(retryAfter time.Duration) *patience.Failure {
 	return &f
 }
 
-// serially lets a script keep state.
+// serially runs a script that keeps state under a lock.
 func serially(s script) script {
 	turn := make(chan struct{}, 1)
 	return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
@@ -107,7 +106,7 @@ func TestRefusedForEver(t *testing.T) {
 	}
 }
 
-// Retry-After holds for all requests, within bounds.
+// Retry-After applies to all requests, within bounds.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	for _, asked := range []struct{ retryAfter, waits time.Duration }{
@@ -159,7 +158,7 @@ func TestRefusedInAnOutage(t *testing.T) {
 	})
 }
 
-// VAULT_RATE_LIMIT holds for every window of time, outages included.
+// VAULT_RATE_LIMIT applies at all times, also in outages.
 func TestOperatorsLimit(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []struct {
@@ -208,8 +207,7 @@ func TestNoLimitTakesNoTime(t *testing.T) {
 	})
 }
 
-// However long Vault has held a request back by refusals, its first fault is
-// only its first.
+// Refusals with 429, however many, do not count as failures of the request.
 func TestFaultAfterLongPacing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// A poisoned request is tried three times, fails alone, and neither delays nor
-// kills the others.
+// A poisoned request always fails. It is tried three times, fails alone, and neither
+// delays nor ends the others.
 func TestPoisonedFailsAlone(t *testing.T) {
 	t.Parallel()
 	for _, fleet := range []struct {
@@ -23,7 +23,7 @@ func TestPoisonedFailsAlone(t *testing.T) {
 		poisoned []int
 		poison   script
 		kind     fault.Kind
-		within   time.Duration // for the others; 0.63 s with nobody poisoned
+		within   time.Duration // for the others; 0.63 s without poisoned requests
 	}{
 		{"internal error", 10_000, []int{5_000}, always(broken), fault.ServerError, time.Second},
 		{"reset", 10_000, []int{5_000}, always(reset), fault.Unreachable, time.Second},
@@ -55,8 +55,8 @@ func TestPoisonedFailsAlone(t *testing.T) {
 				retries, _ := p.Stats()
 				assert.Equal(t, len(r.sends)-fleet.requests, retries)
 
-				// The others are out when they would have been, but for the time that
-				// their workers gave to the poisoned.
+				// The others end as they would otherwise, apart from the time that
+				// their workers spent on poisoned ones.
 				var others time.Duration
 				for i, at := range r.ended {
 					if !slices.Contains(fleet.poisoned, i) {
@@ -85,7 +85,7 @@ func TestPoisonedAmongFew(t *testing.T) {
 		{"one of two", 2, []int{0}, after(blip), always(reset), time.Second},
 		{"two of three", 3, []int{0, 1}, after(blip), always(broken), 5 * time.Second},
 		{"two of three, reset", 3, []int{0, 2}, after(blip), always(reset), 5 * time.Second},
-		{"all of three", 3, []int{0, 1, 2}, healthy, always(broken), enough}, // an outage as far as anybody can tell
+		{"all of three", 3, []int{0, 1, 2}, healthy, always(broken), enough}, // it cannot be told from an outage
 	} {
 		t.Run(fleet.name, func(t *testing.T) {
 			t.Parallel()
@@ -104,8 +104,8 @@ func TestPoisonedAmongFew(t *testing.T) {
 	}
 }
 
-// A fault from before Vault looked at the request is not the request's own: it
-// is repeated for all of patience while others succeed.
+// If Vault did not see the request, the failure is not the request's own. It is repeated
+// for the whole budget while others succeed.
 func TestUnsentIsNeverItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, f := range []*patience.Failure{refused, sealed, standby} {

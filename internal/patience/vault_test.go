@@ -15,7 +15,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// What a Vault that is unwell, or something before it, answers with.
+// Failures of a Vault with a problem, or of a proxy before it.
 var (
 	refused = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Cause: syscall.ECONNREFUSED}, Retry: patience.Later, Unsent: true}
 	reset   = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection reset", Cause: syscall.ECONNRESET}, Retry: patience.Later}
@@ -41,9 +41,9 @@ const (
 	blip    = 20 * time.Millisecond // shorter than any wait but the first
 )
 
-// script says how Vault deals with the send of a request: how long it takes,
-// and the fault; nil is an answer. since is the time since the run began, and
-// try counts the sends of the request from 1.
+// script is how Vault handles an attempt: how long it takes, and the failure, or nil for an
+// answer. try counts the attempts of the request from 1; since is the time since the run
+// began.
 type script func(request, try int, since time.Duration) (took time.Duration, f *patience.Failure)
 
 func healthy(int, int, time.Duration) (time.Duration, *patience.Failure) { return roundTrip, nil }
@@ -53,7 +53,7 @@ func after(took time.Duration) script {
 	return func(int, int, time.Duration) (time.Duration, *patience.Failure) { return took, nil }
 }
 
-// always gives the fault to every request.
+// always fails every request.
 func always(f *patience.Failure) script {
 	return func(int, int, time.Duration) (time.Duration, *patience.Failure) { return roundTrip, f }
 }
@@ -61,7 +61,7 @@ func always(f *patience.Failure) script {
 // hangs answers nothing.
 func hangs(int, int, time.Duration) (time.Duration, *patience.Failure) { return forever, nil }
 
-// between has the other script hold for a time.
+// between replaces the script for some time.
 func (s script) between(from, to time.Duration, other script) script {
 	return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
 		if from <= since && since < to {
@@ -71,7 +71,7 @@ func (s script) between(from, to time.Duration, other script) script {
 	}
 }
 
-// poisoned has the other script hold for some requests.
+// poisoned replaces the script for some requests.
 func (s script) poisoned(other script, requests ...int) script {
 	return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
 		if slices.Contains(requests, request) {
@@ -81,8 +81,7 @@ func (s script) poisoned(other script, requests ...int) script {
 	}
 }
 
-// run is what became of the requests of a run against a scripted Vault. All
-// times are since its beginning.
+// run is the outcome of a run against a scripted Vault. All times count from its beginning.
 type run struct {
 	patience *patience.Patience
 	took     time.Duration
@@ -90,7 +89,7 @@ type run struct {
 	ended    []time.Duration
 	tries    []int
 	sends    []time.Duration
-	crowd    []int // with each send, how many were under way already
+	crowd    []int // for each attempt, how many were under way already
 }
 
 // play runs requests on workers against a scripted Vault, as a resolver would.
@@ -154,8 +153,8 @@ func (r *run) failed() (requests []int) {
 	return requests
 }
 
-// requireEach holds every error against the kind and, as it is to be the last
-// concrete cause, the beginning of its text.
+// requireEach checks that every error has the kind, and the text of the last concrete
+// cause.
 func (r *run) requireEach(t *testing.T, kind fault.Kind, text string) {
 	t.Helper()
 	for i, err := range r.errs {

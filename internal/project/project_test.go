@@ -1,5 +1,4 @@
-// Package project_test holds the files around the code against it: what the
-// README shows is what the tests run.
+// Package project_test checks that the README and other files agree with the code.
 package project_test
 
 import (
@@ -26,7 +25,7 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-// testFiles are the texts of all test files, by their paths.
+// testFiles returns the texts of all test files, by path.
 func testFiles(t *testing.T) map[string]string {
 	t.Helper()
 	texts := make(map[string]string)
@@ -56,8 +55,8 @@ func TestTopLevelIsAsTheOwnerAsked(t *testing.T) {
 	assert.ElementsMatch(t, []string{"Makefile", "README.md", "auth", "go.mod", "go.sum", "internal", "ref", "resolver", "testdata"}, names)
 }
 
-// Every block of the README is of a kind that some test runs: Go here, the shell's
-// and systemd's in package auth. YAML is for kubectl, and the diagram has no language.
+// Some test runs every block of the README: Go here, shell and systemd in package auth.
+// YAML is for kubectl, and the diagram has no language.
 func TestREADMEsBlocksAreOfKnownKinds(t *testing.T) {
 	t.Parallel()
 	fences := regexp.MustCompile("(?m)^```(.*)$").FindAllStringSubmatch(read(t, "README.md"), -1)
@@ -91,7 +90,7 @@ func unindented(code string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Every command that the README tells people to type is a target that CI runs.
+// CI runs every command of the README.
 func TestREADMEsCommandsAreRunByCI(t *testing.T) {
 	t.Parallel()
 	commands := regexp.MustCompile(`(?m)^    make (\w+)`).FindAllStringSubmatch(read(t, "README.md"), -1)
@@ -104,7 +103,7 @@ func TestREADMEsCommandsAreRunByCI(t *testing.T) {
 	}
 }
 
-// The README explains every kind of error, and none that does not exist.
+// The README explains every kind of error, and no others.
 func TestREADMEExplainsEveryKind(t *testing.T) {
 	t.Parallel()
 	var kinds []string

@@ -22,15 +22,15 @@ const (
 	json  = "application/json"
 )
 
-// newSource is a Vault that was sent the token.
+// newSource is a Vault that received the token.
 func newSource() reply.Source {
 	var sent mask.Secrets
 	sent.Learn(token)
 	return reply.Source{Address: "https://vault.example:8200", Sent: &sent}
 }
 
-// understand is what a chain of RoundTrippers makes of a response: an answer, or
-// a fault.
+// understand does what the chain of RoundTrippers does with a response: it returns an
+// answer or a fault.
 func understand(s reply.Source, status int, header http.Header, body string, data any) (*reply.Answer, *fault.Error) {
 	text := []byte(body)
 	if failure := s.Judge(status, header, text); failure != nil {
@@ -42,8 +42,8 @@ func understand(s reply.Source, status int, header http.Header, body string, dat
 	return reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}}, data)
 }
 
-// FuzzAnswer has a server echo the token at any place of any answer: it is
-// never in what a log can hold, and a log's line stays one line.
+// FuzzAnswer echoes the token anywhere in any answer. It is never in a text for a log, and
+// each text stays one line.
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []struct {
 		status                     int

@@ -41,7 +41,7 @@ func TestMaskErrors(t *testing.T) {
 	}
 }
 
-// Of the many errors that a server sends, or a long one, little is kept.
+// If a server sends many errors, or a long one, little is kept.
 func TestManyErrors(t *testing.T) {
 	t.Parallel()
 	s := newSource()
@@ -120,7 +120,7 @@ func TestParseHealth(t *testing.T) {
 	}
 }
 
-// Data of another form is no fault of the answer around it.
+// Data of another form does not fail the answer around it.
 func TestOptional(t *testing.T) {
 	t.Parallel()
 	var data reply.Optional[struct {
@@ -160,7 +160,17 @@ func TestLoginHint(t *testing.T) {
 	}
 }
 
-// A namespace that is not there fails every request of the run.
+// A caller's own login method gets no advice of a built-in one, even under its name.
+func TestLoginHintOfAHandedInMethod(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"approle", "kubernetes", "custom"} {
+		hint := reply.LoginHint(name, "", []string{"permission denied"})
+		assert.Contains(t, hint, "check that its mount exists in this namespace")
+		assert.NotContains(t, reply.WaitHint(name, ""), "auth/")
+	}
+}
+
+// A missing namespace fails every request of the run.
 func TestNamespaceFaultIsOfTheRun(t *testing.T) {
 	t.Parallel()
 	f := judge(404, json, `{"errors":["namespace not found"]}`)

@@ -16,8 +16,8 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// canned answers every request of a connection with the same bytes, so that a
-// benchmark sees the client and nothing else.
+// canned answers every request with the same bytes, so that a benchmark measures the
+// client alone.
 func canned(b *testing.B) *url.URL {
 	const body = `{"request_id":"0b2d4c1e-1f7a-2f0c-8f4e-2c6a3f3b1d11","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":{"password":"Xq7-w2Lf-00001-mK9z-T4vB","user":"luumen-00001"},"metadata":{"created_time":"2026-11-24T04:21:30.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
 	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nStrict-Transport-Security: max-age=31536000; includeSubDomains\r\nDate: Tue, 24 Nov 2026 04:21:30 GMT\r\nContent-Length: %d\r\n\r\n%s", len(body), body)

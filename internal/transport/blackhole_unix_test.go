@@ -24,7 +24,7 @@ func TestBlackHole(t *testing.T) {
 	assertUnreachable(t, f, "vault unreachable (no answer within 200ms (VAULT_CLIENT_TIMEOUT) at http://"+host+")")
 }
 
-// Of several addresses behind a name, dead ones cost a part of the attempt only.
+// If a name has several addresses, dead ones cost only part of the attempt.
 func TestSeveralAddresses(t *testing.T) {
 	t.Parallel()
 	alive, err := net.Listen("tcp", "127.0.0.1:0")

@@ -10,8 +10,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// SendOnce sends a request once, in the middle of a run that goes well, and says
-// what the response means.
+// SendOnce sends a request once, as in a run that goes well, and judges the response.
 func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
 	p := patience.New(time.Minute, 0, 0)
 	p.Do(request.Context(), func(context.Context, time.Duration) *patience.Failure { return nil })
@@ -28,7 +27,7 @@ func FailureOf(w *Wire, err error) *patience.Failure {
 	return w.failureOf(err, p)
 }
 
-// DialWith makes the Wire's connections with the func.
+// DialWith makes the Wire use the func for its connections.
 func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 	w.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		w.dialer.dialed()
@@ -40,7 +39,7 @@ func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 	}
 }
 
-// NewAnswerConn returns the connection as net/http is given it.
+// NewAnswerConn returns the connection that net/http gets.
 func NewAnswerConn(conn net.Conn) net.Conn { return newAnswerConn(conn) }
 
 // WithAnswerConn is a context for one request over an answerConn.

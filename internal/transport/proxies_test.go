@@ -17,8 +17,8 @@ type httpProxy struct {
 	requests atomic.Int64
 }
 
-// serveProxy serves an HTTP proxy that wants the user info, if it is not nil.
-// listen makes a TLS listener of its TCP listener, or returns it as it is.
+// serveProxy serves an HTTP proxy that requires the user info, if it is not nil. listen
+// may turn its TCP listener into a TLS listener.
 func serveProxy(t testing.TB, user *url.Userinfo, listen func(net.Listener) net.Listener) *httpProxy {
 	t.Helper()
 	p := &httpProxy{}

@@ -29,7 +29,7 @@ func proxyAt(u *url.URL) *transport.Proxy {
 	return &transport.Proxy{URL: u, Variable: "VAULT_PROXY_ADDR"}
 }
 
-// assertHidesProxyPassword checks that a failure shows the password in no form.
+// assertHidesProxyPassword checks that a failure does not show the password in any form.
 func assertHidesProxyPassword(t testing.TB, f *patience.Failure) {
 	t.Helper()
 	text := fmt.Sprintf("%v %+v", f.Error(), f.Fault.Cause)
@@ -37,7 +37,7 @@ func assertHidesProxyPassword(t testing.TB, f *patience.Failure) {
 	assert.False(t, strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("agent:" + proxyPassword))[:20]), "the proxy's password is in a text, in base64")
 }
 
-// What a proxy does names the proxy and its variable.
+// The error of a proxy names the proxy and its variable.
 func TestProxyFails(t *testing.T) {
 	t.Parallel()
 	echo := "Proxy-Authenticate: Basic realm=\"" + bodyWords + " agent:" + proxyPassword + "\""
@@ -99,7 +99,7 @@ func TestProxyFails(t *testing.T) {
 	}
 }
 
-// A proxy that echoes what it was sent shows its password nowhere.
+// If a proxy echoes its request, the password does not show.
 func TestProxyEchoesItsPassword(t *testing.T) {
 	t.Parallel()
 	basic := base64.StdEncoding.EncodeToString([]byte("agent:" + proxyPassword))
@@ -117,8 +117,7 @@ func TestProxyEchoesItsPassword(t *testing.T) {
 	}
 }
 
-// What belongs to Vault's TLS is not used towards an https proxy: neither the
-// server name nor the client certificate.
+// An https proxy gets neither Vault's server name nor the client certificate.
 func TestHTTPSProxy(t *testing.T) {
 	t.Parallel()
 	root := vaulttest.NewCertificate(t, nil, certificates{CA: true, CommonName: "Root"})
@@ -214,7 +213,7 @@ func TestHTTPSProxy(t *testing.T) {
 	}
 }
 
-// Vault's own certificate is judged as ever behind a proxy.
+// Behind a proxy, Vault's certificate is verified as usual.
 func TestVaultsTLSBehindAProxy(t *testing.T) {
 	t.Parallel()
 	leaf := vaulttest.NewCertificate(t, nil, certificates{})
@@ -226,8 +225,8 @@ func TestVaultsTLSBehindAProxy(t *testing.T) {
 	assert.Contains(t, f.Error(), " at "+address.String()+")")
 }
 
-// serveSOCKS serves a SOCKS5 proxy that wants the user and password, if they are
-// not empty. reply is its answer to each request to connect; 0 connects.
+// serveSOCKS serves a SOCKS5 proxy that requires the user and password, if they are not
+// empty. reply is its answer to each request to connect; 0 means success.
 func serveSOCKS(t testing.TB, user, password string, reply byte) (host string) {
 	t.Helper()
 	return serveConnections(t, func(conn net.Conn) {
@@ -330,7 +329,7 @@ func TestSOCKS(t *testing.T) {
 	})
 }
 
-// A tunnel ends with its request, though the proxy says nothing.
+// A tunnel ends with its request, even if the proxy is silent.
 func TestProxyHangs(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"http", "https"} {

@@ -47,7 +47,7 @@ func newClient(t testing.TB, w *transport.Wire, chain http.RoundTripper) *api.Cl
 	return client
 }
 
-// serve answers every request like Vault, after the func has seen it.
+// serve answers every request like Vault, after calling see.
 func serve(t testing.TB, listener net.Listener, see func(*http.Request)) *url.URL {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,8 +64,8 @@ func serve(t testing.TB, listener net.Listener, see func(*http.Request)) *url.UR
 	return parseURL(t, server.URL)
 }
 
-// Every path reaches Vault as it is meant, below the path of the address: from
-// vault/api's client, and from a plain request. Traps 21 and 27.
+// Every path reaches Vault unchanged, below the path of the address: from vault/api's
+// client, and from a plain request. Traps 21 and 27.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	type seen struct{ uri, path, query string }
@@ -179,8 +179,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// At most so many connections as configured, kept from one request to the next,
-// and none is left when the Wire has been closed.
+// There are at most as many connections as configured. They are kept between requests,
+// and closed with the Wire.
 func TestConnections(t *testing.T) {
 	t.Parallel()
 	const most, workers, requests = 4, 16, 300
@@ -222,8 +222,8 @@ func TestConnections(t *testing.T) {
 	assert.Eventually(t, func() bool { return open.Load() == 0 }, generous, time.Millisecond)
 }
 
-// The retry of what failed goes over a fresh connection: behind a balancer, a
-// kept one leads to the same node for ever.
+// A retry uses a fresh connection: behind a balancer, a kept one always leads to the same
+// node.
 func TestFreshConnectionAfterAFailure(t *testing.T) {
 	t.Parallel()
 	var status atomic.Int64
@@ -246,7 +246,7 @@ func TestFreshConnectionAfterAFailure(t *testing.T) {
 	assert.Equal(t, 4, w.Dials())
 }
 
-// Close ends what nobody waits for any more: a handshake that hangs.
+// Close ends a hanging handshake that nothing waits for.
 func TestCloseEndsWhatHangs(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{}, 1)

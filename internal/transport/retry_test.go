@@ -24,7 +24,7 @@ import (
 
 const budget = time.Minute
 
-// pipes are connections in memory, which synctest sees through.
+// pipes are connections in memory, which synctest supports.
 type pipes struct {
 	conns chan net.Conn
 	end   chan struct{}
@@ -53,8 +53,8 @@ func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// overPipes makes a Retry whose requests the handler answers, in a bubble of
-// synctest. An attempt lasts ten seconds at most.
+// overPipes makes a Retry for a synctest bubble whose requests the handler answers. An
+// attempt lasts ten seconds at most.
 func overPipes(t *testing.T, connections int, handler http.HandlerFunc) *transport.Retry {
 	t.Helper()
 	p := &pipes{conns: make(chan net.Conn), end: make(chan struct{})}
@@ -123,8 +123,8 @@ func hangs(_ http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// Reads are repeated freely. Writes are repeated only if Vault surely did not act
-// on them. Trap 13.
+// Reads are repeated freely. Writes are repeated only if Vault certainly did not act on
+// them. Trap 13.
 func TestWhatIsRepeated(t *testing.T) {
 	t.Parallel()
 	const get, put = http.MethodGet, http.MethodPut
@@ -190,7 +190,7 @@ func TestWhatIsRepeated(t *testing.T) {
 	}
 }
 
-// A write that was surely not sent is repeated.
+// A write that was certainly not sent is repeated.
 func TestUnsentWriteIsRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -261,8 +261,7 @@ func TestUnclearLogin(t *testing.T) {
 	}
 }
 
-// A request that the run can do without ends after a third of patience if it
-// hangs, and the run goes on.
+// An optional request that hangs ends after a third of patience, and the run goes on.
 func TestOptionalRequestHangs(t *testing.T) {
 	t.Parallel()
 	for _, end := range []transport.End{transport.AtOnce, transport.InAWhile} {
@@ -291,7 +290,7 @@ func TestOptionalRequestHangs(t *testing.T) {
 	}
 }
 
-// limited answers like nginx with limit_req: what comes too fast gets its 503.
+// limited answers like nginx with limit_req: 503 to requests that are too fast.
 func limited(perSecond float64, burst int, next http.HandlerFunc) http.HandlerFunc {
 	bucket := rate.NewLimiter(rate.Limit(perSecond), burst)
 	return func(w http.ResponseWriter, q *http.Request) {
@@ -331,7 +330,7 @@ func each(ctx context.Context, r *transport.Retry, paths int) map[string]error {
 	return failed
 }
 
-// A proxy that refuses with 503 what comes too fast is paced, not waited for.
+// If a proxy limits the rate with status 503, requests slow down and do not wait.
 func TestProxyPacesWith503(t *testing.T) {
 	t.Parallel()
 	const paths = 300
@@ -354,7 +353,7 @@ func TestProxyPacesWith503(t *testing.T) {
 	}
 }
 
-// A path that such a proxy, or what is behind it, always refuses fails alone.
+// A path that always gets such a 503 fails alone.
 func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
 	t.Parallel()
 	for _, page := range []struct {
@@ -392,8 +391,8 @@ func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
 	}
 }
 
-// A bare internal error is a bad credential only if it is the answer again, a
-// twelfth of patience later, and Vault's health is good both times.
+// A bare internal error means a bad credential only if it comes again a twelfth of
+// patience later and Vault's health was good both times.
 func TestInternalError(t *testing.T) {
 	t.Parallel()
 	const bare = "1 error occurred:\n\t* internal error\n\n"
@@ -462,8 +461,8 @@ func TestInternalError(t *testing.T) {
 	})
 }
 
-// A request ends with its own context and with the run's; a login that is under
-// way goes on until the last moment.
+// A request ends with its own context and with the run's. A login under way goes on until
+// Last ends.
 func TestContextsEnd(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -25,14 +25,14 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Marked texts that no message may hold: the token of every request here, and
-// what stands in the bodies of wrong servers.
+// Marked texts that no message may hold: the token of every request, and the bodies of
+// wrong servers.
 const (
 	token     = "hvs.CANARYtoken0123456789"
 	bodyWords = "CANARYbody"
 )
 
-// generous is a time that no attempt here needs.
+// generous is longer than any attempt needs.
 const generous = 30 * time.Second
 
 const (
@@ -41,8 +41,7 @@ const (
 	json = "application/json"
 )
 
-// raw serves each connection with a func, which has read a request when it is
-// called. It counts the requests.
+// raw serves each connection with a func, after reading a request. It counts the requests.
 type raw struct {
 	address  *url.URL
 	requests atomic.Int64
@@ -60,7 +59,7 @@ func serveRaw(t testing.TB, answer func(net.Conn)) *raw {
 	return r
 }
 
-// says writes an answer as it stands, with the line ends of HTTP.
+// says writes an answer as it is, with HTTP's line ends.
 func says(lines ...string) func(net.Conn) {
 	return func(conn net.Conn) { io.WriteString(conn, strings.Join(lines, "\r\n")) }
 }
@@ -74,7 +73,7 @@ func answers(status int, contentType, body string, header ...string) func(net.Co
 	return says(append(append(lines, header...), "", body)...)
 }
 
-// vault makes an answer of Vault.
+// vault makes an answer like Vault's.
 func vault(status int, body string, header ...string) func(net.Conn) {
 	return answers(status, json, body, header...)
 }
@@ -102,7 +101,7 @@ func newWire(t testing.TB, config transport.Config) *transport.Wire {
 	return w
 }
 
-// wireTo makes a Wire to the address alone.
+// wireTo makes a Wire with the address and no other config.
 func wireTo(t testing.TB, address *url.URL) *transport.Wire {
 	t.Helper()
 	return newWire(t, transport.Config{Address: address})
@@ -213,7 +212,7 @@ func forward(conn net.Conn, host string) {
 	group.Wait()
 }
 
-// closedPort is an address where nobody listens.
+// closedPort is an address where nothing listens.
 func closedPort(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -24,14 +24,14 @@ import (
 
 type certificates = vaulttest.CertificateConfig
 
-// likeVault answers every request like Vault, with the protocol that it came by.
+// likeVault answers every request like Vault, with the protocol of the request.
 var likeVault = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	io.WriteString(w, `{"request_id":"1","data":{"protocol":"`+r.Proto+`"}}`)
 })
 
-// Every message about TLS names the culprit and Go's own reason, and says which
-// variable, or what else, helps. Trap 36.
+// Every error about TLS names the certificate or server and Go's own reason, and says what
+// to do. Trap 36.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -210,8 +210,8 @@ func TestWrongScheme(t *testing.T) {
 	}
 }
 
-// A handshake that is cut off, as by a balancer whose node is away, is no fault
-// of the request: it was not sent.
+// If a handshake is cut off, as by a balancer whose node is down, the request was not
+// sent.
 func TestBrokenHandshake(t *testing.T) {
 	t.Parallel()
 	for _, server := range []struct {
@@ -252,7 +252,7 @@ func TestBrokenHandshake(t *testing.T) {
 		w := newWire(t, transport.Config{Address: address, TLS: &tls.Config{RootCAs: leaf.Pool()}, Timeout: time.Second, Connections: 1})
 		fails(t, w)
 		var response *http.Response
-		for range 20 { // on a busy machine a time-out may repeat
+		for range 20 { // on a busy machine a timeout may repeat
 			if response, _ = send(t, w); response != nil {
 				break
 			}

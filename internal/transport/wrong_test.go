@@ -21,8 +21,8 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// What a Vault that is unwell, and what stands in its place, answers, and what
-// that is taken for. Traps 12, 13, 14, 15, 30.
+// Answers of a Vault with a problem, and of servers that are not Vault, with their
+// meaning. Traps 12, 13, 14, 15, 30.
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
 	const (
@@ -151,7 +151,7 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// What Judge leaves to Parse, which reads the whole answer.
+// Answers that Parse rejects, since it decodes the whole.
 func TestUnreadableAnswers(t *testing.T) {
 	t.Parallel()
 	for _, server := range []struct{ name, body string }{
@@ -174,7 +174,7 @@ func TestUnreadableAnswers(t *testing.T) {
 	}
 }
 
-// What is an answer, whatever its status, for its sender to make sense of.
+// Answers of Vault, whatever their status.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	const denied, dead, bare = `1 error occurred:\n\t* permission denied\n\n`, `2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n`, `permission denied`
@@ -223,7 +223,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// The list of mounts grows with the server; it may be larger than other answers.
+// The list of mounts may be larger than other answers.
 func TestListOfMountsMayBeLarge(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []struct {
@@ -286,7 +286,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// The time-out of an attempt holds for the header and the body. Trap 29.
+// The timeout of an attempt covers header and body. Trap 29.
 func TestSlowServers(t *testing.T) {
 	t.Parallel()
 	drip := func(conn net.Conn, text string) {
@@ -325,7 +325,7 @@ func TestSlowServers(t *testing.T) {
 	}
 }
 
-// The cause is what vault/api would report, for callers who know it.
+// The cause is the error that vault/api would return.
 func TestCauseIsResponseError(t *testing.T) {
 	t.Parallel()
 	s := serveRaw(t, vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`))

@@ -39,7 +39,7 @@ func (a *AppRole) SecretID(t testing.TB, settings map[string]any) string {
 	return secretID
 }
 
-// Destroy makes a secret id of no use.
+// Destroy destroys a secret id.
 func (a *AppRole) Destroy(t testing.TB, secretID string) {
 	t.Helper()
 	a.server.Must(t, "POST", a.path("/secret-id/destroy"), map[string]any{"secret_id": secretID})
@@ -47,8 +47,8 @@ func (a *AppRole) Destroy(t testing.TB, secretID string) {
 
 func (a *AppRole) path(below string) string { return "auth/" + a.Mount + "/role/" + a.Role + below }
 
-// loginMount mounts a login method at a random path, which the test alone uses,
-// and unmounts it when the test ends, so that its tokens end as well.
+// loginMount mounts a login method at a random path, and unmounts it when the test ends,
+// which revokes its tokens.
 func (s *Server) loginMount(t testing.TB, method string) string {
 	t.Helper()
 	mount := method + "-" + Name()

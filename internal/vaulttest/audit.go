@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// Request is one request as Vault's audit file tells it. Vault writes it before
-// it answers, so a client that has its answer finds it there. Never in the file:
-// sys/health, sys/seal-status, sys/init, sys/leader, requests to a sealed server
-// and those that a rate limit refused.
+// Request is a request in Vault's audit file. Vault writes it before it answers, so a
+// client with an answer finds its request there. These are never in the file: sys/health,
+// sys/seal-status, sys/init, sys/leader, requests to a sealed server, and requests that a
+// rate limit refused.
 type Request struct {
 	ID         string
 	Time       time.Time
@@ -31,9 +31,8 @@ type Request struct {
 	Error      string // why Vault refused; "" also for a plain 404
 }
 
-// Requests returns the requests whose User-Agent contains the text, in the order
-// in which they came in; all for "". Those of this package's own helpers have the
-// User-Agent "vaulttest".
+// Requests returns the requests whose User-Agent contains the text, in order; "" means all.
+// The helpers of this package have the User-Agent "vaulttest".
 func (s *Server) Requests(userAgentPart string) ([]Request, error) {
 	if s.AuditFile == "" {
 		return nil, errors.New("the server was started without an audit file")
@@ -51,8 +50,8 @@ func (s *Server) Requests(userAgentPart string) ([]Request, error) {
 	var requests []Request
 	places := make(map[string]int)
 	for entry := range bytes.Lines(text) {
-		// Most lines of a shared server are another test's, and most responses add
-		// nothing; decoding is what costs.
+		// Decoding is slow. Most lines of a shared server belong to other tests, and most
+		// responses add nothing.
 		if !bytes.Contains(entry, part) || bytes.Contains(entry, []byte(`"type":"response"`)) && !bytes.Contains(entry, []byte(`"error":`)) {
 			continue
 		}

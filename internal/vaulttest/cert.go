@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// Cert is a role of a TLS certificate login method that trusts an authority made
-// for it alone.
+// Cert is a role of a TLS certificate login method that trusts its own authority.
 type Cert struct {
 	Mount string // without auth/ before it
 	Role  string
@@ -15,9 +14,9 @@ type Cert struct {
 	authority *Certificate
 }
 
-// Cert mounts a TLS certificate login method at a random path and makes a role.
-// The settings are those of auth/cert/certs/:name; which authority it trusts is
-// set already. The server must speak TLS.
+// Cert mounts a TLS certificate login method at a random path and makes a role. The
+// settings are those of auth/cert/certs/:name, without the authority. The server must use
+// TLS.
 func (s *Server) Cert(t testing.TB, settings map[string]any) *Cert {
 	t.Helper()
 	c := NewCert(t)
@@ -50,7 +49,7 @@ func (c *Cert) Issue(t testing.TB, commonName string) (certificate, key string) 
 	return c.IssueUntil(t, commonName, c.authority.NotAfter)
 }
 
-// IssueUntil is Issue with an end of the certificate's time.
+// IssueUntil is Issue with an expiry.
 func (c *Cert) IssueUntil(t testing.TB, commonName string, notAfter time.Time) (certificate, key string) {
 	t.Helper()
 	leaf := NewCertificate(t, c.authority, CertificateConfig{CommonName: commonName, Client: true, NotAfter: notAfter})

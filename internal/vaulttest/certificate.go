@@ -24,8 +24,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// CertificateConfig says what a certificate should be like. Its zero value is a
-// server's certificate for localhost and 127.0.0.1.
+// CertificateConfig describes a certificate. Its zero value is a server's certificate for
+// localhost and 127.0.0.1.
 type CertificateConfig struct {
 	// CommonName is the subject. "" is a name of this package's own.
 	CommonName string
@@ -33,23 +33,23 @@ type CertificateConfig struct {
 	// nil they are localhost and 127.0.0.1; an authority and a client have none.
 	DNSNames    []string
 	IPAddresses []net.IP
-	// NoSAN leaves the extension out: the common name is the only name.
+	// NoSAN omits the extension, so the common name is the only name.
 	NoSAN bool
 
 	// NotBefore and NotAfter are when it is valid. Zero is an hour ago and a
 	// day from now.
 	NotBefore, NotAfter time.Time
 
-	// CA makes it an authority, which can issue others.
+	// CA makes it an authority that can issue others.
 	CA bool
-	// Client makes it good for client authentication only. False is for server
-	// authentication only. An authority is good for both.
+	// Client makes it valid for client authentication only; otherwise it is valid for
+	// server authentication only. An authority is valid for both.
 	Client bool
 	// These are the name constraints of an authority. A nil slice is none.
 	PermittedDNSDomains, ExcludedDNSDomains []string
 	PermittedIPRanges, ExcludedIPRanges     []*net.IPNet
 
-	// SHA1 signs it with SHA-1, which crypto/x509 does not accept any more.
+	// SHA1 signs it with SHA-1, which crypto/x509 rejects.
 	SHA1 bool
 }
 
@@ -59,8 +59,7 @@ type Certificate struct {
 	Key *ecdsa.PrivateKey
 }
 
-// NewCertificate makes a certificate that the issuer signs; nil is none, and the
-// certificate signs itself.
+// NewCertificate makes a certificate signed by the issuer, or by itself if that is nil.
 //
 //	root := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true})
 //	middle := vaulttest.NewCertificate(t, root, vaulttest.CertificateConfig{CA: true})
@@ -73,7 +72,7 @@ func NewCertificate(t testing.TB, issuer *Certificate, config CertificateConfig)
 	return c
 }
 
-// PEM is the certificate in PEM form, followed by others in the given order.
+// PEM is the certificate in PEM form, followed by the others.
 func (c *Certificate) PEM(others ...*Certificate) string {
 	var text strings.Builder
 	text.WriteString(inPEM("CERTIFICATE", c.Raw))
@@ -110,8 +109,7 @@ func (c *Certificate) LegacyEncryptedKeyPEM(t testing.TB, password string) strin
 	return string(pem.EncodeToMemory(block))
 }
 
-// TLS is the certificate, its key and the rest of the chain, in the order in which
-// they are sent.
+// TLS is the certificate with its key and the rest of the chain, in the order sent.
 func (c *Certificate) TLS(chain ...*Certificate) tls.Certificate {
 	pair := tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: c.Key}
 	for _, other := range chain {
@@ -120,7 +118,7 @@ func (c *Certificate) TLS(chain ...*Certificate) tls.Certificate {
 	return pair
 }
 
-// Pool is a pool of this certificate alone.
+// Pool is a pool with only this certificate.
 func (c *Certificate) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(c.Certificate)
@@ -259,15 +257,15 @@ func encryptPKCS8(key []byte, password string) ([]byte, error) {
 	})
 }
 
-// A cluster's files for TLS. A single server has Vault's own -dev-tls for it.
+// The TLS files of a cluster. A single server uses Vault's own -dev-tls.
 const (
 	caFile   = "ca.pem"
 	certFile = "cert.pem"
 	keyFile  = "key.pem"
 )
 
-// writeCertificates makes an authority and a certificate for localhost and
-// 127.0.0.1, which all nodes of a cluster use. The authority's key is forgotten.
+// writeCertificates makes an authority and one certificate for localhost and 127.0.0.1 for
+// all nodes of a cluster. It does not keep the authority's key.
 func writeCertificates(dir string) error {
 	authority, err := newCertificate(nil, CertificateConfig{CA: true})
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
-// Each row is a fault that crypto/tls has words of its own for.
+// crypto/tls has a text for each of these faults.
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	type config = vaulttest.CertificateConfig

@@ -15,20 +15,19 @@ import (
 	"time"
 )
 
-// Do sends a request as root. The path is plain text (Do escapes it), without
-// the leading /v1/. The body is sent as JSON; url.Values are sent as the query
-// instead; nil is no body. An answer without JSON is nil. Any status that the
-// server gives is no error, and a redirect is an answer as well.
+// Do sends a request as root. The path is plain text without the leading /v1/. The body is
+// sent as JSON; url.Values are sent as the query; nil means no body. An answer without
+// JSON is nil. No status is an error, and redirects are not followed.
 func (s *Server) Do(method, path string, body any) (status int, answer map[string]any, err error) {
 	return s.DoAs(s.Token, method, path, body)
 }
 
-// DoAs is Do with another token; an empty one is none.
+// DoAs is Do with another token; "" means none.
 func (s *Server) DoAs(token, method, path string, body any) (status int, answer map[string]any, err error) {
 	return s.ask(context.Background(), token, method, path, body)
 }
 
-// call is Do for this package's own needs: any status but 2xx is an error.
+// call is Do, but any status other than 2xx is an error.
 func (s *Server) call(ctx context.Context, method, path string, body any) (map[string]any, error) {
 	status, answer, err := s.ask(ctx, s.Token, method, path, body)
 	if err == nil && status/100 != 2 {
@@ -80,8 +79,7 @@ func (s *Server) ask(ctx context.Context, token, method, path string, body any) 
 	return response.StatusCode, answer, nil
 }
 
-// Text returns the text at a place within an answer, such as
-// Text(answer, "auth", "client_token"); "" if there is none.
+// Text returns a text in an answer, such as Text(answer, "auth", "client_token"), or "".
 func Text(answer map[string]any, names ...string) string {
 	var value any = answer
 	for _, name := range names {
@@ -92,8 +90,8 @@ func Text(answer map[string]any, names ...string) string {
 	return text
 }
 
-// newClient returns a client that uses nothing of the environment and keeps no
-// connection, so that a test that counts goroutines sees only its own.
+// newClient returns a client that ignores the environment and keeps no connections, so that
+// a test that counts goroutines sees only its own.
 func newClient(caFile string) (*http.Client, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	if caFile != "" {

@@ -10,10 +10,9 @@ import (
 	"time"
 )
 
-// Cluster is three Vaults with integrated storage (raft). They elect a leader by
-// Vault's default settings: after one is killed, it takes about ten seconds until
-// all other nodes serve again. The helpers of [Server] work on any node that is
-// well.
+// Cluster is three Vaults with integrated storage (raft). They elect leaders with Vault's
+// default settings: after one is killed, the others serve again in about ten seconds. The
+// helpers of [Server] work on any healthy node.
 type Cluster struct {
 	// Nodes are the servers, the killed ones included. They share one root
 	// token and one audit file.
@@ -23,12 +22,11 @@ type Cluster struct {
 	key string // unseals any node
 }
 
-// The time in which a cluster must come up. It takes 8 to 13 s, most of it the
-// first node's wait for a leader before it elects itself.
+// clusterTimeout is the limit for a cluster to start. It takes 8 to 13 s, most of which the
+// first node waits before it elects itself.
 const clusterTimeout = 3 * time.Minute
 
-// StartCluster starts a cluster and returns when it is healthy. Call Stop when
-// done with it.
+// StartCluster starts a cluster and returns when it is healthy. Call Stop afterwards.
 func StartCluster(config Config) (*Cluster, error) {
 	program, err := Find()
 	if err != nil {
@@ -43,7 +41,7 @@ func StartCluster(config Config) (*Cluster, error) {
 	return nil, errPortTaken
 }
 
-// Stop kills all nodes and removes their files. To stop again does nothing.
+// Stop kills all nodes and removes their files. Stopping again does nothing.
 func (c *Cluster) Stop() {
 	for _, node := range c.Nodes {
 		node.process.end(removeFolder)
@@ -51,7 +49,7 @@ func (c *Cluster) Stop() {
 	os.RemoveAll(c.dir)
 }
 
-// Leader returns the active node, nil if there is none at the moment.
+// Leader returns the active node, or nil if there is none at the moment.
 func (c *Cluster) Leader() *Server {
 	for _, node := range c.Nodes {
 		if node.alive() && node.health(context.Background()) == http.StatusOK {
@@ -61,9 +59,8 @@ func (c *Cluster) Leader() *Server {
 	return nil
 }
 
-// WaitHealthy returns when the nodes that were not killed have one leader among
-// them, vote, and each serve requests as root. If ctx ends before that, the error
-// says what was missing.
+// WaitHealthy waits until the nodes that were not killed have one leader, are voters, and
+// serve requests as root. If ctx ends before that, the error says what was missing.
 func (c *Cluster) WaitHealthy(ctx context.Context) error {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
@@ -112,7 +109,7 @@ func startCluster(program string, config Config) (c *Cluster, err error) {
 	return c, c.form(ctx)
 }
 
-// newNode starts one node, which has yet to be told which cluster it is of.
+// newNode starts one node, which has not joined a cluster yet.
 func (c *Cluster) newNode(name, program string, config Config) (*Server, error) {
 	api, err := freePort()
 	if err != nil {
@@ -175,10 +172,9 @@ disable_mlock = true
 	return s, s.launchNode()
 }
 
-// form makes the running nodes a cluster. Whatever shortens it leaves elections
-// as they are: nodes are told to join, for a retry_join in their files asks every
-// two seconds only; and a new node gets its vote after one second, not after ten
-// to twenty (see also autopilot_… in newNode).
+// form makes the running nodes a cluster. It is fast without changing elections: nodes are
+// told to join, since retry_join in their files tries only every two seconds; and a new
+// node votes after one second, not ten to twenty (see autopilot_… in newNode).
 func (c *Cluster) form(ctx context.Context) error {
 	first := c.Nodes[0]
 	answer, err := first.call(ctx, "PUT", "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
@@ -272,8 +268,8 @@ func (c *Cluster) missing(ctx context.Context) error {
 	return c.missingVoter(answer)
 }
 
-// missingVoter tells nodes that serve already but do not vote yet: were the
-// leader to die now, the others could not elect another.
+// missingVoter reports nodes that serve but do not vote yet. If the leader died now, the
+// others could not elect a new one.
 func (c *Cluster) missingVoter(answer map[string]any) error {
 	data, _ := answer["data"].(map[string]any)
 	config, _ := data["config"].(map[string]any)
@@ -300,8 +296,8 @@ func (s *Server) alive() bool {
 	}
 }
 
-// health returns the status of sys/health: 200 for a leader, 429 for a standby,
-// 503 if sealed, 501 if not of a cluster yet, 0 for no answer.
+// health returns the status of sys/health: 200 for a leader, 429 for a standby, 503 if
+// sealed, 501 if not in a cluster yet, 0 for no answer.
 func (s *Server) health(ctx context.Context) int {
 	status, _, _ := s.ask(ctx, s.Token, "GET", "sys/health", nil)
 	return status

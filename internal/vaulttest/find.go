@@ -9,14 +9,13 @@ import (
 	"path/filepath"
 )
 
-// ErrNotFound says that there is no Vault to start.
+// ErrNotFound means that there is no Vault to start.
 var ErrNotFound = errors.New("no vault program found; run make vault, or set VAULT_BIN to the absolute path of one")
 
 const module = "module github.com/luumen/patch-vault\n"
 
-// Find returns the program that will be started: VAULT_BIN, else .vault/vault
-// at the root of this module, which make vault builds, else vault on PATH.
-// VAULT_BIN must be a program; it is an error if it is not.
+// Find returns the Vault program: VAULT_BIN, or .vault/vault at the root of this module,
+// which make vault builds, or vault on PATH. If VAULT_BIN is set, it must be a program.
 func Find() (string, error) {
 	if name := os.Getenv("VAULT_BIN"); name != "" {
 		path, err := exec.LookPath(name)
@@ -36,8 +35,7 @@ func Find() (string, error) {
 	return "", ErrNotFound
 }
 
-// moduleRoot looks upwards from the working directory, which for a test is its
-// package's folder.
+// moduleRoot looks upwards from the working directory, which is a test's package.
 func moduleRoot() (string, bool) {
 	dir, err := os.Getwd()
 	if err != nil {

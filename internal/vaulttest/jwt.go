@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// JWT is a role of a JWT login method that trusts a key made for it alone.
+// JWT is a role of a JWT login method that trusts its own key.
 type JWT struct {
 	Mount string // without auth/ before it
 	Role  string
@@ -23,11 +23,11 @@ type JWT struct {
 	key *ecdsa.PrivateKey
 }
 
-// jwtAudience is what a token of [JWT.Token] is for.
+// jwtAudience is the audience of a token of [JWT.Token].
 const jwtAudience = "vault"
 
-// JWT mounts a JWT login method at a random path and makes a role. The settings
-// are those of auth/jwt/role/:name; which tokens it takes is set already.
+// JWT mounts a JWT login method at a random path and makes a role. The settings are those
+// of auth/jwt/role/:name, without what accepts the tokens.
 func (s *Server) JWT(t testing.TB, settings map[string]any) *JWT {
 	t.Helper()
 	j := NewJWT(t)
@@ -47,7 +47,7 @@ func NewJWT(t testing.TB) *JWT {
 	return &JWT{key: newKey(t)}
 }
 
-// PublicKey is what the method is to trust, in PEM form.
+// PublicKey is the key that the method must trust, in PEM form.
 func (j *JWT) PublicKey(t testing.TB) string {
 	t.Helper()
 	public, err := x509.MarshalPKIXPublicKey(&j.key.PublicKey)
@@ -55,8 +55,8 @@ func (j *JWT) PublicKey(t testing.TB) string {
 	return inPEM("PUBLIC KEY", public)
 }
 
-// Token makes a token that the role takes, good for five minutes. The claims are
-// added to its own or replace them, such as {"exp": …}.
+// Token makes a token that the role accepts, valid for five minutes. The claims are added
+// to its own or replace them, such as {"exp": …}.
 func (j *JWT) Token(t testing.TB, claims map[string]any) string {
 	t.Helper()
 	now := time.Now()

@@ -24,19 +24,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Kubernetes is a role of a Kubernetes login method, and the API server of the
-// cluster: a stub of the one endpoint that Vault asks, TokenReview. It checks the
-// token of whoever asks and the token to review, and answers both, as
-// kube-apiserver 1.36 does.
+// Kubernetes is a role of a Kubernetes login method, and the API server of the cluster: a
+// stub of the one endpoint that Vault uses, TokenReview. It checks the reviewer's token and
+// the token to review as kube-apiserver 1.36 does.
 //
-// Every service account exists until it is deleted. They are named by namespace
-// and name, such as "luumen/luumen-patch".
+// Every service account exists until it is deleted. Its name includes the namespace, such
+// as "luumen/luumen-patch".
 type Kubernetes struct {
 	Mount  string // without auth/ before it
 	Role   string
 	Host   string // of the API server, as a URL
 	CACert string // of the authority that issued its certificate, in PEM form
-	// Refuse makes the API server say that it knows no such token.
+	// Refuse makes the API server say that it does not know the token.
 	Refuse atomic.Bool
 	// Hang makes the API server answer nothing until the test ends. Vault's own
 	// limit is 90 s; a write to the method's config waits for its logins.
@@ -74,9 +73,8 @@ const (
 	kubernetesNamespace = "default"
 )
 
-// Kubernetes mounts a Kubernetes login method at a random path and makes a
-// role. The settings are those of auth/kubernetes/role/:name; which pods it
-// takes is set already.
+// Kubernetes mounts a Kubernetes login method at a random path and makes a role. The
+// settings are those of auth/kubernetes/role/:name, without the pods that it accepts.
 func (s *Server) Kubernetes(t testing.TB, settings map[string]any) *Kubernetes {
 	t.Helper()
 	k := NewKubernetes(t)
@@ -106,10 +104,9 @@ func NewKubernetes(t testing.TB) *Kubernetes {
 	return k
 }
 
-// Config is the body for auth/kubernetes/config: the API server's address and
-// authority, and a reviewer's token. A test of a wrong configuration changes it
-// and writes it to a mount that has none yet: Vault keeps its connections to the
-// API server when a config changes.
+// Config is the body for auth/kubernetes/config: the API server's address and authority,
+// and a reviewer's token. A test of a wrong configuration must write it to a new mount,
+// because Vault keeps its connections to the API server when a config changes.
 func (k *Kubernetes) Config(t testing.TB) map[string]any {
 	t.Helper()
 	return map[string]any{
@@ -118,10 +115,10 @@ func (k *Kubernetes) Config(t testing.TB) map[string]any {
 	}
 }
 
-// Token makes a token as the kubelet projects it into a pod of the role's service
-// account, for the audience vault, good for five minutes. The claims are added to
-// its own or replace them: {"aud": []string{vaulttest.APIServerAudience}} makes
-// the pod's default token.
+// Token makes the token that the kubelet projects into a pod of the role's service account,
+// with the audience vault, valid for five minutes. The claims are added to its own or
+// replace them: {"aud": []string{vaulttest.APIServerAudience}} makes the pod's default
+// token.
 func (k *Kubernetes) Token(t testing.TB, claims map[string]any) string {
 	t.Helper()
 	return k.TokenOf(t, kubernetesNamespace+"/"+serviceAccount, claims)
@@ -146,9 +143,8 @@ func (k *Kubernetes) TokenOf(t testing.TB, account string, claims map[string]any
 	return signed(t, k.key, all)
 }
 
-// SecretToken makes the token of a Secret of type
-// kubernetes.io/service-account-token. It does not expire and is for the API server.
-// That of [Reviewer] may review tokens.
+// SecretToken makes the token of a Secret of type kubernetes.io/service-account-token. It
+// does not expire and is for the API server. The one of [Reviewer] may review tokens.
 func (k *Kubernetes) SecretToken(t testing.TB, account string) string {
 	t.Helper()
 	namespace, name := splitAccount(t, account)
@@ -171,12 +167,12 @@ func (k *Kubernetes) Delegate(account string) {
 // Delete deletes a service account. Its tokens are no longer accepted.
 func (k *Kubernetes) Delete(account string) { k.setUID(account, "") }
 
-// Recreate deletes a service account and creates it again. Tokens made before are
-// no longer accepted; tokens made afterwards are.
+// Recreate deletes a service account and creates it again. Only tokens made afterwards are
+// accepted.
 func (k *Kubernetes) Recreate(account string) { k.setUID(account, "recreated-"+Name()) }
 
-// DeletePods deletes all pods. Projected tokens are no longer accepted; tokens of
-// a Secret are, since they are bound to no pod.
+// DeletePods deletes all pods. Projected tokens are no longer accepted. Tokens of a Secret
+// are, since they belong to no pod.
 func (k *Kubernetes) DeletePods() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -190,9 +186,8 @@ func (k *Kubernetes) Reviews() []Review {
 	return slices.Clone(k.reviews)
 }
 
-// Kubectl writes a program kubectl into a folder, which a test puts on its PATH.
-// It knows two commands, which print the cluster's ca.crt and the token of the
-// Secret of [Reviewer], and fails for all others.
+// Kubectl writes a program kubectl into a folder for PATH. It knows two commands, which
+// print the cluster's ca.crt and the token of the Secret of [Reviewer].
 func (k *Kubernetes) Kubectl(t testing.TB, folder string) {
 	t.Helper()
 	token := k.SecretToken(t, Reviewer)
@@ -218,7 +213,7 @@ func (k *Kubernetes) setUID(account, uid string) {
 	k.uids[account] = uid
 }
 
-// uid is a service account's, "" if it is deleted.
+// uid is the UID of a service account, or "" if it is deleted.
 func (k *Kubernetes) uid(account string) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -332,7 +327,7 @@ func (k *Kubernetes) answer(w http.ResponseWriter, review Review, body any) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// account is whose token was accepted, and for which of the audiences asked for.
+// account is the owner of an accepted token, with the matching audiences.
 type account struct {
 	name      string // namespace/name
 	info      userInfo
@@ -347,14 +342,12 @@ func (k *Kubernetes) mayReview(a *account) bool {
 
 var errInvalidToken = errors.New("invalid bearer token")
 
-// refused is the API server's text for a token that it knows to be one, and why
-// it is not accepted.
+// refused is the API server's text for a valid token that it does not accept.
 func refused(format string, args ...any) error {
 	return fmt.Errorf("[%w, %s]", errInvalidToken, fmt.Sprintf(format, args...))
 }
 
-// serviceAccountClaims are those of a projected token, and the flat ones of a
-// Secret's.
+// serviceAccountClaims are the claims of a projected token, and those of a Secret's token.
 type serviceAccountClaims struct {
 	Audience   audience `json:"aud"`
 	Expiry     int64    `json:"exp"`
@@ -371,7 +364,7 @@ type serviceAccountClaims struct {
 
 type reference struct{ Name, UID string }
 
-// audience is a text or a list of them, as JWTs have it.
+// audience is a text or a list of texts, as in JWTs.
 type audience []string
 
 func (a *audience) UnmarshalJSON(text []byte) error {
@@ -383,7 +376,7 @@ func (a *audience) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(a))
 }
 
-// leeway is what the API server and Vault give a token's times, in seconds.
+// leeway is the tolerance of the API server and Vault for a token's times, in seconds.
 const leeway = 60
 
 // authenticate checks a token in the order in which the API server does.

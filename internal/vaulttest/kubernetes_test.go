@@ -21,8 +21,8 @@ import (
 
 const reviewer = "system:serviceaccount:kube-system:vault-reviewer"
 
-// What a real API server and Vault answered to the same try, and why. Vault says
-// why in its debug log only, so the reason is looked for at the API server.
+// Each row is what a real API server and Vault answered, and why. Vault says why only in
+// its debug log, so the test looks at the API server.
 func TestKubernetes(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -208,8 +208,8 @@ func TestKubernetes(t *testing.T) {
 	})
 }
 
-// Vault itself refuses a token of another audience and an expired one, so these
-// go to the API server directly.
+// Vault itself rejects expired tokens and tokens with another audience, so these go to the
+// API server directly.
 func TestTokenReview(t *testing.T) {
 	t.Parallel()
 	k := vaulttest.NewKubernetes(t)

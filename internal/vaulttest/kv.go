@@ -19,8 +19,7 @@ func (s *Server) KV(t testing.TB, version int) string {
 	return s.KVAt(t, "kv-"+Name(), version)
 }
 
-// KVAt is KV at a path of the test's own, such as "team-" + Name() + "/kv". It
-// returns the path.
+// KVAt is KV at a given path, such as "team-" + Name() + "/kv". It returns the path.
 func (s *Server) KVAt(t testing.TB, path string, version int) string {
 	t.Helper()
 	s.Must(t, "POST", "sys/mounts/"+path, map[string]any{
@@ -54,8 +53,8 @@ func (s *Server) Put(t testing.TB, mount, path string, secret map[string]any) (v
 	return int(number)
 }
 
-// Delete deletes a secret; of KV version 2, its newest version, so that its
-// metadata stays.
+// Delete deletes a secret. In KV version 2 it deletes the newest version and keeps the
+// metadata.
 func (s *Server) Delete(t testing.TB, mount, path string) {
 	t.Helper()
 	if s.kvVersion(t, mount) == 1 {
@@ -65,21 +64,20 @@ func (s *Server) Delete(t testing.TB, mount, path string) {
 	s.Must(t, "DELETE", mount+"/data/"+path, nil)
 }
 
-// Destroy destroys versions of a secret for good (KV version 2).
+// Destroy destroys versions of a secret (KV version 2).
 func (s *Server) Destroy(t testing.TB, mount, path string, versions ...int) {
 	t.Helper()
 	s.Must(t, "PUT", mount+"/destroy/"+path, map[string]any{"versions": versions})
 }
 
-// Metadata sets a secret's custom metadata (KV version 2), in place of what was
-// there.
+// Metadata replaces a secret's custom metadata (KV version 2).
 func (s *Server) Metadata(t testing.TB, mount, path string, custom map[string]string) {
 	t.Helper()
 	s.Must(t, "PUT", mount+"/metadata/"+path, map[string]any{"custom_metadata": custom})
 }
 
-// Must is Do, and ends the test unless the server answers with a 2xx. Its message
-// holds Vault's errors, never the body sent or answered.
+// Must is Do, but ends the test unless the server answers with 2xx. Its message holds
+// Vault's errors, never a body.
 func (s *Server) Must(t testing.TB, method, path string, body any) map[string]any {
 	t.Helper()
 	answer, err := s.call(context.Background(), method, path, body) // t.Context is over in a Cleanup
@@ -93,7 +91,7 @@ func Name() string {
 	return strings.ToLower(rand.Text()[:12])
 }
 
-// kvVersion asks for the version of a mount that was not made by KV.
+// kvVersion returns the version of a mount that KV did not make.
 func (s *Server) kvVersion(t testing.TB, mount string) int {
 	t.Helper()
 	if version, ok := s.mounts.Load(mount); ok {
@@ -108,7 +106,7 @@ func (s *Server) kvVersion(t testing.TB, mount string) int {
 	return version
 }
 
-// await polls until a thing that the server does by itself is done.
+// await polls until the server has done something in the background.
 func (s *Server) await(t testing.TB, done func() bool) {
 	t.Helper()
 	require.Eventually(t, done, startTimeout, 5*time.Millisecond)

@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// isOpenBao reports whether a program is OpenBao, by what it prints as its
-// version.
+// isOpenBao reports whether a program is OpenBao, by the version that it prints.
 func isOpenBao(program string) bool {
 	is, known := openBao.Load(program)
 	if !known {
@@ -29,11 +28,11 @@ func isOpenBao(program string) bool {
 
 var openBao sync.Map // program to bool
 
-// allowsAudit lets OpenBao make the audit device by its API, as Vault does.
+// allowsAudit lets OpenBao create the audit device with its API, as Vault does.
 const allowsAudit = "unsafe_allow_api_audit_creation = true\n"
 
-// auditUserAgent makes OpenBao write the User-Agent into its audit file, which
-// Vault does unasked.
+// auditUserAgent makes OpenBao write the User-Agent to its audit file, as Vault does by
+// default.
 func (s *Server) auditUserAgent() error {
 	_, err := s.call(context.Background(), "POST", "sys/config/auditing/request-headers/user-agent", map[string]any{"hmac": false})
 	return err
@@ -47,8 +46,7 @@ const (
 	readsOfOwn    = "OpenBao's standbys serve reads by themselves, with or without a leader"
 )
 
-// unsupported are the tests that OpenBao 2.6.2 does not pass, by package and
-// name, with the reason.
+// unsupported lists the tests that OpenBao 2.6.2 does not pass, with the reason.
 var unsupported = map[string]map[string]string{
 	"auth": {
 		"TestDenialIsNoReasonToLogIn": looksOnceMore,
@@ -62,7 +60,7 @@ var unsupported = map[string]map[string]string{
 		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_token":                                 noMountType,
 		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_approle":                               noMountType,
 		"TestCheckAgreesWithTheRun/the_same,_after_a_login":                                          noMountType,
-		"TestCheckAgreesWithTheRun/all_that_a_run_can_do_without_hangs":                              noMountType,
+		"TestCheckAgreesWithTheRun/all_optional_requests_hang":                                       noMountType,
 		"TestCheckAgreesWithTheRun/the_list_of_mounts_hangs":                                         noMountType,
 		"TestCheckAgreesWithTheRun/everything_is_slow":                                               noMountType,
 		"TestAdviceAboutPaths/KV_v1_read_as_v2,_where_the_list_is_blocked":                           noMountType,
@@ -95,9 +93,9 @@ var unsupported = map[string]map[string]string{
 	},
 }
 
-// Unsupported skips a test that the server cannot pass. The functions that start
-// a server call it; a subtest that only uses one calls it by itself. With
-// VAULT_UNSUPPORTED=run such tests are run, and [Main] fails if one passes.
+// Unsupported skips a test that the server cannot pass. The functions that start a server
+// call it; a subtest that uses a server of its parent calls it itself. With
+// VAULT_UNSUPPORTED=run such tests run, and [Main] fails if one passes.
 func Unsupported(t testing.TB) {
 	t.Helper()
 	program, err := Find()
@@ -123,14 +121,14 @@ func Unsupported(t testing.TB) {
 	})
 }
 
-// review is what has become of the listed tests.
+// review is the outcome of the listed tests.
 var review = struct {
 	mu     sync.Mutex
 	met    map[string]bool
 	passed []string
 }{met: make(map[string]bool)}
 
-// reviewUnsupported says which entries of the list are out of date. All tests of
+// reviewUnsupported returns an error if entries of the list are out of date. All tests of
 // the package must have run.
 func reviewUnsupported() error {
 	program, err := Find()

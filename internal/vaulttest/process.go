@@ -12,15 +12,14 @@ import (
 	"time"
 )
 
-// leash runs a program that must not outlive this process, even if this one is
-// killed. Its standard input is a pipe whose other end this process alone holds:
-// a line says "kill the program"; the end of the input, which the kernel brings
-// about when this process is gone, says "and remove the folder". When the
-// program ends by itself, so does the shell, with its status.
+// leash runs a program that must not outlive this process, even if this process is killed.
+// The shell's standard input is a pipe whose other end only this process holds. A line on
+// it means "kill the program". Its end, also when this process is gone, means "kill the
+// program and remove the folder". If the program ends by itself, the shell ends with its
+// status.
 //
-// The folder is removed only after the program is reaped, and the inner shell
-// ignores the outer one's kill once it has been told what to do: so neither can
-// cut the other's work short.
+// The folder is removed only after the program has ended. The inner shell ignores the
+// outer one's kill once it has its command, so that neither stops the other too early.
 const leash = `
 trap '' HUP INT
 folder=$1; shift
@@ -40,8 +39,8 @@ type process struct {
 	once sync.Once
 }
 
-// start runs a program with its output appended to the file log and with
-// nothing of this process's environment.
+// start runs a program without this process's environment, and appends its output to the
+// file log.
 func start(dir, log string, args []string) (*process, error) {
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -62,7 +61,7 @@ func start(dir, log string, args []string) (*process, error) {
 	p := &process{pipe: pipe, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		cmd.Wait() // how it ended is in its log
+		cmd.Wait() // its log says how it ended
 	}()
 	return p, nil
 }
@@ -75,13 +74,13 @@ const (
 // end kills the program and returns when it is gone.
 func (p *process) end(last string) {
 	p.once.Do(func() {
-		io.WriteString(p.pipe, last) // fails only where the program is gone
+		io.WriteString(p.pipe, last) // fails only if the program is gone
 		p.pipe.Close()
 	})
 	<-p.done
 }
 
-// wait polls until the program is ready, or has ended, or ctx ends.
+// wait polls until the program is ready or has ended, or ctx ends.
 func (p *process) wait(ctx context.Context, ready func() bool) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
@@ -97,7 +96,7 @@ func (p *process) wait(ctx context.Context, ready func() bool) error {
 	return nil
 }
 
-// explain adds the end of what a program printed to an error.
+// explain adds the end of a program's output to an error.
 func explain(err error, log string) error {
 	text, readErr := os.ReadFile(log)
 	if readErr != nil {

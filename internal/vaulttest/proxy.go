@@ -15,8 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ProxyConfig says what a Vault Proxy should be like. Its zero value passes
-// requests on as they are.
+// ProxyConfig configures a Vault Proxy. Its zero value passes requests on unchanged.
 type ProxyConfig struct {
 	// Agent starts Vault Agent in place of Vault Proxy.
 	Agent bool
@@ -24,16 +23,15 @@ type ProxyConfig struct {
 	// Proxy.Sink. These are the settings of the role, as in Server.AppRole. Nil
 	// is no auto-auth.
 	AutoAuth map[string]any
-	// UseToken is use_auto_auth_token: "true" gives that token to requests
-	// without one, "force" to all, whatever they bring. "" gives it to none.
+	// UseToken is use_auto_auth_token: "true" adds that token to requests without
+	// one, "force" to all requests, "" to none.
 	UseToken string
 	// WrapTTL, such as "5m", writes the token wrapped, so that the sink holds
 	// JSON. "" writes the token itself.
 	WrapTTL string
-	// Cache keeps leases and tokens: the same login is answered twice with the
-	// same token.
+	// Cache keeps leases and tokens: two equal logins get the same token.
 	Cache bool
-	// RequireHeader refuses requests without X-Vault-Request: true, by 412.
+	// RequireHeader refuses requests without X-Vault-Request: true, with status 412.
 	RequireHeader bool
 }
 
@@ -51,9 +49,9 @@ type Proxy struct {
 	process *process
 }
 
-// Proxy starts a Vault Proxy before the server, and stops it when the test ends.
-// When it returns, the proxy answers, and with auto-auth it has its token. The
-// server needs an audit file, which tells the token's accessor.
+// Proxy starts a Vault Proxy before the server, and stops it when the test ends. It returns
+// when the proxy answers and, with auto-auth, has its token. The server needs an audit
+// file, to find the token's accessor.
 func (s *Server) Proxy(t testing.TB, config ProxyConfig) *Proxy {
 	t.Helper()
 	program, err := Find()
@@ -73,7 +71,7 @@ func (s *Server) Proxy(t testing.TB, config ProxyConfig) *Proxy {
 	return p
 }
 
-// Alive tells whether a token lives, by its accessor.
+// Alive reports whether the token with an accessor is alive.
 func (s *Server) Alive(t testing.TB, accessor string) bool {
 	t.Helper()
 	status, answer, err := s.Do("POST", "auth/token/lookup-accessor", map[string]any{"accessor": accessor})
@@ -84,7 +82,7 @@ func (s *Server) Alive(t testing.TB, accessor string) bool {
 	return status == http.StatusOK
 }
 
-// Stop kills the proxy. To stop it again does nothing.
+// Stop kills the proxy. Stopping again does nothing.
 func (p *Proxy) Stop() { p.process.end(keepFolder) }
 
 func (p *Proxy) start(t testing.TB, s *Server, program string) error {
@@ -117,7 +115,7 @@ func (p *Proxy) start(t testing.TB, s *Server, program string) error {
 	return nil
 }
 
-// settings makes the role, where one is wanted, and returns the file's text.
+// settings makes the role, if auto-auth is on, and returns the text of the config file.
 func (p *Proxy) settings(t testing.TB, s *Server, dir, listen string) string {
 	t.Helper()
 	var text strings.Builder
@@ -163,8 +161,8 @@ func (p *Proxy) settings(t testing.TB, s *Server, dir, listen string) string {
 	return text.String()
 }
 
-// ready tells whether the proxy answers, has written its sink, and has its token
-// for requests, which it gets a moment after the sink.
+// ready reports whether the proxy answers, has written its sink, and uses its token, which
+// happens a moment after the sink.
 func (p *Proxy) ready(ctx context.Context, client *http.Client) bool {
 	if p.Sink != "" {
 		if _, err := os.Stat(p.Sink); err != nil {
@@ -187,15 +185,14 @@ func (p *Proxy) ready(ctx context.Context, client *http.Client) bool {
 	}
 	defer response.Body.Close()
 	var answer struct{ Errors []string }
-	// Vault says just this to a request without a token. A token that may not
-	// look at itself gets a longer text.
+	// Vault answers exactly this to a request without a token. A token that may not
+	// look itself up gets a longer text.
 	return json.NewDecoder(response.Body).Decode(&answer) == nil &&
 		(len(answer.Errors) == 0 || answer.Errors[0] != "permission denied")
 }
 
-// autoAuthAccessor returns the accessor of the token that a proxy got at its first
-// login. The proxy cuts it out of the answers that it passes on, so the audit file
-// is asked.
+// autoAuthAccessor returns the accessor of the token of a proxy's first login. It comes
+// from the audit file, since the proxy removes it from the answers that it passes on.
 func (s *Server) autoAuthAccessor(mount string) (string, error) {
 	text, err := s.audit.upToNow(s.AuditFile)
 	if err != nil {

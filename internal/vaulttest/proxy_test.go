@@ -81,7 +81,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// With wrap_ttl, what is in the file is no token but this.
+// With wrap_ttl, the file holds this instead of a token.
 func TestProxySinkIsWrapped(t *testing.T) {
 	t.Parallel()
 	s := vaulttest.Shared(t)
@@ -101,9 +101,8 @@ func TestProxySinkIsWrapped(t *testing.T) {
 	}
 }
 
-// Two things that a client behind such a proxy has to know: by "force", whatever
-// it does with its own token it does with the proxy's, and a cache gives two
-// clients one token.
+// Clients of such a proxy must know two things: with "force", all their requests use the
+// proxy's token; and with a cache, two clients get the same token.
 func TestProxyTakesTokensForItsOwn(t *testing.T) {
 	t.Parallel()
 	s := vaulttest.Shared(t)

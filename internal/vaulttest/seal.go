@@ -7,14 +7,14 @@ import (
 	"regexp"
 )
 
-// Seal seals the server. Of a cluster, only the leader can be sealed.
+// Seal seals the server. In a cluster, only the leader can be sealed.
 func (s *Server) Seal() error {
 	_, err := s.call(context.Background(), "PUT", "sys/seal", nil)
 	return err
 }
 
-// Unseal unseals a sealed server and returns at once: it then takes a moment until
-// it serves; see also Cluster.WaitHealthy.
+// Unseal unseals a sealed server. The server serves a moment later; see also
+// Cluster.WaitHealthy.
 func (s *Server) Unseal() error {
 	key, err := s.unsealKey()
 	if err != nil {
@@ -24,7 +24,7 @@ func (s *Server) Unseal() error {
 	return err
 }
 
-// StepDown makes the leader of a cluster give up leading; it may be elected anew.
+// StepDown makes the leader of a cluster step down. It may be elected again.
 func (s *Server) StepDown() error {
 	_, err := s.call(context.Background(), "PUT", "sys/step-down", nil)
 	return err
@@ -32,7 +32,7 @@ func (s *Server) StepDown() error {
 
 var printedKey = regexp.MustCompile(`(?m)^Unseal Key: (\S+)$`)
 
-// unsealKey returns the cluster's key, or that which a dev-mode server printed.
+// unsealKey returns the cluster's key, or the key that a dev-mode server printed.
 func (s *Server) unsealKey() (string, error) {
 	if s.cluster != nil {
 		return s.cluster.key, nil

@@ -12,10 +12,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs a package's tests, stops the shared servers, and returns the code
-// to exit with: not 0 if a goroutine is left behind. It is to be called by the
-// package's TestMain. Tests wait for servers more than they work, so eight of them
-// run at once, unless -parallel says otherwise.
+// Main runs a package's tests and stops the shared servers. A TestMain calls it. It returns
+// the exit code, which is not 0 if a goroutine is left behind. Tests mostly wait for servers,
+// so eight of them run at once, unless -parallel says otherwise.
 func Main(m *testing.M) int {
 	flag.Parse()
 	if !isSet("test.parallel") {
@@ -39,34 +38,33 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// isSet tells whether a flag was given on the command line.
+// isSet reports whether a flag was given on the command line.
 func isSet(name string) bool {
 	found := false
 	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
 	return found
 }
 
-// StopShared stops the servers of [Shared], [SharedTLS] and [SharedSealed]; a
-// TestMain that does more than [Main] calls it when the tests have run.
+// StopShared stops the servers of [Shared], [SharedTLS] and [SharedSealed]. A TestMain that
+// does not use [Main] calls it after the tests.
 func StopShared() {
 	plain.stop()
 	withTLS.stop()
 	sealed.stop()
 }
 
-// Shared returns the plain dev-mode server that all tests of a package share,
-// started by the first to ask. Every helper makes objects with random names, so
-// that tests can run in parallel on it; a test that changes the server as a whole
-// (quotas, sealing, stopping) uses [New]. Where there is no Vault to start, the
-// test fails; under -short it is skipped.
+// Shared returns the dev-mode server that all tests of a package share; the first call
+// starts it. Every helper makes objects with random names, so that tests can run in
+// parallel. A test that changes the server as a whole (quotas, sealing, stopping) uses
+// [New]. If there is no Vault to start, the test fails; with -short it is skipped.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	return plain.start(t, Config{})
 }
 
-// ForExample is [Shared] for an Example function, which has no testing.TB: it
-// panics where there is no Vault to start. A package with such examples skips them
-// under -short in its TestMain.
+// ForExample is [Shared] for an Example function, which has no testing.TB. It panics if
+// there is no Vault to start, so the TestMain of the package skips such examples with
+// -short.
 func ForExample() *Server {
 	plain.once.Do(func() { plain.server, plain.err = Start(Config{}) })
 	if plain.err != nil {

@@ -26,9 +26,8 @@ func (s *Server) NewToken(t testing.TB, settings map[string]any) (token string) 
 	return token
 }
 
-// ReaderToken creates a token that can read these API paths, such as
-// "secret/data/app", and nothing else: not even itself, for it is without the
-// default policy.
+// ReaderToken creates a token that can read these API paths, such as "secret/data/app", and
+// nothing else: without the default policy, it cannot even look itself up.
 func (s *Server) ReaderToken(t testing.TB, paths ...string) (token string) {
 	t.Helper()
 	var hcl strings.Builder
@@ -42,8 +41,8 @@ func (s *Server) ReaderToken(t testing.TB, paths ...string) (token string) {
 	})
 }
 
-// Accessors returns how many tokens are alive, batch tokens aside. On a shared
-// server other tests' tokens are among them.
+// Accessors returns how many tokens are alive, except batch tokens. On a shared server it
+// counts those of other tests, too.
 func (s *Server) Accessors(t testing.TB) int {
 	t.Helper()
 	answer := s.Must(t, "LIST", "auth/token/accessors", nil)

@@ -15,12 +15,12 @@
 //		assert.Len(t, requests, 1)
 //	}
 //
-// The servers are programs of their own (see [Find] for which), listen on
-// loopback only, see nothing of the environment, and die with the process that
-// started them, however that one ends. It runs on Unix; elsewhere it compiles.
+// The servers are separate programs; see [Find]. They listen on loopback only, do not see
+// the environment, and die with the process that started them, however that ends. The
+// package works on Unix; elsewhere it only compiles.
 //
-// [Start] is the place to begin where no test is at hand, [New] and [Shared]
-// where one is, [StartCluster] for failover.
+// Start with [New] and [Shared] in tests, [Start] elsewhere, and [StartCluster] for
+// failover.
 package vaulttest
 
 import (
@@ -36,8 +36,7 @@ import (
 	"time"
 )
 
-// Config says what a server should be like. Its zero value is a plain dev-mode
-// server.
+// Config configures a server. Its zero value is a plain dev-mode server.
 type Config struct {
 	// TLS makes the server speak https, with a certificate for localhost and
 	// 127.0.0.1 from an authority made for it alone; see Server.CAFile.
@@ -49,7 +48,7 @@ type Config struct {
 	NoAudit bool
 }
 
-// Server is one Vault server. Its exported fields are for reading only.
+// Server is one Vault server. Its exported fields are read-only.
 type Server struct {
 	Address   string // such as http://127.0.0.1:21234
 	Token     string // the root token
@@ -67,12 +66,11 @@ type Server struct {
 	audit   auditText
 }
 
-// The time in which a server must answer. It takes 0.3 s; a machine busy with
-// compilers needs more.
+// startTimeout is the limit for a server to answer. It takes 0.3 s on an idle machine.
 const startTimeout = 60 * time.Second
 
-// Start starts a dev-mode Vault on a free port and returns when it answers.
-// Call Stop when done with it.
+// Start starts a dev-mode Vault on a free port and returns when it answers. Call Stop
+// afterwards.
 func Start(config Config) (*Server, error) {
 	program, err := Find()
 	if err != nil {
@@ -88,8 +86,8 @@ func Start(config Config) (*Server, error) {
 	return nil, errPortTaken
 }
 
-// Stop kills the server and removes its files; of a cluster, see Cluster.Stop. To
-// stop it again does nothing.
+// Stop kills the server and removes its files; for a cluster, see Cluster.Stop. Stopping
+// again does nothing.
 func (s *Server) Stop() {
 	if s.cluster != nil {
 		s.cluster.Stop()
@@ -99,15 +97,14 @@ func (s *Server) Stop() {
 	os.RemoveAll(s.dir)
 }
 
-// Kill kills the server as kill -9 does, and leaves its files.
+// Kill kills the server as kill -9 does, and keeps its files.
 func (s *Server) Kill() {
 	s.process.end(keepFolder)
 }
 
-// Restart starts a killed server again at its old address, and returns when it
-// answers. A dev-mode server comes back empty, but for its root token, and with
-// TLS under a new authority in the same CAFile; a node of a cluster comes back
-// sealed. No other method may be under way meanwhile.
+// Restart starts a killed server again at its old address, and returns when it answers. A
+// dev-mode server comes back empty, except for its root token, and its CAFile has a new
+// authority. A node of a cluster comes back sealed. Do not call other methods meanwhile.
 func (s *Server) Restart() error {
 	s.mounts.Clear()
 	if s.cluster != nil {
@@ -160,7 +157,7 @@ func startDev(program string, config Config) (*Server, error) {
 	return s, nil
 }
 
-// launch starts the program of a dev-mode server and waits until it answers.
+// launch starts a dev-mode server and waits until it answers.
 func (s *Server) launch() error {
 	if s.config.TLS {
 		os.Remove(s.CAFile) // that of the last start
@@ -201,12 +198,12 @@ func (s *Server) exec() error {
 	return err
 }
 
-// explain adds the end of what Vault printed to an error.
+// explain adds the end of Vault's output to an error.
 func (s *Server) explain(err error) error { return explain(err, s.log) }
 
-// freePort returns a loopback address nobody listens on. It is below the range
-// from which systems take the ports of outgoing connections, so that it stays
-// free until Vault listens, and while a node of a cluster is down.
+// freePort returns a loopback address where nothing listens. The port is below the range of
+// outgoing connections, so it stays free until Vault listens, and while a node of a cluster
+// is down.
 func freePort() (string, error) {
 	for range 100 {
 		var n [2]byte

@@ -110,8 +110,8 @@ func TestSealAndUnseal(t *testing.T) {
 		"the secret is not there after unsealing")
 }
 
-// The whole point of the leash: a test binary that is killed, by the test
-// runner's timeout or by hand, leaves no server behind.
+// A test binary that is killed, by a timeout or by hand, leaves no server behind. That is
+// what the leash is for.
 func TestServerDiesWithItsStarter(t *testing.T) {
 	t.Parallel()
 	vaulttest.Shared(t) // fails or skips where there is no Vault

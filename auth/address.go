@@ -1,0 +1,90 @@
+package auth
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// parseAddress returns the address of a Vault, or what is wrong with it.
+func parseAddress(text string) (address *url.URL, reason, fix string) {
+	const example = "write it like https://vault.example:8200"
+	u, err := url.Parse(text)
+	switch {
+	case strings.TrimSpace(text) != text:
+		return nil, "white space at its beginning or end", "remove it"
+	case err != nil || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+		return nil, "not a URL", example
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, "neither https:// nor http://", example
+	case u.Hostname() == "":
+		return nil, "no host name", example
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
+		return nil, "holds a letter beyond ASCII in the host name", "write the name's xn-- form"
+	case u.User != nil:
+		return nil, "holds a user or a password", "omit them: credentials come from the agent's environment"
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return nil, "holds a ? or a #", example
+	case u.Port() == "" && strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
+		return nil, "not a port", example
+	case contains("/v1", u.Path) || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
+		return nil, "holds /v1", "omit /v1 and what follows: it is added to every request"
+	case contains("/ui", u.Path):
+		return nil, "is one of Vault's web pages", "omit /ui and what follows"
+	case u.RawPath != "" || strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
+		return nil, "not a plain path after the host", example
+	}
+	return u, "", ""
+}
+
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
+func shownAddress(text string) string {
+	if _, reason, _ := parseAddress(text); text != "" && reason != "" {
+		return notValid
+	}
+	return text
+}
+
+// withoutUser masks user info in an address. The result is not a valid address
+// either.
+func withoutUser(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 || shownAddress(address) != notValid {
+		return address
+	}
+	start := 0
+	if i := strings.Index(address[:at], "//"); i >= 0 {
+		start = i + len("//")
+	}
+	return address[:start] + "***" + address[at:]
+}
+
+func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
+
+// sameServer reports whether two addresses lead to the same Vault: by scheme,
+// host in lower case, effective port, and path without its trailing slash.
+func sameServer(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
+		effectivePort(a) == effectivePort(b) &&
+		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
+}
+
+// lowerHost is the host to compare by. parseAddress allows only ASCII in it: some
+// other letters would become ASCII in lower case, but name another host.
+func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
+
+func effectivePort(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}

@@ -1,0 +1,113 @@
+package resolver
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/luumen/patch-vault/ref"
+)
+
+// Cause is one reason why hosts were skipped. A host can have several.
+type Cause struct {
+	Problem          // for the UI
+	Text    string   `json:"-"` // the complete error, for the agent's log alone
+	Hosts   []string `json:"hosts"`
+}
+
+// String returns one line: the error and the hosts, by name if they are few.
+func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
+
+// few is how many hosts a line names; more are counted.
+const few = 3
+
+func (c Cause) who() string {
+	if len(c.Hosts) <= few {
+		names := make([]string, len(c.Hosts))
+		for i, name := range c.Hosts {
+			names[i] = quoted(name)
+		}
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%d hosts", len(c.Hosts))
+}
+
+// LogValue returns the kind, the error and the hosts, as a group.
+func (c Cause) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
+}
+
+// causeLine is a cause in the log of a report.
+type causeLine struct{ Cause }
+
+// String also names the kind.
+func (c causeLine) String() string { return string(c.Kind) + ": " + c.Cause.String() }
+
+// MarshalJSON omits the hosts if they are many.
+func (c causeLine) MarshalJSON() ([]byte, error) {
+	line := struct {
+		Kind    Kind     `json:"kind"`
+		Reason  string   `json:"reason"`
+		Skipped int      `json:"skipped"`
+		Hosts   []string `json:"hosts,omitempty"`
+	}{c.Kind, c.Text, len(c.Hosts), nil}
+	if len(c.Hosts) <= few {
+		line.Hosts = c.Hosts
+	}
+	return json.Marshal(line)
+}
+
+// causesOf groups the errors of skipped hosts by their shared text, sorted by the
+// number of hosts.
+func causesOf(skipped []*HostError) []Cause {
+	type group struct {
+		Cause
+		last *HostError // names may repeat, so they do not tell hosts apart
+	}
+	groups := make(map[string]*group, len(skipped)) // each host can have a cause of its own, with a long text
+	for _, host := range skipped {
+		for _, f := range host.Fields {
+			text := f.cause()
+			g := groups[text]
+			if g == nil {
+				g = &group{Cause: Cause{Problem: f.problem(), Text: text}}
+				groups[text] = g
+			}
+			if g.last != host {
+				g.last = host
+				g.Hosts = append(g.Hosts, host.Host)
+			}
+		}
+	}
+	causes := make([]Cause, 0, len(groups))
+	for _, g := range slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
+		return cmp.Or(len(b.Hosts)-len(a.Hosts), strings.Compare(a.Text, b.Text))
+	}) {
+		causes = append(causes, g.Cause)
+	}
+	return causes
+}
+
+// cause is the part of the error's text that all hosts share.
+func (e *FieldError) cause() string {
+	switch e.reach {
+	case reachRun:
+		return e.err.Error()
+	case reachPath:
+		return e.Ref.Path() + ": " + e.err.Error()
+	}
+	return e.Error()
+}
+
+// problem is the error for the UI, without what hosts do not share.
+func (e *FieldError) problem() Problem {
+	r := e.Ref
+	if e.reach == reachRun {
+		r = ref.Ref{}
+	}
+	return problemOf(e.err, r)
+}

@@ -1,0 +1,165 @@
+package resolver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/ref"
+)
+
+// Connection is the result of a check about the connection to Vault.
+type Connection struct {
+	Problem                  // OK, or why no reference would be resolved
+	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
+	Reachable bool           `json:"reachable"`          // Vault answered
+	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
+	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
+	Token     *TokenState    `json:"token,omitempty"`    // nil if there is none
+	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
+	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices
+}
+
+// String returns a few lines; see [Verdicts.String].
+func (c Connection) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "vault%s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
+	if s := c.Server; s != nil {
+		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
+	}
+	if c.Token != nil {
+		fmt.Fprintf(&b, "\ntoken: %s", c.Token)
+	}
+	b.WriteByte('\n')
+	for _, finding := range c.Findings {
+		fmt.Fprintln(&b, finding)
+	}
+	return b.String()
+}
+
+// address says where Vault is, if the settings have an address.
+func address(settings auth.Effective) string {
+	for _, s := range settings.Settings {
+		if s.Name == "address" {
+			return " at " + s.Value
+		}
+	}
+	return ""
+}
+
+func serverLine(s *auth.Health) string {
+	words := []string{"vault " + s.Version}
+	if s.Version == "" {
+		words[0] = "version hidden"
+	}
+	switch {
+	case !s.Initialized:
+		words = append(words, "not initialized")
+	case s.Sealed:
+		words = append(words, "sealed")
+	case s.Standby:
+		words = append(words, "a standby")
+	default:
+		words = append(words, "active")
+	}
+	return strings.Join(words, ", ")
+}
+
+func (c *check) connection(usage auth.Usage, err error) Connection {
+	p := problemOf(err, ref.Ref{})
+	switch p.Kind {
+	case Sealed, NoActiveNode, RateLimited:
+		p.Reason += " now; a run waits up to 60 s for it to pass"
+	}
+	return Connection{
+		Problem: p, Text: textOf(err),
+		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
+		LoggedIn:  usage.Token.Proven && p.Kind != Token,
+		Server:    usage.Health,
+		Token:     c.plan.tokenState(usage.Token),
+		Settings:  c.effective,
+		Findings:  c.findings(usage, p.Kind),
+	}
+}
+
+// answered reports whether an error of the kind means that Vault answered.
+func answered(k Kind) bool {
+	switch k {
+	case Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
+		return true
+	}
+	return false
+}
+
+// unproven is the error of a check in which nothing shows whether Vault accepts the
+// token, because those requests are blocked.
+func (c *check) unproven() error {
+	if c.mounts != nil && c.mounts.fault != nil {
+		return c.mounts.fault
+	}
+	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
+		"let the proxy before Vault pass these paths, or check a reference as well")
+}
+
+// findings returns the findings about the connection: about the settings, then the
+// server, then the token.
+func (c *check) findings(usage auth.Usage, kind Kind) []Finding {
+	var findings []Finding
+	warn := func(code, text string) { findings = append(findings, Finding{Code: code, Text: text}) }
+	notice := func(code, text string) {
+		findings = append(findings, Finding{Code: code, Text: text, Notice: true})
+	}
+
+	if kind != NotConfigured && !c.isSet("VAULT_ADDR") {
+		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
+	}
+	if h := usage.Health; h != nil {
+		if !h.Namespaces && c.hasNamespace() {
+			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; omit it from the settings, or check the address")
+		}
+		if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
+			word := "ahead of"
+			if ahead < 0 {
+				word = "behind"
+			}
+			warn(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word))
+		}
+		switch {
+		case !h.Sealed && h.Initialized || kind == Sealed:
+		case usage.Token.Proven, kind == Login, kind == Token:
+			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, while another node behind the balancer answered the rest; unseal that node, or remove it from the balancer")
+		default:
+			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy before it answers other requests differently; unseal it: vault operator unseal")
+		}
+	} else if c.mounts != nil {
+		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
+	}
+	findings = append(findings, usage.Findings...)
+	if t := c.plan.tokenState(usage.Token); t != nil && t.UsesLeft != nil {
+		findings = append(findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
+	}
+	if c.mounts != nil {
+		findings = append(findings, c.mounts.findings(c.plan.reads)...)
+	}
+	switch {
+	case c.powers.root:
+		warn(RootToken, "the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone")
+	case c.powers.unknown != "":
+		notice(PowersUnknown, c.powers.unknown)
+	}
+	return findings
+}
+
+// noticeableSkew is a difference of clocks that gets a warning.
+const noticeableSkew = 30 * time.Second
+
+func (c *check) isSet(variable string) bool {
+	return slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Source == variable })
+}
+
+func (c *check) hasNamespace() bool {
+	return c.isSet("VAULT_NAMESPACE") || slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Name == "namespace" && s.Source == "UI" })
+}

@@ -1,0 +1,151 @@
+package resolver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// secretIn returns the secret in the answer to a read, and the values of its wanted
+// keys.
+func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (s *secret, values []found, err error) {
+	if answer.Malformed {
+		data = kvData{}
+	}
+	if m.Version == 1 {
+		s, err = secretV1(answer, data.Values, mounts, m, r)
+	} else {
+		s, err = secretV2(answer, data, mounts, m, r)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, data.Values.find(r.wanted, s.version), nil
+}
+
+// isProvenKV returns an error unless the answer comes from a KV mount. Other engines
+// create credentials on each read or return tokens, so no host gets those.
+func (m mount) isProvenKV(answer *reply.Answer) error {
+	switch {
+	case !answer.Ok() || m.listed:
+		return nil
+	case answer.MountType == nil && m.named && answer.LeaseID == "":
+		return nil // OpenBao, or Vault before 1.16
+	case answer.MountType == nil && m.named:
+		return notKV(m.Path, "a dynamic secrets engine")
+	case answer.MountType == nil:
+		f := notKV(m.Path, "of a type that this server does not show")
+		f.Do = "name the mount in the settings, or grant read on " + listPath
+		return f
+	case isKV(*answer.MountType) && *answer.MountType != "":
+		return nil
+	}
+	return notKV(m.Path, "of type "+mount{kind: *answer.MountType}.shownType())
+}
+
+// secretV1 returns the secret in an answer of KV v1.
+func secretV1(answer *reply.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
+	switch {
+	case answer.ReadAsV1():
+		return nil, otherVersion(m, 2)
+	case answer.Status != 200:
+		return nil, unread(answer, mounts, m, r)
+	case data == nil:
+		return nil, noSecret(m.api(r.path))
+	case !m.listed && data.hold("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
+		return nil, otherVersion(m, 2)
+	}
+	return &secret{}, nil
+}
+
+// secretV2 returns the secret in an answer of KV v2.
+func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (*secret, error) {
+	meta := data.Metadata
+	switch {
+	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
+	case answer.Status == 404 && meta.Version != 0:
+		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", m.Path, meta.Version, m.below(r.path)))
+	case answer.Status != 200:
+		return nil, unread(answer, mounts, m, r)
+	case meta.Version == 0 && !m.listed:
+		return nil, otherVersion(m, 1)
+	case meta.Version == 0:
+		return nil, noSecret(m.api(r.path))
+	}
+	s := &secret{version: meta.Version, created: timeOf(meta.Created)}
+	if hosts, ok := meta.Custom[hostsMetadata]; ok {
+		s.hosts = parseHosts(hosts)
+	} else {
+		s.almost = almostHosts(meta.Custom)
+	}
+	return s, nil
+}
+
+// timeOf parses a time from Vault. It returns zero for one that JSON cannot hold:
+// that is no reason to withhold a secret.
+func timeOf(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return encodable(t)
+}
+
+// at says when something happened, to the second. It is empty if Vault does not say.
+func at(text string) string {
+	t := timeOf(text)
+	if t.IsZero() {
+		return ""
+	}
+	return " at " + t.Format("2006-01-02 15:04:05Z")
+}
+
+// kvData is the data of an answer of KV v2. That of KV v1 is the values alone.
+type kvData struct {
+	Values   values   `json:"data"`
+	Metadata metadata `json:"metadata"`
+}
+
+// target is where the data of an answer is decoded to.
+func (d *kvData) target(version int) any {
+	if version == 1 {
+		return &d.Values
+	}
+	return d
+}
+
+// metadata is what KV v2 says about a version.
+type metadata struct {
+	Version   int    `json:"version"` // from 1; 0 if there is no metadata
+	Created   string `json:"created_time"`
+	Deleted   string `json:"deletion_time"`
+	Destroyed bool   `json:"destroyed"`
+	Custom    custom `json:"custom_metadata"`
+}
+
+// custom is the custom metadata of a secret. Vault stores up to 64 keys of 128
+// bytes with values of 512.
+type custom map[string]string
+
+// maxCustom exceeds the largest custom metadata in Vault, even with every character
+// escaped in JSON, in bytes.
+const maxCustom = 256 << 10
+
+// UnmarshalJSON fails if the metadata is too large or malformed: then it is unknown
+// which hosts may get the secret.
+func (c *custom) UnmarshalJSON(text []byte) error {
+	if len(text) > maxCustom {
+		return errors.New("the custom metadata is too large")
+	}
+	return json.Unmarshal(text, (*map[string]string)(c))
+}
+
+func (v values) hold(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(key string) bool { _, ok := v[key]; return !ok })
+}
