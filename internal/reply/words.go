@@ -48,6 +48,7 @@ var upgrading = []phrase{
 var badToken = []phrase{
 	{"failed to look up namespace from the token", "1.21 bao"},
 	{"error parsing token", "src"},
+	{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or has more behind it
 }
 
 // loginFault in a 5xx means that the login is at fault, so a retry is useless.
@@ -83,6 +84,8 @@ var hints = map[string][]hint{
 	"approle": {
 		{"invalid role or secret ID", "1.14 1.21 bao",
 			"compare VAULT_ROLE_ID, or its file, with the role's id in Vault; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
+		{"restrictions on the secret ID", "1.21",
+			"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 		{"missing secret_id", "1.14 1.21 bao",
 			"set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or set bind_secret_id=false on the role"},
 		{"failed to determine alias name", "1.21", // a 500
@@ -127,10 +130,14 @@ var hints = map[string][]hint{
 			"add the token's audience to bound_audiences of the role"},
 		{"signature", "1.14 1.21 bao",
 			"configure the mount with the keys of what signs the token"},
+		{"algorithm", "1.21",
+			"add the algorithm that signs the token to jwt_supported_algs of auth/MOUNT/config"},
+		{"issuer (iss)", "1.21",
+			"compare bound_issuer of auth/MOUNT/config with the token's issuer"},
 		{"could not load", "1.21", // a 500
 			"configure the mount in Vault: vault write auth/MOUNT/config …"},
 		{"claim", "1.14 1.21 bao",
-			"compare the claims of the token with what the role demands (bound_subject, bound_claims, user_claim)"},
+			"compare the claims of the token with what the role demands (bound_subject, bound_claims, user_claim, groups_claim)"},
 	},
 	"cert": {
 		{"failed to verify client's certificate", "1.21 bao",
