@@ -1,9 +1,8 @@
 package auth
 
 import (
-	"encoding/json"
+	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -11,17 +10,15 @@ import (
 // misplaced says why a text cannot be a credential, judging by its shape; empty if it
 // can be one. The reason never holds the text.
 func misplaced(text string) (reason, fix string) {
-	assignment := strings.TrimPrefix(text, "export ")
-	name, value, isAssignment := strings.Cut(assignment, "=")
 	switch {
-	case strings.HasPrefix(text, "{") && json.Valid([]byte(text)):
+	case jsonStart.MatchString(text):
 		if strings.Contains(text, `"wrap_info"`) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
 			return "holds JSON, as Vault Agent writes it with wrap_ttl", "remove wrap_ttl from Agent's sink"
 		}
 		return "holds JSON, not the credential alone", "write the credential alone"
 	case strings.Contains(text, "-----BEGIN "):
 		return "holds a PEM block, not the credential", "write the credential alone"
-	case isAssignment && value != "" && slices.Contains(credentialNames, strings.TrimSpace(name)):
+	case assignment.MatchString(text):
 		return "holds a name and = before the credential", "write the credential alone, without a name before it"
 	}
 	return "", ""
@@ -39,25 +36,39 @@ func misplacedToken(text string) (reason, fix string) {
 		return "holds Bearer before the token", "write the token alone"
 	case strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > '~' && !unicode.IsControl(r) }):
 		return "holds a character that no token has", "write the token alone, without spaces, letters beyond ASCII or invisible characters"
+	case isCutOff(text):
+		return "holds a batch token that is cut off", "write the whole token"
 	}
 	return "", ""
 }
+
+// isCutOff reports whether a token is the start of a batch token, which begins with the
+// number of a key. Vault 1.21 panics on a shorter one, and closes the connection.
+func isCutOff(token string) bool { return strings.HasPrefix(token, "hvb.AAAA") && len(token) < 48 }
 
 func isQuoted(text string) bool {
 	return len(text) >= 2 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
 
-// credentialNames are names that people copy along with a credential. They are set in
-// init to avoid an initialization cycle with methods.
-var credentialNames []string
+// jsonStart is how a JSON object begins, and a JSON list of texts, objects or lists.
+var jsonStart = regexp.MustCompile(`^(\{\s*("|\}$)|\[\s*["{\[])`)
+
+// assignment is a name that people copy along with a credential, as in a shell, an env
+// file or a unit of systemd. It is set in init to avoid an initialization cycle with
+// methods.
+var assignment *regexp.Regexp
 
 func init() {
-	credentialNames = []string{"token", "role_id", "secret_id"}
+	names := []string{"token", "client_token", "role_id", "secret_id"}
 	for _, m := range methods {
 		for _, v := range m.allVariables() {
-			credentialNames = append(credentialNames, v.name)
+			names = append(names, v.name)
 		}
 	}
+	for _, v := range general {
+		names = append(names, v.name)
+	}
+	assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|\$env:|Environment=)?["']?(` + strings.Join(names, "|") + `)\s*=\s*\S`)
 }
 
 var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
@@ -76,10 +87,21 @@ func isSecretLike(text string) bool {
 
 // oddToken says what is unusual about a refused token; empty if nothing is.
 func oddToken(text string) string {
-	if isJWT(text) {
+	switch {
+	case isJWT(text):
 		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
+	case strings.HasPrefix(text, "/") || filepath.IsAbs(text):
+		return "the token looks like the name of a file: set VAULT_TOKEN_FILE to it"
 	}
 	return ""
+}
+
+// oddJWT says what is unusual about a refused JWT; empty if nothing is.
+func oddJWT(variable, text string) string {
+	if isJWT(text) {
+		return ""
+	}
+	return variable + " does not hold a JWT alone: write it without anything before or after it"
 }
 
 // oddID says what is unusual about a refused role id or secret id; empty if nothing
@@ -90,6 +112,8 @@ func oddID(variable, text string) string {
 		return variable + " holds quotes around the id: remove them"
 	case strings.ContainsFunc(text, unicode.IsSpace):
 		return variable + " holds white space within the id: write the id alone"
+	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
+		return variable + " holds a letter beyond ASCII or an invisible character: write the id alone"
 	case isJWT(text):
 		return variable + " holds a JWT: to log in with one, choose the method jwt"
 	case strings.HasPrefix(text, "hvs.") || strings.HasPrefix(text, "hvb.") || strings.HasPrefix(text, "s."):

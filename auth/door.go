@@ -46,6 +46,8 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		d.session.wire.Sent.Learn(secretsOf(request)...)
 	}
 	sent := time.Now()
+	d.session.doors.RLock()
+	defer d.session.doors.RUnlock()
 	if d.isClosed() {
 		return nil, errClosed
 	}
@@ -79,6 +81,10 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 		t := d.session.newToken(a, sent)
 		t.index = response.Header.Get("X-Vault-Index")
 		t.keep = t.keep || answer.CacheHit // others use it, too
+		if d.closed {
+			d.session.addStray(t) // the method returned before this answer
+			return
+		}
 		d.said.tokens = append(d.said.tokens, t)
 	}
 }

@@ -80,6 +80,14 @@ func TestEnvironment(t *testing.T) {
 		{"standard SOCKS proxy", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "socks5h://proxy.example:1080"}, nil},
 		{"standard proxy of the other scheme", "", variables{"VAULT_TOKEN": "t", "HTTP_PROXY": "ftp://" + canary}, nil},
 		{"standard proxy that has no part", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://proxy.example", "HTTPS_PROXY": "ftp://" + canary}, nil},
+		{"standard proxy, malformed, that is not for Vault", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "socks4://" + canary, "NO_PROXY": ".example"}, nil},
+		{"standard proxy, malformed, that is for nobody", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "http://u:p%@" + canary, "no_proxy": "*"}, nil},
+		{"proxy with # in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:p@" + canary + "#@proxy.example:3128"}, []string{"# in the password as %2F %3F %23"}},
+		{"proxy with # in the user", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": "http://" + canary + "#u:p@proxy.example:3128"}, []string{"HTTPS_PROXY is not the URL of a proxy alone"}},
+		{"proxy with / in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:12/" + canary + "@proxy.example:3128"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy alone"}},
+		{"proxy with ? in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:12?" + canary + "@proxy.example:3128"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy alone"}},
+		{"proxy of no port", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://proxy.example:99999"}, []string{"VAULT_PROXY_ADDR is not the URL of a proxy alone"}},
+		{"proxy with a slash behind it", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:p%23%2F@proxy.example:3128/"}, nil},
 		{"all at once", "approle", variables{"VAULT_SKIP_VERIFY": "maybe", "VAULT_CLIENT_TIMEOUT": "soon", "VAULT_RATE_LIMIT": "many", "VAULT_ADDR": "?", "VAULT_CLIENT_CERT": "/c"}, []string{
 			"VAULT_SKIP_VERIFY", "VAULT_CLIENT_TIMEOUT", "VAULT_RATE_LIMIT", "VAULT_ADDR", "VAULT_CLIENT_CERT", "neither VAULT_ROLE_ID nor"}},
 	} {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/mask"
@@ -59,7 +60,7 @@ func (f files) credential(s *source) (string, error) {
 func (f files) read(variable, name string, most int64) ([]byte, error) {
 	file, err := openFile(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		do := "create it, or set " + variable + " to the right one"
 		if !filepath.IsAbs(name) {
 			do = "write its full path: what " + variable + " holds now is not shown, as it may be a secret"
@@ -118,7 +119,11 @@ func unreadable(variable, name string, err error) *fault.Error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // without the name; see shownFile
 	}
-	f := badFile(variable, name, "cannot be read", "give the agent's user the right to read it", err)
+	do := "give the agent's user the right to read it"
+	if !errors.Is(err, fs.ErrPermission) {
+		do = "set " + variable + " to a file that can be read"
+	}
+	f := badFile(variable, name, "cannot be read", do, err)
 	f.Detail = err.Error()
 	return f
 }

@@ -3,6 +3,7 @@
 package auth_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,20 @@ func TestBadFiles(t *testing.T) {
 		require.NoError(t, os.Chmod(name, 0))
 	}
 	device := func(t *testing.T, name string) { require.NoError(t, os.Symlink("/dev/zero", name)) }
+	socket := func(t *testing.T, name string) {
+		// A test's folder can have a longer name than a socket's may be.
+		short, err := os.MkdirTemp("", "")
+		require.NoError(t, err)
+		t.Cleanup(func() { os.RemoveAll(short) })
+		listener, err := net.Listen("unix", filepath.Join(short, "s"))
+		require.NoError(t, err)
+		t.Cleanup(func() { listener.Close() })
+		require.NoError(t, os.Symlink(filepath.Join(short, "s"), name))
+	}
+	belowAFile := func(t *testing.T, name string) {
+		write(t, name+".file", content)
+		require.NoError(t, os.Symlink(name+".file/token", name))
+	}
 	endless := holding(content + strings.Repeat(" ", 64<<10))
 	for _, method := range fileCases(t) {
 		isPEM := method.method == "cert" || method.variable == "VAULT_CACERT"
@@ -63,8 +78,10 @@ func TestBadFiles(t *testing.T) {
 			{"a FIFO", fifo, "is not a regular file", ""},
 			{"a link to a FIFO", linkToFIFO, "is not a regular file", ""},
 			{"a device", device, "is not a regular file", ""},
-			{"unreadable", unreadable, "cannot be read (permission denied)", ""},
-			{"unreadable for root as well", linkToItself, "cannot be read (too many levels of symbolic links)", ""},
+			{"unreadable", unreadable, "cannot be read (permission denied); give the agent's user the right to read it", ""},
+			{"a link to itself", linkToItself, "cannot be read (too many levels of symbolic links); set " + method.variable + " to a file that can be read", ""},
+			{"a socket", socket, "set " + method.variable + " to a file that can be read", ""},
+			{"below a file", belowAFile, "does not exist", ""},
 			{"too large", endless, "is larger than 64 KiB", ""},
 			{"two lines", holding(content + "\n" + content), "holds a control character", noPair},
 			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "is UTF-16; save it as UTF-8", ""},

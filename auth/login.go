@@ -101,12 +101,16 @@ func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fa
 	t, f := s.tokenOr(secret, err, said)
 	for _, made := range said.tokens {
 		if made != t {
-			s.mu.Lock()
-			s.strays = append(s.strays, made)
-			s.mu.Unlock()
+			s.addStray(made)
 		}
 	}
 	return t, f
+}
+
+func (s *session) addStray(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strays = append(s.strays, t)
 }
 
 func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fault.Error) {

@@ -122,7 +122,7 @@ func TestLoginErrors(t *testing.T) {
 		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
 		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
 		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "set secret_id_num_uses=0"},
-		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed: create a new one"},
+		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed"},
 		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
 		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
 		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "exists in this namespace"},
@@ -137,7 +137,7 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of what signs the token"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "400", "to a role of this mount"},
-		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
+		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "replace the certificate in VAULT_CLIENT_CERT by a valid one"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
 	} {

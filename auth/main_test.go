@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/reply"
-
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if testing.Short() {
 		flag.Set("test.skip", "^ExampleVault_Do$") // it needs a Vault
 	}
-	os.Exit(vaulttest.Main(m))
+	os.Exit(canary.Silent(func() int { return vaulttest.Main(m) }))
 }
 
 // variables are the whole environment that the library sees.

@@ -156,7 +156,7 @@ func (a *serviceAccount) authMethod(files files) (api.AuthMethod, error) {
 	return kubernetes.NewKubernetesAuth(a.role, kubernetes.WithServiceAccountToken(token), kubernetes.WithMountPath(a.mount))
 }
 
-func (a *serviceAccount) oddity() string { return "" }
+func (a *serviceAccount) oddity() string { return a.jwt.odd }
 
 // jwt logs in with a token that something else issued.
 type jwt struct {
@@ -173,7 +173,7 @@ func (a *jwt) authMethod(files files) (api.AuthMethod, error) {
 	return write{"auth/" + a.mount + "/login", map[string]any{"role": a.role, "jwt": token}}, nil
 }
 
-func (a *jwt) oddity() string { return "" }
+func (a *jwt) oddity() string { return a.jwt.odd }
 
 // certificate logs in with the client certificate of the TLS connection.
 type certificate struct{ mount, role string }

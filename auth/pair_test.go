@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -30,6 +31,8 @@ func TestClientCertificateAndKey(t *testing.T) {
 	}))
 	block, _ := pem.Decode([]byte(leaf.PEM()))
 	whole, key := leaf.PEM(middle), leaf.KeyPEM(t)
+	whole7 := strings.ReplaceAll(leaf.PEM(), "CERTIFICATE-----", "PKCS7-----")
+	const pkcs12 = "\x30\x82\x09\x11\x02\x01\x03\x30\x82"
 	for _, test := range []struct {
 		name             string
 		certificate, key string
@@ -43,6 +46,15 @@ func TestClientCertificateAndKey(t *testing.T) {
 		{"encrypted key, old form", whole, leaf.LegacyEncryptedKeyPEM(t, "Kq7canaryZ9"), "VAULT_CLIENT_KEY", "is encrypted; decrypt it"},
 		{"swapped", key, whole, "VAULT_CLIENT_CERT", "holds a key, not a certificate; swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"},
 		{"certificate in DER", string(block.Bytes), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form"},
+		{"certificate in PKCS#7", whole7, key, "VAULT_CLIENT_CERT", "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE"},
+		{"certificate in PKCS#7 and DER", "\x30\x82\x03\x11\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0", key, "VAULT_CLIENT_CERT", "openssl pkcs7 -print_certs -inform der -in FILE"},
+		{"both in PKCS#12", pkcs12, pkcs12, "VAULT_CLIENT_CERT", "is a PKCS#12 file; convert it: openssl pkcs12"},
+		{"key in PKCS#12", whole, pkcs12, "VAULT_CLIENT_KEY", "is a PKCS#12 file; convert it: openssl pkcs12"},
+		{"certificate request", strings.ReplaceAll(whole, "CERTIFICATE-----", "CERTIFICATE REQUEST-----"), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form"},
+		{"key of OpenSSH", whole, "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n", "VAULT_CLIENT_KEY", "holds a key of OpenSSH; name the key of the client certificate"},
+		{"public key", whole, strings.ReplaceAll(key, "PRIVATE KEY-----", "PUBLIC KEY-----"), "VAULT_CLIENT_KEY", "holds no key in PEM form"},
+		{"certificate in one line", strings.ReplaceAll(whole, "\n", " "), key, "VAULT_CLIENT_CERT", "holds a damaged PEM block"},
+		{"key with line ends as escapes", whole, strings.ReplaceAll(key, "\n", `\n`), "VAULT_CLIENT_KEY", "holds a damaged PEM block"},
 		{"key in DER", whole, "\x30\x77\x02\x01\x01", "VAULT_CLIENT_KEY", "holds no key in PEM form"},
 		{"key of another certificate", whole, other.KeyPEM(t), "VAULT_CLIENT_KEY", "are not a certificate and its key"},
 		{"chain in the wrong order", middle.PEM(leaf), key, "VAULT_CLIENT_CERT", "the client's own certificate first in its file"},

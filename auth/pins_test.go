@@ -135,3 +135,11 @@ func TestPathPins(t *testing.T) {
 		}
 	}
 }
+
+// A pin is written as references are, without the data/ of policies.
+func TestPathPinsOfAPolicy(t *testing.T) {
+	t.Parallel()
+	vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/data/luumen"}.options())
+	assertKind(t, vault.Permits("secret/luumen/windev"), fault.Pinned, "omit data/ from LUUMEN_VAULT_PATHS")
+	assertKind(t, vault.Permits("secret/other"), fault.Pinned, "name a secret below one of its prefixes")
+}

@@ -26,21 +26,24 @@ func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text // as curl and net/http take it
 	}
-	proxy := e.proxyAt(variable, text)
-	if proxy == nil {
-		return nil
+	const some = "proxy.invalid"
+	through := (&httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
+	if proxy, err := through(address); proxy == nil || err != nil {
+		return nil // it is not for Vault, malformed or not
 	}
-	through := (&httpproxy.Config{HTTPProxy: proxy.URL.Host, HTTPSProxy: proxy.URL.Host, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
-	if exempt, err := through(address); exempt == nil || err != nil {
-		return nil
-	}
-	return proxy
+	return e.proxyAt(variable, text)
 }
 
 func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
 		e.reject(variable, "is not the URL of a proxy; write it like http://proxy.example:3128")
+		return nil
+	}
+	if strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#") || u.Port() != "" && !isPort(u.Port()) {
+		// Behind such a character in a password, the rest of it stands outside
+		// the user info, and a part before it can be the host name.
+		e.reject(variable, "is not the URL of a proxy alone; write it like http://user:password@proxy.example:3128, and / ? # in the password as %2F %3F %23")
 		return nil
 	}
 	return &transport.Proxy{URL: u, Variable: variable}

@@ -23,9 +23,12 @@ func (s *source) misplaced(text string) (reason, fix string) {
 
 // note sets odd for a credential that is used.
 func (s *source) note(text string) {
-	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
+	switch {
+	case strings.HasPrefix(s.variable, "VAULT_TOKEN"):
 		s.odd = oddToken(text)
-	} else {
+	case strings.HasSuffix(s.variable, "_JWT_FILE"):
+		s.odd = oddJWT(s.variable, text)
+	default:
 		s.odd = oddID(s.variable, text)
 	}
 }

@@ -2,8 +2,10 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,7 +93,8 @@ func (t trust) cas(f files) ([]byte, error) {
 	switch {
 	case t.caBytes != "":
 		if !holdsOne([]byte(t.caBytes)) {
-			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES holds no certificate", "set it to certificates in PEM form")
+			reason, fix := notPEM([]byte(t.caBytes), "certificate")
+			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "copy it again"))
 		}
 		return []byte(t.caBytes), nil
 	case t.caFile != "":
@@ -100,7 +103,8 @@ func (t trust) cas(f files) ([]byte, error) {
 			return nil, err
 		}
 		if !holdsOne(data) {
-			return nil, badFile("VAULT_CACERT", t.caFile, "holds no certificate", "name a file of certificates in PEM form", nil)
+			reason, fix := notPEM(data, "certificate")
+			return nil, badFile("VAULT_CACERT", t.caFile, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "copy it again"), nil)
 		}
 		return data, nil
 	case t.caPath != "":
@@ -144,10 +148,52 @@ func (t trust) pair(f files) (tls.Certificate, error) {
 		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let the agent's user alone read it", nil)
 	case bytes.Contains(certificate, []byte("PRIVATE KEY-----")) && !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
 		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY", nil)
-	case !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
-		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, "holds no certificate in PEM form", "name one, or convert it from DER: openssl x509 -inform der -in FILE -out NEW", nil)
-	case !bytes.Contains(key, []byte("PRIVATE KEY-----")):
-		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, "holds no key in PEM form", "name one, or convert it from DER: openssl pkey -inform der -in FILE -out NEW", nil)
+	}
+	if reason, fix := notPEM(certificate, "certificate"); reason != "" {
+		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, reason, fix, nil)
+	}
+	if reason, fix := notPEM(key, "key"); reason != "" {
+		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, fix, nil)
 	}
 	return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
+}
+
+// notPEM says why data has no PEM block of a certificate or a private key, and what to
+// do; empty if it has one.
+func notPEM(data []byte, what string) (reason, fix string) {
+	label := map[string]string{"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}[what]
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "OPENSSH PRIVATE KEY" {
+			return "holds a key of OpenSSH", "name the key of the client certificate"
+		}
+		if block.Type == label || what == "key" && strings.HasSuffix(block.Type, " "+label) {
+			return "", ""
+		}
+	}
+	reason = "holds no " + what + " in PEM form"
+	switch {
+	case bytes.Contains(data, []byte(label+"-----")):
+		return "holds a damaged PEM block", "copy it as it is: each of its lines is a line of its own"
+	case isPKCS12(data):
+		return "is a PKCS#12 file", "convert it: openssl pkcs12 -in FILE -nodes -out NEW, and name NEW as certificate and as key"
+	case bytes.Contains(data, []byte("-----BEGIN PKCS7-----")):
+		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE -out NEW"
+	case isPKCS7(data):
+		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -inform der -in FILE -out NEW"
+	case what == "key":
+		return reason, "name one, or convert it from DER: openssl pkey -inform der -in FILE -out NEW"
+	}
+	return reason, "name one, or convert it from DER: openssl x509 -inform der -in FILE -out NEW"
+}
+
+// isPKCS12 reports whether a file begins as those that Windows exports with the key: with
+// a sequence in DER or BER of version 3.
+func isPKCS12(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 8)], []byte{2, 1, 3})
+}
+
+// isPKCS7 reports whether a file begins as those that Windows exports with the chain:
+// with a sequence of the object identifier of signed data.
+func isPKCS7(data []byte) bool {
+	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 20)], []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"))
 }

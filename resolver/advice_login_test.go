@@ -84,9 +84,9 @@ func TestAdviceAboutLogins(t *testing.T) {
 	}
 	const lockedOut = "after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it"
 	prove(t, withToken(server), []advice{
-		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID with the role's id in Vault", wrong("VAULT_ROLE_ID", "wrong"), ""},
-		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed: create a new one", wrong("VAULT_SECRET_ID", "wrong"), ""},
-		{"a destroyed secret id", resolver.Login, "used up or destroyed: create a new one", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID, or its file, with the role's id in Vault", wrong("VAULT_ROLE_ID", "wrong"), ""},
+		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed", wrong("VAULT_SECRET_ID", "wrong"), ""},
+		{"a destroyed secret id", resolver.Login, "used up or destroyed", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			a.Destroy(t, d.v["VAULT_SECRET_ID"])
 			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
 		}), ""},
@@ -110,10 +110,15 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"quotes around the role id", resolver.Login, "VAULT_ROLE_ID holds quotes around the id: remove them", wrong("VAULT_ROLE_ID", `"RIGHT"`), ""},
 		{"quotes around the secret id", resolver.Login, "VAULT_SECRET_ID holds quotes around the id: remove them", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
 		{"white space in the secret id", resolver.Login, "holds white space within the id: write the id alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
+		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a letter beyond ASCII or an invisible character: write the id alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
+		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a letter beyond ASCII or an invisible character: write the id alone", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
 		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
 		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},
 		{"the name along with the secret id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_SECRET_ID", "VAULT_SECRET_ID=RIGHT"), ""},
 		{"the name along with the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "export role_id=RIGHT"), ""},
+		{"a list in the role id", resolver.Environment, "holds JSON, not the credential alone", wrong("VAULT_ROLE_ID", `["RIGHT"]`), ""},
+		{"lines of JSON in the secret id", resolver.Environment, "holds JSON, not the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`+"\n{}"), ""},
+		{"another line of the env file in the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "VAULT_ADDR=https://vault.example:8200\r\nVAULT_ROLE_ID=RIGHT"), ""},
 		{"JSON in the secret id", resolver.Environment, "write the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`), ""},
 		{"a source address that the secret id is not for", resolver.Login, "allow the Patch server's address in the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"secret_id_bound_cidrs": "192.0.2.0/24"})
@@ -122,6 +127,10 @@ func TestAdviceAboutLogins(t *testing.T) {
 				roleOf(t, a, map[string]any{"secret_id_bound_cidrs": "127.0.0.0/8"})
 				d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
 			}
+		}), ""},
+		{"a source address that is not in the secret id's own list", resolver.Login, "create a new secret id, without cidr_list", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			d.v["VAULT_SECRET_ID"] = a.SecretID(t, map[string]any{"cidr_list": "192.0.2.0/24"})
+			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
 		}), ""},
 		{"a source address that the token is not for", resolver.Token, "check that it may be used from the Patch server's address (token_bound_cidrs)", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"token_bound_cidrs": "192.0.2.0/24"})
@@ -156,6 +165,21 @@ func TestAdviceAboutLogins(t *testing.T) {
 			role := map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_subject": "agent", "bound_audiences": "vault", "token_policies": policyOf(t, server, d)}
 			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, role)
 			return func() { d.v["VAULT_JWT_FILE"] = inFile(t, j.Token(t, nil)) }
+		}), ""},
+		{"JWT in quotes", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone: write it without anything before or after it", jwtAs(server, func(jwt string) string { return `"` + jwt + `"` }), ""},
+		{"Bearer before the JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return "Bearer " + jwt }), ""},
+		{"half a JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return jwt[:strings.LastIndex(jwt, ".")] }), ""},
+		{"another algorithm than the mount takes", resolver.Login, "to jwt_supported_algs of auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			config := map[string]any{"jwt_validation_pubkeys": []string{j.PublicKey(t)}, "jwt_supported_algs": "RS256"}
+			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config)
+			config["jwt_supported_algs"] = "RS256,ES256"
+			return func() { server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config) }
+		}), ""},
+		{"JWT of another issuer", resolver.Login, "compare bound_issuer of auth/", jwtWith(server, map[string]any{"iss": "https://issuer.example/"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			config := map[string]any{"jwt_validation_pubkeys": []string{j.PublicKey(t)}, "bound_issuer": "https://issuer.example"}
+			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config)
+			config["bound_issuer"] = "https://issuer.example/"
+			return func() { server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config) }
 		}), ""},
 		{"JWT of another key", resolver.Login, "configure the mount with the keys of what signs the token", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			other := vaulttest.NewJWT(t)
@@ -193,7 +217,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
 			}
 		}), ""},
-		{"an expired certificate", resolver.Login, "renew the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"an expired certificate", resolver.Login, "replace the certificate in VAULT_CLIENT_CERT by a valid one", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			certificate, key := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }
@@ -220,6 +244,15 @@ func jwtWith(server *vaulttest.Server, claims map[string]any, spoil func(t *test
 func jwtOf(server *vaulttest.Server, claims map[string]any) func(*testing.T, *desk) func() {
 	return jwtWith(server, claims, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 		return func() { require.NoError(t, os.WriteFile(d.v["VAULT_JWT_FILE"], []byte(j.Token(t, nil)), 0o600)) }
+	})
+}
+
+// jwtAs writes the func's result, and then the token alone.
+func jwtAs(server *vaulttest.Server, content func(jwt string) string) func(*testing.T, *desk) func() {
+	return jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		jwt := j.Token(t, nil)
+		d.v["VAULT_JWT_FILE"] = inFile(t, content(jwt))
+		return func() { d.v["VAULT_JWT_FILE"] = inFile(t, jwt) }
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,12 +60,40 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.v["VAULT_TOKEN"] = right }
 		}
 	}
+	// batch sets VAULT_TOKEN to the func's result of a batch token, and then to the
+	// batch token.
+	batch := func(content func(token string) string) func(*testing.T, *desk) func() {
+		return func(t *testing.T, d *desk) func() {
+			token := server.NewToken(t, map[string]any{"type": "batch", "policies": []string{policyOf(t, server, d)}})
+			d.v["VAULT_TOKEN"] = content(token)
+			return func() { d.v["VAULT_TOKEN"] = token }
+		}
+	}
 	whole := func(t *testing.T) (file string) {
 		content, err := os.ReadFile(server.CAFile)
 		require.NoError(t, err)
 		return inFile(t, string(content))
 	}
 	prove(t, withToken(server), []advice{
+		{"a path in the address that Vault does not have", resolver.BadResponse, "omit /vault from the address", func(_ *testing.T, d *desk) func() {
+			right := d.Address
+			d.Address += "/vault/"
+			return func() { d.Address = right }
+		}, ""},
+		{"a path in the address, in upper case", resolver.BadResponse, "omit /V1 from the address", func(_ *testing.T, d *desk) func() {
+			right := d.Address
+			d.Address += "/V1"
+			return func() { d.Address = right }
+		}, ""},
+		{"a redirect to https", resolver.BadResponse, "use https in the address", func(t *testing.T, d *desk) func() {
+			right := d.Address
+			https, err := url.Parse(right)
+			require.NoError(t, err)
+			d.Address = wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "https://"+https.Host+r.RequestURI, http.StatusMovedPermanently)
+			})
+			return func() { d.Address = right }
+		}, ""},
 		{"no token", resolver.Environment, "neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server", func(_ *testing.T, d *desk) func() {
 			right := d.v["VAULT_TOKEN"]
 			d.v["VAULT_TOKEN"] = ""
@@ -79,6 +108,19 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"the name copied along", resolver.Environment, "write the credential alone, without a name before it", pasted("VAULT_TOKEN=", ""), ""},
 		{"the name and export copied along", resolver.Environment, "write the credential alone, without a name before it", inTokenFile(func(t string) string { return "export VAULT_TOKEN=" + t }), ""},
 		{"token= before it", resolver.Environment, "write the credential alone, without a name before it", pasted("token=", ""), ""},
+		{"as PowerShell sets it", resolver.Environment, "write the credential alone, without a name before it", pasted("$env:VAULT_TOKEN=\"", "\""), ""},
+		{"the name in another case", resolver.Environment, "write the credential alone, without a name before it", pasted("Token=", ""), ""},
+		{"an env file as the token file", resolver.Environment, "write the credential alone, without a name before it", inTokenFile(func(t string) string { return "VAULT_ADDR=https://vault.example:8200\r\nVAULT_TOKEN=" + t + "\r\n" }), ""},
+		{"a list of the token", resolver.Environment, "holds JSON, not the credential alone", pasted(`["`, `"]`), ""},
+		{"JSON that is cut off", resolver.Environment, "holds JSON, not the credential alone", pasted(`{"token":"`, ``), ""},
+		{"the file's name as the token", resolver.Token, "the token looks like the name of a file: set VAULT_TOKEN_FILE to it", func(t *testing.T, d *desk) func() {
+			file := inFile(t, d.v["VAULT_TOKEN"])
+			d.v["VAULT_TOKEN"] = file
+			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
+		}, ""},
+		{"a batch token with more behind it", resolver.Token, "check that the token is one of this Vault, without quotes or other characters around it", batch(func(t string) string { return t + "=" }), ""},
+		{"a batch token that lost its end", resolver.Token, "and replace it if not", batch(func(t string) string { return t[:len(t)-len(t)%4-3] }), ""},
+		{"the start of a batch token", resolver.Environment, "holds a batch token that is cut off; write the whole token", batch(func(t string) string { return t[:40] }), ""},
 		{"JSON around the token", resolver.Environment, "holds JSON, not the credential alone; write the credential alone", pasted(`{"token":"`, `"}`), ""},
 		{"the answer of vault login as JSON", resolver.Environment, "write the credential alone", inTokenFile(func(t string) string { return `{"auth":{"client_token":"` + t + `"}}` }), ""},
 		{"a PEM block", resolver.Environment, "holds a PEM block, not the credential; write the credential alone", inTokenFile(func(t string) string {
@@ -258,7 +300,7 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			require.NoError(t, own.Seal())
 			return func() { require.NoError(t, own.Unseal()) }
 		}, ""},
-		{"not initialized", resolver.Sealed, "initialize a new one first: vault operator init", func(t *testing.T, d *desk) func() {
+		{"not initialized", resolver.Sealed, "only a new Vault needs vault operator init first", func(t *testing.T, d *desk) func() {
 			own := vaulttest.NewUninitialized(t)
 			d.Address = own.Address
 			return func() {

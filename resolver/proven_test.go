@@ -63,3 +63,40 @@ func TestCheckOfATokenThatNothingProves(t *testing.T) {
 		})
 	}
 }
+
+// A proxy that answers a read in its own way is named for what it did, though its answer
+// looks like one of Vault's.
+func TestReadThatAProxyAnswers(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	token := server.ReaderToken(t, kv+"/data/app")
+	const answer = `{"request_id":"5","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":{"password":"wrong"},"metadata":{"created_time":"2026-01-01T00:00:00Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
+	for _, test := range []struct {
+		name   string
+		status int
+		body   string
+		says   string
+	}{
+		{"201", 201, answer, "(status 201 to a read)"},
+		{"203", 203, answer, "(status 203 to a read)"},
+		{"206", 206, answer[:100] + "}}", "(status 206"},
+		{"cut off", 200, answer[:len(answer)-30], "(status 200, not the JSON of an answer)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+				if path != kv+"/data/app" {
+					return false
+				}
+				always(test.status, test.body)(w, nil)
+				return true
+			})
+			err := resolver.One(t.Context(), vaultAt(address, token), host("h", "password", "vault:"+kv+"/app#password"), resolver.Options{}).Err()
+			assert.ErrorIs(t, err, resolver.BadResponse)
+			assert.ErrorContains(t, err, "the server is not Vault, or a proxy interferes "+test.says)
+			assert.NotContains(t, err.Error(), "wrong")
+		})
+	}
+}

@@ -301,6 +301,28 @@ func TestTokenDiesMidway(t *testing.T) {
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
 }
 
+// A token that has enough uses for this run, but not for the next, is a warning of this one.
+func TestUsesOfAGivenTokenEndBeforeTheNextRun(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "p"})
+	for uses, warning := range map[int]string{
+		3: "warning: the token has 1 use left; a run of these references needs 2; replace it with one without a limit of uses",
+		4: "",
+	} {
+		token := server.NewToken(t, map[string]any{"policies": []string{readerPolicy(t, server, kv+"/data/*")}, "num_uses": uses})
+		run := resolver.Resolve(t.Context(), connect(server, token), []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+		require.NoError(t, collect(run)[0].Err())
+		found := strings.Join(texts(run.Report().Findings), "|")
+		if warning == "" {
+			assert.NotContains(t, found, "left")
+		} else {
+			assert.Contains(t, found, warning)
+		}
+	}
+}
+
 // Trap 31: all fields of one path come from one response.
 func TestRotationNeverTearsCredentials(t *testing.T) {
 	t.Parallel()

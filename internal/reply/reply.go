@@ -125,7 +125,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what headers the proxy requires"
 		failure.Retry, failure.Unsent = patience.Never, true
 	case (says(errors, vaultSealed) || says(errors, namespaceSealed...)) && (status == http.StatusForbidden || status >= 500):
-		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal; initialize a new one first: vault operator init"
+		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal (only a new Vault needs vault operator init first)"
 		if says(errors, namespaceSealed...) {
 			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
 			f.Fix = f.Do
@@ -174,13 +174,25 @@ func (s Source) tooMany(header http.Header, what, do, detail string) *patience.F
 // go to the configured host alone.
 func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	target := "elsewhere"
+	do, fix := "set the address of Vault itself: redirects are not followed", ""
+	isStandby := status == http.StatusTemporaryRedirect // every one, for seconds while the leader changes
 	if base, err := http.NewRequest(http.MethodGet, s.Address, nil); err == nil {
 		if u, err := (&http.Response{Header: header, Request: base}).Location(); err == nil && u.Host != "" {
 			target = s.Sent.Words(u.Scheme + "://" + u.Host)
+			isHere := u.Host == base.URL.Host
+			switch {
+			case isHere && !strings.Contains(u.Path, "/v1/"):
+				// Vault's own answer to a path that is none of its API.
+				isStandby = false
+				if strings.Trim(base.URL.Path, "/") != "" {
+					do, fix = "omit "+base.URL.Path+" from the address, unless a proxy there adds it", "omit the path from the address"
+				}
+			case u.Scheme == "https" && base.URL.Scheme == "http" && u.Hostname() == base.URL.Hostname():
+				do, fix = "use https in the address: redirects are not followed", "use https in the address"
+			}
 		}
 	}
-	if status == http.StatusTemporaryRedirect {
-		// Every standby answers so for seconds while the leader changes.
+	if isStandby {
 		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
 			Detail: s.Address + " redirects to " + target,
@@ -190,7 +202,7 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	return permanent(&fault.Error{
 		Kind: fault.BadResponse, What: "the address redirects",
 		Detail: strconv.Itoa(status) + " at " + s.Address + " to " + target,
-		Do:     "set the address of Vault itself: redirects are not followed",
+		Do:     do, Fix: fix,
 	})
 }
 
@@ -341,7 +353,9 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 		answer.Malformed, err = true, nil // encoding/json has decoded the rest
 	}
 	if err != nil {
-		return nil, unreadable()
+		f := unreadable()
+		f.Detail = "status " + strconv.Itoa(answer.Status) + ", not the JSON of an answer"
+		return nil, f
 	}
 	if e.WrapInfo != nil {
 		return nil, fault.New(fault.BadResponse, "vault wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")

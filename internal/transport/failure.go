@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -37,6 +38,8 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		f.What = "the proxy before vault is unreachable"
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
 		atProxy = true
+	case w.dialer.forwards():
+		f.Do = "check the address, that Vault runs there, " + w.config.Proxy.Variable + " on the Patch server, and the network"
 	}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: !sending.sent.Load() || atProxy || isDial(err)}
 	operation, isOperation := errors.AsType[*net.OpError](err)
@@ -51,7 +54,12 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	case isRefusal:
 		f.What, detail, f.Cause = "the proxy does not connect the agent to vault", refusal.Error(), refusal
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
-		if refusal < 500 {
+		switch {
+		case refusal == http.StatusTooManyRequests:
+			f.Kind, f.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
+			f.Do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
+			failure.Retry = patience.Paced
+		case refusal < 500:
 			failure.Retry = patience.Never
 		}
 	case isSOCKS:
@@ -70,11 +78,11 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		detail = "no answer within " + fault.Duration(sending.limit)
 		if sending.limit == w.config.Timeout {
 			detail += " (VAULT_CLIENT_TIMEOUT)"
+			f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 		}
 		if f.Cause == nil {
 			f.Cause = context.DeadlineExceeded
 		}
-		f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 	case isRefused(err):
 		detail = "connection refused"
 	case isReset(err):
@@ -84,7 +92,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		if failure.Unsent {
 			detail = "connection closed before the request was sent"
 		}
-		if w.config.Address.Scheme == "http" && !w.dialer.forwards() {
+		if w.config.Address.Scheme == "http" && !w.dialer.forwards() && !atProxy {
 			f.Do += "; if the server expects https, use https in the address" // HAProxy answers nothing
 		}
 	case errors.Is(err, errStray), strings.Contains(err.Error(), idleClosed):
@@ -96,6 +104,9 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 			Kind: fault.BadResponse, What: "the server at " + w.at(atProxy) + " does not speak HTTP/1.1 as Vault does",
 			Do: "check the address, and the proxy or balancer before Vault",
 		}}
+		if w.config.Proxy != nil && (atProxy || w.dialer.forwards()) {
+			failure.Fault.Do = "check the address, and " + w.config.Proxy.Variable + " on the Patch server: the server there may be no proxy"
+		}
 		if sending.reused {
 			failure.Retry = patience.Later // it may be the rest of the previous answer
 		}

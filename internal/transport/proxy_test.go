@@ -42,24 +42,27 @@ func TestProxyFails(t *testing.T) {
 	t.Parallel()
 	echo := "Proxy-Authenticate: Basic realm=\"" + bodyWords + " agent:" + proxyPassword + "\""
 	for _, proxy := range []struct {
-		name          string
-		answer        func(net.Conn)
-		scheme        string // of the target
-		retry         patience.Retry
-		text          string
-		namesVariable bool
+		name   string
+		answer func(net.Conn)
+		scheme string // of the target
+		retry  patience.Retry
+		text   string
+		kind   fault.Kind
 	}{
-		{"wants a password", answers(407, page, html, echo), "https", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY before https://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, the credentials in it", true},
-		{"wants a password, plain", answers(407, page, html, echo), "http", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY before http://vault.example.com); check VAULT_PROXY_ADDR", true},
-		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", true},
-		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", true},
-		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "the server is not Vault, or a proxy interferes (status 503, text/html", false},
-		{"closes", says(), "https", patience.Later, "connection closed", true},
+		{"wants a password", answers(407, page, html, echo), "https", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY before https://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, the credentials in it", fault.Unreachable},
+		{"wants a password, plain", answers(407, page, html, echo), "http", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY before http://vault.example.com); check VAULT_PROXY_ADDR", fault.Unreachable},
+		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", fault.Unreachable},
+		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", fault.Unreachable},
+		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "the server is not Vault, or a proxy interferes (status 503, text/html", fault.BadResponse},
+		{"closes", says(), "https", patience.Later, "connection closed", fault.Unreachable},
+		{"closes, plain", says(), "http", patience.Later, "VAULT_PROXY_ADDR on the Patch server, and the network", fault.Unreachable},
+		{"limits its clients", answers(429, page, html), "https", patience.Paced, "the proxy before vault is rate limiting the agent (the proxy answers 429", fault.RateLimited},
 		{"header without end", func(conn net.Conn) {
 			for _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n"); err == nil; _, err = io.WriteString(conn, "X: "+strings.Repeat("0", 4096)+"\r\n") {
 			}
-		}, "https", patience.Never, "does not speak HTTP/1.1", false},
-		{"garbage", says(bodyWords + "\r\n\r\n"), "https", patience.Never, "the server at the proxy PROXY before https://vault.example.com does not speak HTTP/1.1", false},
+		}, "https", patience.Never, "does not speak HTTP/1.1", fault.BadResponse},
+		{"garbage", says(bodyWords + "\r\n\r\n"), "https", patience.Never, "the server at the proxy PROXY before https://vault.example.com does not speak HTTP/1.1", fault.BadResponse},
+		{"garbage, plain", says(bodyWords + "\r\n\r\n"), "http", patience.Never, "the server there may be no proxy", fault.BadResponse},
 	} {
 		t.Run(proxy.name, func(t *testing.T) {
 			t.Parallel()
@@ -69,11 +72,11 @@ func TestProxyFails(t *testing.T) {
 			f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: proxy.scheme, Host: "vault.example.com"}, Proxy: proxyAt(&at)}))
 			assert.Equal(t, proxy.retry, f.Retry)
 			assert.Contains(t, f.Error(), strings.ReplaceAll(proxy.text, " PROXY ", " "+s.address.Host+" "))
-			if proxy.namesVariable {
-				assert.Equal(t, fault.Unreachable, f.Fault.Kind)
+			assert.Equal(t, proxy.kind, f.Fault.Kind)
+			if proxy.kind != fault.RateLimited {
 				assert.Contains(t, f.Error(), "VAULT_PROXY_ADDR")
-				assert.True(t, f.Unsent)
 			}
+			assert.Equal(t, f.Unsent, proxy.scheme == "https" || strings.HasPrefix(proxy.name, "wants"))
 			assertSafe(t, f)
 			assertHidesProxyPassword(t, f)
 		})
@@ -338,6 +341,7 @@ func TestProxyHangs(t *testing.T) {
 		f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: target, Host: "vault.example.com"}, Timeout: 200 * time.Millisecond, Proxy: proxyAt(s.address)}))
 		require.Less(t, time.Since(began), 10*time.Second)
 		assert.Contains(t, f.Error(), "no answer within 200ms (VAULT_CLIENT_TIMEOUT)")
+		assert.Contains(t, f.Error(), "VAULT_PROXY_ADDR on the Patch server")
 		assertSafe(t, f)
 	}
 }
