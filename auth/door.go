@@ -48,10 +48,14 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	sent := time.Now()
 	d.session.doors.RLock()
 	defer d.session.doors.RUnlock()
-	if d.isClosed() {
+	last := d.session.logins.Last
+	if d.isClosed() || last.Err() != nil {
 		return nil, errClosed
 	}
 	response, err := d.session.logins.RoundTrip(request)
+	if err != nil && last.Err() != nil {
+		d.session.warnOfUnclearLogin() // it took longer than a run waits for it
+	}
 	var answer *reply.Answer
 	if err == nil {
 		var f *fault.Error

@@ -177,7 +177,7 @@ func TestHintsAreVaultsWords(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 2 * time.Second}, nil)
+	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
 	assertKind(t, err, fault.ServerError, "see Vault's own log")
 }
 
@@ -410,9 +410,9 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 	began := time.Now()
-	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, nil)
-	assertKind(t, err, fault.Unreachable, "tried for 3")
-	assert.Less(t, time.Since(began), 5*time.Second)
+	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
+	assertKind(t, err, fault.Unreachable, "tried for ")
+	assert.Less(t, time.Since(began), 2*brief)
 }
 
 // A proxy may block sys/health but let the login through. Then an unclear login is sent
@@ -434,7 +434,7 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, func(context.Context, *api.Client) error { return nil })
+	_, err := do(t.Context(), vault, auth.Use{Patience: 2 * brief}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
 }

@@ -54,6 +54,10 @@ func at(server *vaulttest.Server, method string, v variables) *auth.Vault {
 	return auth.New(auth.Settings{Address: server.Address, AuthMethod: method}, v.options())
 }
 
+// brief is a patience that a test waits out. A server that answers at all does so
+// within a third of it on a busy machine, too.
+const brief = 3 * time.Second
+
 // secret is a secret of a test's own, with the policy that grants it.
 type secret struct {
 	path   string // of the API

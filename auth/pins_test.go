@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -81,7 +80,7 @@ func TestHostileUI(t *testing.T) {
 	assert.Zero(t, connections.Load())
 
 	// The listener does count: without a pin, the address gets requests.
-	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: 200 * time.Millisecond}, nil)
+	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: brief}, nil)
 	assert.NotZero(t, connections.Load())
 }
 

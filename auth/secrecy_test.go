@@ -190,7 +190,7 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 					vault = withMethod(server.address, userpass{"userpass", "agent", canary.Secret}, c.v)
 				}
 				shown := ""
-				usage, err := do(t.Context(), vault, auth.Use{Patience: 300 * time.Millisecond}, func(ctx context.Context, client *api.Client) error {
+				usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, func(ctx context.Context, client *api.Client) error {
 					answer, err := get(ctx, client, "secret/app")
 					if err == nil {
 						shown = dump(answer)
