@@ -173,7 +173,7 @@ func notPEM(data []byte, what string) (reason, fix string) {
 	reason = "holds no " + what + " in PEM form"
 	switch {
 	case bytes.Contains(data, []byte(label+"-----")):
-		return "holds a damaged PEM block", "copy it as it is: each of its lines is a line of its own"
+		return "holds a damaged PEM block", "copy it as it is, with its line breaks"
 	case isPKCS12(data):
 		return "is a PKCS#12 file", "convert it: openssl pkcs12 -in FILE -nodes -out NEW, and name NEW as certificate and as key"
 	case bytes.Contains(data, []byte("-----BEGIN PKCS7-----")):
