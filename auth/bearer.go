@@ -107,9 +107,11 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // mayHaveToken returns an error if a request must not get the token: it is for
-// another server, or has a token of its own.
+// another server, has a token of its own, or is too late.
 func (s *session) mayHaveToken(request *http.Request) error {
 	switch {
+	case s.returned.Load():
+		return errors.New("vault: the client is not used after Do; the request is not sent")
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
 		return errors.New("vault: the client adds its token by itself; a request with another one is not sent")
 	case !isBelow(request.URL, s.config.address):

@@ -41,11 +41,12 @@ type chosen struct {
 func (v *vault) config() (*config, error) {
 	s := v.settings
 	if !s.Configured() {
-		what, do := "vault is not configured", "set it up in the UI, or enter the credential itself"
+		f := fault.New(fault.NotConfigured, "vault is not configured", "set it up in the UI, or enter the credential itself")
 		if s.Enabled != nil && s.Address != "" {
-			what, do = "vault is disabled in the UI", "enable it there, or enter the credential itself"
+			f.What, f.Do = "vault is disabled in the UI", "enable it there, or enter the credential itself"
+			f.Reason, f.Fix = "Vault is disabled", "enable it in the settings, or enter the credential itself"
 		}
-		return nil, fault.New(fault.NotConfigured, what, do).OfRun()
+		return nil, f.OfRun()
 	}
 	if faults := s.Faults(slices.Sorted(maps.Keys(v.methods))...); len(faults) > 0 {
 		texts := make([]string, len(faults))

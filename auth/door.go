@@ -46,10 +46,16 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		d.session.wire.Sent.Learn(secretsOf(request)...)
 	}
 	sent := time.Now()
-	if d.isClosed() {
+	d.session.doors.RLock()
+	defer d.session.doors.RUnlock()
+	last := d.session.logins.Last
+	if d.isClosed() || last.Err() != nil {
 		return nil, errClosed
 	}
 	response, err := d.session.logins.RoundTrip(request)
+	if err != nil && last.Err() != nil {
+		d.session.warnOfUnclearLogin() // it took longer than a run waits for it
+	}
 	var answer *reply.Answer
 	if err == nil {
 		var f *fault.Error
@@ -79,6 +85,10 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 		t := d.session.newToken(a, sent)
 		t.index = response.Header.Get("X-Vault-Index")
 		t.keep = t.keep || answer.CacheHit // others use it, too
+		if d.closed {
+			d.session.addStray(t) // the method returned before this answer
+			return
+		}
 		d.said.tokens = append(d.said.tokens, t)
 	}
 }

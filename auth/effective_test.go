@@ -79,7 +79,7 @@ func TestEffectiveWithoutVault(t *testing.T) {
 	assert.Contains(t, report.Settings, auth.Setting{Name: "address", Value: "none", Source: "default"})
 }
 
-// Every variable that vault/api reads is either honoured or listed as not read,
+// Every variable that vault/api reads is either honored or listed as not read,
 // and so are the names that similar products use.
 func TestNoVariableIsPassedOver(t *testing.T) {
 	t.Parallel()
@@ -144,7 +144,7 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 	}
 	assert.Greater(t, tried, 100)
 
-	// A well-formed value of a malformed neighbour is still shown.
+	// A well-formed value of a malformed neighbor is still shown.
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_RATE_LIMIT": "hvs.pasted", "VAULT_CLIENT_TIMEOUT": "30s"}.options()).Effective()
 	assert.Contains(t, report.Settings, auth.Setting{Name: "rate_limit", Value: "not valid", Source: "VAULT_RATE_LIMIT"})
 	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "30s", Source: "VAULT_CLIENT_TIMEOUT"})

@@ -138,8 +138,8 @@ func TestClientTimeout(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	})
-	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "50ms"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 500 * time.Millisecond}, nil)
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "500ms"}.options())
+	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "no answer within ")
 	logins := slices.DeleteFunc(server.requests(), func(request string) bool { return request != "PUT auth/approle/login" })
 	assert.Len(t, logins, 1, "the second waits until Vault answers anything")
@@ -199,7 +199,7 @@ func TestProxies(t *testing.T) {
 	// What a dead proxy says about itself is without its password.
 	withUser.Host = "127.0.0.1:1"
 	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
-	usage, err := do(t.Context(), vault, auth.Use{Patience: 50 * time.Millisecond}, nil)
+	usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy 127.0.0.1:1 before http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
 	assert.NotEmpty(t, usage.Findings) // http beyond loopback
@@ -252,7 +252,8 @@ func TestProxiesOfHTTPS(t *testing.T) {
 		before := tunnels.Load()
 		v := test.v.and(variables{"VAULT_TOKEN": token, "VAULT_CACERT": server.CAFile, "VAULT_TLS_SERVER_NAME": "localhost"})
 		vault := auth.New(auth.Settings{Address: "https://vault.invalid:" + target.Port()}, v.options())
-		_, err := do(t.Context(), vault, auth.Use{Patience: time.Second}, func(ctx context.Context, client *api.Client) error {
+		patience := map[bool]time.Duration{true: 10 * brief, false: brief}[test.tunnels]
+		_, err := do(t.Context(), vault, auth.Use{Patience: patience}, func(ctx context.Context, client *api.Client) error {
 			_, err := get(ctx, client, secret.path)
 			return err
 		})

@@ -101,18 +101,24 @@ func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fa
 	t, f := s.tokenOr(secret, err, said)
 	for _, made := range said.tokens {
 		if made != t {
-			s.mu.Lock()
-			s.strays = append(s.strays, made)
-			s.mu.Unlock()
+			s.addStray(made)
 		}
 	}
 	return t, f
+}
+
+func (s *session) addStray(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strays = append(s.strays, t)
 }
 
 func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fault.Error) {
 	failed, isFault := errors.AsType[*fault.Error](said.err)
 	answer := said.answer
 	switch {
+	case err == errSilent && s.lastFault() != nil:
+		return nil, s.unanswered(s.lastFault()) // the method waits for Vault
 	case err == errPanic, err == errExit, err == errSilent:
 		return nil, fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != "":
@@ -137,6 +143,12 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 	}
 	// The method's own error is not shown: it may quote its credentials.
 	return nil, fault.New(fault.Login, s.where()+" failed before Vault answered it", "check what the method needs on the Patch server")
+}
+
+// lastFault is why Vault has not answered since its last answer, or nil.
+func (s *session) lastFault() *fault.Error {
+	_, last := s.patience.Silence()
+	return last
 }
 
 // newToken returns the token that a login returned.

@@ -122,7 +122,7 @@ func TestLoginErrors(t *testing.T) {
 		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
 		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
 		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "set secret_id_num_uses=0"},
-		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed: create a new one"},
+		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed"},
 		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
 		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
 		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "exists in this namespace"},
@@ -137,7 +137,7 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of what signs the token"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "400", "to a role of this mount"},
-		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "renew the certificate in VAULT_CLIENT_CERT"},
+		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "replace the certificate in VAULT_CLIENT_CERT by a valid one"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
 	} {
@@ -177,7 +177,7 @@ func TestHintsAreVaultsWords(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 2 * time.Second}, nil)
+	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
 	assertKind(t, err, fault.ServerError, "see Vault's own log")
 }
 
@@ -280,10 +280,10 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 		{"too many", answer(429, `{"errors":["rate limit quota exceeded"]}`), 2, 3, nil, false},
 		{"sealed", answer(503, `{"errors":["Vault is sealed"]}`), 2, 3, nil, false},
 		{"no leader", answer(500, `{"errors":["local node not active but active cluster node not found"]}`), 2, 3, nil, false},
-		{"broken off once", broken, 1, 2, nil, true},
-		{"broken off for ever", broken, 9, 2, fault.Unreachable, true},
+		{"closed once", broken, 1, 2, nil, true},
+		{"closed every time", broken, 9, 2, fault.Unreachable, true},
 		{"internal error once", answer(500, `{"errors":["internal error"]}`), 1, 2, nil, true},
-		{"internal error for ever", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.Login, true},
+		{"internal error every time", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.Login, true},
 		{"refused", answer(400, `{"errors":["invalid role or secret ID"]}`), 9, 1, fault.Login, false},
 		{"denied", answer(403, `{"errors":["permission denied"]}`), 9, 1, fault.Login, false},
 		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>")) }, 9, 1, fault.BadResponse, false},
@@ -410,9 +410,9 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 	began := time.Now()
-	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, nil)
-	assertKind(t, err, fault.Unreachable, "tried for 3")
-	assert.Less(t, time.Since(began), 5*time.Second)
+	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
+	assertKind(t, err, fault.Unreachable, "tried for ")
+	assert.Less(t, time.Since(began), 2*brief)
 }
 
 // A proxy may block sys/health but let the login through. Then an unclear login is sent
@@ -434,7 +434,7 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 3 * time.Second}, func(context.Context, *api.Client) error { return nil })
+	_, err := do(t.Context(), vault, auth.Use{Patience: 2 * brief}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/reply"
-
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if testing.Short() {
 		flag.Set("test.skip", "^ExampleVault_Do$") // it needs a Vault
 	}
-	os.Exit(vaulttest.Main(m))
+	os.Exit(canary.Silent(func() int { return vaulttest.Main(m) }))
 }
 
 // variables are the whole environment that the library sees.
@@ -53,6 +53,10 @@ func at(server *vaulttest.Server, method string, v variables) *auth.Vault {
 	v = v.and(variables{"VAULT_CACERT": server.CAFile})
 	return auth.New(auth.Settings{Address: server.Address, AuthMethod: method}, v.options())
 }
+
+// brief is a patience that a test waits out. A server that answers at all does so
+// within a third of it on a busy machine, too.
+const brief = 3 * time.Second
 
 // secret is a secret of a test's own, with the policy that grants it.
 type secret struct {

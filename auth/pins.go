@@ -52,6 +52,10 @@ func (p pins) permit(path string) error {
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
 	f.Detail = "it allows " + strings.Join(p.paths, ", ")
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
+	mount, below, _ := strings.Cut(path, "/")
+	if slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, mount+"/data/"+below) }) {
+		f.Do = "omit data/ from LUUMEN_VAULT_PATHS, since references have none"
+	}
 	return f
 }
 

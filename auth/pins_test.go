@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -81,7 +80,7 @@ func TestHostileUI(t *testing.T) {
 	assert.Zero(t, connections.Load())
 
 	// The listener does count: without a pin, the address gets requests.
-	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: 200 * time.Millisecond}, nil)
+	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: brief}, nil)
 	assert.NotZero(t, connections.Load())
 }
 
@@ -134,4 +133,12 @@ func TestPathPins(t *testing.T) {
 			assertKind(t, permits(path), fault.Pinned, "nothing was sent")
 		}
 	}
+}
+
+// A pin is written as references are, without the data/ of policies.
+func TestPathPinsOfAPolicy(t *testing.T) {
+	t.Parallel()
+	vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/data/luumen"}.options())
+	assertKind(t, vault.Permits("secret/luumen/windev"), fault.Pinned, "omit data/ from LUUMEN_VAULT_PATHS")
+	assertKind(t, vault.Permits("secret/other"), fault.Pinned, "name a secret below one of its prefixes")
 }

@@ -290,7 +290,7 @@ func TestOldServers(t *testing.T) {
 			assert.Equal(t, 2, count(server.requests(), "/lookup-self"), "one is before the revocation")
 		}
 	})
-	t.Run("a token of no use from here", func(t *testing.T) {
+	t.Run("a token that may not be used from here", func(t *testing.T) {
 		t.Parallel()
 		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/login") {

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,7 +190,7 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 					vault = withMethod(server.address, userpass{"userpass", "agent", canary.Secret}, c.v)
 				}
 				shown := ""
-				usage, err := do(t.Context(), vault, auth.Use{Patience: 300 * time.Millisecond}, func(ctx context.Context, client *api.Client) error {
+				usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, func(ctx context.Context, client *api.Client) error {
 					answer, err := get(ctx, client, "secret/app")
 					if err == nil {
 						shown = dump(answer)
@@ -208,4 +211,92 @@ func TestVaultPrintsNoSettings(t *testing.T) {
 	for _, settings := range []auth.Settings{{Address: "https://h?" + canary.Secret}, {Address: "https://h", AuthMethod: canary.Secret}, {Address: "https://h", Namespace: "/" + canary.Secret}} {
 		assert.False(t, leaks(dump(auth.New(settings, variables{}.options()))))
 	}
+}
+
+// Options print no credential of a method that is handed in. Verbs for which package
+// fmt asks no Format, a diff of testify's and reflection look into the caller's own
+// value, which nobody can keep from them.
+func TestOptionsPrintNothingOfAMethod(t *testing.T) {
+	t.Parallel()
+	options := variables{}.options()
+	options.Methods = map[string]api.AuthMethod{"userpass": userpass{"userpass", "agent", canary.Secret}, "pointer": &userpass{"userpass", "agent", canary.Secret}}
+	for sink, write := range canary.Sinks() {
+		if slices.Contains([]string{"%p", "%w", "assertion", "reflection"}, sink) {
+			continue
+		}
+		for name, v := range map[string]any{"itself": options, "a pointer": &options, "in a list": []any{options}, "in a field": struct{ Options auth.Options }{options}} {
+			assert.Empty(t, canary.Leak(write(v)), "%s to %s", name, sink)
+		}
+	}
+	assert.Equal(t, `auth.Options{Methods: ["pointer" "userpass"]}`, fmt.Sprint(options))
+	vault := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: "userpass"}, options)
+	assert.False(t, leaks(dump(vault)))
+	assert.False(t, leaks(dump(vault.Effective())))
+}
+
+// A caller's own httptrace is told nothing, of a login, of requests with a token
+// and of the revocation: it would see the token, and the connection.
+func TestCallersTraceIsToldNothing(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	var told atomic.Int32
+	trace := &httptrace.ClientTrace{
+		GetConn:              func(string) { told.Add(1) },
+		GotConn:              func(httptrace.GotConnInfo) { told.Add(1) },
+		PutIdleConn:          func(error) { told.Add(1) },
+		GotFirstResponseByte: func() { told.Add(1) },
+		ConnectStart:         func(string, string) { told.Add(1) },
+		WroteHeaderField:     func(string, []string) { told.Add(1) },
+		WroteHeaders:         func() { told.Add(1) },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { told.Add(1) },
+	}
+	login := userpass{"userpass", "agent", password}
+	method := methodFunc(func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+		return login.Login(httptrace.WithClientTrace(ctx, trace), c)
+	})
+	for name, vault := range map[string]*auth.Vault{"approle": byAppRole(server), "a method": withMethod(server.address, method, nil)} {
+		_, err := vault.Do(httptrace.WithClientTrace(t.Context(), trace), auth.Use{Check: true}, func(ctx context.Context, client *api.Client) error {
+			_, err := client.Logical().ReadWithContext(ctx, "secret/app")
+			require.NoError(t, err)
+			_, err = client.Logical().ReadWithContext(httptrace.WithClientTrace(context.Background(), trace), "secret/app")
+			return err
+		})
+		require.NoError(t, err, name)
+	}
+	assert.Equal(t, 2, count(server.requests(), "/revoke-self"))
+	assert.Zero(t, told.Load())
+}
+
+// The client shows no token after Do, nor does what was made of it.
+func TestClientShowsNothingAfterDo(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/login") {
+			return false
+		}
+		say(w, 200, `{"request_id":"1","auth":{"client_token":"`+canary.Secret+`","accessor":"a","token_type":"service","lease_duration":3600}}`)
+		return true
+	})
+	var clients []*api.Client
+	var of context.Context
+	_, err := byAppRole(server).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		of = ctx
+		clone, err := client.CloneWithHeaders()
+		require.NoError(t, err)
+		clients = append(clients, client, clone, client.WithNamespace("team"))
+		for _, c := range clients {
+			_, err := c.Logical().ReadWithContext(ctx, "secret/app")
+			require.NoError(t, err)
+			assert.False(t, leaks(dump(c)))
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for _, c := range clients {
+		assert.False(t, leaks(dump(c)))
+		assert.False(t, leaks(dump(c.CloneConfig())))
+		assert.False(t, leaks(dump(c.Headers())))
+	}
+	assert.False(t, leaks(dump(of)))
+	assert.False(t, leaks(dump(auth.TokenOf(of))))
 }

@@ -75,6 +75,9 @@ type session struct {
 	// is dead in other words than that no policy grants the path.
 	modern atomic.Bool
 
+	returned atomic.Bool  // use has returned
+	doors    sync.RWMutex // held for reading by each request of a login
+
 	login  sync.Mutex // one login at a time; guards the rest
 	logged int        // number of logins
 	at     time.Time  // when the last login was sent
@@ -93,8 +96,8 @@ type session struct {
 // The client works in the namespace of the settings. It repeats requests as a run
 // does: reads until patience ends, writes only if Vault certainly did not act on
 // them. It logs in again if its token expires. It adds the token to requests for this
-// Vault alone; a request with another token or for another address fails unsent. The
-// client must not be used after use returns.
+// Vault alone; a request with another token or for another address fails unsent. So
+// does one after use has returned.
 //
 // Do returns the error of use or ctx, or an error with one of package resolver's
 // kinds. The Usage is complete in any case.
@@ -104,7 +107,7 @@ func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Contex
 	if s.config, err = v.inner().config(); err != nil {
 		return usage, err
 	}
-	return usage, s.run(ctx, use)
+	return usage, s.run(transport.Steady(ctx), use)
 }
 
 func (s *session) run(ctx context.Context, use func(context.Context, *api.Client) error) error {
@@ -126,6 +129,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		return ofRun(err)
 	}
 	defer s.revoke(caller)
+	defer s.finish(end)
 	var asking sync.WaitGroup
 	if s.options.Check {
 		asking.Go(func() { s.askHealth(ctx) })
@@ -136,6 +140,17 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		return err
 	}
 	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
+}
+
+// finish ends what use, or a login method, has left behind, and waits for a login
+// that is under way, so that no token is made after the others are revoked.
+func (s *session) finish(end func()) {
+	s.returned.Store(true)
+	end()
+	s.login.Lock()
+	defer s.login.Unlock()
+	s.doors.Lock()
+	defer s.doors.Unlock()
 }
 
 // ofRun marks a fault as that of every request.

@@ -1,8 +1,6 @@
 package auth
 
-import (
-	"strings"
-)
+import "strings"
 
 // source is where a credential comes from: the value of a variable, or the file that a
 // variable names. The zero source means that there is no credential.

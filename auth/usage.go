@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -32,6 +33,25 @@ type Token struct {
 	Renewable bool
 	Policies  []string // including those of its entity
 	Namespace string   // in which it was created
+}
+
+// LogValue returns the run's id, the numbers, and the findings, as a group.
+func (u Usage) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("run", u.RunID), slog.Int("requests", u.Requests), slog.Int("retries", u.Retries), slog.Int("connections", u.Connections),
+		slog.Int64("waited_ms", u.Waited.Milliseconds()), slog.Int64("longest_ms", u.Longest.Milliseconds()),
+	}
+	if !u.Token.Expires.IsZero() {
+		attrs = append(attrs, slog.Time("token_expires", u.Token.Expires))
+	}
+	if len(u.Findings) > 0 {
+		texts := make([]string, len(u.Findings))
+		for i, f := range u.Findings {
+			texts[i] = f.String()
+		}
+		attrs = append(attrs, slog.Any("findings", texts))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 func (s *session) usage() Usage {

@@ -111,9 +111,9 @@ func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 	assert.Empty(t, decoy.requests())
 }
 
-// This library reads the variables that it honours, and reports malformed ones in its
+// This library reads the variables that it honors, and reports malformed ones in its
 // own words.
-func TestHonouredVariablesAreReadHereAlone(t *testing.T) {
+func TestHonoredVariablesAreReadHereAlone(t *testing.T) {
 	server := newStandIn(t, nil)
 	for name, value := range map[string]string{
 		api.EnvVaultAddress:       "://Kq7canaryZ9",

@@ -1,8 +1,6 @@
 package ref
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // SyntaxError says what is wrong with a field. It never contains text from the
 // field, because a mistyped reference may be a mistyped password.

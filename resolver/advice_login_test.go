@@ -84,9 +84,9 @@ func TestAdviceAboutLogins(t *testing.T) {
 	}
 	const lockedOut = "after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it"
 	prove(t, withToken(server), []advice{
-		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID with the role's id in Vault", wrong("VAULT_ROLE_ID", "wrong"), ""},
-		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed: create a new one", wrong("VAULT_SECRET_ID", "wrong"), ""},
-		{"a destroyed secret id", resolver.Login, "used up or destroyed: create a new one", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID, or its file, with the role's id in Vault", wrong("VAULT_ROLE_ID", "wrong"), ""},
+		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed", wrong("VAULT_SECRET_ID", "wrong"), ""},
+		{"a destroyed secret id", resolver.Login, "used up or destroyed", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			a.Destroy(t, d.v["VAULT_SECRET_ID"])
 			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
 		}), ""},
@@ -217,7 +217,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
 			}
 		}), ""},
-		{"an expired certificate", resolver.Login, "renew the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"an expired certificate", resolver.Login, "replace the certificate in VAULT_CLIENT_CERT by a valid one", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			certificate, key := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }

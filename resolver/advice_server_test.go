@@ -220,7 +220,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.v["LUUMEN_VAULT_PATHS"] += "," + d.mount() }
 		}, ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
-		{"a time-out that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
+		{"a timeout that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
 		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},
 		{"a boolean that is none", resolver.Environment, "write true or false", settingOf("VAULT_SKIP_VERIFY", "no", "false"), ""},
 		{"a proxy that is none", resolver.Environment, "write it like http://proxy.example:3128", settingOf("VAULT_PROXY_ADDR", "proxy.example", ""), ""},
@@ -300,8 +300,8 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			require.NoError(t, own.Seal())
 			return func() { require.NoError(t, own.Unseal()) }
 		}, ""},
-		{"not initialized", resolver.Sealed, "initialize a new one first: vault operator init", func(t *testing.T, d *desk) func() {
-			own := vaulttest.NewUninitialised(t)
+		{"not initialized", resolver.Sealed, "only a new Vault needs vault operator init first", func(t *testing.T, d *desk) func() {
+			own := vaulttest.NewUninitialized(t)
 			d.Address = own.Address
 			return func() {
 				answer := own.Must(t, http.MethodPut, "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})

@@ -121,7 +121,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 		{"the look at the token hangs", func(t *testing.T) *auth.Vault { return given(slow(t, server, slowly(forever, lookup))) }, all},
 		{"the question for the powers hangs", func(t *testing.T) *auth.Vault { return given(slow(t, server, slowly(forever, powers))) }, all},
 		{"health hangs", func(t *testing.T) *auth.Vault { return login(slow(t, server, slowly(forever, health))) }, all},
-		{"all that a run can do without hangs", func(t *testing.T) *auth.Vault {
+		{"all optional requests hang", func(t *testing.T) *auth.Vault {
 			return given(slow(t, server, slowly(forever, lookup, list, powers, health)))
 		}, all},
 		{"the same, after a login", func(t *testing.T) *auth.Vault {

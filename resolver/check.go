@@ -98,9 +98,7 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 		Connection: c.connection(usage, err),
 		Fields:     make([]Verdict, len(c.plan.hosts)),
 		Mounts:     c.mountsOfReads(),
-	}
-	if usage.Longest > 0 { // Vault answered
-		v.RunID = usage.RunID
+		RunID:      usage.RunID,
 	}
 	for i := range c.plan.hosts {
 		v.Fields[i] = c.verdict(&c.plan.hosts[i])
@@ -116,8 +114,8 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// mountsOfReads are the KV mounts of the references. A guess that led to a secret is
-// no longer one.
+// mountsOfReads are the KV mounts of the references. What the settings say of a mount is a
+// guess, too, as long as it has not led to a secret.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
@@ -129,7 +127,7 @@ func (c *check) mountsOfReads() []Mount {
 		if known, ok := mounts[m.Path]; !m.isKV() || ok && !known.Guessed {
 			continue
 		}
-		m.Guessed = m.Guessed && r.secret == nil
+		m.Guessed = !m.listed && r.secret == nil
 		mounts[m.Path] = m.Mount
 	}
 	return slices.SortedFunc(maps.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })

@@ -257,7 +257,7 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 		assert.False(t, v.Connection.LoggedIn)
 		assert.Equal(t, resolver.Token, v.Fields[1].Kind)
 	})
-	t.Run("broken off", func(t *testing.T) {
+	t.Run("canceled", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

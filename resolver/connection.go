@@ -26,7 +26,7 @@ type Connection struct {
 // String returns a few lines; see [Verdicts.String].
 func (c Connection) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "vault at %s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
+	fmt.Fprintf(&b, "vault%s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
 	if s := c.Server; s != nil {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
@@ -40,13 +40,14 @@ func (c Connection) String() string {
 	return b.String()
 }
 
+// address says where Vault is, if the settings have an address.
 func address(settings auth.Effective) string {
 	for _, s := range settings.Settings {
 		if s.Name == "address" {
-			return s.Value
+			return " at " + s.Value
 		}
 	}
-	return "none"
+	return ""
 }
 
 func serverLine(s *auth.Health) string {

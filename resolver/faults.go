@@ -76,12 +76,13 @@ func withoutData(m mount, path string) string {
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
 	f := fault.New(fault.Denied, "vault shows the agent's token no mount for "+path, "")
 	f.Detail = policiesOf(mounts)
-	f.Do = "check the path, and that its mount exists (vault secrets list); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
+	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
 		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", m.Path, m.Version)
 	}
+	f.Do += "; if the policy has this line, another policy denies the path"
 	if len(mounts.listed) == 0 {
-		f.Do += "; if the policy has this line, check that no proxy before Vault drops the header X-Vault-Token"
+		f.Do += ", or a proxy before Vault drops the header X-Vault-Token"
 	}
 	if why := ungrantable(m.api(path)); why != "" {
 		f.Do, f.Fix = why, why

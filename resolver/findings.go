@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -42,6 +43,10 @@ const (
 	HoldsReplacement = "holds_replacement" // the value holds U+FFFD, which Vault puts in place of bytes that are not text
 	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 may round
 )
+
+func hasCode(findings []Finding, code string) bool {
+	return slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == code })
+}
 
 func textsOf(findings []Finding) []string {
 	texts := make([]string, len(findings))

@@ -109,7 +109,7 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
 		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
 			text: "vault shows the agent's token no mount for " + hidden + "/app (its policies: ",
-			ends: `); check the path, and that its mount exists (vault secrets list); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings"},
+			ends: `); check the path, and that its mount exists (vault secrets list -detailed); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings; if the policy has this line, another policy denies the path"},
 		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
 			text: "vault shows the agent's token no mount for "},
 		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,

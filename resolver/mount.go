@@ -9,7 +9,7 @@ import (
 type Mount struct {
 	Path      string `json:"path"`                // without slashes at its ends: team/kv
 	Version   int    `json:"version"`             // of KV: 1 or 2
-	Guessed   bool   `json:"guessed,omitempty"`   // neither Vault nor the settings name it
+	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show it, so its path and version may be wrong
 	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
 }
 

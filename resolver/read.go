@@ -95,7 +95,10 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	case m.below(r.path) == "":
 		return nil, nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
-		return nil, nil, fault.New(fault.NoVersion, "the mount "+m.Path+" is KV v1, which has no versions", "omit the version, or upgrade the mount to KV v2")
+		return nil, nil, &fault.Error{
+			Kind: fault.NoVersion, What: "the mount " + m.Path + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2",
+			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
+		}
 	case !m.listed && namesTokens(r.path):
 		return nil, nil, notKV(m.Path, "of a type that Vault does not show")
 	case !m.listed && m.Version == 1 && !m.named && isBelowMetadata(r.path):

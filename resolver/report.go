@@ -106,7 +106,7 @@ func (r Report) LogValue() slog.Value {
 		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Int64("waited_ms", r.Vault.Waited.Milliseconds()),
 		milliseconds("median_ms", r.Vault.Median), milliseconds("p95_ms", r.Vault.P95), milliseconds("longest_ms", r.Vault.Longest),
 	}
-	if r.Vault.Longest > 0 { // Vault answered
+	if r.Vault.Requests > 0 {
 		attrs = append(attrs, slog.String("run", r.Vault.RunID))
 	}
 	if t := r.Token; t != nil {

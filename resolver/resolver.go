@@ -34,6 +34,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -86,7 +87,7 @@ type run struct {
 // When ctx ends, all remaining hosts get its error, so a deadline should be longer
 // than Patience.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
-	r := &run{ctx: ctx, options: options.withDefaults(), plan: newPlan(vault, hosts)}
+	r := &run{ctx: transport.Steady(ctx), options: options.withDefaults(), plan: newPlan(vault, hosts)}
 	return &Run{func() *run { return r }}
 }
 
@@ -190,4 +191,7 @@ func (r *run) read(ctx context.Context) {
 	r.usage = usage
 	r.token = r.plan.tokenState(usage.Token)
 	r.findings = append(usage.Findings, findings...)
+	if t := r.token; t != nil && t.Given && t.UsesLeft != nil && !hasCode(r.findings, ShortOfUses) {
+		r.findings = append(r.findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
+	}
 }

@@ -207,7 +207,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		assert.Equal(t, 200, run.Report().NotTaken)
 		assert.Zero(t, run.Report().Vault.Requests)
 	})
-	t.Run("broken off", func(t *testing.T) {
+	t.Run("the loop ends early", func(t *testing.T) {
 		run := start()
 		for range run.Results() {
 			break
@@ -225,7 +225,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		})
 		assert.Equal(t, 199, run.Report().NotTaken)
 	})
-	t.Run("cancelled", func(t *testing.T) {
+	t.Run("canceled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		run := resolver.Resolve(ctx, connect(server, server.Token), hosts, resolver.Options{Workers: 1})
@@ -299,6 +299,28 @@ func TestTokenDiesMidway(t *testing.T) {
 	assert.Equal(t, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and restart the agent: 7 hosts skipped", report.Causes[0].String())
 	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it with one without a limit of uses")
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
+}
+
+// A token that has enough uses for this run, but not for the next, is a warning of this one.
+func TestUsesOfAGivenTokenEndBeforeTheNextRun(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "p"})
+	for uses, warning := range map[int]string{
+		3: "warning: the token has 1 use left; a run of these references needs 2; replace it with one without a limit of uses",
+		4: "",
+	} {
+		token := server.NewToken(t, map[string]any{"policies": []string{readerPolicy(t, server, kv+"/data/*")}, "num_uses": uses})
+		run := resolver.Resolve(t.Context(), connect(server, token), []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+		require.NoError(t, collect(run)[0].Err())
+		found := strings.Join(texts(run.Report().Findings), "|")
+		if warning == "" {
+			assert.NotContains(t, found, "left")
+		} else {
+			assert.Contains(t, found, warning)
+		}
+	}
 }
 
 // Trap 31: all fields of one path come from one response.

@@ -45,9 +45,9 @@ func TestOneSealedNodeBehindABalancer(t *testing.T) {
 	_, health, err := vaulttest.SharedSealed(t).Do("GET", "sys/health", nil)
 	require.NoError(t, err)
 	require.Equal(t, true, health["sealed"])
-	_, uninitialised, err := vaulttest.NewUninitialised(t).Do("GET", "sys/health", nil)
+	_, uninitialized, err := vaulttest.NewUninitialized(t).Do("GET", "sys/health", nil)
 	require.NoError(t, err)
-	require.Equal(t, false, uninitialised["initialized"])
+	require.Equal(t, false, uninitialized["initialized"])
 	for _, test := range []struct {
 		name   string
 		health map[string]any
@@ -55,7 +55,7 @@ func TestOneSealedNodeBehindABalancer(t *testing.T) {
 		found  bool
 	}{
 		{"sealed", health, server.Token, true},
-		{"not initialized", uninitialised, server.Token, true},
+		{"not initialized", uninitialized, server.Token, true},
 		{"sealed, and the token is none", health, "hvs.none", true},
 		{"well", nil, server.Token, false},
 	} {

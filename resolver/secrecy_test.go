@@ -205,11 +205,13 @@ func withoutMounts(w http.ResponseWriter, r *http.Request) {
 	traitor(w, r)
 }
 
+// panicVariable makes the process of a test panic; its value is the address to use.
+const panicVariable = "RESOLVER_TEST_PANIC"
+
 // Neither a panic with the library's values nor Go's HTTP debug output prints a secret.
 // Both run in a process of their own.
 func TestPanicAndHTTPDebugPrintNoSecret(t *testing.T) {
-	const variable = "RESOLVER_TEST_PANIC"
-	if address := os.Getenv(variable); address != "" {
+	if address := os.Getenv(panicVariable); address != "" {
 		vault := auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_SKIP_VERIFY": "true"}))
 		result := resolver.One(t.Context(), vault, resolver.Host{Name: "h", Fields: map[string]ref.Value{"password": ref.Parse("vault:v2/ok#k"), "literal": ref.Parse(canary.Secret)}}, resolver.Options{})
 		if result.Err() != nil {
@@ -224,7 +226,7 @@ func TestPanicAndHTTPDebugPrintNoSecret(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanicAndHTTPDebugPrintNoSecret$")
-	command.Env = append(os.Environ(), variable+"="+server.URL, "GODEBUG=http2debug=2")
+	command.Env = append(os.Environ(), panicVariable+"="+server.URL, "GODEBUG=http2debug=2")
 	output, err := command.CombinedOutput()
 	require.Error(t, err)
 	assert.Contains(t, string(output), "panic: ")

@@ -55,9 +55,9 @@ func TestUnwell(t *testing.T) {
 			text: "vault is sealed or not initialized (Vault is sealed at http://127.0.0.1:",
 		},
 		{
-			name: "not initialised",
+			name: "not initialized",
 			vault: func(t *testing.T) *scene {
-				return &scene{Server: vaulttest.NewUninitialised(t), kv: "kv", token: "s.uninitialised"}
+				return &scene{Server: vaulttest.NewUninitialized(t), kv: "kv", token: "s.uninitialized"}
 			},
 			kind: resolver.Sealed, causes: 1, most: 12,
 			text: "vault is sealed or not initialized (Vault is sealed at http://127.0.0.1:",

@@ -15,7 +15,7 @@ type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
 	Mounts     []Mount    `json:"mounts,omitempty"` // of the references, for Policy
-	RunID      string     `json:"run_id,omitempty"` // in Vault's audit log; empty if Vault did not answer
+	RunID      string     `json:"run_id,omitempty"` // in the agent's log, and in Vault's audit log if Vault was asked
 }
 
 // Verdict is the result of a check about one field.
@@ -83,14 +83,16 @@ func outcome(kind Kind, reason, fix, text string) string {
 	return string(kind) + ": " + reason + "; " + fix
 }
 
-// LogValue returns the connection, the number of fields of each kind, the complete
-// errors and the connection's findings, as a group.
+// LogValue returns the run's id, the connection, the number of fields of each kind, the
+// complete errors and the connection's findings, as a group. An error begins with the
+// number of its field, from 1.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
 		counts[string(field.Kind)]++
 	}
 	attrs := []slog.Attr{
+		slog.String("run", v.RunID),
 		slog.Any("connection", v.Connection.Kind),
 		slog.Int("fields", len(v.Fields)),
 		slog.Any("kinds", counts),
@@ -115,14 +117,14 @@ func (v Verdicts) LogValue() slog.Value {
 func (v Verdicts) fieldErrors() []string {
 	const most = 100
 	var errors []string
-	for _, field := range v.Fields {
+	for i, field := range v.Fields {
 		if field.Kind == OK || field.Kind == v.Connection.Kind {
 			continue
 		}
 		if len(errors) == most {
 			return append(errors, "…")
 		}
-		errors = append(errors, field.String())
+		errors = append(errors, fmt.Sprintf("%d. %s", i+1, field))
 	}
 	return errors
 }

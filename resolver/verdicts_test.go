@@ -83,6 +83,7 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 			Settings: auth.New(auth.Settings{Address: "https://vault.example:8200"}, environment(nil)).Effective(),
 			Findings: []resolver.Finding{{Code: "a", Text: "one thing; fix it"}, {Code: "b", Text: "another thing", Notice: true}},
 		},
+		RunID: "R1",
 		Fields: []resolver.Verdict{
 			{Problem: resolver.Problem{Kind: resolver.OK, Reference: references(t, "kv/app")[0]}, Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
 				Findings: []resolver.Finding{{Code: "c", Text: "odd; look at it"}}},
@@ -111,5 +112,5 @@ notice: another thing
 		}
 		return a
 	}})).Info("checked", "vault", v)
-	assert.Equal(t, `level=INFO msg=checked vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.errors="[bad_reference: path at byte 9: an empty segment; write one / between segments vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; fix it notice: another thing]"`+"\n", log.String())
+	assert.Equal(t, `level=INFO msg=checked vault.run=R1 vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.errors="[2. bad_reference: path at byte 9: an empty segment; write one / between segments 3. vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; fix it notice: another thing]"`+"\n", log.String())
 }

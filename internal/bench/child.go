@@ -77,13 +77,13 @@ func obey(options) error {
 		return err
 	}
 	work, ok := map[string]func(task) (outcome, error){
-		"library":   library,
-		"inherit":   inherit,
-		"misspelt":  misspelt,
-		"cancelled": cancelled,
-		"bare":      bare,
-		"kv":        kv,
-		"sequence":  sequence,
+		"library":  library,
+		"inherit":  inherit,
+		"misspelt": misspelt,
+		"canceled": canceled,
+		"bare":     bare,
+		"kv":       kv,
+		"sequence": sequence,
 	}[t.Do]
 	if !ok {
 		return fmt.Errorf("%q: no such task", t.Do)

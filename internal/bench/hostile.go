@@ -39,9 +39,9 @@ func mountOf(i int) string { return fmt.Sprintf("m%05d", i%listedMounts) }
 // many that each misspell another. Walls are the differences.
 func misspelt(t task) (outcome, error) { return t.beyondOne() }
 
-// cancelled is the agent's loop over a fleet whose context ends after Deadline, or
+// canceled is the agent's loop over a fleet whose context ends after Deadline, or
 // with the first result. Wall is the time from then to the last result.
-func cancelled(t task) (outcome, error) {
+func canceled(t task) (outcome, error) {
 	vault, hosts := t.connect(), t.fleet(t.Hosts)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -109,7 +109,7 @@ func (l *lab) hostile() error {
 	work := fmt.Sprintf("%d hosts that misspell one of %d keys of 512 bytes", n, oddKeys)
 	ours := l.task("misspelt", n)
 	ours.Fields, ours.Rounds = "misspelt", 5
-	ends := l.task("cancelled", n)
+	ends := l.task("canceled", n)
 	ends.Fields = "misspelt"
 	rounds, err := l.inTurn(ours, ends)
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *lab) hostile() error {
 		return err
 	}
 	defer stop()
-	many, one := l.task("cancelled", n), l.task("cancelled", 1)
+	many, one := l.task("canceled", n), l.task("canceled", 1)
 	for _, t := range []*task{&many, &one} {
 		t.Address, t.Fields, t.Deadline = address, "mounts", 3*time.Second
 	}

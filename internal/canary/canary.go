@@ -83,6 +83,7 @@ func Sinks() map[string]func(any) string {
 			err := template.Must(template.New("").Parse(`{{.}} {{printf "%#v" .}}`)).Execute(&out, v)
 			return fmt.Sprint(out.String(), err)
 		},
+		"reflection": found,
 		// spew makes the diff of an assertion. It follows pointers and reads
 		// unexported fields.
 		"assertion": func(v any) string {

@@ -72,11 +72,10 @@ func formsOf(secret string) []string {
 		return nil
 	}
 	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
-	if text, err := json.Marshal(secret); err == nil {
-		escaped := string(text[1 : len(text)-1])
-		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), inASCII(escaped))
+	for _, html := range []bool{true, false} { // Go escapes <, > and &, others do not
+		escaped := inJSON(secret, html)
+		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), inASCII(escaped), strings.ReplaceAll(inASCII(escaped), "/", `\/`))
 	}
-	all = append(all, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(secret)) // JSON that leaves <, > and & alone
 	// A text has three forms in base64, depending on where it begins in the whole.
 	// Its first and last characters there also depend on its neighbors.
 	for shift := range 3 {
@@ -100,6 +99,15 @@ func formsOf(secret string) []string {
 		}
 	}
 	return forms
+}
+
+// inJSON returns the text as it stands within a JSON string.
+func inJSON(text string, escapeHTML bool) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(escapeHTML)
+	encoder.Encode(text) // fails for no text
+	return strings.Trim(b.String(), "\n")[1 : b.Len()-2]
 }
 
 // inASCII escapes what is not ASCII, as many programs do when they write JSON.

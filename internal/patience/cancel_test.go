@@ -64,7 +64,7 @@ func TestCancelHandsTheProbeOn(t *testing.T) {
 				group.Go(func() { play(ctx, p, 1, 1, script(hangs).between(0, blip, always(reset))) })
 			}
 			group.Go(func() {
-				// Its own attempts fail until 20 s, when all others have been cancelled.
+				// Its own attempts fail until 20 s, when all others have been canceled.
 				r := play(t.Context(), p, 1, 1, script(healthy).between(0, 20*time.Second, always(reset)))
 				assert.Empty(t, r.failed())
 				assert.Less(t, time.Since(began), 35*time.Second)

@@ -158,10 +158,11 @@ func (p *Patience) HasAnswers() bool {
 func (p *Patience) Stats() (retries int, waited time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over == nil && !p.failingSince.IsZero() {
-		return p.retries, p.waited + time.Since(p.failingSince)
+	waited = p.waited
+	if since := p.silentSince(); p.over == nil && !since.IsZero() {
+		waited += time.Since(since)
 	}
-	return p.retries, p.waited
+	return p.retries, waited
 }
 
 // Silence returns how long the run has been waiting without any answer, and the
@@ -169,14 +170,19 @@ func (p *Patience) Stats() (retries int, waited time.Duration) {
 func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	since := p.failingSince
-	if since.IsZero() {
-		since = p.abandonedSince
-	}
+	since := p.silentSince()
 	if since.IsZero() {
 		return 0, nil
 	}
 	return time.Since(since), p.lastFault
+}
+
+// silentSince returns since when nothing has been answered, or zero in the state well.
+func (p *Patience) silentSince() time.Time {
+	if p.failingSince.IsZero() {
+		return p.abandonedSince
+	}
+	return p.failingSince
 }
 
 // await returns when the request may be sent, with how long it may take.

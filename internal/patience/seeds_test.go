@@ -61,10 +61,10 @@ func randomVault(t *testing.T, random *rand.Rand) {
 	p := patience.New(budget, 0, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cancelled := forever
+	canceled := forever
 	if random.IntN(4) == 0 {
-		cancelled = within(last + 30*time.Second)
-		time.AfterFunc(cancelled, cancel)
+		canceled = within(last + 30*time.Second)
+		time.AfterFunc(canceled, cancel)
 	}
 	r := play(ctx, p, requests, workers, vault)
 
@@ -73,7 +73,7 @@ func randomVault(t *testing.T, random *rand.Rand) {
 		case err == nil:
 			assert.False(t, poisoned[i], "request %d", i)
 		case err == context.Canceled:
-			require.GreaterOrEqual(t, r.ended[i], cancelled)
+			require.GreaterOrEqual(t, r.ended[i], canceled)
 		default:
 			// Patience may end though Vault is well, with all of few requests
 			// poisoned, or the last.
@@ -84,8 +84,8 @@ func randomVault(t *testing.T, random *rand.Rand) {
 	if p.Over() != nil {
 		require.True(t, dies < forever || len(poisoned) > 0, "patience ended: %v", p.Over())
 	}
-	if r.took > cancelled {
-		assert.Fail(t, "ran on after it was cancelled", "%s, cancelled at %s", r.took, cancelled)
+	if r.took > canceled {
+		assert.Fail(t, "ran on after it was canceled", "%s, canceled at %s", r.took, canceled)
 	}
 	if len(poisoned) == 0 && dies < forever {
 		assert.LessOrEqual(t, r.took, max(dies, last)+enough+timeout)

@@ -125,7 +125,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what headers the proxy requires"
 		failure.Retry, failure.Unsent = patience.Never, true
 	case (says(errors, vaultSealed) || says(errors, namespaceSealed...)) && (status == http.StatusForbidden || status >= 500):
-		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal; initialize a new one first: vault operator init"
+		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal (only a new Vault needs vault operator init first)"
 		if says(errors, namespaceSealed...) {
 			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
 			f.Fix = f.Do

@@ -160,6 +160,16 @@ func TestLoginHint(t *testing.T) {
 	}
 }
 
+// A caller's own login method gets no advice of a built-in one, even under its name.
+func TestLoginHintOfAHandedInMethod(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"approle", "kubernetes", "custom"} {
+		hint := reply.LoginHint(name, "", []string{"permission denied"})
+		assert.Contains(t, hint, "check that its mount exists in this namespace")
+		assert.NotContains(t, reply.WaitHint(name, ""), "auth/")
+	}
+}
+
 // A missing namespace fails every request of the run.
 func TestNamespaceFaultIsOfTheRun(t *testing.T) {
 	t.Parallel()

@@ -83,7 +83,7 @@ type hint struct {
 var hints = map[string][]hint{
 	"approle": {
 		{"invalid role or secret ID", "1.14 1.21 bao",
-			"compare VAULT_ROLE_ID with the role's id in Vault; if it is right, the secret id is wrong, expired, used up or destroyed: create a new one, and set secret_id_num_uses=0 on the role"},
+			"compare VAULT_ROLE_ID, or its file, with the role's id in Vault; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
 		{"restrictions on the secret ID", "1.21",
 			"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 		{"missing secret_id", "1.14 1.21 bao",
@@ -141,7 +141,7 @@ var hints = map[string][]hint{
 	},
 	"cert": {
 		{"failed to verify client's certificate", "1.21 bao",
-			"renew the certificate in VAULT_CLIENT_CERT"},
+			"replace the certificate in VAULT_CLIENT_CERT by a valid one for client authentication (clientAuth)"},
 		{"all constraints", "1.14 1.21 bao", // the words before it differ
 			certRole},
 		{"invalid certificate", "1.14 1.21 bao",
@@ -164,22 +164,37 @@ var hints = map[string][]hint{
 const certRole = "add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE"
 
 // LoginHint returns what to do about a login that was refused with these errors; empty
-// if the texts are unknown.
+// if the texts are unknown. The mount is empty for a method of the caller's own, whatever
+// its name.
 func LoginHint(method, mount string, errors []string) string {
+	if mount == "" {
+		method = ""
+	}
 	text := strings.Join(errors, "; ")
 	for _, of := range []string{method, ""} {
 		for _, h := range hints[of] {
 			if strings.Contains(text, h.words) {
-				return strings.ReplaceAll(h.do, "MOUNT", mount)
+				return naming(mount, h.do)
 			}
 		}
 	}
 	return ""
 }
 
+// naming names the mount in a hint.
+func naming(mount, hint string) string {
+	if mount == "" {
+		return strings.ReplaceAll(hint, "auth/MOUNT", "its mount")
+	}
+	return strings.ReplaceAll(hint, "MOUNT", mount)
+}
+
 // WaitHint returns what to do about a login that Vault does not answer while its health
 // is good. Vault is then waiting for another server.
 func WaitHint(method, mount string) string {
+	if mount == "" {
+		method = ""
+	}
 	do := "check what Vault asks for this login, and the network from Vault to it"
 	switch method {
 	case "kubernetes":
@@ -189,7 +204,7 @@ func WaitHint(method, mount string) string {
 	case "cert":
 		do = "vault waits for an OCSP server: check ocsp_servers_override of the role, and the network from Vault to it"
 	}
-	return strings.ReplaceAll(do, "MOUNT", mount) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+	return naming(mount, do) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 }
 
 // says reports whether a line contains one of the phrases.

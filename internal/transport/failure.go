@@ -28,14 +28,15 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		Do: "check the address, that Vault runs there, and the network",
 	}
 	switch {
-	case atProxy || w.dialer.forwards() && isDial(err):
-		f.What = "the proxy before vault is unreachable"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
-		atProxy = true
-	case !sending.connected.Load() && w.config.Proxy != nil && isTimeout(err):
-		// net/http does not say which part of the dial hangs.
+	case w.config.Proxy != nil && isTimeout(err) && (atProxy || !sending.connected.Load()):
+		// The time of the request and that of the dial end together, and only the
+		// dial knows which part of it hangs. So the text is the same for both.
 		f.What = "vault unreachable through the proxy"
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network"
+		atProxy = true
+	case atProxy, w.dialer.forwards() && isDial(err):
+		f.What = "the proxy before vault is unreachable"
+		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
 		atProxy = true
 	case w.dialer.forwards():
 		f.Do = "check the address, that Vault runs there, " + w.config.Proxy.Variable + " on the Patch server, and the network"
@@ -77,11 +78,11 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		detail = "no answer within " + fault.Duration(sending.limit)
 		if sending.limit == w.config.Timeout {
 			detail += " (VAULT_CLIENT_TIMEOUT)"
+			f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 		}
 		if f.Cause == nil {
 			f.Cause = context.DeadlineExceeded
 		}
-		f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 	case isRefused(err):
 		detail = "connection refused"
 	case isReset(err):

@@ -328,8 +328,7 @@ func TestSOCKS(t *testing.T) {
 		t.Parallel()
 		s := serveConnections(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
 		f := fails(t, newWire(t, transport.Config{Address: http, Timeout: 200 * time.Millisecond, Proxy: proxyAt(&url.URL{Scheme: "socks5", Host: s.Host})}))
-		// Which of the two time-outs comes first is open.
-		assertUnreachable(t, f, " (no answer within 200ms (VAULT_CLIENT_TIMEOUT) at the proxy "+s.Host+" before "+http.String()+"); check VAULT_PROXY_ADDR")
+		assertUnreachable(t, f, "vault unreachable through the proxy (no answer within 200ms (VAULT_CLIENT_TIMEOUT) at the proxy "+s.Host+" before "+http.String()+"); check VAULT_PROXY_ADDR")
 	})
 }
 

@@ -65,6 +65,9 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.Run.Err(); err != nil {
+		return nil, err
+	}
 	ctx, end := endingWith(request.Context(), r.Run)
 	defer end()
 	sending := ctx

@@ -2,15 +2,12 @@ package transport_test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,37 +17,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
-
-// logged is what was written to the process's log.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// captureLog captures the process's log until the test ends. The test must not be
-// parallel.
-func captureLog(t *testing.T) *logged {
-	t.Helper()
-	l := &logged{}
-	log.SetOutput(l)
-	t.Cleanup(func() { log.SetOutput(os.Stderr) })
-	return l
-}
 
 // serveEach answers every request of a connection with the func, which gets the number of
 // earlier requests on it.
@@ -76,74 +46,111 @@ func serveEach(t testing.TB, listen func(net.Listener) net.Listener, answer func
 	return host
 }
 
+// stray is what is sent after an answer.
+const stray = "CANARYstray-rest-of-a-secret-whose-length-is-wrong"
+
+// captureStderr keeps what is written to stderr until the test ends. The test must
+// not be parallel.
+func captureStderr(t *testing.T) *canary.Stderr {
+	t.Helper()
+	stderr, err := canary.CaptureStderr()
+	require.NoError(t, err)
+	t.Cleanup(func() { stderr.Release() })
+	return stderr
+}
+
+const (
+	strayHeader = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	strayWhole  = `{"request_id":"1"}`
+)
+
+var (
+	strayLength  = fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(strayWhole), strayWhole)
+	strayChunked = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(strayWhole), strayWhole)
+)
+
+// inTurn answers in parts. All but the first arrive while the connection is idle.
+func inTurn(parts ...string) func(net.Conn, int) {
+	return func(conn net.Conn, _ int) {
+		for i, part := range parts {
+			if i > 0 {
+				time.Sleep(20 * time.Millisecond)
+			}
+			io.WriteString(conn, part)
+		}
+	}
+}
+
+// way is how a server is reached.
+type way struct {
+	name           string
+	tls            bool
+	proxy, withTLS bool // through a proxy, which speaks TLS itself
+}
+
+var ways = []way{
+	{"http", false, false, false},
+	{"https", true, false, false},
+	{"http through an http proxy", false, true, false},
+	{"https through an http proxy", true, true, false},
+	{"http through an https proxy", false, true, true},
+	{"https through an https proxy", true, true, true},
+}
+
+// serve serves the answers that way, until the test ends.
+func (w way) serve(t *testing.T, leaf *vaulttest.Certificate, answer func(conn net.Conn, before int)) transport.Config {
+	listen := func(isTLS bool) (scheme string, listen func(net.Listener) net.Listener) {
+		if !isTLS {
+			return "http", nil
+		}
+		return "https", func(l net.Listener) net.Listener {
+			return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{leaf.TLS()}})
+		}
+	}
+	trusting := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: leaf.Pool()}
+	scheme, listener := listen(w.tls)
+	config := transport.Config{Address: &url.URL{Scheme: scheme, Host: serveEach(t, listener, answer)}, TLS: trusting, ProxyTLS: trusting, Connections: 2}
+	if w.proxy {
+		scheme, listener := listen(w.withTLS)
+		config.Proxy = &transport.Proxy{URL: &url.URL{Scheme: scheme, Host: serveProxy(t, nil, listener).host}, Variable: "VAULT_PROXY_ADDR"}
+	}
+	return config
+}
+
+func selfSigned(t *testing.T) *vaulttest.Certificate {
+	return vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+}
+
 // Data after an answer from a server or proxy is not logged, as net/http would, and does
 // not affect later requests.
 func TestStrayBytes(t *testing.T) {
-	const secret = "CANARYstray-rest-of-a-secret-whose-length-is-wrong"
-	wrote := captureLog(t)
-	leaf := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
-	withTLS := func(l net.Listener) net.Listener {
-		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{leaf.TLS()}})
-	}
-	trusting := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: leaf.Pool()}
-
-	const header, whole = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", `{"request_id":"1"}`
-	length := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(whole), whole)
-	chunked := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(whole), whole)
-	late := func(parts ...string) func(net.Conn, int) {
-		return func(conn net.Conn, _ int) {
-			for i, part := range parts {
-				if i > 0 {
-					time.Sleep(20 * time.Millisecond) // while the connection is idle
-				}
-				io.WriteString(conn, part)
-			}
-		}
-	}
+	stderr := captureStderr(t)
+	leaf := selfSigned(t)
 	sent := make(chan struct{}, 1000) // an answer, and what is behind it
 	for _, server := range []struct {
 		name   string
 		answer func(net.Conn, int)
 	}{
-		{"a length that is too short", late(header + length + secret)},
-		{"a lot", late(header + length + strings.Repeat(secret, 1000))},
-		{"in a later segment", late(header+length, secret)},
-		{"one byte, and the rest later", late(header+length+secret[:1], secret[1:])},
-		{"behind chunks", late(header + chunked + secret)},
-		{"behind chunks, later", late(header+chunked, secret)},
-		{"a header that ends in bare line feeds", late(strings.ReplaceAll(header+length+secret, "\r\n", "\n"))},
-		{"a header of mixed line ends", late(header + strings.Replace(length, "\r\n\r\n", "\n\r\n", 1) + secret)},
-		{"a header of mixed line ends, the other way", late(header + strings.Replace(length, "\r\n\r\n", "\r\n\n", 1) + secret + "\r\n\r\n")},
-		{"behind 204", late("HTTP/1.1 204 No Content\r\n\r\n" + secret)},
-		{"behind a 1xx answer and another", late("HTTP/1.1 103 Early Hints\r\n\r\n" + header + length + secret)},
-		{"another answer", late(header + length + header + strings.Replace(length, "request_id", secret[:10], 1))},
-		{"an answer, while the connection is idle", late(header+length, header+length)},
+		{"a length that is too short", inTurn(strayHeader + strayLength + stray)},
+		{"a lot", inTurn(strayHeader + strayLength + strings.Repeat(stray, 1000))},
+		{"in a later segment", inTurn(strayHeader+strayLength, stray)},
+		{"one byte, and the rest later", inTurn(strayHeader+strayLength+stray[:1], stray[1:])},
+		{"behind chunks", inTurn(strayHeader + strayChunked + stray)},
+		{"behind chunks, later", inTurn(strayHeader+strayChunked, stray)},
+		{"a header that ends in bare line feeds", inTurn(strings.ReplaceAll(strayHeader+strayLength+stray, "\r\n", "\n"))},
+		{"a header of mixed line ends", inTurn(strayHeader + strings.Replace(strayLength, "\r\n\r\n", "\n\r\n", 1) + stray)},
+		{"a header of mixed line ends, the other way", inTurn(strayHeader + strings.Replace(strayLength, "\r\n\r\n", "\r\n\n", 1) + stray + "\r\n\r\n")},
+		{"behind 204", inTurn("HTTP/1.1 204 No Content\r\n\r\n" + stray)},
+		{"behind a 1xx answer and another", inTurn("HTTP/1.1 103 Early Hints\r\n\r\n" + strayHeader + strayLength + stray)},
+		{"another answer", inTurn(strayHeader + strayLength + strayHeader + strings.Replace(strayLength, "request_id", stray[:10], 1))},
+		{"an answer, while the connection is idle", inTurn(strayHeader+strayLength, strayHeader+strayLength)},
 	} {
-		for _, way := range []struct {
-			name   string
-			server func(net.Listener) net.Listener
-			proxy  func() *url.URL
-		}{
-			{"http", nil, nil},
-			{"https", withTLS, nil},
-			{"http through an http proxy", nil, func() *url.URL { return &url.URL{Scheme: "http", Host: serveProxy(t, nil, nil).host} }},
-			{"https through an http proxy", withTLS, func() *url.URL { return &url.URL{Scheme: "http", Host: serveProxy(t, nil, nil).host} }},
-			{"http through an https proxy", nil, func() *url.URL { return &url.URL{Scheme: "https", Host: serveProxy(t, nil, withTLS).host} }},
-			{"https through an https proxy", withTLS, func() *url.URL { return &url.URL{Scheme: "https", Host: serveProxy(t, nil, withTLS).host} }},
-		} {
+		for _, way := range ways {
 			t.Run(server.name+", "+way.name, func(t *testing.T) {
-				host := serveEach(t, way.server, func(conn net.Conn, before int) {
+				w := newWire(t, way.serve(t, leaf, func(conn net.Conn, before int) {
 					server.answer(conn, before)
 					sent <- struct{}{}
-				})
-				config := transport.Config{Address: &url.URL{Scheme: "http", Host: host}, TLS: trusting, ProxyTLS: trusting, Connections: 2}
-				if way.server != nil {
-					config.Address.Scheme = "https"
-				}
-				if way.proxy != nil {
-					config.Proxy = &transport.Proxy{URL: way.proxy(), Variable: "VAULT_PROXY_ADDR"}
-				}
-				w := newWire(t, config)
+				}))
 				retry := newRetry(t, w, generous)
 				method := http.MethodGet
 				if strings.Contains(server.name, "204") {
@@ -158,7 +165,38 @@ func TestStrayBytes(t *testing.T) {
 			})
 		}
 	}
-	assert.Empty(t, wrote.String())
+	assert.Empty(t, stderr.String())
+}
+
+// The capture hears what net/http alone logs, on each way: so TestStrayBytes, and
+// the tests of all packages, would not pass without the care that a Wire takes.
+func TestNetHTTPLogsStrayBytes(t *testing.T) {
+	leaf := selfSigned(t)
+	for _, server := range []struct {
+		name   string
+		answer func(net.Conn, int)
+	}{
+		{"in the last segment", inTurn(strayHeader + strayLength + stray)},
+		{"late", inTurn(strayHeader+strayLength, stray)},
+		{"behind chunks", inTurn(strayHeader + strayChunked + stray)},
+	} {
+		for _, way := range ways {
+			t.Run(server.name+", "+way.name, func(t *testing.T) {
+				stderr := captureStderr(t)
+				config := way.serve(t, leaf, server.answer)
+				plain := &http.Transport{TLSClientConfig: config.TLS}
+				if config.Proxy != nil {
+					plain.Proxy = http.ProxyURL(config.Proxy.URL)
+				}
+				defer plain.CloseIdleConnections()
+				response, err := (&http.Client{Transport: plain}).Get(config.Address.String() + "/v1/secret/data/app")
+				require.NoError(t, err)
+				io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+				assert.Eventually(t, func() bool { return strings.Contains(stderr.String(), stray) }, 10*time.Second, time.Millisecond)
+			})
+		}
+	}
 }
 
 // An answerConn delivers every answer whole, however it is split.

@@ -238,20 +238,21 @@ func TestWrongScheme(t *testing.T) {
 func TestBrokenHandshake(t *testing.T) {
 	t.Parallel()
 	for _, server := range []struct {
-		name string
-		cut  func(net.Conn)
-		text string
+		name    string
+		cut     func(net.Conn)
+		timeout time.Duration
+		text    string
 	}{
-		{"closed", func(net.Conn) {}, "connection "},
-		{"closed after the first words", func(conn net.Conn) { io.ReadFull(conn, make([]byte, 100)) }, "connection "},
-		{"reset", func(conn net.Conn) { conn.(*net.TCPConn).SetLinger(0) }, "connection reset"},
-		{"hangs", func(conn net.Conn) { io.Copy(io.Discard, conn) }, "no answer within 300ms"},
+		{"closed", func(net.Conn) {}, generous, "connection "},
+		{"closed after the first words", func(conn net.Conn) { io.ReadFull(conn, make([]byte, 100)) }, generous, "connection "},
+		{"reset", func(conn net.Conn) { conn.(*net.TCPConn).SetLinger(0) }, generous, "connection reset"},
+		{"hangs", func(conn net.Conn) { io.Copy(io.Discard, conn) }, 300 * time.Millisecond, "no answer within 300ms"},
 	} {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
 			address := serveConnections(t, server.cut)
 			address.Scheme = "https"
-			assertUnreachable(t, fails(t, newWire(t, transport.Config{Address: address, Timeout: 300 * time.Millisecond})), server.text)
+			assertUnreachable(t, fails(t, newWire(t, transport.Config{Address: address, Timeout: server.timeout})), server.text)
 		})
 	}
 	// The first connection hangs in its handshake; its place is free again when
@@ -271,10 +272,10 @@ func TestBrokenHandshake(t *testing.T) {
 			}
 		})
 		address.Scheme = "https"
-		w := newWire(t, transport.Config{Address: address, TLS: &tls.Config{RootCAs: leaf.Pool()}, Timeout: 300 * time.Millisecond, Connections: 1})
+		w := newWire(t, transport.Config{Address: address, TLS: &tls.Config{RootCAs: leaf.Pool()}, Timeout: time.Second, Connections: 1})
 		fails(t, w)
 		var response *http.Response
-		for range 20 { // on a busy machine a time-out may repeat
+		for range 20 { // on a busy machine a timeout may repeat
 			if response, _ = send(t, w); response != nil {
 				break
 			}

@@ -244,17 +244,17 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// quiet is a context without the caller's httptrace, which would see the token, and
-// without a deadline. A context of another package may have a deadline and not end at
-// it, and context.WithTimeout would then not make a timer.
+// quiet is a context without the caller's values: an httptrace among them would see the
+// token. Only package context's own value remains. It has no deadline either: a context of
+// another package may not end at its deadline, and context.WithTimeout would then make no
+// timer.
 type quiet struct{ context.Context }
 
 func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (q quiet) Value(key any) any {
-	value := q.Context.Value(key)
-	if _, ok := value.(*httptrace.ClientTrace); ok {
-		return nil
+	if own, ok := q.Context.Value(key).(context.Context); ok {
+		return own
 	}
-	return value
+	return nil
 }

@@ -60,7 +60,7 @@ var unsupported = map[string]map[string]string{
 		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_token":                                 noMountType,
 		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_approle":                               noMountType,
 		"TestCheckAgreesWithTheRun/the_same,_after_a_login":                                          noMountType,
-		"TestCheckAgreesWithTheRun/all_that_a_run_can_do_without_hangs":                              noMountType,
+		"TestCheckAgreesWithTheRun/all_optional_requests_hang":                                       noMountType,
 		"TestCheckAgreesWithTheRun/the_list_of_mounts_hangs":                                         noMountType,
 		"TestCheckAgreesWithTheRun/everything_is_slow":                                               noMountType,
 		"TestAdviceAboutPaths/KV_v1_read_as_v2,_where_the_list_is_blocked":                           noMountType,

@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// NewUninitialised starts a server that is not initialized, for one test. It has no token
+// NewUninitialized starts a server that is not initialized, for one test. It has no token
 // and no key.
-func NewUninitialised(t testing.TB) *Server {
+func NewUninitialized(t testing.TB) *Server {
 	t.Helper()
 	skip(t)
 	program, err := Find()
