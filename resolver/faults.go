@@ -108,7 +108,19 @@ func noSecret(path string) *fault.Error {
 
 func notForHost(host string, m mount, path string) *fault.Error {
 	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
-		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, m.Path, m.below(path)))
+		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, inShell(m.Path), inShell(m.below(path))))
+}
+
+// inShell returns a path as one word of a command. Whoever names paths in the UI must
+// not write the commands that an administrator copies from an error.
+func inShell(path string) string {
+	isPlain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
+	}
+	if !strings.ContainsFunc(path, func(r rune) bool { return !isPlain(r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func badReference(err error) error {

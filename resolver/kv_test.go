@@ -306,6 +306,51 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for hosts other than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
 }
 
+// The error says to add the host to luumen_hosts, which helps whatever its name holds.
+func TestHostThatIsAddedByItsName(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"k": "secret"})
+	for _, name := range []string{`CORP\win-1`, "sap/prd", "[fe80::1]", "db[1]", "a*b", "web 1"} {
+		hosts := func(names string) {
+			server.Must(t, http.MethodPost, kv+"/metadata/app", map[string]any{"custom_metadata": map[string]string{"luumen_hosts": names}})
+		}
+		run := func() error {
+			return resolver.One(t.Context(), connect(server, server.Token), host(name, "p", "vault:"+kv+"/app#k"), resolver.Options{}).Err()
+		}
+		hosts("other")
+		err := run()
+		require.ErrorIs(t, err, resolver.NotForHost, name)
+		assert.ErrorContains(t, err, "add the host to luumen_hosts")
+		hosts("other, " + name)
+		assert.NoError(t, run(), name)
+	}
+}
+
+// A path is one word of the commands in errors, whatever it holds.
+func TestCommandsInErrors(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for _, test := range []struct{ path, word string }{
+		{"team/my-db_1.prod", "team/my-db_1.prod"},
+		{"my db", "'my db'"},
+		{"it's $(id)", `'it'\''s $(id)'`},
+		{"a;id`id`", "'a;id`id`'"},
+	} {
+		field := "vault:" + kv + "/" + test.path + "#k"
+		server.Must(t, http.MethodPost, kv+"/data/"+test.path, map[string]any{"data": map[string]string{"k": "secret"}})
+		server.Must(t, http.MethodPost, kv+"/metadata/"+test.path, map[string]any{"custom_metadata": map[string]string{"luumen_hosts": "other"}})
+		run := func() error {
+			return resolver.One(t.Context(), connect(server, server.Token), host("h", "p", field), resolver.Options{}).Err()
+		}
+		assert.ErrorContains(t, run(), "vault kv metadata get -mount="+kv+" "+test.word)
+		server.Must(t, http.MethodDelete, kv+"/data/"+test.path, nil)
+		assert.ErrorContains(t, run(), "vault kv undelete -mount="+kv+" -versions=1 "+test.word)
+	}
+}
+
 // If luumen_hosts is misspelt, every host gets the secret, and a warning says so.
 func TestMisspeltHostsOfASecret(t *testing.T) {
 	t.Parallel()

@@ -56,7 +56,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		case strings.Contains(alert, "unrecognized name"):
 			f.Do = "use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server"
 		default:
-			f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later"
+			f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later, with ECDHE"
 		}
 		return &patience.Failure{Fault: f, Unsent: inHandshake}
 	}
@@ -67,6 +67,10 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	f.What = "cannot establish a TLS connection to " + strings.TrimSuffix(whose, "'s")
 	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy) // crypto/tls's own text: the server has seen no secret yet
 	f.Do = "check that the server speaks TLS 1.2 or later"
+	if strings.Contains(failed.Error(), "certificate") {
+		f.What = whose + " certificate is of no use"
+		f.Do = "reissue it: as X.509 defines it, and with 1,024 to 8,192 bits if its key is of RSA"
+	}
 	return &patience.Failure{Fault: f, Unsent: true}
 }
 
@@ -90,7 +94,10 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	var hostname x509.HostnameError
 	var unknown x509.UnknownAuthorityError
 	var weak x509.InsecureAlgorithmError
+	var critical x509.UnhandledCriticalExtension
 	switch {
+	case errors.As(unverified.Err, &critical):
+		f.Do = "reissue it without the critical extension, which Go does not know"
 	case errors.As(unverified.Err, &hostname):
 		leaf := hostname.Certificate
 		switch {
