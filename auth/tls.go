@@ -93,8 +93,8 @@ func (t trust) cas(f files) ([]byte, error) {
 	switch {
 	case t.caBytes != "":
 		if !holdsOne([]byte(t.caBytes)) {
-			reason, fix := notPEM([]byte(t.caBytes), "certificate")
-			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "copy it again"))
+			reason, _ := notPEM([]byte(t.caBytes), "certificate") // its fix is about files
+			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
 		}
 		return []byte(t.caBytes), nil
 	case t.caFile != "":
