@@ -85,6 +85,11 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.Address += "/V1"
 			return func() { d.Address = right }
 		}, ""},
+		{"a path in the address of a server without web pages", resolver.BadResponse, "omit /vault from the address", func(t *testing.T, d *desk) func() {
+			right := d.Address
+			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
+			return func() { d.Address = right }
+		}, ""},
 		{"a redirect to https", resolver.BadResponse, "use https in the address", func(t *testing.T, d *desk) func() {
 			right := d.Address
 			https, err := url.Parse(right)
