@@ -520,6 +520,20 @@ func NoContent() *fault.Error {
 	return f
 }
 
+// NoAPI returns the fault for a server that knows neither the login nor the list of
+// mounts, which every Vault has: the path of the address leads elsewhere. It returns nil
+// for any other answer and for an address without a path.
+func (a *Answer) NoAPI(address string) *fault.Error {
+	u, err := url.Parse(address)
+	if err != nil || strings.Trim(u.Path, "/") == "" || a.Status != http.StatusNotFound || len(a.Errors) > 0 {
+		return nil
+	}
+	f := unreadable()
+	f.Detail = "status 404 at " + address
+	f.Do, f.Fix = "omit "+strings.TrimRight(u.Path, "/")+" from the address, unless a proxy there adds it", "omit the path from the address"
+	return f.OfRun()
+}
+
 func unreadable() *fault.Error {
 	return fault.New(fault.BadResponse, "the server is not Vault, or a proxy interferes", "check the address, and the proxy or balancer before Vault")
 }
