@@ -1,7 +1,7 @@
 // Package reply says what a response means: an answer from Vault, a failure that may
 // pass, or something that is not Vault.
 //
-//	failure := reply.Judge(response.StatusCode, response.Header, body, source)
+//	failure := source.Judge(response.StatusCode, response.Header, body)
 //	…
 //	answer, fault := reply.Parse(response, &data)
 //
