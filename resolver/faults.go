@@ -74,7 +74,7 @@ func withoutData(m mount, path string) string {
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
-	f := fault.New(fault.Denied, "vault shows the agent's token no mount for "+path, "")
+	f := fault.New(fault.Denied, "the agent's token can see no mount for "+path, "")
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
@@ -108,7 +108,19 @@ func noSecret(path string) *fault.Error {
 
 func notForHost(host string, m mount, path string) *fault.Error {
 	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
-		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, m.Path, m.below(path)))
+		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, inShell(m.Path), inShell(m.below(path))))
+}
+
+// inShell returns a path as one word of a command. Whoever names paths in the UI must
+// not write the commands that an administrator copies from an error.
+func inShell(path string) string {
+	isPlain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
+	}
+	if !strings.ContainsFunc(path, func(r rune) bool { return !isPlain(r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func badReference(err error) error {

@@ -46,8 +46,9 @@ func (l *hostList) has(host string) bool {
 	}
 	host = lowerASCII(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
+		// A name with a backslash or a bracket in it is also a glob of another.
 		ok, err := path.Match(glob, host)
-		return ok && err == nil
+		return glob == host || ok && err == nil
 	})
 }
 

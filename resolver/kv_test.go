@@ -108,12 +108,12 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			text: `the agent's token may not read %[1]s/data/hr (its policies: `,
 			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
 		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
-			text: "vault shows the agent's token no mount for " + hidden + "/app (its policies: ",
+			text: "the agent's token can see no mount for " + hidden + "/app (its policies: ",
 			ends: `); check the path, and that its mount exists (vault secrets list -detailed); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings; if the policy has this line, another policy denies the path"},
 		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
-			text: "vault shows the agent's token no mount for "},
+			text: "the agent's token can see no mount for "},
 		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,
-			text: "vault shows the agent's token no mount for "},
+			text: "the agent's token can see no mount for "},
 		{name: "not KV", field: "vault:" + transit + "/keys/a#name", kind: resolver.NotKV,
 			text: "the mount " + transit + " is of type transit, not KV; name a secret in a KV mount"},
 		{name: "bad reference", field: "vault:" + v2 + "/app", kind: resolver.BadReference, text: "key at byte "},
@@ -304,6 +304,51 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
 	assert.NoError(t, results[0].Err())
 	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for hosts other than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
+}
+
+// The error says to add the host to luumen_hosts, which helps whatever its name holds.
+func TestHostThatIsAddedByItsName(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"k": "secret"})
+	for _, name := range []string{`CORP\win-1`, "sap/prd", "[fe80::1]", "db[1]", "a*b", "web 1"} {
+		hosts := func(names string) {
+			server.Must(t, http.MethodPost, kv+"/metadata/app", map[string]any{"custom_metadata": map[string]string{"luumen_hosts": names}})
+		}
+		run := func() error {
+			return resolver.One(t.Context(), connect(server, server.Token), host(name, "p", "vault:"+kv+"/app#k"), resolver.Options{}).Err()
+		}
+		hosts("other")
+		err := run()
+		require.ErrorIs(t, err, resolver.NotForHost, name)
+		assert.ErrorContains(t, err, "add the host to luumen_hosts")
+		hosts("other, " + name)
+		assert.NoError(t, run(), name)
+	}
+}
+
+// A path is one word of the commands in errors, whatever it holds.
+func TestCommandsInErrors(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for _, test := range []struct{ path, word string }{
+		{"team/my-db_1.prod", "team/my-db_1.prod"},
+		{"my db", "'my db'"},
+		{"it's $(id)", `'it'\''s $(id)'`},
+		{"a;id`id`", "'a;id`id`'"},
+	} {
+		field := "vault:" + kv + "/" + test.path + "#k"
+		server.Must(t, http.MethodPost, kv+"/data/"+test.path, map[string]any{"data": map[string]string{"k": "secret"}})
+		server.Must(t, http.MethodPost, kv+"/metadata/"+test.path, map[string]any{"custom_metadata": map[string]string{"luumen_hosts": "other"}})
+		run := func() error {
+			return resolver.One(t.Context(), connect(server, server.Token), host("h", "p", field), resolver.Options{}).Err()
+		}
+		assert.ErrorContains(t, run(), "vault kv metadata get -mount="+kv+" "+test.word)
+		server.Must(t, http.MethodDelete, kv+"/data/"+test.path, nil)
+		assert.ErrorContains(t, run(), "vault kv undelete -mount="+kv+" -versions=1 "+test.word)
+	}
 }
 
 // If luumen_hosts is misspelt, every host gets the secret, and a warning says so.

@@ -56,7 +56,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		case strings.Contains(alert, "unrecognized name"):
 			f.Do = "use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server"
 		default:
-			f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later"
+			f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later, with ECDHE"
 		}
 		return &patience.Failure{Fault: f, Unsent: inHandshake}
 	}
@@ -67,6 +67,10 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	f.What = "cannot establish a TLS connection to " + strings.TrimSuffix(whose, "'s")
 	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy) // crypto/tls's own text: the server has seen no secret yet
 	f.Do = "check that the server speaks TLS 1.2 or later"
+	if strings.Contains(failed.Error(), "certificate") {
+		f.What = whose + " certificate is of no use"
+		f.Do = "reissue it: as X.509 defines it, and with 1,024 to 8,192 bits if its key is of RSA"
+	}
 	return &patience.Failure{Fault: f, Unsent: true}
 }
 
@@ -90,7 +94,10 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	var hostname x509.HostnameError
 	var unknown x509.UnknownAuthorityError
 	var weak x509.InsecureAlgorithmError
+	var critical x509.UnhandledCriticalExtension
 	switch {
+	case errors.As(unverified.Err, &critical):
+		f.Do = "reissue it without the critical extension, which Go does not know"
 	case errors.As(unverified.Err, &hostname):
 		leaf := hostname.Certificate
 		switch {
@@ -119,7 +126,7 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 		f.Do = "reissue it with the extended key usage serverAuth"
 	case errors.As(unverified.Err, &invalid) && (invalid.Reason == x509.CANotAuthorizedForThisName || invalid.Reason == x509.UnconstrainedName || invalid.Reason == x509.NameConstraintsWithoutSANs || invalid.Reason == x509.TooManyConstraints):
 		f.What = whose + " certificate is for a name that its CA may not certify"
-		f.Do = "reissue it by a CA whose name constraints allow the name"
+		f.Do = "reissue it with a CA whose name constraints allow the name"
 	case errors.As(unverified.Err, &invalid):
 		f.Do = "reissue it: " + w.Sent.Words(strings.TrimPrefix(invalid.Error(), "x509: "))
 	case errors.As(unverified.Err, &unknown):

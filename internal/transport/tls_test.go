@@ -1,11 +1,16 @@
 package transport_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -62,6 +67,10 @@ func TestTLS(t *testing.T) {
 		config.ClientAuth, config.ClientCAs, config.MaxVersion = tls.RequireAndVerifyClientCert, root.Pool(), version
 		return config
 	}
+	critical := &vaulttest.Certificate{Key: good.Key, Certificate: certificateLike(t, good.Key, &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: past, NotAfter: future, DNSNames: good.DNSNames, IPAddresses: good.IPAddresses,
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}},
+	})}
 	old := serving(good)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	nameless := serving(good)
@@ -106,6 +115,10 @@ func TestTLS(t *testing.T) {
 			[]string{"vault's certificate is for a name that its CA may not certify (a root or intermediate certificate is not authorized to sign for this name", "name constraints"}, "VAULT_CACERT"},
 		{"weak signature", serving(certify(root, certificates{CommonName: "Weak", SHA1: true})), root.Pool(), nil, true,
 			[]string{"vault's certificate has a weak signature (certificate signed by unknown authority", "insecure algorithm", "CN=Weak at ADDRESS", "reissue it with SHA-256 or better"}, "VAULT_CACERT"},
+		{"critical extension", serving(critical), critical.Pool(), nil, true,
+			[]string{"vault's certificate is not trusted (unhandled critical extension at ADDRESS); reissue it without the critical extension"}, "VAULT_CACERT"},
+		{"not a certificate", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{good.Raw[:len(good.Raw)/2]}, PrivateKey: good.Key}}}, root.Pool(), nil, true,
+			[]string{"vault's certificate is of no use (tls: failed to parse certificate from server: ", " at ADDRESS); reissue it"}, "TLS 1.2"},
 		{"wrong order", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{middle.Raw, below.Raw}, PrivateKey: below.Key}}}, root.Pool(), nil, true,
 			[]string{"vault's certificates are in the wrong order (", "first comes the CA certificate CN=Middle at ADDRESS", "put the server's own certificate first in its chain"}, "VAULT_TLS_SERVER_NAME"},
 		{"wants a client certificate", demands(tls.VersionTLS13), root.Pool(), nil, false,
@@ -170,6 +183,16 @@ func TestTLS(t *testing.T) {
 			assert.Equal(t, "HTTP/1.1", data.Protocol, "though the server offers HTTP/2")
 		})
 	}
+}
+
+// certificateLike makes a certificate as the template says, which vaulttest cannot.
+func certificateLike(t *testing.T, key *ecdsa.PrivateKey, template *x509.Certificate) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	certificate, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return certificate
 }
 
 func TestWrongScheme(t *testing.T) {
