@@ -71,7 +71,7 @@ func Example_save() {
 	// address: neither https:// nor http://
 	//     write it like https://vault.example:8200
 	// kv_version: of the wrong type
-	//     send "v1" or "v2"
+	//     choose "v1" or "v2"
 	// password: key at byte 0: no key
 	//     name the key in the secret, such as password
 	// user: path at byte 13: an empty segment
