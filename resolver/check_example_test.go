@@ -27,7 +27,7 @@ func Example_save() {
 	save := func(w http.ResponseWriter, r *http.Request) {
 		var form struct {
 			Vault       auth.Settings
-			Credentials map[string]ref.Value // as strings, or as objects of input boxes
+			Credentials map[string]json.RawMessage // strings, or objects with the texts of input boxes
 		}
 		if err := json.NewDecoder(r.Body).Decode(&form); err != nil {
 			http.Error(w, "the body is not JSON", http.StatusBadRequest)
@@ -37,7 +37,9 @@ func Example_save() {
 		for _, f := range form.Vault.Faults() {
 			faults = append(faults, fault{f.Setting, f.Reason, f.Fix})
 		}
-		for name, value := range form.Credentials {
+		for name, typed := range form.Credentials {
+			var value ref.Value
+			json.Unmarshal(typed, &value) // what is wrong is in value.Err
 			if f, ok := errors.AsType[*ref.SyntaxError](value.Err()); ok {
 				faults = append(faults, fault{name, fmt.Sprintf("%s at byte %d: %s", f.Part, f.Offset, f.Reason), f.Fix})
 			} else if text := value.Warning(); text != "" {
@@ -45,6 +47,8 @@ func Example_save() {
 			}
 		}
 		if len(faults) == 0 {
+			// Store form.Credentials, as it was typed: a ref.Value marshals a literal
+			// as a mask.
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
@@ -84,6 +88,7 @@ func Example_save() {
 func ExampleCheck() {
 	settings, options := exampleVault() // from the UI; the agent's own environment is auth.Options{}
 	ctx := context.Background()
+	defer logToOutput()()
 
 	// The agent: it alone reaches Vault. What it logs is complete, what it sends is
 	// for the UI.
@@ -97,7 +102,7 @@ func ExampleCheck() {
 		}
 		vault := auth.New(settings, options)
 		verdicts := resolver.Check(ctx, vault, form.Fields, resolver.CheckOptions{Host: form.Host})
-		slog.Debug("checked", "verdicts", verdicts.String())
+		slog.Info("checked", "verdicts", verdicts)
 		answer, _ := json.Marshal(verdicts)
 		return answer
 	}
@@ -110,22 +115,27 @@ func ExampleCheck() {
 		"vault:secret/luumen/windev?version=9#password",
 		"vault:secret//windev#password"]}`)), &verdicts)
 	fmt.Println(verdicts.Connection.Kind, err)
-	for _, field := range verdicts.Fields {
+	for i, field := range verdicts.Fields {
 		text := "nothing to do"
-		if field.Kind != resolver.OK {
+		switch field.Kind {
+		case resolver.OK:
+		case verdicts.Connection.Kind:
+			continue // the connection's error, which is shown already
+		default:
 			text = field.Reason + "; " + field.Fix
 		}
-		fmt.Printf("%-14s| %s\n", field.Kind, text)
+		fmt.Printf("%d. %-14s| %s\n", i+1, field.Kind, text)
 	}
 	for _, finding := range verdicts.Connection.Findings {
 		fmt.Println(finding)
 	}
 	// Output:
+	// level=INFO msg=checked
 	// ok <nil>
-	// ok            | nothing to do
-	// no_key        | the secret has no such key; check the key; the agent's log says whether a similar one exists
-	// no_version    | Vault has no such version of the secret; check the pinned version, or omit it
-	// bad_reference | an empty segment; write one / between segments, none at the ends
+	// 1. ok            | nothing to do
+	// 2. no_key        | the secret has no such key; check the key; the agent's log says whether a similar one exists
+	// 3. no_version    | Vault has no such version of the secret; check the pinned version, or omit it
+	// 4. bad_reference | an empty segment; write one / between segments, none at the ends
 	// notice: the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it
 	// warning: the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone
 }
