@@ -7,13 +7,11 @@
 //	for i, result := range run.Results() {
 //		password, err := result.Credential("password")
 //		if err != nil {
-//			continue // skipped; the report says why, once per cause
+//			continue // skipped; the report has the reason, once for all hosts that share it
 //		}
 //		connect(hosts[i], password.Reveal())
 //	}
-//	for _, cause := range run.Report().Causes {
-//		slog.Error("hosts skipped", "cause", cause)
-//	}
+//	slog.Info("run over", "report", run.Report())
 //
 // Nothing is kept between runs: the next run uses a secret rotated in Vault. Start
 // with [Resolve], or [One] for a single target. [Check] and [Policy] are for the UI.
@@ -105,8 +103,8 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 // Results yields one result for each host, with its index, as soon as it is known.
 // Hosts without references come first. Reading goes on while the caller uses a
 // result. However the loop ends, reading stops and the token is revoked before the
-// loop returns, which takes up to 2 s. Results can be ranged over once; any further loop
-// is empty.
+// loop returns. That takes up to 2 s, or 4 s if the context ends during a login.
+// Results can be ranged over once; any further loop is empty.
 //
 // A Result and its credentials can be used after the loop, and by any goroutine.
 func (r *Run) Results() iter.Seq2[int, Result] {
