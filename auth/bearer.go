@@ -111,7 +111,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 func (s *session) mayHaveToken(request *http.Request) error {
 	switch {
 	case s.returned.Load():
-		return errors.New("vault: the client is not used after Do; the request is not sent")
+		return errors.New("vault: the client must not be used after Do; the request was not sent")
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
 		return errors.New("vault: the client adds its token by itself; a request with another one is not sent")
 	case !isBelow(request.URL, s.config.address):

@@ -42,9 +42,8 @@ func misplacedToken(text string) (reason, fix string) {
 	return "", ""
 }
 
-// isCutOff reports whether a token is the start of a batch token, which begins with the
-// number of a key. Vault 1.21 and OpenBao 2.6 panic on a shorter one, and close the
-// connection.
+// isCutOff reports whether a token is too short a part of a batch token. Vault 1.21 and
+// OpenBao 2.6 panic on one, and close the connection.
 func isCutOff(token string) bool {
 	body, isBatch := strings.CutPrefix(strings.TrimPrefix(token, "hv"), "b.")
 	return isBatch && strings.HasPrefix(body, "AAAA") && len(body) < 44
@@ -54,11 +53,12 @@ func isQuoted(text string) bool {
 	return len(text) >= 2 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
 
-// jsonStart is how a JSON object begins, and a JSON list of texts, objects or lists.
+// jsonStart matches the beginning of a JSON object, or of a JSON list of texts, objects or
+// lists.
 var jsonStart = regexp.MustCompile(`^(\{\s*("|\}$)|\[\s*["{\[])`)
 
-// assignment is a name that people copy along with a credential, as in a shell, an env
-// file or a unit of systemd. It is set in init to avoid an initialization cycle with
+// assignment matches a name that people copy along with a credential, as in a shell, an
+// env file or a systemd unit. It is set in init to avoid an initialization cycle with
 // methods.
 var assignment *regexp.Regexp
 

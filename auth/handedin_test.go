@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
@@ -205,6 +206,21 @@ func TestHandedInMethodByItself(t *testing.T) {
 			assert.Equal(t, test.requests, server.requests())
 		})
 	}
+}
+
+// A method that does not return, because it waits for a Vault that is away, is not to
+// blame.
+func TestHandedInMethodThatWaitsForVault(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	vault := withMethod("http://127.0.0.1:1", methodFunc(func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+		userpass{"userpass", "agent", password}.Login(ctx, c)
+		<-over
+		return nil, errors.New("no answer")
+	}), nil)
+	_, err := do(t.Context(), vault, auth.Use{Patience: time.Second}, nil)
+	assertKind(t, err, fault.Unreachable, "connection refused")
 }
 
 // A method that logs in twice leaves no token behind.

@@ -41,8 +41,8 @@ func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 		return nil
 	}
 	if strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#") || u.Port() != "" && !isPort(u.Port()) {
-		// Behind such a character in a password, the rest of it stands outside
-		// the user info, and a part before it can be the host name.
+		// With such a character in a password, url.Parse ends the user info too
+		// early, and a part of the password can become the host name.
 		e.reject(variable, "is not the URL of a proxy alone; write it like http://user:password@proxy.example:3128, and / ? # in the password as %2F %3F %23")
 		return nil
 	}

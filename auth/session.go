@@ -142,8 +142,8 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
 }
 
-// finish ends what use, or a login method, has left behind, and waits for a login
-// that is under way, so that no token is made after the others are revoked.
+// finish ends requests that use or a login method left behind, and waits for a login under
+// way, so that no token is made after the others are revoked.
 func (s *session) finish(end func()) {
 	s.returned.Store(true)
 	end()

@@ -93,8 +93,8 @@ func (t trust) cas(f files) ([]byte, error) {
 	switch {
 	case t.caBytes != "":
 		if !holdsOne([]byte(t.caBytes)) {
-			reason, fix := notPEM([]byte(t.caBytes), "certificate")
-			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "set it to certificates in PEM form"))
+			reason, _ := notPEM([]byte(t.caBytes), "certificate") // its fix is about files
+			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
 		}
 		return []byte(t.caBytes), nil
 	case t.caFile != "":
@@ -158,8 +158,8 @@ func (t trust) pair(f files) (tls.Certificate, error) {
 	return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
 }
 
-// notPEM says why data has no PEM block of a certificate or a private key, and what to
-// do; empty if it has one. There is no fix for what is of no known form.
+// notPEM says why data has no PEM block of a certificate or private key, and what to do;
+// empty if it has one. It knows no fix for data of an unknown form.
 func notPEM(data []byte, what string) (reason, fix string) {
 	label := map[string]string{"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}[what]
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -173,7 +173,7 @@ func notPEM(data []byte, what string) (reason, fix string) {
 	reason = "holds no " + what + " in PEM form"
 	switch {
 	case bytes.Contains(data, []byte(label+"-----")):
-		return "holds a damaged PEM block", "copy it as it is: each of its lines is a line of its own"
+		return "holds a damaged PEM block", "copy it as it is, with its line breaks"
 	case isPKCS12(data):
 		return "is a PKCS#12 file", "convert it: openssl pkcs12 -in FILE -nodes -out NEW, and name NEW as certificate and as key"
 	case bytes.Contains(data, []byte("-----BEGIN PKCS7-----")):
@@ -188,14 +188,14 @@ func notPEM(data []byte, what string) (reason, fix string) {
 	return reason, "convert it from DER: openssl x509 -inform der -in FILE -out NEW"
 }
 
-// isPKCS12 reports whether a file begins as those that Windows exports with the key: with
-// a sequence in DER or BER of version 3.
+// isPKCS12 reports whether a file begins like PKCS#12, which Windows exports with the key: a
+// DER or BER sequence of version 3.
 func isPKCS12(data []byte) bool {
 	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 8)], []byte{2, 1, 3})
 }
 
-// isPKCS7 reports whether a file begins as those that Windows exports with the chain:
-// with a sequence of the object identifier of signed data.
+// isPKCS7 reports whether a file begins like PKCS#7, which Windows exports with the chain: a
+// sequence with the object identifier of signed data.
 func isPKCS7(data []byte) bool {
 	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 20)], []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"))
 }

@@ -3,8 +3,8 @@ package auth
 import "strings"
 
 // SecretVariables returns the variables that can hold secrets, for the agent to keep
-// from the processes that it starts. The standard proxy variables are not included,
-// since other programs need them.
+// from the processes that it starts. Windows ignores the case of their names. The
+// standard proxy variables are not included, since other programs need them.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {

@@ -27,8 +27,8 @@ type Options struct {
 
 	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their
 	// names in the settings. One can replace a built-in method. The run revokes
-	// the tokens that Vault makes for it. Its own errors are not shown, since they
-	// may quote credentials.
+	// the tokens that Vault makes for it. A method must log its own errors: they are
+	// not shown, since they may quote credentials.
 	Methods map[string]api.AuthMethod
 }
 

@@ -114,8 +114,8 @@ func textOf(err error) string {
 	return err.Error()
 }
 
-// mountsOfReads are the KV mounts of the references. What the settings say of a mount is a
-// guess, too, as long as it has not led to a secret.
+// mountsOfReads are the KV mounts of the references. A mount from the settings is also a
+// guess until it has led to a secret.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -205,11 +206,11 @@ func TestCheckOfADeadVault(t *testing.T) {
 
 func TestCheckHasAPatienceOfThreeSeconds(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes three seconds")
-	}
-	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), "token"), nil, resolver.CheckOptions{})
-	assert.Contains(t, v.Connection.Text, "tried for 3s")
+	address := "http://" + closedPort(t)
+	synctest.Test(t, func(t *testing.T) {
+		v := resolver.Check(t.Context(), vaultAt(address, "token"), nil, resolver.CheckOptions{})
+		assert.Contains(t, v.Connection.Text, "tried for 3s")
+	})
 }
 
 // A canceled check says so for each field.

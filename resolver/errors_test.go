@@ -141,7 +141,7 @@ func TestErrorsAsTheUIShowsThem(t *testing.T) {
 		name, field, want string
 	}{
 		{"no key", "vault:" + kv + "/a#pasword", `{"kind":"no_key","reference":"vault:` + kv + `/a#pasword","reason":"the secret has no such key","fix":"check the key; the agent's log says whether a similar one exists"}`},
-		{"denied", "vault:" + kv + "/b#password", `{"kind":"denied","reference":"vault:` + kv + `/b#password","reason":"the agent may not read this path","fix":"check the path, or ask the Vault administrator to grant read on it; the agent's log has the policy line"}`},
+		{"denied", "vault:" + kv + "/b#password", `{"kind":"denied","reference":"vault:` + kv + `/b#password","reason":"the agent may not read this path","fix":"check that the path and its mount exist, or ask the Vault administrator to grant read on it; the agent's log has the policy line"}`},
 		{"malformed", "vault:" + kv + "/b?version=x#password", `{"kind":"bad_reference","part":"version","offset":`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

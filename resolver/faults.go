@@ -74,7 +74,7 @@ func withoutData(m mount, path string) string {
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
 func invisible(mounts *mountTable, m mount, path string) *fault.Error {
-	f := fault.New(fault.Denied, "vault shows the agent's token no mount for "+path, "")
+	f := fault.New(fault.Denied, "the agent's token can see no mount for "+path, "")
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {

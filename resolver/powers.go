@@ -43,7 +43,7 @@ func askPowers(ctx context.Context, client *api.Client, mounts *mountTable, read
 			break
 		}
 		if !p.ask(ctx, client, some) {
-			p.unknown = "it is unknown whether the token may do more than read; to let checks tell, grant it update on sys/capabilities-self, which runs do not need"
+			p.unknown = "it is unknown whether the token may do more than read; to let checks find out, grant it update on sys/capabilities-self, which runs do not need"
 			break
 		}
 	}

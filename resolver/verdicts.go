@@ -84,7 +84,7 @@ func outcome(kind Kind, reason, fix, text string) string {
 }
 
 // LogValue returns the run's id, the connection, the number of fields of each kind, the
-// complete errors and the connection's findings, as a group. An error begins with the
+// complete errors and the connection's findings, as a group. Each error begins with the
 // number of its field, from 1.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)

@@ -7,16 +7,15 @@ import (
 	"strings"
 )
 
-// found is every text that reflection finds from a value on: through pointers,
-// interfaces, and fields that are not exported, as a debugger or a careless printer
-// would. What a func holds is out of reach.
+// found returns every text that reflection can reach from a value, through pointers,
+// interfaces and unexported fields, as a debugger would. It cannot reach into a func.
 func found(v any) string {
 	var out strings.Builder
 	walk(&out, reflect.ValueOf(v), make(map[visit]bool))
 	return out.String()
 }
 
-// visit is a place that has been walked already.
+// visit is a place that has been visited.
 type visit struct {
 	at     uintptr
 	of     reflect.Type

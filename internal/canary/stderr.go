@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// Stderr is what the process writes to stderr, by package log, slog's default
-// logger, or any other way. The library writes nothing there, and neither may
-// anything that it uses: net/http logs what a server sends without being asked.
+// Stderr captures what the process writes to stderr, with package log, slog's default
+// logger, or in any other way. Neither the library nor its dependencies may write there;
+// net/http would log unsolicited data from a server.
 type Stderr struct {
-	file    *os.File // a file, for nothing must run to empty it
+	file    *os.File // a file, since a pipe would need a reader
 	stderr  *os.File
 	log     io.Writer
 	restore func() error
 }
 
-// CaptureStderr keeps what is written to stderr, until Release. It is the whole
-// process's, so tests that capture are not parallel. Captures can be nested.
+// CaptureStderr captures stderr until Release. Stderr belongs to the whole process, so tests
+// that capture it are not parallel. Captures can be nested.
 func CaptureStderr() (*Stderr, error) {
 	file, err := os.CreateTemp("", "stderr")
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Stderr) String() string {
 	return string(text)
 }
 
-// Release ends the capture and returns all that was written.
+// Release ends the capture and returns everything that was written.
 func (s *Stderr) Release() string {
 	text := s.String()
 	os.Stderr = s.stderr
@@ -58,9 +58,9 @@ func (s *Stderr) Release() string {
 	return text
 }
 
-// Silent runs the tests of a package, and returns the code to exit with: not 0 if
-// anything was written to stderr, which is shown when they have ended. Package
-// testing writes to stdout, but for its warnings.
+// Silent runs the tests of a package and returns the exit code, which is not 0 if anything
+// was written to stderr. It prints that afterwards. Package testing writes to stdout,
+// except for its warnings.
 func Silent(run func() int) int {
 	if fuzzing := flag.Lookup("test.fuzz"); fuzzing != nil && fuzzing.Value.String() != "" {
 		return run() // fuzzing reports its progress to stderr

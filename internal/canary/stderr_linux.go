@@ -7,8 +7,7 @@ import (
 
 const stderr = 2
 
-// redirect leads all that is written to the process's stderr to the file, by
-// whatever way.
+// redirect sends everything that is written to the process's stderr to the file.
 func redirect(file *os.File) (restore func() error, err error) {
 	copied, err := syscall.Dup(stderr)
 	if err != nil {

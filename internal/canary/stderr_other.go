@@ -4,7 +4,7 @@ package canary
 
 import "os"
 
-// redirect leads nothing elsewhere: os.Stderr and package log have to do.
+// redirect does nothing: only os.Stderr and package log are captured here.
 func redirect(*os.File) (restore func() error, err error) {
 	return func() error { return nil }, nil
 }

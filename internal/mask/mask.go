@@ -101,12 +101,12 @@ func formsOf(secret string) []string {
 	return forms
 }
 
-// inJSON returns the text as it stands within a JSON string.
+// inJSON returns the text as it is within a JSON string.
 func inJSON(text string, escapeHTML bool) string {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(escapeHTML)
-	encoder.Encode(text) // fails for no text
+	encoder.Encode(text) // cannot fail for a text
 	return strings.Trim(b.String(), "\n")[1 : b.Len()-2]
 }
 

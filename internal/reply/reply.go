@@ -175,14 +175,14 @@ func (s Source) tooMany(header http.Header, what, do, detail string) *patience.F
 func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	target := "elsewhere"
 	do, fix := "set the address of Vault itself: redirects are not followed", ""
-	isStandby := status == http.StatusTemporaryRedirect // every one, for seconds while the leader changes
+	isStandby := status == http.StatusTemporaryRedirect // standbys answer so for seconds while the leader changes
 	if base, err := http.NewRequest(http.MethodGet, s.Address, nil); err == nil {
 		if u, err := (&http.Response{Header: header, Request: base}).Location(); err == nil && u.Host != "" {
 			target = s.Sent.Words(u.Scheme + "://" + u.Host)
 			isHere := u.Host == base.URL.Host
 			switch {
 			case isHere && !strings.Contains(u.Path, "/v1/"):
-				// Vault's own answer to a path that is none of its API.
+				// Vault answers so to a path outside of its API.
 				isStandby = false
 				if strings.Trim(base.URL.Path, "/") != "" {
 					do, fix = "omit "+base.URL.Path+" from the address, unless a proxy there adds it", "omit the path from the address"

@@ -48,7 +48,7 @@ var upgrading = []phrase{
 var badToken = []phrase{
 	{"failed to look up namespace from the token", "1.21 bao"},
 	{"error parsing token", "src"},
-	{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or has more behind it
+	{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or followed by something
 }
 
 // loginFault in a 5xx means that the login is at fault, so a retry is useless.
@@ -164,8 +164,8 @@ var hints = map[string][]hint{
 const certRole = "add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE"
 
 // LoginHint returns what to do about a login that was refused with these errors; empty
-// if the texts are unknown. The mount is empty for a method of the caller's own, whatever
-// its name.
+// if the texts are unknown. The mount is empty for a method of Options, whatever its
+// name.
 func LoginHint(method, mount string, errors []string) string {
 	if mount == "" {
 		method = ""

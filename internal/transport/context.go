@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// Steady returns a caller's context as one that package context can be built on,
-// whatever its type makes of the interface: Done is one channel, Err is an error
-// from when that is closed and not before, and there is no deadline but the
-// closing of it. Package context panics in a goroutine of its own, which ends the
-// process, if Err is nil after Done is closed.
+// Steady wraps a caller's context, whatever its type does, so that package context can
+// derive from it: Done is always the same channel, Err is not nil exactly when Done is
+// closed, and there is no other deadline. If Err is nil after Done is closed, package
+// context panics in its own goroutine, which ends the process.
 func Steady(ctx context.Context) context.Context { return steady{ctx, ctx.Done()} }
 
 type steady struct {

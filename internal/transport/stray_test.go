@@ -117,7 +117,7 @@ func (w way) serve(t *testing.T, leaf *vaulttest.Certificate, answer func(conn n
 	return config
 }
 
-func selfSigned(t *testing.T) *vaulttest.Certificate {
+func ownCertificate(t *testing.T) *vaulttest.Certificate {
 	return vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 }
 
@@ -125,7 +125,7 @@ func selfSigned(t *testing.T) *vaulttest.Certificate {
 // not affect later requests.
 func TestStrayBytes(t *testing.T) {
 	stderr := captureStderr(t)
-	leaf := selfSigned(t)
+	leaf := ownCertificate(t)
 	sent := make(chan struct{}, 1000) // an answer, and what is behind it
 	for _, server := range []struct {
 		name   string
@@ -171,7 +171,7 @@ func TestStrayBytes(t *testing.T) {
 // The capture hears what net/http alone logs, on each way: so TestStrayBytes, and
 // the tests of all packages, would not pass without the care that a Wire takes.
 func TestNetHTTPLogsStrayBytes(t *testing.T) {
-	leaf := selfSigned(t)
+	leaf := ownCertificate(t)
 	for _, server := range []struct {
 		name   string
 		answer func(net.Conn, int)

@@ -126,7 +126,7 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 		f.Do = "reissue it with the extended key usage serverAuth"
 	case errors.As(unverified.Err, &invalid) && (invalid.Reason == x509.CANotAuthorizedForThisName || invalid.Reason == x509.UnconstrainedName || invalid.Reason == x509.NameConstraintsWithoutSANs || invalid.Reason == x509.TooManyConstraints):
 		f.What = whose + " certificate is for a name that its CA may not certify"
-		f.Do = "reissue it by a CA whose name constraints allow the name"
+		f.Do = "reissue it with a CA whose name constraints allow the name"
 	case errors.As(unverified.Err, &invalid):
 		f.Do = "reissue it: " + w.Sent.Words(strings.TrimPrefix(invalid.Error(), "x509: "))
 	case errors.As(unverified.Err, &unknown):
