@@ -31,7 +31,7 @@ func (u userpass) Login(ctx context.Context, c *api.Client) (*api.Secret, error)
 
 func withMethod(address string, method api.AuthMethod, v variables) *auth.Vault {
 	options := v.options()
-	options.Methods = map[string]api.AuthMethod{"userpass": method}
+	options.Methods = handIn(map[string]api.AuthMethod{"userpass": method})
 	return auth.New(auth.Settings{Address: address, AuthMethod: "userpass"}, options)
 }
 
@@ -247,7 +247,8 @@ func TestMethodNames(t *testing.T) {
 	t.Parallel()
 	method := userpass{}
 	options := variables{"VAULT_TOKEN": "t"}.options()
-	options.Methods = map[string]api.AuthMethod{"custom": method, "": method, "nil": nil}
+	options.Methods = handIn(map[string]api.AuthMethod{"custom": method, "": method})
+	options.Methods["nil"] = nil
 	validate := func(name string) error {
 		return auth.New(auth.Settings{Address: "https://h", AuthMethod: name}, options).Validate()
 	}
