@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -263,4 +265,44 @@ func TestMethodThatNeverStops(t *testing.T) {
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.Less(t, time.Since(began), soon)
 	<-ended
+}
+
+// A method that ignores its context, or ends its goroutine, is the error of the run,
+// which ends in time.
+func TestMethodThatDoesNotReturn(t *testing.T) {
+	t.Parallel()
+	released := make(chan struct{})
+	var working sync.WaitGroup
+	working.Add(2)
+	t.Cleanup(func() { close(released); working.Wait() })
+	hangs := methodFunc(func(context.Context, *api.Client) (*api.Secret, error) {
+		defer working.Done()
+		<-released
+		return nil, errors.New("late")
+	})
+	exits := methodFunc(func(context.Context, *api.Client) (*api.Secret, error) {
+		runtime.Goexit()
+		return nil, nil
+	})
+	for _, test := range []struct {
+		name   string
+		method methodFunc
+		use    auth.Use
+		says   string
+	}{
+		{"hangs in a run", hangs, auth.Use{Patience: time.Second}, "the method did not return"},
+		{"hangs in a check", hangs, auth.Use{Patience: time.Second, Check: true}, "the method did not return"},
+		{"ends its goroutine", exits, auth.Use{}, "the method ended its goroutine"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := newStandIn(t, nil)
+			began := time.Now()
+			_, err := withMethod(server.address, test.method, variables{"VAULT_CLIENT_TIMEOUT": "1"}).Do(t.Context(), test.use, func(context.Context, *api.Client) error {
+				t.Error("called")
+				return nil
+			})
+			assertKind(t, err, fault.Login, test.says)
+			assert.Less(t, time.Since(began), soon)
+		})
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -15,47 +14,6 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
-
-// token is a token and what is known of it.
-type token struct {
-	secret   string
-	accessor string
-	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
-	keep     bool   // not to be revoked
-	looked   bool   // it has been looked up; guarded by session.login
-	worked   atomic.Bool
-	facts    Token // guarded by session.mu once the token is the session's
-}
-
-// sign returns the request with the token.
-func (t *token) sign(request *http.Request) *http.Request {
-	signed := *request // a RoundTripper does not change what it is given
-	signed.Header = request.Header.Clone()
-	signed.Header.Set(api.AuthHeaderName, t.secret)
-	if t.index != "" {
-		signed.Header.Set("X-Vault-Index", t.index)
-	}
-	return &signed
-}
-
-func (t *token) isExpired() bool {
-	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
-}
-
-// mayHaveServed reports whether Vault has answered a request with the token, as far as
-// is known. A token with a limited number of uses can be used up before the first
-// answer arrives.
-func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft > 0 }
-
-// withToken is a RoundTripper that adds one token, for requests about that token.
-type withToken struct {
-	token *token
-	next  *transport.Retry
-}
-
-func (w withToken) RoundTrip(request *http.Request) (*http.Response, error) {
-	return w.next.RoundTrip(w.token.sign(request))
-}
 
 // bearer is a RoundTripper that adds the session's token. It replaces a dead token
 // with one login for all requests under way.
@@ -288,25 +246,4 @@ func (s *session) withOddity(err error) error {
 	odd := *f
 	odd.Do = given.oddity() + "; otherwise, " + f.Do
 	return &odd
-}
-
-func (s *session) current() *token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.token
-}
-
-func (s *session) setToken(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.token = t
-}
-
-func (s *session) facts() Token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.token == nil {
-		return Token{}
-	}
-	return s.token.facts
 }

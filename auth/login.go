@@ -198,6 +198,9 @@ func (s *session) where() string {
 
 // refused is the fault for a login that Vault refused.
 func (s *session) refused(answer *reply.Answer) *fault.Error {
+	if f := answer.NoAPI(s.wire.Address()); f != nil {
+		return f
+	}
 	m := s.config.method
 	f := &fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",

@@ -3,9 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/rand"
-	"net/http"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -161,17 +158,6 @@ func ofRun(err error) error {
 	return err
 }
 
-type tokenKey struct{}
-
-// TokenOf describes the token in use, given the context that [Vault.Do] passed to
-// use. For other contexts it returns the zero Token.
-func TokenOf(ctx context.Context) Token {
-	if session, ok := ctx.Value(tokenKey{}).(func() *session); ok {
-		return session().facts()
-	}
-	return Token{}
-}
-
 // connect prepares the connection. It reads the TLS files.
 func (s *session) connect(ctx, last context.Context) error {
 	proxy := s.config.proxy
@@ -194,68 +180,6 @@ func (s *session) connect(ctx, last context.Context) error {
 	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Last: last, Until: until, Unclear: s.warnOfUnclearLogin}
 	return nil
 }
-
-// version is the version of this module in the agent's build, or devel.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "devel"
-	}
-	return versionIn(info)
-}
-
-func versionIn(build *debug.BuildInfo) string {
-	const path = "github.com/luumen/patch-vault"
-	for _, module := range append(slices.Clone(build.Deps), &build.Main) {
-		if module.Path != path {
-			continue
-		}
-		for module.Replace != nil {
-			module = module.Replace
-		}
-		if version := strings.Trim(module.Version, "()"); version != "" {
-			return version
-		}
-	}
-	return "devel"
-}
-
-// newClient makes a client of vault/api. What vault/api reads from the environment
-// has no effect on it.
-func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Client, error) {
-	if err := checkForAPI(); err != nil {
-		return nil, err
-	}
-	client, err := api.NewClient(&api.Config{
-		Address: s.wire.Address(),
-		HttpClient: &http.Client{
-			Transport:     hidden{func() http.RoundTripper { return chain }},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		DisableRedirects: true,
-		CheckRetry:       func(context.Context, *http.Response, error) (bool, error) { return false, nil },
-	})
-	if err != nil {
-		return nil, rejectedByAPI()
-	}
-	header := http.Header{
-		api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
-		"User-Agent":          {s.wire.UserAgent()},
-	}
-	if namespace != "" {
-		header.Set(api.NamespaceHeaderName, namespace)
-	}
-	client.SetHeaders(header)
-	client.ClearToken()
-	client.SetWrappingLookupFunc(func(string, string) string { return "" })
-	return client, nil
-}
-
-// hidden keeps printing by reflection away from a RoundTripper, where it would find
-// the token, even in the buffers of connections.
-type hidden struct{ reach func() http.RoundTripper }
-
-func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) { return h.reach().RoundTrip(r) }
 
 // warnOfSilence returns a func that warns if Vault was not answering when the caller
 // ended the run. The hosts then have the caller's own error, so without the warning a

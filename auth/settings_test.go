@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/idna"
@@ -279,4 +280,25 @@ func FuzzAddress(f *testing.F) {
 			t.Fatalf("%q leads to %q, past the pin %q", address, dialled(to), pin)
 		}
 	})
+}
+
+// New copies its arguments, and Settings what it returns: neither side can change
+// what the other has.
+func TestSettingsAreCopied(t *testing.T) {
+	t.Parallel()
+	settings := auth.Settings{Enabled: new(true), Address: "https://vault.example", AuthMethod: "userpass", Mounts: []string{"team/kv"}}
+	options := variables{}.options()
+	options.Methods = map[string]api.AuthMethod{"userpass": userpass{}}
+	vault := auth.New(settings, options)
+	*settings.Enabled = false
+	settings.Mounts[0] = "changed"
+	delete(options.Methods, "userpass")
+	assert.NoError(t, vault.Validate())
+	given := vault.Settings()
+	assert.True(t, *given.Enabled)
+	assert.Equal(t, []string{"team/kv"}, given.Mounts)
+	*given.Enabled = false
+	given.Mounts[0] = "changed"
+	assert.NoError(t, vault.Validate())
+	assert.Equal(t, []string{"team/kv"}, vault.Settings().Mounts)
 }

@@ -93,7 +93,7 @@ func (t trust) cas(f files) ([]byte, error) {
 	switch {
 	case t.caBytes != "":
 		if !holdsOne([]byte(t.caBytes)) {
-			reason, _ := notPEM([]byte(t.caBytes), "certificate") // its fix is about files
+			reason, _ := notPEM([]byte(t.caBytes), "certificate") // what to do about it is for files
 			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
 		}
 		return []byte(t.caBytes), nil
@@ -104,7 +104,7 @@ func (t trust) cas(f files) ([]byte, error) {
 		}
 		if !holdsOne(data) {
 			reason, fix := notPEM(data, "certificate")
-			return nil, badFile("VAULT_CACERT", t.caFile, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "copy it again"), nil)
+			return nil, badFile("VAULT_CACERT", t.caFile, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"), nil)
 		}
 		return data, nil
 	case t.caPath != "":
@@ -150,16 +150,16 @@ func (t trust) pair(f files) (tls.Certificate, error) {
 		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY", nil)
 	}
 	if reason, fix := notPEM(certificate, "certificate"); reason != "" {
-		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, reason, fix, nil)
+		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, reason, cmp.Or(fix, "name one"), nil)
 	}
 	if reason, fix := notPEM(key, "key"); reason != "" {
-		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, fix, nil)
+		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, cmp.Or(fix, "name one"), nil)
 	}
 	return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
 }
 
-// notPEM says why data has no PEM block of a certificate or private key, and what to do;
-// empty if it has one.
+// notPEM says why data has no PEM block of a certificate or a private key, and what to
+// do; empty if it has one. There is no fix for what is of no known form.
 func notPEM(data []byte, what string) (reason, fix string) {
 	label := map[string]string{"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}[what]
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -180,10 +180,12 @@ func notPEM(data []byte, what string) (reason, fix string) {
 		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE -out NEW"
 	case isPKCS7(data):
 		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -inform der -in FILE -out NEW"
+	case !bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
+		return reason, ""
 	case what == "key":
-		return reason, "name one, or convert it from DER: openssl pkey -inform der -in FILE -out NEW"
+		return reason, "convert it from DER: openssl pkey -inform der -in FILE -out NEW"
 	}
-	return reason, "name one, or convert it from DER: openssl x509 -inform der -in FILE -out NEW"
+	return reason, "convert it from DER: openssl x509 -inform der -in FILE -out NEW"
 }
 
 // isPKCS12 reports whether a file begins like PKCS#12, which Windows exports with the key: a

@@ -21,20 +21,6 @@ type Usage struct {
 	Findings    []Finding
 }
 
-// Token describes the token in use. It does not hold the token. The zero Token means
-// that there is none.
-type Token struct {
-	Given     bool      // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
-	Batch     bool      // cannot be revoked or renewed
-	Proven    bool      // Vault accepted the token
-	Known     bool      // Vault told the rest
-	Expires   time.Time // zero means never
-	UsesLeft  int       // 0 means no limit
-	Renewable bool
-	Policies  []string // including those of its entity
-	Namespace string   // in which it was created
-}
-
 // LogValue returns the run's id, the numbers, and the findings, as a group.
 func (u Usage) LogValue() slog.Value {
 	attrs := []slog.Attr{

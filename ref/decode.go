@@ -67,9 +67,9 @@ func decodeObject(data []byte) Value {
 				f = &badVersion
 			}
 		case "masked":
-			return invalid(fault{0, "a mask in place of the credential", "enter the credential again; only its mask was stored"})
+			return invalid(fault{0, "a mask in place of the credential", "enter the credential again; this is only its mask"})
 		default:
-			return invalid(fault{0, "a member other than path, key and version", fixObject})
+			return invalid(fault{0, "something besides path, key and version", fixObject})
 		}
 		switch {
 		case twice:
@@ -90,7 +90,7 @@ func decodeObject(data []byte) Value {
 // nobody chose.
 func decodeString(data []byte) (string, *fault) {
 	if data[0] != '"' {
-		return "", &fault{0, "not a string", "write a JSON string"}
+		return "", &fault{0, "not a text", "write a text in quotes"}
 	}
 	var text string
 	if i, f := notText(data); f != nil {

@@ -26,7 +26,7 @@ func ExampleParse() {
 	// Output:
 	// reference: secret/luumen/windev 3 password
 	// literal: 7 bytes
-	// invalid: field at byte 0: the mark is not in lower case; begin the field with vault:, or write literal: before the whole field to use it as a literal
+	// invalid: field at byte 0: vault: is not in lower case; begin the field with vault:, or write literal: before the whole field to use it as a literal
 }
 
 func ExampleNew() {
@@ -95,7 +95,7 @@ func ExampleValue_MarshalJSON() {
 	// Output:
 	// {"password":{"masked":"literal"},"user":"vault:secret/luumen/windev#user"}
 	// vault:secret/luumen/windev#user
-	// field at byte 0: a mask in place of the credential; enter the credential again; only its mask was stored
+	// field at byte 0: a mask in place of the credential; enter the credential again; this is only its mask
 }
 
 // A save handler of the UI checks one field.
@@ -123,5 +123,5 @@ func ExampleSyntaxError() {
 	// 200
 	// 422: path, byte 13: an empty segment
 	//      write one / between segments, none at the ends
-	// 200: looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:
+	// 200: looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:
 }

@@ -11,8 +11,8 @@ import (
 // never contains text from a literal.
 //
 // Literals get one if they are empty, a printed mask, or similar to a reference of
-// this or another product; references, if their path begins with vault: or has data/
-// after the mount. The field is used all the same.
+// this or another product; references, if a whole reference was entered as their path,
+// or if they have data/ after the mount. The field is used all the same.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {
@@ -21,7 +21,7 @@ func (v Value) Warning() string {
 	case !ok:
 		return ""
 	case text == "":
-		return "is empty and is sent as an empty credential; if there is no credential, omit the field or store null"
+		return "is empty and is sent as an empty credential; if there is no credential, remove the field"
 	case text == mask || strings.HasPrefix(text, invalidMask):
 		return "is the printed mask of a credential; enter the credential again"
 	case marked(text):
@@ -34,8 +34,10 @@ func (r Ref) warning() string {
 	switch _, rest, _ := strings.Cut(r.path, "/"); {
 	case marked(r.path):
 		return "has a path that begins with " + mark + "; write only the path of the secret, and the key separately"
+	case strings.HasSuffix(r.path, "#"+r.key):
+		return "has a path that ends with # and the key; write only the path of the secret, and the key separately"
 	case strings.HasPrefix(rest, "data/"):
-		return "has data/ after the mount, which the library adds for KV v2; remove it unless the path of the secret itself begins with data/"
+		return "has data/ after the mount, which is added automatically for KV v2; remove it unless the path of the secret itself begins with data/"
 	}
 	return ""
 }
@@ -53,7 +55,7 @@ func literalWarning(text string) string {
 		return "looks like a reference for " + product + fix + fixReference
 	}
 	if flaw := markFlaw(text, mark); flaw != "" {
-		return "looks like a reference with " + flaw + " in or before its mark" + fixMark
+		return "looks like a reference with " + flaw + " in or before vault:" + fixMark
 	}
 	if markFlaw(text, literalMark) != "" || hasPrefixFold(text, literalMark) {
 		return "begins with literal:, which is sent as part of the literal; remove it, or write exactly literal: before a literal that begins with vault:"
@@ -65,7 +67,7 @@ func literalWarning(text string) string {
 		return "looks like a reference after other text" + fixMark
 	}
 	if looksUnmarked(text) || looksUnmarked(cutMistypedMark(text)) {
-		return "looks like a reference without its mark" + fixMark
+		return "looks like a reference without vault:" + fixMark
 	}
 	return ""
 }

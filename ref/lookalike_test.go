@@ -15,12 +15,12 @@ import (
 func TestWarning(t *testing.T) {
 	t.Parallel()
 	const (
-		unmarked  = "looks like a reference without its mark"
+		unmarked  = "looks like a reference without vault:"
 		quoted    = "looks like a reference in quotes"
 		inside    = "looks like a reference after other text"
-		space     = "looks like a reference with a space in or before its mark"
-		invisible = "looks like a reference with a control or invisible character in or before its mark"
-		wide      = "looks like a reference with a full-width character in or before its mark"
+		space     = "looks like a reference with a space in or before vault:"
+		invisible = "looks like a reference with a control or invisible character in or before vault:"
+		wide      = "looks like a reference with a full-width character in or before vault:"
 		misuse    = "begins with literal:, which is sent as part of the literal"
 		product   = "looks like a reference for "
 	)
@@ -172,6 +172,10 @@ func TestWarningOfMistakes(t *testing.T) {
 		{"a printed mask", ref.Parse(fmt.Sprint(ref.Parse("x"))), "enter the credential again"},
 		{"a printed invalid value", ref.Parse(fmt.Sprint(ref.Parse("vault:x"))), "enter the credential again"},
 		{"a mark in the path", object("vault:secret/a"), "begins with vault:"},
+		{"a whole reference as the path", object("vault:secret/a#k"), "begins with vault:"},
+		{"a reference without vault: as the path", object("secret/a#k"), "ends with # and the key"},
+		{"a reference to a version as the path", object("secret/a?version=3#k"), "ends with # and the key"},
+		{"a path with another # in it", object("secret/a#b"), ""},
 		{"the path of Vault's API", ref.Parse("vault:secret/data/a#k"), "data/"},
 		{"data further down", ref.Parse("vault:secret/a/data/b#k"), ""},
 		{"a mount named data", ref.Parse("vault:data/a#k"), ""},

@@ -54,14 +54,14 @@ func parseUnmarked(field string) Value {
 		return literal(rest)
 	}
 	visible := skipInvisible(field)
-	fix := "begin the field with vault:" + fixLiteral
+	meant, fix := mark, "begin the field with vault:"+fixLiteral
 	if hasPrefixFold(visible, literalMark) {
-		fix = "begin the field with literal:"
+		meant, fix = literalMark, "begin the field with literal:"
 	}
 	if len(visible) < len(field) {
-		return invalid(fault{0, "white space or an invisible character before the mark", fix})
+		return invalid(fault{0, "white space or an invisible character before " + meant, fix})
 	}
-	return invalid(fault{0, "the mark is not in lower case", fix})
+	return invalid(fault{0, meant + " is not in lower case", fix})
 }
 
 // marked reports whether text may be meant as a reference or as an escaped literal.
@@ -108,6 +108,9 @@ func parseReference(field string) (Ref, *SyntaxError) {
 	pathEnd := hash
 	if query >= 0 {
 		pathEnd = query
+	}
+	if strings.HasPrefix(field, mark+"//") { // as in a URL
+		return Ref{}, &SyntaxError{PartPath, len(mark), emptySegment, "remove the // after vault:"}
 	}
 	path, err := parsePart(field, len(mark), pathEnd, PartPath, checkPath)
 	if err != nil {
@@ -184,7 +187,7 @@ func unescape(raw string) (string, *fault) {
 			return "", &fault{i, "a bare ?", "write it %3F; " + fixVersion}
 		case '%':
 			if escapedByte(raw[i:]) == 0 {
-				return "", &fault{i, "a % that does not begin %23, %3F or %25", "write a percent sign as %25, and write the escapes in upper case"}
+				return "", &fault{i, "a % that does not begin %23, %3F or %25", "write a percent sign as %25, the escapes in upper case, and any other character, such as a space, as it is"}
 			}
 			escaped = true
 		}
@@ -251,7 +254,7 @@ func checkPath(path string) *fault {
 		segment := path[start:end]
 		switch {
 		case segment == "":
-			return &fault{start, "an empty segment", "write one / between segments, none at the ends"}
+			return &fault{start, emptySegment, "write one / between segments, none at the ends"}
 		case segment == "." || segment == "..":
 			return &fault{start, "a . or .. segment", "write the full path of the secret"}
 		case segment[0] == ' ':
@@ -318,6 +321,8 @@ func (f fault) in(part string, offset int) *SyntaxError {
 	return &SyntaxError{Part: part, Offset: offset, Reason: f.reason, Fix: f.fix}
 }
 
+const emptySegment = "an empty segment"
+
 const (
 	fixReference   = "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"
 	fixLiteral     = ", or write literal: before the whole field to use it as a literal"
@@ -330,7 +335,7 @@ const (
 )
 
 // badVersion is the fault of a version outside the string form.
-var badVersion = fault{reason: "not a version", fix: "write " + versions + ", or omit the version"}
+var badVersion = fault{reason: "not a version", fix: "write " + versions + " without quotes, or omit the version"}
 
 func notUTF8(offset int) *fault {
 	return &fault{offset, "not valid UTF-8", "store the text as UTF-8"}

@@ -174,6 +174,7 @@ func TestFixesAreConstant(t *testing.T) {
 func TestFixes(t *testing.T) {
 	t.Parallel()
 	const (
+		escapes = "write a percent sign as %25, the escapes in upper case, and any other character, such as a space, as it is"
 		version = "a version goes before the #, as in vault:secret/luumen/windev?version=3#password"
 		rename  = "; if the key in Vault has it, rename the key in Vault"
 		move    = "; if the path in Vault has it, move the secret to another path"
@@ -185,6 +186,11 @@ func TestFixes(t *testing.T) {
 		{"a bare #", "vault:secret/app#pass#word", "write it %23", "vault:secret/app#pass%23word"},
 		{"a bare # before digits and more", "vault:secret/app#pass#4word", "write it %23", "vault:secret/app#pass%234word"},
 		{"a bare # at the end", "vault:secret/app#password#", "write it %23", "vault:secret/app#password%23"},
+
+		{"an escaped space", "vault:secret/my%20app#password", escapes, "vault:secret/my app#password"},
+		{"an escape in lower case", "vault:secret/app#a%23%3f", escapes, "vault:secret/app#a%23%3F"},
+		{"a percent sign", "vault:secret/app#100%", escapes, "vault:secret/app#100%25"},
+		{"a URL", "vault://secret/app#password", "remove the // after vault:", "vault:secret/app#password"},
 
 		{"a space after the key", "vault:secret/app#password ", "remove the space" + rename, "vault:secret/app#password"},
 		{"a space before the key", "vault:secret/app# password", "remove the space" + rename, "vault:secret/app#password"},

@@ -136,6 +136,11 @@ func TestAdviceAboutLogins(t *testing.T) {
 			roleOf(t, a, map[string]any{"token_bound_cidrs": "192.0.2.0/24"})
 			return func() { roleOf(t, a, map[string]any{"token_bound_cidrs": "127.0.0.0/8"}) }
 		}), ""},
+		{"a path in the address of a server without web pages", resolver.BadResponse, "omit /vault from the address", appRole(func(t *testing.T, d *desk, _ *vaulttest.AppRole) func() {
+			right := d.Address
+			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
+			return func() { d.Address = right }
+		}), ""},
 		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
 		{"locked by five runs", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) { assert.ErrorIs(t, d.run(t), resolver.Login) }), ""},
 		{"locked by five checks", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) {

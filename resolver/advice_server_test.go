@@ -85,6 +85,11 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.Address += "/V1"
 			return func() { d.Address = right }
 		}, ""},
+		{"a path in the address of a server without web pages", resolver.BadResponse, "omit /vault from the address", func(t *testing.T, d *desk) func() {
+			right := d.Address
+			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
+			return func() { d.Address = right }
+		}, ""},
 		{"a redirect to https", resolver.BadResponse, "use https in the address", func(t *testing.T, d *desk) func() {
 			right := d.Address
 			https, err := url.Parse(right)
@@ -119,7 +124,10 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
 		}, ""},
 		{"a batch token with more behind it", resolver.Token, "check that the token is one of this Vault, without quotes or other characters around it", batch(func(t string) string { return t + "=" }), ""},
-		{"a batch token that lost its end", resolver.Token, "and replace it if not", batch(func(t string) string { return t[:len(t)-len(t)%4-3] }), ""},
+		{"a batch token that lost its end", resolver.Token, "and replace it if not", batch(func(t string) string {
+			body := len(t) - len(t[:strings.Index(t, ".")+1])
+			return t[:len(t)-body%4-3]
+		}), ""},
 		{"the start of a batch token", resolver.Environment, "holds a batch token that is cut off; write the whole token", batch(func(t string) string { return t[:40] }), ""},
 		{"JSON around the token", resolver.Environment, "holds JSON, not the credential alone; write the credential alone", pasted(`{"token":"`, `"}`), ""},
 		{"the answer of vault login as JSON", resolver.Environment, "write the credential alone", inTokenFile(func(t string) string { return `{"auth":{"client_token":"` + t + `"}}` }), ""},

@@ -76,7 +76,7 @@ func Example_save() {
 	//     name the key in the secret, such as password
 	// user: path at byte 13: an empty segment
 	//     write one / between segments, none at the ends
-	// to be confirmed: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:
+	// to be confirmed: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:
 	// 204
 }
 

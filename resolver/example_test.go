@@ -127,7 +127,7 @@ func ExampleReport() {
 	// Output:
 	// 3 hosts, 2 ready, 1 skipped
 	// not_found [win-2]
-	// warning: a literal looks mistyped; it is used as it is (win-3: password looks like a reference without its mark, but is used as a literal; if it is meant as a reference, begin the field with vault:)
+	// warning: a literal looks mistyped; it is used as it is (win-3: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:)
 }
 
 func ExampleOne() {

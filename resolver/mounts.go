@@ -47,6 +47,9 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	if err != nil {
 		return nil, err
 	}
+	if f := answer.NoAPI(settings.Address); f != nil && !token.Proven {
+		return nil, f
+	}
 	if !answer.Ok() || !data.Ok || data.Value.Secret == nil {
 		return table, nil
 	}

@@ -259,6 +259,31 @@ func TestElection(t *testing.T) {
 	}
 }
 
+// The leader of three nodes is gone, and a balancer still leads to it: that a probe meets
+// the dead node instead of a standby does not make the next one wait longer.
+func TestElectionBehindBalancer(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			random := rand.New(rand.NewPCG(seed, 1))
+			balanced := func(leader func(int, int, time.Duration) (time.Duration, *patience.Failure)) script {
+				return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
+					mu.Lock()
+					defer mu.Unlock()
+					if random.IntN(3) == 0 {
+						return always(reset)(request, try, since)
+					}
+					return leader(request, try, since)
+				}
+			}
+			const lasts = 45 * time.Second
+			r := play(t.Context(), patience.New(budget, 0, 0), 2*workers, workers, balanced(healthy).between(0, lasts, balanced(always(standby))))
+			assert.Empty(t, r.failed(), "seed %d", seed)
+		})
+	}
+}
+
 // Behind a balancer, two of three connections lead to a node that is sealed.
 func TestSealedNodeBehindBalancer(t *testing.T) {
 	t.Parallel()

@@ -78,6 +78,7 @@ type Patience struct {
 
 	// The outage.
 	outage        bool      // the state is outage
+	electing      bool      // a standby answered in it, so the cluster elects a leader
 	prober        *request  // the one request under way
 	failedProbes  int       // in this outage
 	probeAt       time.Time // when the next may be sent
@@ -302,7 +303,8 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	case p.outage:
 		if probed {
 			p.failedProbes++
-			p.probeAt = now.Add(p.backoff(p.failedProbes+1, f.Fault.Kind))
+			p.electing = p.electing || f.Fault.Kind == fault.NoActiveNode
+			p.probeAt = now.Add(p.backoff(p.failedProbes+1, p.electing))
 		}
 		return false, nil
 	}
@@ -314,9 +316,9 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	if p.failsAlone(r, now) {
 		return true, f.Fault.After(now.Sub(r.firstSent))
 	}
-	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind))
+	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
 	if p.isOutage(r, f.Fault) {
-		p.outage, p.failedProbes, p.probeAt = true, 0, now
+		p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
 		p.wake()
 	}
 	return false, nil
@@ -484,14 +486,14 @@ func (p *Patience) remaining(now time.Time) time.Duration {
 
 // backoff is the wait after the given number of failures. There is none after the
 // first, since the next node behind a balancer may be well. Then it doubles, from
-// a moment to a sixth of the budget, which makes 11 attempts in all. While standbys
-// answer, the cluster is electing a leader; that ends soon, so the waits are shorter.
-func (p *Patience) backoff(failures int, kind fault.Kind) time.Duration {
+// a moment to a sixth of the budget, which makes 11 attempts in all. An election ends
+// soon, so the waits are shorter then, also after a probe that met a dead node.
+func (p *Patience) backoff(failures int, electing bool) time.Duration {
 	if failures <= 1 {
 		return 0
 	}
 	most := p.budget / 6
-	if kind == fault.NoActiveNode {
+	if electing {
 		most = p.budget / 24
 	}
 	wait := min(p.moment()<<min(failures-2, 10), most)

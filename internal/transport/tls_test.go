@@ -67,7 +67,7 @@ func TestTLS(t *testing.T) {
 		config.ClientAuth, config.ClientCAs, config.MaxVersion = tls.RequireAndVerifyClientCert, root.Pool(), version
 		return config
 	}
-	critical := &vaulttest.Certificate{Key: good.Key, Certificate: selfSigned(t, good.Key, &x509.Certificate{
+	critical := &vaulttest.Certificate{Key: good.Key, Certificate: certificateLike(t, good.Key, &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: past, NotAfter: future, DNSNames: good.DNSNames, IPAddresses: good.IPAddresses,
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}},
 	})}
@@ -185,8 +185,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// selfSigned makes a certificate as the template says, which vaulttest cannot.
-func selfSigned(t *testing.T, key *ecdsa.PrivateKey, template *x509.Certificate) *x509.Certificate {
+// certificateLike makes a certificate as the template says, which vaulttest cannot.
+func certificateLike(t *testing.T, key *ecdsa.PrivateKey, template *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)

@@ -1,0 +1,99 @@
+package auth
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/transport"
+)
+
+// Token describes the token in use. It does not hold the token. The zero Token means
+// that there is none.
+type Token struct {
+	Given     bool      // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
+	Batch     bool      // cannot be revoked or renewed
+	Proven    bool      // Vault accepted the token
+	Known     bool      // Vault told the rest
+	Expires   time.Time // zero means never
+	UsesLeft  int       // 0 means no limit
+	Renewable bool
+	Policies  []string // including those of its entity
+	Namespace string   // in which it was created
+}
+
+type tokenKey struct{}
+
+// TokenOf describes the token in use, given the context that [Vault.Do] passed to
+// use. For other contexts it returns the zero Token.
+func TokenOf(ctx context.Context) Token {
+	if session, ok := ctx.Value(tokenKey{}).(func() *session); ok {
+		return session().facts()
+	}
+	return Token{}
+}
+
+// token is a token and what is known of it.
+type token struct {
+	secret   string
+	accessor string
+	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
+	keep     bool   // not to be revoked
+	looked   bool   // it has been looked up; guarded by session.login
+	worked   atomic.Bool
+	facts    Token // guarded by session.mu once the token is the session's
+}
+
+// sign returns the request with the token.
+func (t *token) sign(request *http.Request) *http.Request {
+	signed := *request // a RoundTripper does not change what it is given
+	signed.Header = request.Header.Clone()
+	signed.Header.Set(api.AuthHeaderName, t.secret)
+	if t.index != "" {
+		signed.Header.Set("X-Vault-Index", t.index)
+	}
+	return &signed
+}
+
+func (t *token) isExpired() bool {
+	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
+}
+
+// mayHaveServed reports whether Vault has answered a request with the token, as far as
+// is known. A token with a limited number of uses can be used up before the first
+// answer arrives.
+func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft > 0 }
+
+func (s *session) current() *token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.token
+}
+
+func (s *session) setToken(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = t
+}
+
+func (s *session) facts() Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		return Token{}
+	}
+	return s.token.facts
+}
+
+// withToken is a RoundTripper that adds one token, for requests about that token.
+type withToken struct {
+	token *token
+	next  *transport.Retry
+}
+
+func (w withToken) RoundTrip(request *http.Request) (*http.Response, error) {
+	return w.next.RoundTrip(w.token.sign(request))
+}

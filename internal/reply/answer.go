@@ -1,0 +1,211 @@
+// Package reply says what a response means: an answer from Vault, a failure that may
+// pass, or something that is not Vault.
+//
+//	failure := source.Judge(response.StatusCode, response.Header, body)
+//	…
+//	answer, fault := reply.Parse(response, &data)
+//
+// The words that it compares are in words.go. Start with [Source.Judge] and [Parse].
+package reply
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/mask"
+)
+
+// Answer is an answer from Vault. Its status is 200, 204, or 4xx, whose meaning depends
+// on the request.
+type Answer struct {
+	Status    int
+	LeaseID   string
+	MountType *string // of reads; nil before Vault 1.16 and on OpenBao
+	Auth      *Auth
+	Warnings  []string
+	Errors    []string // with secrets masked
+	CacheHit  bool     // a caching Vault Proxy sent X-Cache: HIT
+	Malformed bool     // the data has another form than the caller asked for
+}
+
+// Auth is the part of an answer that holds a new token.
+type Auth struct {
+	ClientToken   string    `json:"client_token"`
+	Accessor      string    `json:"accessor"`
+	LeaseDuration int64     `json:"lease_duration"` // seconds
+	Renewable     bool      `json:"renewable"`
+	NumUses       int       `json:"num_uses"`
+	Type          string    `json:"token_type"`
+	Policies      []string  `json:"policies"`
+	MFA           *struct{} `json:"mfa_requirement"` // nil if no second factor is required
+}
+
+// envelope is the JSON around every answer from Vault.
+type envelope struct {
+	RequestID  string           `json:"request_id"`
+	LeaseID    string           `json:"lease_id"`
+	Data       any              `json:"data"` // a pointer to decode to
+	Auth       *Auth            `json:"auth"`
+	WrapInfo   *struct{}        `json:"wrap_info"`
+	MountType  *string          `json:"mount_type"` // since Vault 1.16
+	Warnings   []string         `json:"warnings"`
+	Errors     *[]string        `json:"errors"`          // present in every failure, even if empty
+	ServerTime *json.RawMessage `json:"server_time_utc"` // of sys/health, whose answers have no request id
+}
+
+func (e *envelope) isVaults() bool {
+	return e.RequestID != "" || e.Errors != nil || e.ServerTime != nil || e.WrapInfo != nil
+}
+
+func (e *envelope) errors() []string {
+	if e.Errors == nil {
+		return nil
+	}
+	return *e.Errors
+}
+
+// largeAnswer is the size from which answers are decoded one at a time: many small keys
+// take ten times the memory of their JSON.
+const largeAnswer = 256 << 10
+
+var decodingLarge sync.Mutex
+
+// Parse decodes an answer, and its data into what data points to. If the data has
+// another form, the answer is Malformed, and what data points to is undefined.
+func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
+	defer response.Body.Close()
+	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
+	if answer.Status == http.StatusNoContent {
+		return answer, nil
+	}
+	body, err := bytesOf(response.Body)
+	if len(body) > largeAnswer {
+		decodingLarge.Lock()
+		defer decodingLarge.Unlock()
+	}
+	e := envelope{Data: data}
+	if err == nil {
+		err = json.Unmarshal(body, &e)
+	}
+	if form, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && (form.Field == "data" || strings.HasPrefix(form.Field, "data.")) {
+		answer.Malformed, err = true, nil // encoding/json has decoded the rest
+	}
+	if err != nil {
+		f := unreadable()
+		f.Detail = "status " + strconv.Itoa(answer.Status) + ", not the JSON of an answer"
+		return nil, f
+	}
+	if e.WrapInfo != nil {
+		return nil, fault.New(fault.BadResponse, "vault wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
+	}
+	answer.LeaseID, answer.MountType, answer.Auth = e.LeaseID, e.MountType, e.Auth
+	answer.Warnings, answer.Errors = e.Warnings, e.errors()
+	return answer, nil
+}
+
+// TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
+// whose answers end with the type of the mount.
+func TellsMountType(response *http.Response) bool {
+	inMemory, ok := response.Body.(interface{ Bytes() []byte })
+	return ok && bytes.Contains(inMemory.Bytes()[max(0, len(inMemory.Bytes())-80):], []byte(`"mount_type":`))
+}
+
+// bytesOf returns the whole body, without copying one that is in memory.
+func bytesOf(body io.Reader) ([]byte, error) {
+	if inMemory, ok := body.(interface{ Bytes() []byte }); ok {
+		return inMemory.Bytes(), nil
+	}
+	return io.ReadAll(body)
+}
+
+// Optional decodes JSON of the form of T. Any other JSON is not an error, but sets Ok to
+// false.
+type Optional[T any] struct {
+	Value T
+	Ok    bool
+}
+
+// UnmarshalJSON never fails.
+func (o *Optional[T]) UnmarshalJSON(text []byte) error {
+	o.Ok = json.Unmarshal(text, &o.Value) == nil
+	return nil
+}
+
+// Ok reports whether the request succeeded.
+func (a *Answer) Ok() bool { return a.Status == http.StatusOK || a.Status == http.StatusNoContent }
+
+// NoMount reports whether there is no mount at the path.
+func (a *Answer) NoMount() bool { return says(a.Errors, noMount) }
+
+// ReadAsV1 reports whether a mount of KV v2 was read as one of v1.
+func (a *Answer) ReadAsV1() bool { return says(a.Warnings, readAsV1) }
+
+// Words returns Vault's own errors in one line.
+func (a *Answer) Words() string { return mask.Line(strings.Join(a.Errors, "; ")) }
+
+// Refusal says why Vault answered 403.
+type Refusal int
+
+const (
+	NotRefused Refusal = iota
+	ByPolicy           // no policy grants the request; before Vault 1.17, perhaps a dead token
+	DeadToken          // expired, revoked, used up, or never valid
+	BareDenial         // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
+)
+
+// Refusal returns the meaning of a 403, which Vault tells by its text alone.
+func (a *Answer) Refusal() Refusal {
+	switch {
+	case a.Status != http.StatusForbidden:
+		return NotRefused
+	case says(a.Errors, invalidToken):
+		return DeadToken
+	case len(a.Errors) == 1 && a.Errors[0] == permissionDenied.words:
+		return BareDenial
+	}
+	return ByPolicy
+}
+
+// ResponseError returns the answer as vault/api's error, for the cause of a fault. It
+// returns nil if the answer is no error.
+func (a *Answer) ResponseError() error {
+	if a.Status < 400 {
+		return nil
+	}
+	return &api.ResponseError{StatusCode: a.Status, Errors: a.Errors}
+}
+
+// NoContent is the fault for status 204 to a read or a login, which Vault never sends.
+func NoContent() *fault.Error {
+	f := unreadable()
+	f.Detail = "status 204"
+	return f
+}
+
+// NoAPI returns the fault for a server that knows neither the login nor the list of
+// mounts, which every Vault has: the path of the address leads elsewhere. It returns nil
+// for any other answer and for an address without a path.
+func (a *Answer) NoAPI(address string) *fault.Error {
+	u, err := url.Parse(address)
+	if err != nil || strings.Trim(u.Path, "/") == "" || a.Status != http.StatusNotFound || len(a.Errors) > 0 {
+		return nil
+	}
+	f := unreadable()
+	f.Detail = "status 404 at " + address
+	f.Do, f.Fix = "omit "+strings.TrimRight(u.Path, "/")+" from the address, unless a proxy there adds it", "omit the path from the address"
+	return f.OfRun()
+}
+
+func unreadable() *fault.Error {
+	return fault.New(fault.BadResponse, "the server is not Vault, or a proxy interferes", "check the address, and the proxy or balancer before Vault")
+}

@@ -1,0 +1,60 @@
+package reply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Read reads a path of Vault's API below /v1/, and decodes the data of the answer into
+// what data points to. The error is a *fault.Error, or that of a context.
+func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
+	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
+	answer, err := answerIn(response, err, data)
+	if err == nil && answer.Status == http.StatusNoContent {
+		return nil, NoContent()
+	}
+	return answer, err
+}
+
+// Write sends a body as JSON to a path of Vault's API; see Read.
+func Write(ctx context.Context, client *api.Client, path string, body, data any) (*Answer, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Logical().WriteRawWithContext(ctx, path, text)
+	return answerIn(response, err, data)
+}
+
+// answerIn returns the answer of a client's method. vault/api returns an error as well
+// for answers of status 400 and more.
+func answerIn(response *api.Response, err error, data any) (*Answer, error) {
+	if response == nil {
+		return nil, faultIn(err)
+	}
+	answer, f := Parse(response, data)
+	if f != nil {
+		return nil, f
+	}
+	return answer, nil
+}
+
+// faultIn returns the fault or the context's error in the error of a client's method.
+func faultIn(err error) error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, ended) {
+			return ended
+		}
+	}
+	return unreadable()
+}
