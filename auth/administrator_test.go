@@ -2,18 +2,24 @@ package auth_test
 
 import (
 	"bytes"
+	"io/fs"
+	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -37,14 +43,12 @@ func blocks(t *testing.T, language string) (blocks []string) {
 	return blocks
 }
 
-// Every command runs as it is, with Vault's own command line. The library then works
-// with what the commands made.
+// Every command runs as it is, with Vault's own command line, but in a folder of the
+// test's own. The library then works with what the commands made.
 func TestREADMEForTheAdministrator(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{TLS: true})
-	server.Put(t, "secret", "luumen/windev", map[string]any{"password": "of no matter"})
-	server.Put(t, "secret", "luumen/dmz", map[string]any{"password": "of no matter"})
-	server.Metadata(t, "secret", "luumen/dmz", map[string]string{"owner": "alice"})
+	server.Must(t, "DELETE", "sys/mounts/secret", nil) // of dev mode
 	kubernetes, jwt, cert := vaulttest.NewKubernetes(t), vaulttest.NewJWT(t), vaulttest.NewCert(t)
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "issuer.pem"), jwt.PublicKey(t))
@@ -56,30 +60,69 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	require.NoError(t, os.Symlink(program, filepath.Join(bin, "vault")))
 	kubernetes.Kubectl(t, bin)
 	shells := blocks(t, "sh")
-	require.Len(t, shells, 7, "a policy, the hosts of a secret, and five ways to log in")
+	require.Len(t, shells, 12, "secrets, policies, the hosts of a secret, and five ways to log in")
+	var oldSecretID []byte
+	metadata := func() any {
+		_, answer, err := server.Do("GET", "secret/metadata/luumen/dmz", nil)
+		require.NoError(t, err)
+		return answer["data"].(map[string]any)["custom_metadata"]
+	}
 	for _, block := range shells {
-		shell := exec.CommandContext(t.Context(), "sh", "-eu", "-c", block)
+		if strings.Contains(block, "destroy secret_id_accessor=") {
+			oldSecretID, err = os.ReadFile(filepath.Join(dir, "secret_id"))
+			require.NoError(t, err)
+		}
+		shell := exec.CommandContext(t.Context(), "sh", "-eu", "-c", strings.ReplaceAll(block, "/etc/luumen", dir))
 		shell.Dir = dir
-		shell.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir,
+		shell.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "PASSWORD=of no matter",
 			"VAULT_ADDR=" + server.Address, "VAULT_TOKEN=" + server.Token, "VAULT_CACERT=" + server.CAFile, "KUBERNETES_API=" + kubernetes.Host}
 		output, err := shell.CombinedOutput()
 		require.NoError(t, err, "%s\n%s", block, output)
-	}
 
-	_, answer, err := server.Do("GET", "secret/metadata/luumen/dmz", nil)
+		switch {
+		case strings.Contains(block, "vault secrets enable"):
+			// Vault makes a new mount one of KV v2 in the background.
+			require.Eventually(t, func() bool {
+				status, _, err := server.Do("GET", "secret/config", nil)
+				return err == nil && status == http.StatusOK
+			}, time.Minute, 5*time.Millisecond)
+			server.Put(t, "secret", "luumen/dmz", map[string]any{"password": "of no matter"})
+			server.Metadata(t, "secret", "luumen/dmz", map[string]string{"owner": "alice"})
+		case strings.Contains(block, " -custom-metadata="):
+			assert.Equal(t, map[string]any{"owner": "alice", "luumen_hosts": "win-dmz-*, lin-dmz-*"}, metadata())
+		case strings.Contains(block, "-remove-custom-metadata="):
+			assert.Equal(t, map[string]any{"owner": "alice"}, metadata())
+		}
+	}
+	_, answer, err := server.Do("GET", "sys/policies/acl/luumen-patch", nil)
 	require.NoError(t, err)
-	assert.Equal(t, "win-dmz-*, lin-dmz-*", vaulttest.Text(answer, "data", "custom_metadata", "luumen_hosts"))
-	assert.Equal(t, "alice", vaulttest.Text(answer, "data", "custom_metadata", "owner"), "what the owner had written before")
+	policy := vaulttest.Text(answer, "data", "policy")
+	assert.Contains(t, policy, `path "secret/data/luumen/*"`)
+	assert.Contains(t, policy, `path "legacy/luumen/*"`)
+	for _, name := range []string{"role_id", "secret_id", "token"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, fs.FileMode(0o600), info.Mode(), name)
+	}
+	assert.NoFileExists(t, filepath.Join(dir, "reviewer.jwt"))
+	roleID, err := os.ReadFile(filepath.Join(dir, "role_id"))
+	require.NoError(t, err)
+	require.NotEmpty(t, oldSecretID)
+	status, _, err := server.Do("POST", "auth/approle/login", map[string]any{"role_id": string(roleID), "secret_id": string(oldSecretID)})
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusBadRequest, status, "the old secret id is destroyed")
 
 	certificate, key := cert.Issue(t, "luumen-patch")
 	pod := kubernetes.TokenOf(t, "luumen/luumen-patch", nil)
-	for method, v := range map[string]variables{
+	administered := map[string]variables{
 		"approle":    {"VAULT_ROLE_ID_FILE": filepath.Join(dir, "role_id"), "VAULT_SECRET_ID_FILE": filepath.Join(dir, "secret_id")},
 		"kubernetes": {"VAULT_KUBERNETES_ROLE": "luumen-patch", "VAULT_KUBERNETES_JWT_FILE": inFile(t, pod)},
 		"jwt":        {"VAULT_JWT_ROLE": "luumen-patch", "VAULT_JWT_FILE": inFile(t, jwt.Token(t, map[string]any{"sub": "luumen-patch"}))},
 		"cert":       {"VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)},
 		"token":      {"VAULT_TOKEN_FILE": filepath.Join(dir, "token")},
-	} {
+	}
+	assert.ElementsMatch(t, auth.MethodNames(), slices.Collect(maps.Keys(administered)), "each method has a section")
+	for method, v := range administered {
 		before := server.Accessors(t)
 		for range 3 {
 			r := readOnce(t.Context(), at(server, method, v), "secret/data/luumen/windev", "secret/data/other")
@@ -115,8 +158,12 @@ func TestREADMEForTheService(t *testing.T) {
 	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options())
 	assert.NoError(t, vault.Validate())
 	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "secret_id_file", Value: credentials + "/secret-id", Source: "VAULT_SECRET_ID_FILE"})
-	assert.NoError(t, vault.Permits("secret/luumen/windev"))
-	assert.Error(t, vault.Permits("secret/other"))
+	elsewhere := auth.New(auth.Settings{Address: "https://other.example:8200", AuthMethod: "approle"}, v.options())
+	assertKind(t, elsewhere.Validate(), fault.Pinned)
+	v["VAULT_CACERT"] = "" // it is not on this machine
+	usage, err := do(t.Context(), auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options()), auth.Use{Patience: brief}, nil)
+	assertKind(t, err, fault.Environment, "VAULT_ROLE_ID_FILE")
+	assert.Empty(t, usage.Findings, "the example provokes a finding")
 
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {

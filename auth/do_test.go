@@ -42,6 +42,33 @@ func sign(ctx context.Context, client *api.Client, path string) (signature strin
 	return signature, nil
 }
 
+// Vault's refusal of a caller's own request is vault/api's error, without a kind.
+// LUUMEN_VAULT_PATHS is for references alone.
+func TestDoReturnsVaultsOwnRefusal(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	path, policy := newKey(t, server)
+	token := server.NewToken(t, map[string]any{"policies": []string{policy}})
+	vault := at(server, "token", variables{"VAULT_TOKEN": token, "LUUMEN_VAULT_PATHS": "secret/luumen"})
+	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		_, err := sign(ctx, client, path)
+		require.NoError(t, err, "outside LUUMEN_VAULT_PATHS")
+		_, err = sign(ctx, client, path+"-other")
+		return err
+	})
+	refusal, ok := errors.AsType[*api.ResponseError](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, http.StatusForbidden, refusal.StatusCode)
+	assert.Contains(t, err.Error(), "\n")
+	_, ok = errors.AsType[fault.Kind](err)
+	assert.False(t, ok)
+
+	_, err = do(t.Context(), auth.New(auth.Settings{}, auth.Options{}), auth.Use{}, nil)
+	kind, ok := errors.AsType[fault.Kind](err)
+	assert.True(t, ok)
+	assert.Equal(t, fault.NotConfigured, kind)
+}
+
 // Do logs in once, and again if the token dies midway, and leaves no token.
 func TestDoSigns(t *testing.T) {
 	t.Parallel()

@@ -69,7 +69,7 @@ func TestEffectiveWithMethodHandedIn(t *testing.T) {
 	t.Parallel()
 	report := withMethod("https://vault.example", userpass{}, variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}).Effective()
 	assert.Len(t, report.Unused, 2)
-	assert.Contains(t, report.Settings, auth.Setting{Name: "auth_method", Value: "userpass", Source: "UI", Note: "handed in by the agent"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "auth_method", Value: "custom", Source: "UI", Note: "handed in by the agent"})
 }
 
 func TestEffectiveWithoutVault(t *testing.T) {
@@ -126,7 +126,7 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 		"VAULT_TLS_SERVER_NAME": {"Kq7\tcanaryZ9"},
 	}
 	tried := 0
-	for _, method := range []string{"token", "approle", "kubernetes", "jwt", "cert"} {
+	for _, method := range auth.MethodNames() {
 		settings := auth.Settings{Address: "https://vault.example", AuthMethod: method}
 		for _, name := range auth.PlainVariables(method) {
 			for _, value := range slices.Concat(pasted, malformed[name]) {

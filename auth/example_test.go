@@ -36,7 +36,7 @@ func ExampleSettings_Faults() {
 		fmt.Println(fault)
 	}
 	// Output:
-	// kv_version: of the wrong type; send "v1" or "v2"
+	// kv_version: of the wrong type; choose "v1" or "v2"
 	// address: neither https:// nor http://; write it like https://vault.example:8200
 	// namespace: not a namespace; write it as Vault shows it, such as team/patch
 }

@@ -12,6 +12,9 @@ func Renewal(v *Vault) string {
 	return c.method.renew
 }
 
+// MethodNames returns the names of the built-in methods.
+func MethodNames() []string { return methodNames() }
+
 // PlainVariables returns the variables of a method whose values are shown.
 func PlainVariables(name string) []string {
 	var names []string

@@ -29,10 +29,11 @@ func (u userpass) Login(ctx context.Context, c *api.Client) (*api.Secret, error)
 	return secret, nil
 }
 
+// withMethod returns a Vault with the method custom, which no built-in one is named.
 func withMethod(address string, method api.AuthMethod, v variables) *auth.Vault {
 	options := v.options()
-	options.Methods = handIn(map[string]api.AuthMethod{"userpass": method})
-	return auth.New(auth.Settings{Address: address, AuthMethod: "userpass"}, options)
+	options.Methods = handIn(map[string]api.AuthMethod{"custom": method})
+	return auth.New(auth.Settings{Address: address, AuthMethod: "custom"}, options)
 }
 
 const password = "Kq7canaryZ9"
@@ -67,7 +68,7 @@ func TestHandedInMethod(t *testing.T) {
 		{"wrong mount", userpass{"nowhere", "agent", password}, "403 permission denied"},
 	} {
 		r := readOnce(t.Context(), withMethod(server.Address, test.method, variables{"VAULT_CACERT": server.CAFile}))
-		assertKind(t, r.err, fault.Login, "the login method userpass was refused", test.says)
+		assertKind(t, r.err, fault.Login, "the login method custom was refused", test.says)
 		assert.NotContains(t, r.err.Error(), password)
 		assert.Len(t, r.requests(t, server), 1)
 	}
@@ -200,7 +201,7 @@ func TestHandedInMethodByItself(t *testing.T) {
 			if test.kind == nil {
 				assert.NoError(t, r.err)
 			} else {
-				assertKind(t, r.err, test.kind, "the login method userpass")
+				assertKind(t, r.err, test.kind, "the login method custom")
 				assert.NotContains(t, r.err.Error(), password)
 			}
 			assert.Equal(t, test.requests, server.requests())
@@ -254,12 +255,11 @@ func TestMethodNames(t *testing.T) {
 	}
 	assert.NoError(t, validate("custom"))
 	assert.NoError(t, validate(""), "the token")
-	known := []string{"custom"}
-	for _, c := range loginCases {
-		known = append(known, c.method)
-	}
+	known := append(auth.MethodNames(), "custom")
 	slices.Sort(known)
-	assertKind(t, validate("nil"), fault.Settings, "choose one of "+strings.Join(slices.Compact(known), ", "))
+	err := validate("nil")
+	assert.ErrorIs(t, err, fault.Settings)
+	assert.EqualError(t, err, "the vault settings are wrong: auth_method: unknown; choose one of "+strings.Join(known, ", "))
 	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults(), 1)
 	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults("custom"))
 }

@@ -183,13 +183,7 @@ func TestHintsAreVaultsWords(t *testing.T) {
 
 func TestDefaultMounts(t *testing.T) {
 	t.Parallel()
-	pair := newPair(t)
-	for method, v := range map[string]variables{
-		"approle":    {"VAULT_ROLE_ID": "r"},
-		"kubernetes": {"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "j")},
-		"jwt":        {"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")},
-		"cert":       pair,
-	} {
+	for method, v := range defaultMountCases(t) {
 		server := newStandIn(t, nil)
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, v.options()))
 		require.NoError(t, r.err, method)
@@ -452,7 +446,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}, "check oidc_discovery_url or jwks_url in auth/jwt/config"},
 		{"cert", newPair(t), "vault waits for an OCSP server"},
 		{"approle", variables{"VAULT_ROLE_ID": "r"}, "check what Vault asks for this login"},
-		{"userpass", nil, "check what Vault asks for this login"},
+		{"custom", nil, "check what Vault asks for this login"},
 	} {
 		for _, timeout := range []string{"300ms", "1h"} {
 			for _, check := range []bool{false, true} {
@@ -470,7 +464,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 					})
 					v := test.v.and(variables{"VAULT_CLIENT_TIMEOUT": timeout})
 					vault := auth.New(auth.Settings{Address: server.address, AuthMethod: test.method}, v.options())
-					if test.method == "userpass" {
+					if test.method == "custom" {
 						vault = withMethod(server.address, userpass{}, v)
 					}
 					const patience = 6 * time.Second

@@ -15,9 +15,18 @@ import (
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 // method is a way to get a token. All but the given token log in, at the mount that
-// VAULT_<NAME>_MOUNT names, or at a mount with the method's own name. To add one:
-// write an entry in methods, its hints in internal/reply, a row in the tests that
-// range over methods, and a row in the README.
+// VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
+//
+// To add one, write:
+//   - an entry in methods, and its name at Settings.AuthMethod; check what becomes part
+//     of a path, as environment.mount does
+//   - hints in internal/reply/words.go, and a WaitHint if Vault asks another server
+//   - rows in methods_test.go, in TestLoginThatWaitsForOthers and in proxy_test.go, and
+//     a helper in internal/vaulttest
+//   - proofs of its hints in resolver/advice_login_test.go
+//   - a row and a section in the README
+//
+// TestEveryMethodIsTestedAndDocumented finds most of what is missing.
 type method struct {
 	name      string
 	variables []variable // its own, except that of the mount

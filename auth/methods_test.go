@@ -1,11 +1,52 @@
 package auth_test
 
 import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
+
+// A new method is finished when each of these has it.
+func TestEveryMethodIsTestedAndDocumented(t *testing.T) {
+	t.Parallel()
+	var logins, canaries, files, documented []string
+	for _, c := range loginCases {
+		logins = append(logins, c.method)
+	}
+	for _, c := range canaryCases(t) {
+		canaries = append(canaries, c.method)
+	}
+	for _, c := range fileCases(t) {
+		files = append(files, c.method)
+	}
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(readme), "| `auth_method` |")
+	require.True(t, ok, "the table is missing")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, match := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, match[1])
+	}
+	for name, in := range map[string][]string{
+		"loginCases":              logins,
+		"canaryCases":             slices.DeleteFunc(canaries, func(method string) bool { return method == "custom" }),
+		"fileCases":               files,
+		"defaultMountCases":       append(slices.Collect(maps.Keys(defaultMountCases(t))), "token"), // it has no mount
+		"the table of the README": documented,
+	} {
+		assert.Equal(t, slices.Sorted(slices.Values(auth.MethodNames())), slices.Compact(slices.Sorted(slices.Values(in))), name)
+	}
+}
 
 // loginCases are the login methods that tests range over.
 var loginCases = []struct {
@@ -97,6 +138,16 @@ var loginCases = []struct {
 	}},
 }
 
+// defaultMountCases are the methods that log in, with just the variables that each needs.
+func defaultMountCases(t testing.TB) map[string]variables {
+	return map[string]variables{
+		"approle":    {"VAULT_ROLE_ID": "r"},
+		"kubernetes": {"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "j")},
+		"jwt":        {"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")},
+		"cert":       newPair(t),
+	}
+}
+
 // fileCase is a variable that names a file.
 type fileCase struct {
 	method, variable string
@@ -132,7 +183,7 @@ func canaryCases(t testing.TB) []canaryCase {
 		{"Kubernetes", "kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, canary.Secret)}},
 		{"JWT", "jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, canary.Secret)}},
 		{"certificate", "cert", newPair(t)},
-		{"handed in", "userpass", nil},
+		{"handed in", "custom", nil},
 		{"proxy", "token", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "proxied"}},
 		{"not read", "token", variables{"VAULT_TOKEN": "t", "VAULT_APPROLE_SECRET_ID": canary.Secret, "VAULT_HEADERS": canary.Secret, "VAULT_ROLE": canary.Secret}},
 		{"unused", "token", variables{"VAULT_TOKEN": "t", "VAULT_SECRET_ID": canary.Secret, "VAULT_JWT_ROLE": canary.Secret}},

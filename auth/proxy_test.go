@@ -38,7 +38,7 @@ var proxyLogins = []struct {
 		j := server.JWT(t, role)
 		return j.Mount, variables{"VAULT_JWT_MOUNT": j.Mount, "VAULT_JWT_ROLE": j.Role, "VAULT_JWT_FILE": inFile(t, j.Token(t, nil))}, nil
 	}},
-	{"userpass", func(t *testing.T, server *vaulttest.Server, role map[string]any) (string, variables, api.AuthMethod) {
+	{"custom", func(t *testing.T, server *vaulttest.Server, role map[string]any) (string, variables, api.AuthMethod) {
 		mount := "userpass-" + vaulttest.Name()
 		server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "userpass"})
 		user := map[string]any{"password": password}

@@ -86,7 +86,7 @@ func TestNothingShowsACredential(t *testing.T) {
 					settings.Address = "http://vault.invalid"
 				}
 				vault := auth.New(settings, v.options())
-				if test.method == "userpass" {
+				if test.method == "custom" {
 					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary.Secret}, v)
 				}
 				shown := map[string]string{}
@@ -162,7 +162,7 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 	const hidden = "\u200b" // dropped from what is shown
 	echo := canary.Secret[:4] + hidden + canary.Secret[4:]
 	for _, c := range canaryCases(t) {
-		if c.method != "approle" && c.method != "kubernetes" && c.method != "jwt" && c.method != "userpass" {
+		if c.method != "approle" && c.method != "kubernetes" && c.method != "jwt" && c.method != "custom" {
 			continue
 		}
 		for name, answer := range map[string]http.HandlerFunc{
@@ -185,7 +185,7 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 					return true
 				})
 				vault := auth.New(auth.Settings{Address: server.address, AuthMethod: c.method}, c.v.options())
-				if c.method == "userpass" {
+				if c.method == "custom" {
 					vault = withMethod(server.address, userpass{"userpass", "agent", canary.Secret}, c.v)
 				}
 				shown := ""
@@ -216,14 +216,14 @@ func TestVaultPrintsNoSettings(t *testing.T) {
 func TestOptionsPrintNothingOfAMethod(t *testing.T) {
 	t.Parallel()
 	options := variables{}.options()
-	options.Methods = handIn(map[string]api.AuthMethod{"userpass": userpass{"userpass", "agent", canary.Secret}, "pointer": &userpass{"userpass", "agent", canary.Secret}})
+	options.Methods = handIn(map[string]api.AuthMethod{"custom": userpass{"userpass", "agent", canary.Secret}, "pointer": &userpass{"userpass", "agent", canary.Secret}})
 	for sink, write := range canary.Sinks() {
 		for name, v := range map[string]any{"itself": options, "a pointer": &options, "in a list": []any{options}, "in a field": struct{ Options auth.Options }{options}} {
 			assert.Empty(t, canary.Leak(write(v)), "%s to %s", name, sink)
 		}
 	}
-	assert.Equal(t, `auth.Options{Methods: ["pointer" "userpass"]}`, fmt.Sprint(options))
-	vault := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: "userpass"}, options)
+	assert.Equal(t, `auth.Options{Methods: ["custom" "pointer"]}`, fmt.Sprint(options))
+	vault := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: "custom"}, options)
 	assert.False(t, leaks(dump(vault)))
 	assert.False(t, leaks(dump(vault.Effective())))
 }

@@ -96,8 +96,16 @@ type session struct {
 // Vault alone; a request with another token or for another address fails unsent. So
 // does one after use has returned.
 //
-// Do returns the error of use or ctx, or an error with one of package resolver's
-// kinds. The Usage is complete in any case.
+// The token needs a policy for these requests, and LUUMEN_VAULT_PATHS does not limit
+// them.
+//
+// If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
+// several lines. If Vault does not answer it, is sealed, or refuses the token, the
+// client returns an error with one of package resolver's kinds. To tell, use
+// errors.AsType[resolver.Kind](err).
+//
+// Do returns the error of use or ctx, or an error with a kind. The Usage is complete in
+// any case.
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()

@@ -12,8 +12,11 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured. Decoding them from JSON never fails: a member of the wrong type
-// becomes a [Fault], and unknown members are ignored.
+// not configured.
+//
+// Decoding them from JSON never fails: a member of the wrong type becomes a [Fault].
+// Names of members are exact: unlike with other structs, Address and ADDRESS are
+// unknown, and unknown members are ignored.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
@@ -57,8 +60,9 @@ func (s Settings) Configured() bool {
 	})
 }
 
-// Faults returns all errors in the settings, without asking Vault. methods names the
-// login methods in [Options.Methods].
+// Faults returns all errors in the settings, without asking Vault. Each setting has one
+// at most, except that each wrong entry of the mounts has its own, up to ten. methods
+// names the login methods in [Options.Methods].
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -137,15 +141,15 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil {
-		s.faults = []Fault{{wholeSettings, "not an object", "send the settings as a JSON object"}}
+		s.faults = []Fault{{wholeSettings, "not an object", "write the settings as a JSON object"}}
 		return nil
 	}
-	member(s, members, "address", &s.Address, "send a string")
-	member(s, members, "auth_method", &s.AuthMethod, "send a string")
-	member(s, members, "enabled", &s.Enabled, "send true or false")
-	member(s, members, "kv_version", &s.KVVersion, `send "v1" or "v2"`)
-	member(s, members, "mounts", &s.Mounts, "send a list of strings")
-	member(s, members, "namespace", &s.Namespace, "send a string")
+	member(s, members, "address", &s.Address, "write a text, such as https://vault.example:8200")
+	member(s, members, "auth_method", &s.AuthMethod, "write a text, such as approle")
+	member(s, members, "enabled", &s.Enabled, "choose true or false")
+	member(s, members, "kv_version", &s.KVVersion, `choose "v1" or "v2"`)
+	member(s, members, "mounts", &s.Mounts, "write a list of mounts, such as team/kv")
+	member(s, members, "namespace", &s.Namespace, "write a text, such as team/patch")
 	s.Address = withoutUser(s.Address)
 	return nil
 }

@@ -52,8 +52,9 @@ type vault struct {
 	methods  map[string]func() (api.AuthMethod, error) // handed in
 }
 
-// New returns a Vault. It copies its arguments and does no I/O. It never fails: what
-// is wrong becomes the error of the hosts that need Vault.
+// New returns a Vault. It copies its arguments, so make a new Vault for each run:
+// settings change between runs. It does no I/O and never fails: what is wrong becomes
+// the error of the hosts that need Vault.
 func New(settings Settings, options Options) *Vault {
 	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	v.settings.Address = withoutUser(settings.Address)
@@ -82,8 +83,9 @@ func (v *Vault) Validate() error {
 	return err
 }
 
-// Permits checks a path against LUUMEN_VAULT_PATHS. The error has package resolver's
-// kind Pinned.
+// Permits checks a path against LUUMEN_VAULT_PATHS. Both are written as in a reference,
+// without the data/ of KV v2. The error has package resolver's kind Pinned. Runs and
+// checks call Permits themselves; [Vault.Do] does not.
 func (v *Vault) Permits(path string) error {
 	e := &environment{getenv: v.inner().getenv}
 	return e.pins().permit(path)

@@ -46,9 +46,9 @@ func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 	decoy := newStandIn(t, nil)
 	good, malformed := ofVaultAPI(decoy.address)
 	credentials := map[string]variables{
-		"token":    {"VAULT_TOKEN": "hvs.given"},
-		"approle":  {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_TOKEN": "hvs.of-another-method"},
-		"userpass": {"VAULT_TOKEN": "hvs.of-another-method"},
+		"token":   {"VAULT_TOKEN": "hvs.given"},
+		"approle": {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s", "VAULT_TOKEN": "hvs.of-another-method"},
+		"custom":  {"VAULT_TOKEN": "hvs.of-another-method"},
 	}
 	for _, test := range []struct {
 		name string
@@ -71,7 +71,7 @@ func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 						}
 						options = auth.Options{}
 					}
-					options.Methods = handIn(map[string]api.AuthMethod{"userpass": userpass{"userpass", "agent", password}})
+					options.Methods = handIn(map[string]api.AuthMethod{"custom": userpass{"userpass", "agent", password}})
 					r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, options), "secret/app")
 					if test.fail && where == "process" {
 						assertKind(t, r.err, fault.Environment, "VAULT_MAX_RETRIES is malformed")
@@ -85,7 +85,7 @@ func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 					switch method {
 					case "approle":
 						want = []string{"PUT auth/approle/login", "GET secret/app", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}
-					case "userpass":
+					case "custom":
 						want = []string{"PUT auth/userpass/login/agent", "GET secret/app", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}
 					}
 					assert.Equal(t, want, server.requests())

@@ -71,7 +71,7 @@ func Example_save() {
 	// address: neither https:// nor http://
 	//     write it like https://vault.example:8200
 	// kv_version: of the wrong type
-	//     send "v1" or "v2"
+	//     choose "v1" or "v2"
 	// password: key at byte 0: no key
 	//     name the key in the secret, such as password
 	// user: path at byte 13: an empty segment
@@ -82,7 +82,7 @@ func Example_save() {
 
 // The agent answers when somebody presses Test, and the UI shows the answer.
 func ExampleCheck() {
-	config, options := exampleConfiguration(`[]`)
+	settings, options := exampleVault() // from the UI; the agent's own environment is auth.Options{}
 	ctx := context.Background()
 
 	// The agent: it alone reaches Vault. What it logs is complete, what it sends is
@@ -95,7 +95,7 @@ func ExampleCheck() {
 		if err := json.Unmarshal(request, &form); err != nil {
 			return nil
 		}
-		vault := auth.New(config.Vault, options)
+		vault := auth.New(settings, options)
 		verdicts := resolver.Check(ctx, vault, form.Fields, resolver.CheckOptions{Host: form.Host})
 		slog.Debug("checked", "verdicts", verdicts.String())
 		answer, _ := json.Marshal(verdicts)

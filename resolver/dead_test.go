@@ -78,15 +78,15 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 			for i, result := range run.Results() {
 				taken++
 				if i%100 == 0 { // a literal
-					assert.NoError(t, result.Err())
-					assert.LessOrEqual(t, taken, deadFleet/100, "literals come first")
-					assert.Less(t, time.Since(began), brief/2, "and at once")
+					require.NoError(t, result.Err())
+					require.LessOrEqual(t, taken, deadFleet/100, "literals come first")
+					require.Less(t, time.Since(began), brief/2, "and at once")
 					continue
 				}
 				err := result.Err()
 				require.ErrorIs(t, err, resolver.Unreachable)
-				assert.ErrorContains(t, err, "vault unreachable ("+c.text)
-				assert.True(t, c.cause(err), "%v", err)
+				require.ErrorContains(t, err, "vault unreachable ("+c.text)
+				require.True(t, c.cause(err), "%v", err)
 			}
 			report := run.Report()
 			require.Equal(t, deadFleet, taken)

@@ -7,7 +7,8 @@ import (
 )
 
 // Kind is the kind of an error: a code in JSON, and an error to compare with, as in
-// errors.Is(err, resolver.Denied).
+// errors.Is(err, resolver.Denied). To get the kind of an error, use
+// errors.AsType[resolver.Kind](err). A [HostError] has one for each of its Fields.
 type Kind = fault.Kind
 
 // The kinds, each with its code.

@@ -84,8 +84,10 @@ type run struct {
 
 // Resolve prepares a run, without asking Vault yet. It never fails: an error of Vault,
 // the settings or the environment becomes the error of the hosts that need Vault.
-// When ctx ends, all remaining hosts get its error, so a deadline should be longer
-// than Patience.
+//
+// When ctx ends, the hosts whose secrets are not read yet get its error, so a deadline
+// should be longer than Patience. All others keep their credentials, even if the loop
+// gets to them later.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	r := &run{ctx: transport.Steady(ctx), options: options.withDefaults(), plan: newPlan(vault, hosts)}
 	return &Run{func() *run { return r }}
@@ -103,7 +105,10 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 // Results yields one result for each host, with its index, as soon as it is known.
 // Hosts without references come first. Reading goes on while the caller uses a
 // result. However the loop ends, reading stops and the token is revoked before the
-// loop returns. Results can be ranged over once; any further loop is empty.
+// loop returns, which takes up to 2 s. Results can be ranged over once; any further loop
+// is empty.
+//
+// A Result and its credentials can be used after the loop, and by any goroutine.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
 		if inner := r.inner(); !inner.started.Swap(true) {

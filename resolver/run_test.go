@@ -155,6 +155,45 @@ func TestReadingNeverWaitsForTheCaller(t *testing.T) {
 	assert.Equal(t, 40, taken)
 }
 
+// Results and their credentials serve every goroutine, while the loop goes on and after
+// it.
+func TestResultsOutliveTheLoop(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "s3cret"})
+	var hosts []resolver.Host
+	for i := range 20 {
+		hosts = append(hosts, host("host-"+strconv.Itoa(i), "password", "vault:"+kv+"/app#password"))
+	}
+	run := resolver.Resolve(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/*")), hosts, resolver.Options{})
+	over := make(chan struct{})
+	revealed := make(chan string, 4*len(hosts))
+	var using sync.WaitGroup
+	for _, result := range run.Results() {
+		password, err := result.Credential("password")
+		require.NoError(t, err)
+		for range 2 {
+			using.Go(func() {
+				revealed <- password.Reveal()
+				<-over
+				again, err := result.Credential("password")
+				assert.NoError(t, err)
+				revealed <- again.Reveal()
+			})
+		}
+	}
+	close(over)
+	using.Wait()
+	close(revealed)
+	count := 0
+	for password := range revealed {
+		count++
+		assert.True(t, password == "s3cret", "another password")
+	}
+	assert.Equal(t, 4*len(hosts), count)
+}
+
 func TestOneResultForEachHostByIndex(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

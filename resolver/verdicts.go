@@ -10,7 +10,8 @@ import (
 )
 
 // Verdicts is the result of a check. As JSON it is for the UI: texts and details for
-// the agent's log are left out. It holds no secret.
+// the agent's log are left out. It holds no secret. If Connection.Kind is empty after
+// decoding, the JSON was not that of a check.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
