@@ -42,9 +42,8 @@ func misplacedToken(text string) (reason, fix string) {
 	return "", ""
 }
 
-// isCutOff reports whether a token is the start of a batch token, which begins with the
-// number of a key. Vault 1.21 and OpenBao 2.6 panic on a shorter one, and close the
-// connection.
+// isCutOff reports whether a token is too short a part of a batch token. Vault 1.21 and
+// OpenBao 2.6 panic on one, and close the connection.
 func isCutOff(token string) bool {
 	body, isBatch := strings.CutPrefix(strings.TrimPrefix(token, "hv"), "b.")
 	return isBatch && strings.HasPrefix(body, "AAAA") && len(body) < 44

@@ -32,7 +32,7 @@ func (u userpass) Login(ctx context.Context, c *api.Client) (*api.Secret, error)
 // withMethod returns a Vault with the method custom, which no built-in one is named.
 func withMethod(address string, method api.AuthMethod, v variables) *auth.Vault {
 	options := v.options()
-	options.Methods = map[string]api.AuthMethod{"custom": method}
+	options.Methods = handIn(map[string]api.AuthMethod{"custom": method})
 	return auth.New(auth.Settings{Address: address, AuthMethod: "custom"}, options)
 }
 
@@ -248,7 +248,8 @@ func TestMethodNames(t *testing.T) {
 	t.Parallel()
 	method := userpass{}
 	options := variables{"VAULT_TOKEN": "t"}.options()
-	options.Methods = map[string]api.AuthMethod{"custom": method, "": method, "nil": nil}
+	options.Methods = handIn(map[string]api.AuthMethod{"custom": method, "": method})
+	options.Methods["nil"] = nil
 	validate := func(name string) error {
 		return auth.New(auth.Settings{Address: "https://h", AuthMethod: name}, options).Validate()
 	}

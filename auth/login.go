@@ -73,7 +73,8 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		if until := s.logins.Until; !until.IsZero() {
 			return time.Until(until) + grace
 		}
-		return s.options.Patience + grace - door.silence()
+		// A request ends with patience; a busy machine then needs time to return it.
+		return s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3)) - door.silence()
 	}
 	ended := last.Done()
 	timer := time.NewTimer(left())

@@ -245,3 +245,12 @@ func assertKind(t testing.TB, err error, kind error, parts ...string) {
 		assert.ErrorContains(t, err, part)
 	}
 }
+
+// handIn returns the methods as Options take them.
+func handIn(methods map[string]api.AuthMethod) map[string]func() (api.AuthMethod, error) {
+	all := make(map[string]func() (api.AuthMethod, error))
+	for name, method := range methods {
+		all[name] = func() (api.AuthMethod, error) { return method, nil }
+	}
+	return all
+}

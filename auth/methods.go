@@ -208,8 +208,19 @@ func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 }
 
 // handedIn is a login method of Options.Methods.
-type handedIn struct{ method api.AuthMethod }
+type handedIn struct {
+	method func() (api.AuthMethod, error)
+}
 
-func (h handedIn) authMethod(files) (api.AuthMethod, error) { return h.method, nil }
+func (h handedIn) authMethod(files) (api.AuthMethod, error) { return h, nil }
+
+// Login makes the method in the login itself, which stands whatever the func does.
+func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
+	method, err := h.method()
+	if err != nil {
+		return nil, err
+	}
+	return method.Login(ctx, client)
+}
 
 func (h handedIn) oddity() string { return "" }

@@ -83,7 +83,7 @@ func TestRevokesItsOwnTokenAlone(t *testing.T) {
 				mount, v, method := login.setUp(t, server, map[string]any{"token_policies": both, "token_ttl": "1h"})
 				options := v.options()
 				if method != nil {
-					options.Methods = map[string]api.AuthMethod{login.method: method}
+					options.Methods = handIn(map[string]api.AuthMethod{login.method: method})
 				}
 				vault := auth.New(auth.Settings{Address: p.Address, AuthMethod: login.method}, options)
 				runs := 1

@@ -288,7 +288,7 @@ func TestSettingsAreCopied(t *testing.T) {
 	t.Parallel()
 	settings := auth.Settings{Enabled: new(true), Address: "https://vault.example", AuthMethod: "userpass", Mounts: []string{"team/kv"}}
 	options := variables{}.options()
-	options.Methods = map[string]api.AuthMethod{"userpass": userpass{}}
+	options.Methods = handIn(map[string]api.AuthMethod{"userpass": userpass{}})
 	vault := auth.New(settings, options)
 	*settings.Enabled = false
 	settings.Mounts[0] = "changed"

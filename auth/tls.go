@@ -93,7 +93,7 @@ func (t trust) cas(f files) ([]byte, error) {
 	switch {
 	case t.caBytes != "":
 		if !holdsOne([]byte(t.caBytes)) {
-			reason, _ := notPEM([]byte(t.caBytes), "certificate") // what to do about it is for files
+			reason, _ := notPEM([]byte(t.caBytes), "certificate") // its fix is about files
 			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
 		}
 		return []byte(t.caBytes), nil
@@ -158,8 +158,8 @@ func (t trust) pair(f files) (tls.Certificate, error) {
 	return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
 }
 
-// notPEM says why data has no PEM block of a certificate or a private key, and what to
-// do; empty if it has one. There is no fix for what is of no known form.
+// notPEM says why data has no PEM block of a certificate or private key, and what to do;
+// empty if it has one. It knows no fix for data of an unknown form.
 func notPEM(data []byte, what string) (reason, fix string) {
 	label := map[string]string{"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}[what]
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {

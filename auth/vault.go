@@ -26,10 +26,11 @@ type Options struct {
 	Getenv func(name string) string
 
 	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their
-	// names in the settings. One can replace a built-in method. The run revokes
-	// the tokens that Vault makes for it. A method must log its own errors: they are
-	// not shown, since they may quote credentials.
-	Methods map[string]api.AuthMethod
+	// names in the settings. One can replace a built-in method. The func returns the
+	// method for one login, with the credentials as they are then. The run revokes the
+	// tokens that Vault makes for it. The errors of func and method are not shown, since
+	// they may quote credentials; they must log their own.
+	Methods map[string]func() (api.AuthMethod, error)
 }
 
 // Format prints the names of the methods, and no credential.
@@ -48,7 +49,7 @@ type Vault struct {
 type vault struct {
 	settings Settings
 	getenv   func(string) string
-	methods  map[string]api.AuthMethod // handed in
+	methods  map[string]func() (api.AuthMethod, error) // handed in
 }
 
 // New returns a Vault. It copies its arguments, so make a new Vault for each run:
@@ -60,7 +61,7 @@ func New(settings Settings, options Options) *Vault {
 	if v.getenv == nil {
 		v.getenv = os.Getenv
 	}
-	maps.DeleteFunc(v.methods, func(name string, m api.AuthMethod) bool { return name == "" || m == nil })
+	maps.DeleteFunc(v.methods, func(name string, m func() (api.AuthMethod, error)) bool { return name == "" || m == nil })
 	return &Vault{func() *vault { return v }}
 }
 

@@ -71,7 +71,7 @@ func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 						}
 						options = auth.Options{}
 					}
-					options.Methods = map[string]api.AuthMethod{"custom": userpass{"userpass", "agent", password}}
+					options.Methods = handIn(map[string]api.AuthMethod{"custom": userpass{"userpass", "agent", password}})
 					r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, options), "secret/app")
 					if test.fail && where == "process" {
 						assertKind(t, r.err, fault.Environment, "VAULT_MAX_RETRIES is malformed")

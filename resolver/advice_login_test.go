@@ -287,7 +287,7 @@ func TestLockedUserOfAHandedInMethod(t *testing.T) {
 	d.AuthMethod = "userpass"
 	run := func(password string) error {
 		options := environment(nil)
-		options.Methods = map[string]api.AuthMethod{"userpass": logIn{"auth/" + mount + "/login/agent", map[string]any{"password": password}}}
+		options.Methods = handIn(map[string]api.AuthMethod{"userpass": logIn{"auth/" + mount + "/login/agent", map[string]any{"password": password}}})
 		return resolver.One(t.Context(), auth.New(d.Settings, options), host("h", "password", d.field.Ref().String()), resolver.Options{Patience: brief}).Err()
 	}
 	require.NoError(t, run("pass"))

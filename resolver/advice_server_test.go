@@ -234,7 +234,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a proxy that is none", resolver.Environment, "write it like http://proxy.example:3128", settingOf("VAULT_PROXY_ADDR", "proxy.example", ""), ""},
 		{"two sources of CAs", resolver.Environment, "VAULT_CACERT and VAULT_CAPATH are both set; unset one", settingOf("VAULT_CAPATH", "/etc/ssl/certs", ""), ""},
 		{"half a pair", resolver.Environment, "set both or neither", settingOf("VAULT_CLIENT_CERT", "/c", ""), ""},
-		{"no CA in its file", resolver.Environment, "holds no certificate in PEM form; name one", func(t *testing.T, d *desk) func() {
+		{"no CA in its file", resolver.Environment, "name a file of certificates in PEM form", func(t *testing.T, d *desk) func() {
 			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
 			return func() { d.v["VAULT_CACERT"] = whole(t) }
 		}, ""},

@@ -101,7 +101,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 	}
 	handedIn := func(address string) *auth.Vault {
 		options := environment(map[string]string{"VAULT_CLIENT_TIMEOUT": timeout.String()})
-		options.Methods = map[string]api.AuthMethod{"own": logIn{"auth/" + mount + "/login", map[string]any{"role_id": roleID}}}
+		options.Methods = handIn(map[string]api.AuthMethod{"own": logIn{"auth/" + mount + "/login", map[string]any{"role_id": roleID}}})
 		return auth.New(auth.Settings{Address: address, AuthMethod: "own"}, options)
 	}
 	const lookup, list, powers, health = "auth/token/lookup-self", "sys/internal/ui/mounts", "sys/capabilities-self", "sys/health"

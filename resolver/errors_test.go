@@ -8,7 +8,6 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
@@ -98,7 +97,7 @@ func TestErrorsUnwrap(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
-	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: 100 * time.Millisecond})
+	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: brief})
 	operation, ok := errors.AsType[*net.OpError](result.Err())
 	require.True(t, ok)
 	assert.Equal(t, "dial", operation.Op)
@@ -171,7 +170,7 @@ func TestErrorsAsTheUIShowsThem(t *testing.T) {
 		})
 	}
 	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
-	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: 100 * time.Millisecond})
+	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: brief})
 	document, err := json.Marshal(result.Err())
 	require.NoError(t, err)
 	assert.NotContains(t, string(document), "127.0.0.1")

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -148,4 +149,13 @@ func inFile(t testing.TB, content string) string {
 	name := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
 	return name
+}
+
+// handIn returns the methods as Options take them.
+func handIn(methods map[string]api.AuthMethod) map[string]func() (api.AuthMethod, error) {
+	all := make(map[string]func() (api.AuthMethod, error))
+	for name, method := range methods {
+		all[name] = func() (api.AuthMethod, error) { return method, nil }
+	}
+	return all
 }

@@ -114,13 +114,14 @@ func TestRetryAfter(t *testing.T) {
 		{time.Nanosecond, 100 * time.Millisecond},
 		{7 * time.Second, 7 * time.Second},
 		{budget - time.Second, budget - time.Second},
+		{24 * time.Hour, budget - time.Second},
 	} {
 		t.Run(asked.retryAfter.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				vault := script(healthy).between(blip, blip+roundTrip, always(busyFor(asked.retryAfter)))
 				r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
-				assert.Empty(t, r.failed())
+				require.Empty(t, r.failed())
 				next := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= blip+roundTrip })
 				assert.InDelta(t, asked.waits.Seconds(), (r.sends[next] - blip).Seconds(), 0.01)
 			})

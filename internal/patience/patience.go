@@ -297,7 +297,11 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	case p.over != nil:
 		return true, p.over
 	case f.Retry == Paced:
-		p.pace.slow(now, f.RetryAfter, p.remaining(now), p.answers)
+		longest := p.remaining(now)
+		if longest > 2*time.Second {
+			longest -= time.Second // patience for a request behind the pause
+		}
+		p.pace.slow(now, f.RetryAfter, longest, p.answers)
 		p.resume(now)
 		return false, nil
 	case p.outage:
