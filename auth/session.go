@@ -100,8 +100,8 @@ type session struct {
 // them.
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
-// several lines. If Vault does not answer it, is sealed, or refuses the token, the
-// client returns an error with one of package resolver's kinds. To tell, use
+// several lines. If Vault does not answer it, fails, is sealed, or refuses the token,
+// the client returns an error with one of package resolver's kinds. To tell, use
 // errors.AsType[resolver.Kind](err).
 //
 // Do returns the error of use or ctx, or an error with a kind. The Usage is complete in

@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -50,6 +51,21 @@ func ExampleReport() {
 	// 3 hosts, 2 ready, 1 skipped
 	// not_found [win-2]
 	// warning: a literal looks mistyped; it is used as it is (win-3: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:)
+}
+
+// The kind of an error is for code: to compare, to count, to look up a text.
+func ExampleKind() {
+	vault := auth.New(auth.Settings{}, auth.Options{}) // Vault is not set up in the UI
+	host := resolver.Host{Name: "win-1", Fields: map[string]ref.Value{"password": ref.Parse("vault:secret/luumen/windev#password")}}
+	err := resolver.One(context.Background(), vault, host, resolver.Options{}).Err()
+
+	fmt.Println(errors.Is(err, resolver.NotConfigured))
+	if kind, ok := errors.AsType[resolver.Kind](err); ok {
+		fmt.Println(string(kind))
+	}
+	// Output:
+	// true
+	// not_configured
 }
 
 func ExampleOne() {
