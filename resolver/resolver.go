@@ -103,7 +103,7 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 // Results yields one result for each host, with its index, as soon as it is known.
 // Hosts without references come first. Reading goes on while the caller uses a
 // result. However the loop ends, reading stops and the token is revoked before the
-// loop returns. That takes up to 2 s, or 4 s if the context ends during a login.
+// loop returns. That takes up to 2 s, or about 4 s if the context ends during a login.
 // Results can be ranged over once; any further loop is empty.
 //
 // A Result and its credentials can be used after the loop, and by any goroutine.
