@@ -40,8 +40,8 @@ func walk(out io.Writer, v reflect.Value, seen map[visit]bool) {
 	case reflect.Pointer, reflect.Interface:
 		walk(out, v.Elem(), seen)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			walk(out, v.Field(i), seen)
+		for _, field := range v.Fields() {
+			walk(out, field, seen)
 		}
 	case reflect.Map:
 		for pairs := v.MapRange(); pairs.Next(); {
