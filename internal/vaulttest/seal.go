@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"regexp"
+	"time"
 )
 
 // Seal seals the server. In a cluster, only the leader can be sealed.
@@ -32,18 +33,20 @@ func (s *Server) StepDown() error {
 
 var printedKey = regexp.MustCompile(`(?m)^Unseal Key: (\S+)$`)
 
-// unsealKey returns the cluster's key, or the key that a dev-mode server printed.
+// unsealKey returns the cluster's key, or the key that a dev-mode server prints soon after
+// it answers.
 func (s *Server) unsealKey() (string, error) {
 	if s.cluster != nil {
 		return s.cluster.key, nil
 	}
-	text, err := os.ReadFile(s.log)
-	if err != nil {
-		return "", err
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(s.log)
+		if err != nil {
+			return "", err
+		}
+		if found := printedKey.FindAllSubmatch(text, -1); found != nil {
+			return string(found[len(found)-1][1]), nil // of the last start
+		}
 	}
-	found := printedKey.FindAllSubmatch(text, -1)
-	if found == nil {
-		return "", errors.New("vault printed no unseal key")
-	}
-	return string(found[len(found)-1][1]), nil // of the last start
+	return "", errors.New("vault printed no unseal key")
 }
