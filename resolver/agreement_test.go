@@ -72,7 +72,7 @@ func slow(t *testing.T, server *vaulttest.Server, how slowness) (address string)
 // ends within two attempts and three seconds.
 func TestCheckAgreesWithTheRun(t *testing.T) {
 	t.Parallel()
-	const timeout = 3 * time.Second // VAULT_CLIENT_TIMEOUT
+	const timeout = 5 * time.Second // VAULT_CLIENT_TIMEOUT
 	const late = 1200 * time.Millisecond
 	const checks = 300 * time.Millisecond // the patience of a check: what is late is later than that
 	server := vaulttest.Shared(t)
