@@ -150,7 +150,11 @@ func TestUnwell(t *testing.T) {
 				host("three", "user", "root", "password", "as it stands"),
 			}
 			id := vaulttest.Name()
-			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: brief, RunID: id})
+			patience := brief
+			if c.kind == resolver.Token || c.kind == resolver.Denied {
+				patience = 10 * brief // which is not waited out
+			}
+			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: patience, RunID: id})
 			results := collect(run)
 			report := run.Report()
 
