@@ -1,0 +1,33 @@
+package patience_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// A request that its caller gives up without an answer has been waited for, though it did
+// not fail.
+func TestWaitForARequestThatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(time.Minute, 0, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		err := p.Do(ctx, func(ctx context.Context, _ time.Duration) *patience.Failure {
+			<-ctx.Done()
+			return &patience.Failure{Retry: patience.Later}
+		})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		_, waited := p.Stats()
+		assert.Equal(t, 5*time.Second, waited)
+		silence, last := p.Silence()
+		assert.Equal(t, 5*time.Second, silence)
+		assert.Nil(t, last)
+	})
+}
