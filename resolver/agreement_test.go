@@ -72,7 +72,7 @@ func slow(t *testing.T, server *vaulttest.Server, how slowness) (address string)
 // ends within two attempts and three seconds.
 func TestCheckAgreesWithTheRun(t *testing.T) {
 	t.Parallel()
-	const timeout = 5 * time.Second // VAULT_CLIENT_TIMEOUT
+	const timeout = 4 * time.Second // VAULT_CLIENT_TIMEOUT
 	const late = 1200 * time.Millisecond
 	const checks = 300 * time.Millisecond // the patience of a check: what is late is later than that
 	server := vaulttest.Shared(t)
@@ -165,7 +165,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 			for i, path := range paths {
 				hosts[i] = host("h", "password", path)
 			}
-			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 3 * timeout})
+			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 2 * timeout})
 			results := collect(run)
 			t.Logf("check took %s\n%s%s", took, v, run)
 			for i, want := range test.want {

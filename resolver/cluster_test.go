@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// movingFleet is 600 hosts, each with its own path, on a cluster whose nodes step down
+// movingFleet is 300 hosts, each with its own path, on a cluster whose nodes step down
 // and die.
 type movingFleet struct {
 	cluster *vaulttest.Cluster
@@ -32,7 +32,7 @@ func TestCluster(t *testing.T) {
 		t.Skip("takes a minute; left out by -short")
 	}
 	t.Parallel()
-	f := newMovingFleet(t, 600)
+	f := newMovingFleet(t, 300)
 	t.Run("its leader steps down", func(t *testing.T) {
 		vaulttest.Unsupported(t)
 		f.outlives(t, func() {
@@ -75,7 +75,7 @@ func (f *movingFleet) outlives(t *testing.T, event func()) {
 		for _, pace := range []struct {
 			hosts     int
 			perSecond string
-		}{{len(f.hosts), "150:1"}, {1, "20:1"}} {
+		}{{len(f.hosts), "60:1"}, {1, "10:1"}} {
 			hosts := f.hosts[:pace.hosts]
 			underWay.Add(1)
 			loops.Go(func() {
@@ -87,7 +87,7 @@ func (f *movingFleet) outlives(t *testing.T, event func()) {
 					taken := 0
 					for i, result := range run.Results() {
 						f.assertServed(t, i, result)
-						if taken++; taken == min(100, len(hosts)) {
+						if taken++; taken == min(50, len(hosts)) {
 							begun()
 						}
 					}
@@ -113,9 +113,9 @@ func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
 	policy := leader.Policy(t, fmt.Sprintf(`path "%s/data/*" { capabilities = ["read"] }`, f.kv))
 	mount, roleID := appRole(t, leader, map[string]any{"token_policies": []string{"default", policy}})
 	vault := auth.New(auth.Settings{Address: f.balancer(t).Address, AuthMethod: "approle"}, environment(map[string]string{
-		"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount, "VAULT_RATE_LIMIT": "200:1",
+		"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount, "VAULT_RATE_LIMIT": "100:1",
 	}))
-	run := resolver.Resolve(t.Context(), vault, f.hosts[:400], resolver.Options{})
+	run := resolver.Resolve(t.Context(), vault, f.hosts, resolver.Options{})
 	taken := 0
 	for i, result := range run.Results() {
 		f.assertServed(t, i, result)
@@ -124,7 +124,7 @@ func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
 		}
 	}
 	report := run.Report()
-	assert.Equal(t, 400, report.Ready, "%s", report)
+	assert.Equal(t, len(f.hosts), report.Ready, "%s", report)
 	assert.NotZero(t, report.Vault.Retries, "the run did not meet the kill")
 	f.waitHealthy(t)
 	if len(report.Findings) == 0 {
@@ -140,6 +140,7 @@ func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
 // Trap 15.
 func (f *movingFleet) losesQuorum(t *testing.T) {
 	vaulttest.Unsupported(t)
+	const served = 50 // before the standbys are killed
 	addresses := map[string]string{
 		"at the leader":      f.cluster.Leader().Address,
 		"through a balancer": f.balancer(t).Address,
@@ -151,13 +152,13 @@ func (f *movingFleet) losesQuorum(t *testing.T) {
 		runs.Go(func() {
 			begun := sync.OnceFunc(underWay.Done)
 			defer begun()
-			run := resolver.Resolve(t.Context(), f.connect(address, "VAULT_RATE_LIMIT", "200:1"), hosts, resolver.Options{Patience: brief})
+			run := resolver.Resolve(t.Context(), f.connect(address, "VAULT_RATE_LIMIT", "40:1"), hosts, resolver.Options{Patience: brief})
 			taken := 0
 			for i, result := range run.Results() {
-				if taken++; taken == 100 {
+				if taken++; taken == served {
 					begun()
 				}
-				if taken <= 100 && i < len(f.hosts) {
+				if taken <= served && i < len(f.hosts) {
 					f.assertServed(t, i, result)
 				}
 				if i == len(f.hosts) {
@@ -171,7 +172,7 @@ func (f *movingFleet) losesQuorum(t *testing.T) {
 			}
 			report := run.Report()
 			assert.Len(t, report.Causes, 1, "%s: %s", name, report)
-			assert.GreaterOrEqual(t, report.Ready, 100)
+			assert.GreaterOrEqual(t, report.Ready, served)
 			assert.NotZero(t, report.Skipped)
 			assertOnePatience(t, report)
 		})

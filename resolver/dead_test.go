@@ -131,8 +131,10 @@ func TestVaultDiesMidway(t *testing.T) {
 	assert.Equal(t, []int{size / 100, size}, []int{literals, literals + served + lost})
 	assert.GreaterOrEqual(t, served, servedBefore)
 	assert.LessOrEqual(t, before, workers)
-	assert.LessOrEqual(t, after, deadDials+workers)
-	assert.LessOrEqual(t, report.Vault.Connections, deadDials+2*workers)
+	// A request that was under way is sent again at once, and before that by net/http, each
+	// time over a new connection.
+	assert.LessOrEqual(t, after, deadDials+2*workers)
+	assert.LessOrEqual(t, report.Vault.Connections, deadDials+3*workers)
 	assertOnePatience(t, report)
 }
 

@@ -238,7 +238,7 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				p := patience.New(budget, 0, 0)
-				r := play(t.Context(), p, 20_000, workers, vault.script)
+				r := play(t.Context(), p, 10_000, workers, vault.script)
 				assert.Empty(t, r.failed())
 				assert.Nil(t, p.Over())
 			})
@@ -324,7 +324,7 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 						}
 						return blip, nil
 					})
-					r := play(t.Context(), patience.New(budget, 0, 0), 50_000, workers, vault)
+					r := play(t.Context(), patience.New(budget, 0, 0), 20_000, workers, vault)
 					assert.Empty(t, r.failed(), "%s: %d of %d", lasts, len(r.failed()), len(r.errs))
 				})
 			}

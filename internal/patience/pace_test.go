@@ -57,7 +57,7 @@ func TestQuotaServesAll(t *testing.T) {
 		within   time.Duration
 		refusals int
 	}{
-		{"100 a second", 10_000, quota(100, time.Second, 0), 99 * time.Second, 150 * time.Second, 300},
+		{"100 a second", 4_000, quota(100, time.Second, 0), 39 * time.Second, 60 * time.Second, 300},
 		{"100 a second, retry after 1 s", 2_000, quota(100, time.Second, time.Second), 19 * time.Second, 40 * time.Second, 300},
 		{"1,000 in ten seconds", 4_000, quota(1000, 10*time.Second, 0), 30 * time.Second, 90 * time.Second, 2000},
 		{"10 a second", 500, quota(10, time.Second, 0), 49 * time.Second, 100 * time.Second, 300},

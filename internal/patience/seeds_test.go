@@ -17,7 +17,7 @@ import (
 // probe at the same time.
 func TestRandomVaults(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(1000)
+	seeds := uint64(500)
 	if testing.Short() {
 		seeds = 200
 	}

@@ -44,11 +44,6 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 	}
 	read()
 
-	require.NoError(t, leader.StepDown())
-	require.NoError(t, c.WaitHealthy(ctx))
-	step("well after a step-down")
-
-	leader = c.Leader()
 	leader.Kill()
 	assert.True(t, refuses(leader.Address))
 	require.NoError(t, c.WaitHealthy(ctx))
@@ -62,21 +57,12 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 	status, _, err := leader.Do("GET", "sys/health", nil)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusServiceUnavailable, status, "a restarted node is sealed")
-	require.NoError(t, leader.Unseal())
-	require.NoError(t, c.WaitHealthy(ctx))
-	step("three again")
-
-	require.NoError(t, next.Seal())
-	step("sealed")
 	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
 	require.ErrorContains(t, c.WaitHealthy(short), "the cluster is not healthy") // by whichever node was asked last
-	status, _, err = next.Do("GET", "sys/health", nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusServiceUnavailable, status, "a sealed node")
-	require.NoError(t, next.Unseal())
+	require.NoError(t, leader.Unseal())
 	require.NoError(t, c.WaitHealthy(ctx))
-	step("well after a seal")
+	step("three again")
 
 	var reads int
 	for _, r := range c.Nodes[0].RequestsBy(t, "vaulttest") {

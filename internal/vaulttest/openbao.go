@@ -15,18 +15,16 @@ import (
 
 // isOpenBao reports whether a program is OpenBao, by the version that it prints.
 func isOpenBao(program string) bool {
-	is, known := openBao.Load(program)
-	if !known {
+	asked, _ := openBao.LoadOrStore(program, sync.OnceValue(func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
 		text, err := exec.CommandContext(ctx, program, "version").Output()
-		is = err == nil && strings.HasPrefix(string(text), "OpenBao ")
-		openBao.Store(program, is)
-	}
-	return is.(bool)
+		return err == nil && strings.HasPrefix(string(text), "OpenBao ")
+	}))
+	return asked.(func() bool)()
 }
 
-var openBao sync.Map // program to bool
+var openBao sync.Map // program to func() bool, which asks it once
 
 // allowsAudit lets OpenBao create the audit device with its API, as Vault does.
 const allowsAudit = "unsafe_allow_api_audit_creation = true\n"
