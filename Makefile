@@ -14,7 +14,7 @@ vault: ## build the Vault server for tests and demo, once for all checkouts
 	@internal/vaultserver/build.sh
 
 test: vault ## run every test with the race detector
-	go test -race -timeout 20m -p 3 ./resolver ./... # the longest first; some mostly wait
+	go test -race -timeout 20m ./resolver ./... # the longest first
 
 bench: vault ## measure the promised figures beside their yardsticks, then run Go's benchmarks
 	go run ./internal/bench

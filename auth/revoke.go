@@ -53,7 +53,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, &data)
 	switch {
 	case err != nil:
-		warn("was not revoked, because Vault did not answer its look-up,", grant, reason(err))
+		warn("was not revoked, because Vault did not answer its look-up,", grant, reason(err, chain.Patience))
 		return
 	case s.saysDead(t, answer):
 		return
@@ -67,7 +67,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	answer, err = reply.Write(transport.Harmless(ctx), client, "auth/token/revoke-self", struct{}{}, nil)
 	switch {
 	case err != nil:
-		warn("could not be revoked", grant, reason(err))
+		warn("could not be revoked", grant, reason(err, chain.Patience))
 	case !answer.Ok() && !s.saysDead(t, answer):
 		warn("could not be revoked", grant, "vault answered: "+answer.Words())
 	}
@@ -85,10 +85,13 @@ func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	return false
 }
 
-// reason says why Vault did not answer.
-func reason(err error) string {
+// reason says why a request was not answered.
+func reason(err error, p *patience.Patience) string {
 	if _, ok := err.(*fault.Error); ok {
 		return err.Error()
+	}
+	if _, last := p.Silence(); last != nil {
+		return last.Error() // more than that the time is over
 	}
 	return "vault did not answer within " + fault.Duration(lastMoments)
 }

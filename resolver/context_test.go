@@ -28,22 +28,23 @@ func TestContextOfAnyType(t *testing.T) {
 	})
 	silent := auth.New(auth.Settings{Address: mute}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "1"}))
 	for _, server := range []struct {
-		name  string
-		vault *auth.Vault
-		kind  resolver.Kind // of a context that has not ended
+		name     string
+		vault    *auth.Vault
+		patience time.Duration
+		kind     resolver.Kind // of a context that has not ended
 	}{
-		{"well", well, ""},
-		{"silent", silent, resolver.Unreachable},
+		{"well", well, 10 * brief, ""}, // which is not waited out
+		{"silent", silent, time.Second, resolver.Unreachable},
 	} {
 		for _, odd := range vaulttest.OddContexts() {
 			t.Run(server.name+", "+odd.Name, func(t *testing.T) {
 				t.Parallel()
 				began := time.Now()
-				options := resolver.Options{Patience: time.Second}
+				options := resolver.Options{Patience: server.patience}
 				one := resolver.One(odd.Context(), server.vault, host("h", "password", "vault:secret/app#password"), options)
 				run := resolver.Resolve(odd.Context(), server.vault, append(ofPaths(20, "secret/%d"), host("l", "password", "x")), options)
 				results := collect(run)
-				verdicts := resolver.Check(odd.Context(), server.vault, fieldsOf("vault:secret/app#password"), resolver.CheckOptions{Patience: time.Second})
+				verdicts := resolver.Check(odd.Context(), server.vault, fieldsOf("vault:secret/app#password"), resolver.CheckOptions{Patience: server.patience})
 				assert.Less(t, time.Since(began), aWhile)
 				require.Len(t, results, 21)
 				assert.NoError(t, results[20].Err())

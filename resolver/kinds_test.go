@@ -107,7 +107,8 @@ func TestEachKind(t *testing.T) {
 			if ctx == nil {
 				ctx = t.Context()
 			}
-			v := resolver.Check(ctx, c.vault, fieldsOf(c.field), resolver.CheckOptions{Host: c.host, Patience: brief})
+			patience := patienceFor(c.kind)
+			v := resolver.Check(ctx, c.vault, fieldsOf(c.field), resolver.CheckOptions{Host: c.host, Patience: patience})
 			require.Len(t, v.Fields, 1)
 			assert.Equal(t, c.kind, v.Fields[0].Kind)
 			assertRoundTrip(t, v)
@@ -116,7 +117,7 @@ func TestEachKind(t *testing.T) {
 			t.Log(v)
 
 			h := host(cmp.Or(c.host, "db-1"), "password", c.field, "literal", canary.Secret)
-			run := resolver.Resolve(ctx, c.vault, []resolver.Host{h}, resolver.Options{Patience: brief})
+			run := resolver.Resolve(ctx, c.vault, []resolver.Host{h}, resolver.Options{Patience: patience})
 			result := collect(run)[0]
 			if c.kind == resolver.OK {
 				require.NoError(t, result.Err())

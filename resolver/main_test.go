@@ -93,6 +93,16 @@ func references(t testing.TB, paths ...string) []ref.Ref {
 // within a third of it on a busy machine, too.
 const brief = 3 * time.Second
 
+// patienceFor is the patience for a test that ends with an error of the kind: brief if it
+// is waited out.
+func patienceFor(kind resolver.Kind) time.Duration {
+	switch kind {
+	case resolver.Unreachable, resolver.Sealed, resolver.NoActiveNode, resolver.ServerError, resolver.RateLimited, resolver.BadResponse:
+		return brief
+	}
+	return 10 * brief
+}
+
 func wrongServer(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -146,11 +145,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 			t.Parallel()
 			h := host("h", "password", s.field, "literal", canary.Secret)
 			vault := auth.New(s.settings, environment(s.environment))
-			var options resolver.Options
-			if slices.Contains([]resolver.Kind{resolver.Unreachable, resolver.Sealed, resolver.NoActiveNode, resolver.ServerError, resolver.RateLimited, resolver.BadResponse}, s.kind) {
-				options.Patience = brief // which is waited out
-			}
-			run := resolver.Resolve(t.Context(), vault, []resolver.Host{h}, options)
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{h}, resolver.Options{Patience: patienceFor(s.kind)})
 			result := collect(run)[0]
 			if s.kind != "" {
 				require.ErrorIs(t, result.Err(), s.kind)

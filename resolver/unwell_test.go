@@ -150,11 +150,7 @@ func TestUnwell(t *testing.T) {
 				host("three", "user", "root", "password", "as it stands"),
 			}
 			id := vaulttest.Name()
-			patience := brief
-			if c.kind == resolver.Token || c.kind == resolver.Denied {
-				patience = 10 * brief // which is not waited out
-			}
-			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: patience, RunID: id})
+			run := resolver.Resolve(t.Context(), connect(s.Server, s.token), hosts, resolver.Options{Patience: patienceFor(c.kind), RunID: id})
 			results := collect(run)
 			report := run.Report()
 

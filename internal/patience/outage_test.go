@@ -379,6 +379,25 @@ func TestLimitOfAttempt(t *testing.T) {
 	})
 }
 
+// A probe that is cut short says less than what failed before it, even if patience has
+// not ended.
+func TestProbeCutShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, 0, 0)
+		attempts := 0
+		err := p.Do(t.Context(), func(_ context.Context, limit time.Duration) *patience.Failure {
+			if attempts++; attempts == 1 {
+				return sealed
+			}
+			time.Sleep(min(limit, 25*time.Second))
+			return &patience.Failure{Fault: late.Fault, Retry: patience.Later, CutShort: true}
+		})
+		assert.Equal(t, 4, attempts)
+		assert.ErrorIs(t, err, fault.Sealed)
+	})
+}
+
 // An outage does not count against a request that was under way when it ended.
 func TestUnderWayAsTheOutageEnds(t *testing.T) {
 	t.Parallel()

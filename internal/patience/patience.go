@@ -391,7 +391,9 @@ func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
 		p.failingSince = latest(sent, p.answeredAt)
 		p.wake()
 	}
-	if p.lastFault == nil || p.remaining(now) > 0 { // an attempt cut short by the end of patience has no cause of its own
+	// An attempt that was cut short, perhaps by the end of patience, says less than
+	// what failed before it.
+	if p.lastFault == nil || !f.CutShort && p.remaining(now) > 0 {
 		p.lastFault = f.Fault
 	}
 	if r.firstSent.IsZero() && f.Retry != Paced {

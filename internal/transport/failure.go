@@ -76,7 +76,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		}
 	case isTimeout(err):
 		detail = "no answer within " + fault.Duration(sending.limit)
-		if sending.limit == w.config.Timeout {
+		if failure.CutShort = sending.limit < w.config.Timeout; !failure.CutShort {
 			detail += " (VAULT_CLIENT_TIMEOUT)"
 			f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 		}

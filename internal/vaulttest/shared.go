@@ -14,11 +14,11 @@ import (
 
 // Main runs a package's tests and stops the shared servers. A TestMain calls it. It returns
 // the exit code, which is not 0 if a goroutine is left behind. Tests mostly wait for servers,
-// so sixteen of them run at once, unless -parallel says otherwise.
+// so eight of them run at once, unless -parallel says otherwise.
 func Main(m *testing.M) int {
 	flag.Parse()
 	if !isSet("test.parallel") {
-		flag.Set("test.parallel", "16")
+		flag.Set("test.parallel", "8")
 	}
 	code := m.Run()
 	StopShared()
