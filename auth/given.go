@@ -105,8 +105,8 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		return fault.New(fault.Token, "the given token had one use left, and its look-up took that", "replace it with one without a limit of uses").OfRun()
 	}
 	t.worked.Store(true)
-	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: token.Expires,
-		UsesLeft: token.UsesLeft, Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: s.config.loginNamespace}
+	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
+		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: s.config.loginNamespace}
 	refused := false
 	lifetime := time.Duration(max(token.CreationTTL, token.Period)) * time.Second
 	if token.Renewable && token.TTL > 0 && time.Duration(token.TTL)*time.Second < lifetime/2 {

@@ -59,7 +59,11 @@ func TestGivenToken(t *testing.T) {
 			assert.True(t, token.Given)
 			assert.Equal(t, !strings.Contains(test.name, "may not"), token.Known)
 			assert.Equal(t, test.name == "batch", token.Batch)
-			assert.Equal(t, test.uses, token.UsesLeft)
+			if test.uses == 0 {
+				assert.Nil(t, token.UsesLeft)
+			} else {
+				assert.Equal(t, &test.uses, token.UsesLeft)
+			}
 			if test.expires == 0 {
 				assert.Zero(t, token.Expires)
 			} else {

@@ -53,7 +53,7 @@ func TestHandedInMethod(t *testing.T) {
 		require.NoError(t, r.err)
 		assert.Equal(t, []int{200}, r.status)
 		assert.Equal(t, []string{"auth/" + mount + "/login/agent", secret.path, "auth/token/lookup-self", "auth/token/revoke-self"}, r.requests(t, server))
-		assert.Equal(t, 50, r.usage.Token.UsesLeft)
+		assert.Equal(t, new(50), r.usage.Token.UsesLeft)
 		assert.Equal(t, 4, r.usage.Requests)
 		assert.Empty(t, r.warnings())
 		assert.False(t, isAlive(t, server, r.accessor(t, server)))

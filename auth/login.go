@@ -156,7 +156,7 @@ func (s *session) lastFault() *fault.Error {
 func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
 		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true, Proven: true,
-		UsesLeft: a.NumUses, Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: s.config.loginNamespace,
+		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: s.config.loginNamespace,
 	}}
 	s.wire.Sent.Learn(t.secret)
 	if a.LeaseDuration > 0 {

@@ -14,15 +14,16 @@ import (
 // Token describes the token in use. It does not hold the token. The zero Token means
 // that there is none.
 type Token struct {
-	Given     bool      // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
-	Batch     bool      // cannot be revoked or renewed
-	Proven    bool      // Vault accepted the token
-	Known     bool      // Vault told the rest
-	Expires   time.Time // zero means never
-	UsesLeft  int       // 0 means no limit
-	Renewable bool
-	Policies  []string // including those of its entity
-	Namespace string   // in which it was created
+	Given     bool      `json:"given"`               // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
+	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
+	Proven    bool      `json:"-"`                   // Vault accepted the token
+	Known     bool      `json:"known"`               // Vault told the rest
+	Expires   time.Time `json:"expires,omitzero"`    // zero means never
+	TTL       int       `json:"ttl,omitempty"`       // seconds until then; 0 means that it does not expire
+	UsesLeft  *int      `json:"uses_left,omitempty"` // nil means no limit
+	Renewable bool      `json:"-"`
+	Policies  []string  `json:"-"` // including those of its entity
+	Namespace string    `json:"-"` // in which it was created
 }
 
 type tokenKey struct{}
@@ -65,7 +66,7 @@ func (t *token) isExpired() bool {
 // mayHaveServed reports whether Vault has answered a request with the token, as far as
 // is known. A token with a limited number of uses can be used up before the first
 // answer arrives.
-func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft > 0 }
+func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft != nil }
 
 func (s *session) current() *token {
 	s.mu.Lock()
@@ -85,7 +86,19 @@ func (s *session) facts() Token {
 	if s.token == nil {
 		return Token{}
 	}
-	return s.token.facts
+	facts := s.token.facts
+	if !facts.Expires.IsZero() {
+		facts.TTL = max(int(time.Until(facts.Expires).Round(time.Second).Seconds()), 1)
+	}
+	return facts
+}
+
+// usesLeft is 0 in Vault's answers if there is no limit.
+func usesLeft(n int) *int {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 // withToken is a RoundTripper that adds one token, for requests about that token.

@@ -18,7 +18,7 @@ type Connection struct {
 	Reachable bool           `json:"reachable"`          // Vault answered
 	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
 	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
-	Token     *TokenState    `json:"token,omitempty"`    // nil if there is none
+	Token     *auth.Token    `json:"token,omitempty"`    // after the check; nil if Vault accepted none. Expires is zero unless it is given
 	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
 	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices
 }
@@ -31,7 +31,7 @@ func (c Connection) String() string {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
 	if c.Token != nil {
-		fmt.Fprintf(&b, "\ntoken: %s", c.Token)
+		fmt.Fprintf(&b, "\ntoken: %s", tokenLine(c.Token))
 	}
 	b.WriteByte('\n')
 	for _, finding := range c.Findings {
@@ -79,7 +79,7 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
 		LoggedIn:  usage.Token.Proven && p.Kind != Token,
 		Server:    usage.Health,
-		Token:     c.plan.tokenState(usage.Token),
+		Token:     c.plan.afterRun(usage.Token),
 		Settings:  c.effective,
 		Findings:  c.findings(usage, p.Kind),
 	}
@@ -138,9 +138,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []Finding {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
 	}
 	findings = append(findings, usage.Findings...)
-	if t := c.plan.tokenState(usage.Token); t != nil && t.UsesLeft != nil {
-		findings = append(findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
-	}
+	findings = append(findings, c.plan.shortForTheNext(c.plan.afterRun(usage.Token))...)
 	if c.mounts != nil {
 		findings = append(findings, c.mounts.findings(c.plan.reads)...)
 	}

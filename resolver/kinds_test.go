@@ -145,6 +145,9 @@ func forUI(v resolver.Verdicts) resolver.Verdicts {
 	for i := range v.Fields {
 		v.Fields[i].Text = ""
 	}
+	if t := v.Connection.Token; t != nil {
+		v.Connection.Token = &auth.Token{Given: t.Given, Batch: t.Batch, Known: t.Known, Expires: t.Expires, TTL: t.TTL, UsesLeft: t.UsesLeft}
+	}
 	return v
 }
 

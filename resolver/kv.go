@@ -94,7 +94,7 @@ func timeOf(text string) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return encodable(t)
+	return fault.Encodable(t)
 }
 
 // at says when something happened, to the second. It is empty if Vault does not say.

@@ -38,7 +38,7 @@ func askPowers(ctx context.Context, client *api.Client, mounts *mountTable, read
 	slices.Sort(paths)
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(slices.Compact(paths), mostPaths) {
-		if token.UsesLeft > 0 {
+		if token.UsesLeft != nil {
 			p.unknown = "it is unknown whether the token may do more than read: asking would cost some of its uses; give it token_num_uses=0 to check it"
 			break
 		}

@@ -20,7 +20,7 @@ type Report struct {
 	Causes   []Cause     // why hosts were skipped; most hosts first
 	Findings []Finding   // warnings and notices
 	Vault    auth.Usage  // zero if Vault was not asked
-	Token    *TokenState // nil if Vault accepted none
+	Token    *auth.Token // after the run; nil if Vault accepted none. Expires is zero unless it is given
 }
 
 // Report returns the report so far. It is complete after the loop.
@@ -54,7 +54,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Findings []Finding   `json:"findings,omitempty"`
 		RunID    string      `json:"run_id,omitempty"`
 		Requests int         `json:"requests"`
-		Token    *TokenState `json:"token,omitempty"`
+		Token    *auth.Token `json:"token,omitempty"`
 	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Token})
 }
 
@@ -78,7 +78,7 @@ func (r Report) String() string {
 	if r.Vault.Longest > 0 { // Vault answered
 		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
 		if r.Token != nil {
-			fmt.Fprintf(&b, "; token: %s", r.Token)
+			fmt.Fprintf(&b, "; token: %s", tokenLine(r.Token))
 		}
 		b.WriteByte('\n')
 	}
@@ -110,7 +110,7 @@ func (r Report) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("run", r.Vault.RunID))
 	}
 	if t := r.Token; t != nil {
-		attrs = append(attrs, slog.String("token", t.String()))
+		attrs = append(attrs, slog.String("token", tokenLine(t)))
 		if !t.Expires.IsZero() {
 			attrs = append(attrs, slog.Time("token_expires", t.Expires))
 		}

@@ -76,7 +76,7 @@ type run struct {
 	taken    int
 	skipped  []*HostError
 	usage    auth.Usage
-	token    *TokenState
+	token    *auth.Token
 	findings []Finding
 }
 
@@ -192,9 +192,9 @@ func (r *run) read(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.usage = usage
-	r.token = r.plan.tokenState(usage.Token)
+	r.token = r.plan.afterRun(usage.Token)
 	r.findings = append(usage.Findings, findings...)
-	if t := r.token; t != nil && t.Given && t.UsesLeft != nil && !hasCode(r.findings, ShortOfUses) {
-		r.findings = append(r.findings, tooFewUses(t.Given, *t.UsesLeft, t.UsesNeeded)...)
+	if r.token != nil && r.token.Given && !hasCode(r.findings, ShortOfUses) {
+		r.findings = append(r.findings, r.plan.shortForTheNext(r.token)...)
 	}
 }

@@ -9,53 +9,30 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// TokenState describes the token of a run or a check. It does not hold the token.
-type TokenState struct {
-	Given      bool      `json:"given"`               // by the environment; otherwise it comes from a login
-	Batch      bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
-	Known      bool      `json:"known"`               // Vault told expiry and uses; otherwise they are zero
-	Expires    time.Time `json:"expires,omitzero"`    // of a given token; zero means never
-	TTL        int       `json:"ttl,omitempty"`       // in seconds; 0 means that it does not expire
-	UsesLeft   *int      `json:"uses_left,omitempty"` // for the next run; nil means no limit
-	UsesNeeded int       `json:"uses_needed"`         // by a run of these references
-}
-
-// tokenState returns the state for the next run: this one's reads have used up a part
-// of a given token's uses. It is nil if Vault accepted no token.
-func (p *plan) tokenState(t auth.Token) *TokenState {
+// afterRun returns the token as the next run finds it: this one's reads have used up a
+// part of a given token's uses. The token of a login is gone by then, so its expiry says
+// nothing. It returns nil if Vault accepted no token.
+func (p *plan) afterRun(t auth.Token) *auth.Token {
 	if !t.Proven && !t.Known {
 		return nil
 	}
-	state := &TokenState{Given: t.Given, Batch: t.Batch, Known: t.Known, UsesNeeded: p.usesNeeded(t)}
-	if !t.Expires.IsZero() {
-		state.TTL = max(int(time.Until(t.Expires).Round(time.Second).Seconds()), 1)
-	}
-	left := t.UsesLeft
-	if t.Given {
-		state.Expires = encodable(t.Expires.UTC().Truncate(time.Second))
-		state.UsesNeeded++ // the look-up
+	t.Expires = t.Expires.Truncate(time.Second)
+	if !t.Given {
+		t.Expires = time.Time{}
+	} else if t.UsesLeft != nil {
+		left := *t.UsesLeft
 		for _, r := range p.reads {
 			if r.sent && left > 0 {
 				left--
 			}
 		}
+		t.UsesLeft = &left
 	}
-	if t.UsesLeft > 0 {
-		state.UsesLeft = &left
-	}
-	return state
+	return &t
 }
 
-// encodable returns the time, or zero if JSON cannot hold it.
-func encodable(t time.Time) time.Time {
-	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
-		return time.Time{}
-	}
-	return t
-}
-
-// String returns one line.
-func (t *TokenState) String() string {
+// tokenLine describes a token that afterRun returned in one line.
+func tokenLine(t *auth.Token) string {
 	words := []string{"by login"}
 	if t.Given {
 		words[0] = "given"
@@ -76,7 +53,7 @@ func (t *TokenState) String() string {
 		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
 	}
 	if t.UsesLeft != nil {
-		words = append(words, fmt.Sprintf("uses left: %d (a run needs %d)", *t.UsesLeft, t.UsesNeeded))
+		words = append(words, fmt.Sprintf("uses left: %d", *t.UsesLeft))
 	}
 	return strings.Join(words, ", ")
 }
@@ -92,19 +69,27 @@ func (p *plan) usesNeeded(token auth.Token) int {
 
 // shortOfUses warns of a token with too few uses left for the run.
 func (p *plan) shortOfUses(token auth.Token) []Finding {
-	if token.UsesLeft == 0 {
-		return nil
-	}
-	return tooFewUses(token.Given, token.UsesLeft, p.usesNeeded(token))
+	return tooFewUses(token, p.usesNeeded(token))
 }
 
-func tooFewUses(given bool, left, needed int) []Finding {
-	if left >= needed {
+// shortForTheNext warns of a token that afterRun returned, if it has too few uses left.
+func (p *plan) shortForTheNext(token *auth.Token) []Finding {
+	switch {
+	case token == nil:
+		return nil
+	case token.Given:
+		return tooFewUses(*token, p.usesNeeded(*token)+1) // the look-up
+	}
+	return tooFewUses(*token, p.usesNeeded(*token))
+}
+
+func tooFewUses(token auth.Token, needed int) []Finding {
+	if token.UsesLeft == nil || *token.UsesLeft >= needed {
 		return nil
 	}
 	do := "set token_num_uses=0 on its role"
-	if given {
+	if token.Given {
 		do = "replace it with one without a limit of uses"
 	}
-	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(left, "use"), needed, do)}}
+	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do)}}
 }

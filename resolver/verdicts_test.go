@@ -79,7 +79,7 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 		Connection: resolver.Connection{
 			Problem: resolver.Problem{Kind: resolver.OK}, Reachable: true, LoggedIn: true,
 			Server:   &auth.Health{Version: "1.21.1", Initialized: true},
-			Token:    &resolver.TokenState{Given: true, Known: true, Expires: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), TTL: 5 * 24 * 3600, UsesLeft: &left, UsesNeeded: 4},
+			Token:    &auth.Token{Given: true, Known: true, Expires: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), TTL: 5 * 24 * 3600, UsesLeft: &left},
 			Settings: auth.New(auth.Settings{Address: "https://vault.example:8200"}, environment(nil)).Effective(),
 			Findings: []resolver.Finding{{Code: "a", Text: "one thing; fix it"}, {Code: "b", Text: "another thing", Notice: true}},
 		},
@@ -94,7 +94,7 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 	}
 	assert.Equal(t, `vault at https://vault.example:8200: ok
 server: vault 1.21.1, active
-token: given, expires at 2026-11-29 08:00Z, in 5 days, uses left: 3 (a run needs 4)
+token: given, expires at 2026-11-29 08:00Z, in 5 days, uses left: 3
 warning: one thing; fix it
 notice: another thing
 1. vault:kv/app#password (version 7, written 2026-11-20 08:00Z): ok

@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+// Encodable returns t in UTC, or zero if JSON cannot hold it.
+func Encodable(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
+}
+
 // Time formats t to the minute, in UTC.
 func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }
 
