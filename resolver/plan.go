@@ -68,7 +68,7 @@ type found struct {
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
-	g := grouping{plan: p, reads: make(map[pathVersion]*read), wanted: make(map[ref.Ref]*wanted)}
+	g := grouping{plan: p, reads: make(map[pathVersion]*read, len(hosts)), rare: make(map[ref.Ref]*wanted)}
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -111,10 +111,14 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 // grouping maps references to the same path and version to one read, and references
 // to the same key to one value.
 type grouping struct {
-	plan   *plan
-	reads  map[pathVersion]*read
-	wanted map[ref.Ref]*wanted
+	plan  *plan
+	reads map[pathVersion]*read
+	rare  map[ref.Ref]*wanted // beyond the first few keys of a path
 }
+
+// fewKeys is how many keys of a path are found by a search, which costs less than a map
+// of all keys of the run.
+const fewKeys = 4
 
 type pathVersion struct {
 	path    string
@@ -128,7 +132,7 @@ func (g *grouping) add(f *field) {
 	at := pathVersion{reference.Path(), reference.Version()}
 	r := g.reads[at]
 	if r == nil {
-		r = &read{path: at.path, version: at.version}
+		r = &read{path: at.path, version: at.version, wanted: make([]*wanted, 0, 2)} // a user name and a password
 		if g.plan.invalid == nil {
 			r.err = g.plan.vault.Permits(at.path)
 		}
@@ -137,14 +141,26 @@ func (g *grouping) add(f *field) {
 		}
 		g.reads[at] = r
 	}
-	w := g.wanted[reference]
-	if w == nil {
-		w = &wanted{key: reference.Key()}
-		g.wanted[reference] = w
-		r.wanted = append(r.wanted, w)
-	}
+	w := g.find(r, reference)
 	w.fields++
 	f.read, f.wanted = r, w
+}
+
+// find returns what the read wants for the reference.
+func (g *grouping) find(r *read, reference ref.Ref) *wanted {
+	first := r.wanted[:min(len(r.wanted), fewKeys)]
+	if i := slices.IndexFunc(first, func(w *wanted) bool { return w.key == reference.Key() }); i >= 0 {
+		return first[i]
+	}
+	if w := g.rare[reference]; w != nil {
+		return w
+	}
+	w := &wanted{key: reference.Key()}
+	if len(first) == fewKeys {
+		g.rare[reference] = w
+	}
+	r.wanted = append(r.wanted, w)
+	return w
 }
 
 // awaitedBy makes the host wait for the read, once for all fields.
