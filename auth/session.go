@@ -20,10 +20,7 @@ type Use struct {
 	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
 	RunID       string        // goes into Vault's audit log with the User-Agent; empty means a random one
-
-	// Check asks for Vault's health, too, and lets each attempt last as long as in
-	// a run, even if Patience is shorter.
-	Check bool
+	Check       bool          // ask for Vault's health, too, and give attempts as much time as in a run
 }
 
 func (u Use) withDefaults() Use {
@@ -94,10 +91,7 @@ type session struct {
 // does: reads until patience ends, writes only if Vault certainly did not act on
 // them. It logs in again if its token expires. It adds the token to requests for this
 // Vault alone; a request with another token or for another address fails unsent. So
-// does one after use has returned.
-//
-// The token needs a policy for these requests, and LUUMEN_VAULT_PATHS does not limit
-// them.
+// does one after use has returned. LUUMEN_VAULT_PATHS does not limit them.
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
 // several lines. If Vault does not answer it, fails, is sealed, or refuses the token,

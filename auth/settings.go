@@ -12,11 +12,8 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured.
-//
-// Decoding them from JSON never fails: a member of the wrong type becomes a [Fault].
-// Names of members are exact: unlike with other structs, Address and ADDRESS are
-// unknown, and unknown members are ignored.
+// not configured. Decoding them from JSON never fails: a member of the wrong type
+// becomes a [Fault]. Unknown members are ignored, and so are names in another case.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix

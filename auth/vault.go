@@ -12,10 +12,8 @@
 package auth
 
 import (
-	"fmt"
 	"maps"
 	"os"
-	"slices"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -31,11 +29,6 @@ type Options struct {
 	// tokens that Vault makes for it. The errors of func and method are not shown, since
 	// they may quote credentials; they must log their own.
 	Methods map[string]func() (api.AuthMethod, error)
-}
-
-// Format prints the names of the methods, and no credential.
-func (o Options) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "auth.Options{Methods: %q}", slices.Sorted(maps.Keys(o.Methods)))
 }
 
 // Vault is a Vault server as the settings and the environment describe it. It holds

@@ -167,7 +167,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 			}
 			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 2 * timeout})
 			results := collect(run)
-			t.Logf("check took %s\n%s%s", took, v, run)
+			t.Logf("check took %s\n%s%s", took, v, run.Report())
 			for i, want := range test.want {
 				assert.Equal(t, want, v.Fields[i].Kind, "check of %s", paths[i])
 				assert.Equal(t, want, kindOf(results[i].Err()), "run of %s", paths[i])

@@ -141,7 +141,7 @@ func (c *check) verdict(h *host) Verdict {
 	var v Verdict
 	err := c.resolve(f, &v)
 	if warning := f.value.Warning(); warning != "" && (err != nil || f.value.Ref().IsZero()) {
-		v.Findings = append(v.Findings, Finding{Code: OddField, Text: "this field " + warning})
+		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
 	}
 	v.Problem, v.Text = problemOf(err, f.value.Ref()), textOf(err)
 	return v

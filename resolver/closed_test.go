@@ -126,7 +126,7 @@ func TestResultsAreRangedOverOnce(t *testing.T) {
 		for range run.Results() {
 			outer++
 			assert.Zero(t, count(run))
-			assert.NotEmpty(t, fmt.Sprint(run), "printed while it goes on")
+			assert.NotEmpty(t, run.Report().String(), "printed while it goes on")
 		}
 		assert.Equal(t, len(hosts), outer)
 		assert.Zero(t, count(run))

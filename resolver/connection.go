@@ -20,11 +20,11 @@ type Connection struct {
 	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
 	Token     *auth.Token    `json:"token,omitempty"`    // after the check; nil if Vault accepted none. Expires is zero unless it is given
 	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
-	Findings  []Finding      `json:"findings,omitempty"` // warnings and notices
+	Findings  []auth.Finding `json:"findings,omitempty"` // warnings and notices
 }
 
-// String returns a few lines; see [Verdicts.String].
-func (c Connection) String() string {
+// lines returns a few lines; see [Verdicts.String].
+func (c Connection) lines() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "vault%s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
 	if s := c.Server; s != nil {
@@ -106,11 +106,11 @@ func (c *check) unproven() error {
 
 // findings returns the findings about the connection: about the settings, then the
 // server, then the token.
-func (c *check) findings(usage auth.Usage, kind Kind) []Finding {
-	var findings []Finding
-	warn := func(code, text string) { findings = append(findings, Finding{Code: code, Text: text}) }
+func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
+	var findings []auth.Finding
+	warn := func(code, text string) { findings = append(findings, auth.Finding{Code: code, Text: text}) }
 	notice := func(code, text string) {
-		findings = append(findings, Finding{Code: code, Text: text, Notice: true})
+		findings = append(findings, auth.Finding{Code: code, Text: text, Notice: true})
 	}
 
 	if kind != NotConfigured && !c.isSet("VAULT_ADDR") {

@@ -67,7 +67,7 @@ func TestContextOfAnyType(t *testing.T) {
 					_, err := json.Marshal(v)
 					assert.NoError(t, err)
 				}
-				assert.NotEmpty(t, fmt.Sprint(one, run, verdicts))
+				assert.NotEmpty(t, fmt.Sprint(one, run.Report(), verdicts))
 			})
 		}
 	}

@@ -8,9 +8,6 @@ import (
 	"github.com/luumen/patch-vault/auth"
 )
 
-// Finding is a warning or a notice: something to know or do that skipped no host.
-type Finding = auth.Finding
-
 // The codes of findings of runs and checks, besides those of package auth.
 const (
 	ShortOfUses    = "short_of_uses"   // the token has too few uses left for a run
@@ -44,11 +41,11 @@ const (
 	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 may round
 )
 
-func hasCode(findings []Finding, code string) bool {
-	return slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == code })
+func hasCode(findings []auth.Finding, code string) bool {
+	return slices.ContainsFunc(findings, func(f auth.Finding) bool { return f.Code == code })
 }
 
-func textsOf(findings []Finding) []string {
+func textsOf(findings []auth.Finding) []string {
 	texts := make([]string, len(findings))
 	for i, f := range findings {
 		texts[i] = f.String()
@@ -57,19 +54,19 @@ func textsOf(findings []Finding) []string {
 }
 
 var (
-	canWrite       = Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
-	hostsMisspelt  = Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
-	hostsMalformed = Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; correct it in the secret's custom metadata"}
-	limitedToHosts = Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "); check it for the host that will use it", Notice: true}
+	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
+	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
+	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; correct it in the secret's custom metadata"}
+	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "); check it for the host that will use it", Notice: true}
 )
 
 // oddValue returns findings about a value that is probably not as intended. Their
 // texts never hold the value.
-func oddValue(value string, rounded bool) []Finding {
-	var findings []Finding
+func oddValue(value string, rounded bool) []auth.Finding {
+	var findings []auth.Finding
 	found := func(odd bool, code, text string) {
 		if odd {
-			findings = append(findings, Finding{Code: code, Text: text})
+			findings = append(findings, auth.Finding{Code: code, Text: text})
 		}
 	}
 	line := strings.TrimRight(value, "\r\n")
@@ -86,12 +83,12 @@ func oddValue(value string, rounded bool) []Finding {
 
 // oddLiterals warns of literals that look mistyped. Hosts will refuse them, and
 // nothing else would say why.
-func (p *plan) oddLiterals() []Finding {
-	return p.odd.finding(nil, Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
+func (p *plan) oddLiterals() []auth.Finding {
+	return p.odd.finding(nil, auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
 }
 
 // secretFindings warns of secrets with mistakes in their custom metadata.
-func (p *plan) secretFindings() []Finding {
+func (p *plan) secretFindings() []auth.Finding {
 	var misspelt, malformed examples
 	for _, r := range p.reads {
 		if r.secret == nil {
@@ -120,7 +117,7 @@ func (e *examples) add(one string) {
 }
 
 // finding appends the finding about them, if there are any.
-func (e *examples) finding(findings []Finding, f Finding) []Finding {
+func (e *examples) finding(findings []auth.Finding, f auth.Finding) []auth.Finding {
 	switch {
 	case e.count == 0:
 		return findings

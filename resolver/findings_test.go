@@ -20,7 +20,7 @@ import (
 )
 
 // codes returns the codes of findings, in order.
-func codes(findings []resolver.Finding) []string {
+func codes(findings []auth.Finding) []string {
 	all := []string{}
 	for _, f := range findings {
 		all = append(all, f.Code)
@@ -29,7 +29,7 @@ func codes(findings []resolver.Finding) []string {
 }
 
 // texts returns findings as the agent's log shows them.
-func texts(findings []resolver.Finding) []string {
+func texts(findings []auth.Finding) []string {
 	all := []string{}
 	for _, f := range findings {
 		all = append(all, f.String())

@@ -38,12 +38,11 @@ const (
 	BadReference  Kind = fault.BadReference  // bad_reference: the field is malformed; see ref.SyntaxError
 )
 
-// Canceled is the kind of the caller's own cancellation or deadline in reports and
-// JSON. The error itself is the context's; no error wraps Canceled.
-const Canceled Kind = "canceled"
-
-// OK is the kind of a field that a run would resolve, and of a connection that works.
-const OK Kind = "ok"
+// The kinds of what is no error of the library. No error wraps them.
+const (
+	OK       Kind = "ok"       // a run would resolve the field, or the connection works
+	Canceled Kind = "canceled" // the caller's context ended; the error is the context's own
+)
 
 func kindOf(err error) Kind {
 	if f, ok := errors.AsType[*fault.Error](err); ok {

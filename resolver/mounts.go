@@ -123,10 +123,10 @@ func covering(mounts map[string]mount, path string) (m mount, ok bool) {
 
 // findings says if the settings replaced Vault's list, and which mounts have another
 // KV version than the settings say.
-func (t *mountTable) findings(reads []*read) []Finding {
-	var findings []Finding
+func (t *mountTable) findings(reads []*read) []auth.Finding {
+	var findings []auth.Finding
 	if t.blocked {
-		findings = append(findings, Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; name nested mounts there"})
+		findings = append(findings, auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
 	seen := make(map[string]bool)
 	for _, r := range reads {
@@ -135,7 +135,7 @@ func (t *mountTable) findings(reads []*read) []Finding {
 			continue
 		}
 		seen[m.Path] = true
-		findings = append(findings, Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)})
+		findings = append(findings, auth.Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)})
 	}
 	return findings
 }

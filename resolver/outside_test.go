@@ -3,7 +3,6 @@ package resolver_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -110,7 +109,7 @@ func TestNamesFromOutsideAreQuoted(t *testing.T) {
 		want := len(lines) // each of these is one line
 		assert.Equal(t, 8+3+len(report.Causes)+len(report.Findings), want)
 		add(report.String())
-		add(fmt.Sprint(run))
+		add(run.Report().String())
 		add(resolver.Check(t.Context(), vault, []ref.Value{hosts[0].Fields[name], hosts[1].Fields[name]}, resolver.CheckOptions{Host: name}).String())
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))

@@ -13,12 +13,9 @@ import (
 // nothing more. It belongs in the namespace that the agent logs in to. It has one line
 // for each path, sorted, and ignores zero references.
 //
-// Verdicts.Mounts has the mounts of the references of a check. For a reference in none
-// of the mounts, Policy assumes that its first segment is the mount, and says so in a
-// comment.
-//
-// Policies cannot name some paths, or not without others. The error has a line for
-// each such reference; the policy grants the others.
+// Verdicts.Mounts has the mounts for references that were checked. For others, Policy
+// assumes that the first segment is the mount, and says so in a comment. The error has
+// a line for each reference that a policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	mounts = bestFirst(mounts)
 	var lines []policyLine

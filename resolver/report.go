@@ -14,13 +14,13 @@ import (
 // Report sums up a run.
 type Report struct {
 	Hosts    int
-	Ready    int         // hosts returned with all their credentials
-	Skipped  int         // hosts returned with an error
-	NotTaken int         // hosts left when the caller ended the loop
-	Causes   []Cause     // why hosts were skipped; most hosts first
-	Findings []Finding   // warnings and notices
-	Vault    auth.Usage  // zero if Vault was not asked
-	Token    *auth.Token // after the run; nil if Vault accepted none. Expires is zero unless it is given
+	Ready    int            // hosts returned with all their credentials
+	Skipped  int            // hosts returned with an error
+	NotTaken int            // hosts left when the caller ended the loop
+	Causes   []Cause        // why hosts were skipped; most hosts first
+	Findings []auth.Finding // warnings and notices
+	Vault    auth.Usage     // zero if Vault was not asked
+	Token    *auth.Token    // after the run; nil if Vault accepted none. Expires is zero unless it is given
 }
 
 // Report returns the report so far. It is complete after the loop.
@@ -46,15 +46,15 @@ func (r *run) report() Report {
 // MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON].
 func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Hosts    int         `json:"hosts"`
-		Ready    int         `json:"ready"`
-		Skipped  int         `json:"skipped"`
-		NotTaken int         `json:"not_taken"`
-		Causes   []Cause     `json:"causes,omitempty"`
-		Findings []Finding   `json:"findings,omitempty"`
-		RunID    string      `json:"run_id,omitempty"`
-		Requests int         `json:"requests"`
-		Token    *auth.Token `json:"token,omitempty"`
+		Hosts    int            `json:"hosts"`
+		Ready    int            `json:"ready"`
+		Skipped  int            `json:"skipped"`
+		NotTaken int            `json:"not_taken"`
+		Causes   []Cause        `json:"causes,omitempty"`
+		Findings []auth.Finding `json:"findings,omitempty"`
+		RunID    string         `json:"run_id,omitempty"`
+		Requests int            `json:"requests"`
+		Token    *auth.Token    `json:"token,omitempty"`
 	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Token})
 }
 

@@ -22,7 +22,6 @@ package resolver
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -77,7 +76,7 @@ type run struct {
 	skipped  []*HostError
 	usage    auth.Usage
 	token    *auth.Token
-	findings []Finding
+	findings []auth.Finding
 }
 
 // Resolve prepares a run, without asking Vault yet. It never fails: an error of Vault,
@@ -114,12 +113,6 @@ func (r *Run) Results() iter.Seq2[int, Result] {
 		}
 	}
 }
-
-// String returns the report so far.
-func (r *Run) String() string { return r.Report().String() }
-
-// Format prints r.String() for every verb.
-func (r *Run) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
 
 func (r *run) results(yield func(int, Result) bool) {
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -174,7 +167,7 @@ func (r *run) read(ctx context.Context) {
 	workers := min(r.options.Workers, len(r.plan.reads))
 	use := auth.Use{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
 	var mounts *mountTable
-	var findings []Finding
+	var findings []auth.Finding
 	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) (err error) {
 		if mounts, err = listMounts(ctx, client, r.plan.vault.Settings()); err != nil {
 			return err

@@ -41,9 +41,6 @@ func (r Result) String() string {
 	return quoted(r.name) + ": ready"
 }
 
-// Format prints r.String() for every verb.
-func (r Result) Format(f fmt.State, _ rune) { fmt.Fprint(f, r.String()) }
-
 // LogValue returns r.String().
 func (r Result) LogValue() slog.Value { return slog.StringValue(r.String()) }
 

@@ -68,12 +68,12 @@ func (p *plan) usesNeeded(token auth.Token) int {
 }
 
 // shortOfUses warns of a token with too few uses left for the run.
-func (p *plan) shortOfUses(token auth.Token) []Finding {
+func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
 	return tooFewUses(token, p.usesNeeded(token))
 }
 
 // shortForTheNext warns of a token that afterRun returned, if it has too few uses left.
-func (p *plan) shortForTheNext(token *auth.Token) []Finding {
+func (p *plan) shortForTheNext(token *auth.Token) []auth.Finding {
 	switch {
 	case token == nil:
 		return nil
@@ -83,7 +83,7 @@ func (p *plan) shortForTheNext(token *auth.Token) []Finding {
 	return tooFewUses(*token, p.usesNeeded(*token))
 }
 
-func tooFewUses(token auth.Token, needed int) []Finding {
+func tooFewUses(token auth.Token, needed int) []auth.Finding {
 	if token.UsesLeft == nil || *token.UsesLeft >= needed {
 		return nil
 	}
@@ -91,5 +91,5 @@ func tooFewUses(token auth.Token, needed int) []Finding {
 	if token.Given {
 		do = "replace it with one without a limit of uses"
 	}
-	return []Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do)}}
+	return []auth.Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do)}}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
@@ -21,18 +22,18 @@ type Verdicts struct {
 
 // Verdict is the result of a check about one field.
 type Verdict struct {
-	Problem            // OK, or why the field would not be resolved
-	Text     string    `json:"-"`                  // the complete error, for the agent's log alone
-	Version  int       `json:"version,omitempty"`  // of the KV v2 secret
-	Created  time.Time `json:"created,omitzero"`   // when that version was written
-	Findings []Finding `json:"findings,omitempty"` // warnings and notices
+	Problem                 // OK, or why the field would not be resolved
+	Text     string         `json:"-"`                  // the complete error, for the agent's log alone
+	Version  int            `json:"version,omitempty"`  // of the KV v2 secret
+	Created  time.Time      `json:"created,omitzero"`   // when that version was written
+	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices
 }
 
 // String returns a few lines on the connection and the fields, by number. On the agent
 // they are complete, for its log alone; decoded from JSON, they are for the UI.
 func (v Verdicts) String() string {
 	var b strings.Builder
-	b.WriteString(v.Connection.String())
+	b.WriteString(v.Connection.lines())
 	failed, alike := 0, 0
 	for i, field := range v.Fields {
 		if field.Kind != OK {
