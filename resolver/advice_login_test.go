@@ -404,7 +404,7 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 			with(func(_ *testing.T, k *cluster) map[string]any { delete(k.config, "kubernetes_ca_cert"); return nil }, config(right)), ""},
 		{"a wrong host", resolver.Login, "its kubernetes_host, kubernetes_ca_cert",
 			with(func(t *testing.T, k *cluster) map[string]any {
-				k.config["kubernetes_host"] = "https://" + closedPort(t)
+				k.config["kubernetes_host"] = "https://" + vaulttest.ClosedPort(t)
 				return nil
 			}, config(right)), ""},
 		{"the service account was recreated", resolver.Login, "that pod and service account still exist",

@@ -257,7 +257,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"http to https", resolver.TLS, "use https in the address", address(func(a string) string { return strings.Replace(a, "https://", "http://", 1) }), ""},
 		{"nobody listens", resolver.Unreachable, "check the address, that Vault runs there", func(t *testing.T, d *desk) func() {
 			good := d.Address
-			d.Address = "https://" + closedPort(t)
+			d.Address = "https://" + vaulttest.ClosedPort(t)
 			return func() { d.Address = good }
 		}, ""},
 		{"a name that does not exist", resolver.Unreachable, "check the name in the address", address(func(string) string { return "https://vault.invalid:8200" }), ""},

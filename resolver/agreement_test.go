@@ -137,7 +137,7 @@ func TestCheckAgreesWithTheRun(t *testing.T) {
 		{"everything hangs", func(t *testing.T) *auth.Vault { return given(slow(t, server, slowly(forever, ""))) }, alike(resolver.Unreachable)},
 		{"nobody accepts", func(t *testing.T) *auth.Vault { return given(mute(t)) }, alike(resolver.Unreachable)},
 		{"the first of two addresses is a black hole", func(t *testing.T) *auth.Vault { return given(twoAddresses(t, server)) }, all},
-		{"refused", func(t *testing.T) *auth.Vault { return given("http://" + closedPort(t)) }, alike(resolver.Unreachable)},
+		{"refused", func(t *testing.T) *auth.Vault { return given("http://" + vaulttest.ClosedPort(t)) }, alike(resolver.Unreachable)},
 		{"sealed", func(*testing.T) *auth.Vault { return given(sealed.Address) }, alike(resolver.Sealed)},
 		{"no leader", func(t *testing.T) *auth.Vault {
 			return given(wrongServer(t, always(500, `{"errors":["local node not active but active cluster node not found"]}`)))

@@ -60,7 +60,7 @@ func TestContextEnds(t *testing.T) {
 		},
 		{
 			name:    "waiting for a Vault that refuses connections",
-			address: "http://" + closedPort(t),
+			address: "http://" + vaulttest.ClosedPort(t),
 			direct:  true,
 			ready:   1,
 		},

@@ -189,7 +189,7 @@ func TestCheckOfADeadVault(t *testing.T) {
 	}
 	const patience = 500 * time.Millisecond
 	began := time.Now()
-	v := resolver.Check(t.Context(), vaultAt("http://"+closedPort(t), canary.Secret), fields, resolver.CheckOptions{Patience: patience})
+	v := resolver.Check(t.Context(), vaultAt("http://"+vaulttest.ClosedPort(t), canary.Secret), fields, resolver.CheckOptions{Patience: patience})
 	assert.Less(t, time.Since(began), aWhile)
 	assert.Equal(t, resolver.Unreachable, v.Connection.Kind)
 	assert.False(t, v.Connection.Reachable)
@@ -209,7 +209,7 @@ func TestCheckOfADeadVault(t *testing.T) {
 
 func TestCheckHasAPatienceOfThreeSeconds(t *testing.T) {
 	t.Parallel()
-	address := "http://" + closedPort(t)
+	address := "http://" + vaulttest.ClosedPort(t)
 	synctest.Test(t, func(t *testing.T) {
 		v := resolver.Check(t.Context(), vaultAt(address, "token"), nil, resolver.CheckOptions{})
 		assert.Contains(t, v.Connection.Text, "tried for 3s")

@@ -37,7 +37,7 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 	}{
 		{
 			name:    "nobody listens",
-			address: func(t *testing.T) string { return "http://" + closedPort(t) },
+			address: func(t *testing.T) string { return "http://" + vaulttest.ClosedPort(t) },
 			text:    "connection refused at http://127.0.0.1:",
 			cause:   func(err error) bool { return errors.Is(err, connectionRefused) },
 		},
@@ -56,7 +56,7 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 		},
 		{
 			name:    "connections are closed at once",
-			address: func(t *testing.T) string { return counted(t, "http://"+closedPort(t)).Address },
+			address: func(t *testing.T) string { return counted(t, "http://"+vaulttest.ClosedPort(t)).Address },
 			text:    "connection ",
 			cause:   isReset,
 		},

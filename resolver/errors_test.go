@@ -19,20 +19,11 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// closedPort is an address where nothing listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // An error of Vault, its settings or the environment costs only the hosts that need
 // Vault.
 func TestWhatConcernsTheWholeRun(t *testing.T) {
 	t.Parallel()
-	closed := closedPort(t)
+	closed := vaulttest.ClosedPort(t)
 	missing := filepath.Join(t.TempDir(), "token")
 	for _, c := range []struct {
 		name        string
@@ -96,7 +87,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 func TestErrorsUnwrap(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
+	dead := auth.New(auth.Settings{Address: "http://" + vaulttest.ClosedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
 	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: brief})
 	operation, ok := errors.AsType[*net.OpError](result.Err())
 	require.True(t, ok)
@@ -169,7 +160,7 @@ func TestErrorsAsTheUIShowsThem(t *testing.T) {
 			}
 		})
 	}
-	dead := auth.New(auth.Settings{Address: "http://" + closedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
+	dead := auth.New(auth.Settings{Address: "http://" + vaulttest.ClosedPort(t)}, environment(map[string]string{"VAULT_TOKEN": "t"}))
 	result := resolver.One(t.Context(), dead, host("h", "password", "vault:secret/a#b"), resolver.Options{Patience: brief})
 	document, err := json.Marshal(result.Err())
 	require.NoError(t, err)

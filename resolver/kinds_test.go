@@ -77,7 +77,7 @@ func TestEachKind(t *testing.T) {
 		{kind: resolver.Settings, vault: with(auth.Settings{Address: server.Address + "/v1", KVVersion: "3"}, nil), field: field},
 		{kind: resolver.Environment, vault: with(auth.Settings{Address: server.Address}, nil), field: field},
 		{kind: resolver.Pinned, vault: with(auth.Settings{Address: server.Address}, map[string]string{"VAULT_TOKEN": token, "VAULT_ADDR": "https://pinned.example"}), field: field},
-		{kind: resolver.Unreachable, vault: vaultAt("http://"+closedPort(t), token), field: field},
+		{kind: resolver.Unreachable, vault: vaultAt("http://"+vaulttest.ClosedPort(t), token), field: field},
 		{kind: resolver.TLS, vault: vaultAt(withTLS.Address, token), field: field},
 		{kind: resolver.Sealed, vault: vaultAt(sealed.Address, token), field: field},
 		{kind: resolver.NoActiveNode, vault: vaultAt(wrongServer(t, always(500, `{"errors":["local node not active but active cluster node not found"]}`)), token), field: field},

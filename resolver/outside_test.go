@@ -28,7 +28,7 @@ func TestReportAsTheUISeesIt(t *testing.T) {
 	policy := server.Policy(t, `path "`+kv+`/data/app" { capabilities = ["read"] }`)
 	token := server.NewToken(t, map[string]any{"policies": []string{"default", policy}})
 	port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
-	closed := closedPort(t)
+	closed := vaulttest.ClosedPort(t)
 	bound := server.AppRole(t, map[string]any{"token_policies": policy, "secret_id_bound_cidrs": "192.0.2.0/24"})
 	const word = "canary-of-vault"
 	wordy := wrongServer(t, always(500, `{"errors":["`+word+`"]}`))

@@ -131,7 +131,7 @@ func TestCauseNamesFewHosts(t *testing.T) {
 func TestReportOfADeadlineBeforePatience(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ address, cause string }{
-		"refused":   {"http://" + closedPort(t), "connection refused"},
+		"refused":   {"http://" + vaulttest.ClosedPort(t), "connection refused"},
 		"no answer": {mute(t), ""},
 	} {
 		t.Run(name, func(t *testing.T) {

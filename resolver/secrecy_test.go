@@ -19,6 +19,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/canary"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/ref"
 	"github.com/luumen/patch-vault/resolver"
 )
@@ -122,7 +123,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		scenario{plain, tokenOf, "vault:transit/ok#k", resolver.NotKV},
 		scenario{auth.Settings{Address: blocked.URL, KVVersion: "v1"}, tokenOf, "vault:v2/kv_version#k", resolver.KVVersion},
 		scenario{plain, tokenOf, "vault:" + canary.Secret, resolver.BadReference},
-		scenario{auth.Settings{Address: "http://" + closedPort(t)}, tokenOf, "vault:v2/ok#k", resolver.Unreachable},
+		scenario{auth.Settings{Address: "http://" + vaulttest.ClosedPort(t)}, tokenOf, "vault:v2/ok#k", resolver.Unreachable},
 		scenario{auth.Settings{Address: withTLS.URL}, tokenOf, "vault:v2/ok#k", resolver.TLS},
 		scenario{auth.Settings{}, tokenOf, "vault:v2/ok#k", resolver.NotConfigured},
 		scenario{fromUI("http://user:" + canary.Secret + "@vault.example"), tokenOf, "vault:v2/ok#k", resolver.Settings},
@@ -131,8 +132,8 @@ func TestNothingPrintsASecret(t *testing.T) {
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_ADDR": "http://other.example"}, "vault:v2/ok#k", resolver.Pinned},
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret + "\n" + canary.Secret}, "vault:v2/ok#k", resolver.Environment},
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_PROXY_ADDR": "ftp://user:" + canary.Secret + "@proxy.example"}, "vault:v2/ok#k", resolver.Environment},
-		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_PROXY_ADDR": "http://user:" + canary.Secret + "@" + closedPort(t)}, "vault:v2/ok#k", resolver.Unreachable},
-		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "HTTPS_PROXY": "http://user:" + canary.Secret + "@" + closedPort(t)}, "vault:v2/ok#k", ""},
+		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_PROXY_ADDR": "http://user:" + canary.Secret + "@" + vaulttest.ClosedPort(t)}, "vault:v2/ok#k", resolver.Unreachable},
+		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "HTTPS_PROXY": "http://user:" + canary.Secret + "@" + vaulttest.ClosedPort(t)}, "vault:v2/ok#k", ""},
 		scenario{plain, map[string]string{"VAULT_TOKEN_FILE": file("token", canary.Secret+"\x00")}, "vault:v2/ok#k", resolver.Environment},
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_CACERT_BYTES": canary.Secret}, "vault:v2/ok#k", resolver.Environment},
 		scenario{plain, map[string]string{"VAULT_TOKEN": canary.Secret, "VAULT_CLIENT_CERT": file("cert", "-----BEGIN "+canary.Secret), "VAULT_CLIENT_KEY": file("key", canary.Secret)}, "vault:v2/ok#k", resolver.Environment},

@@ -36,7 +36,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 	server.Put(t, kv, "app", map[string]any{"password": "x", "inner-secret-name": "x"})
 	token := server.ReaderToken(t, kv+"/data/app")
 	mount, roleID := appRole(t, server, map[string]any{"token_no_default_policy": true})
-	dead := "http://" + closedPort(t)
+	dead := "http://" + vaulttest.ClosedPort(t)
 	redirect := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://inner-node.example/v1/")
 		w.WriteHeader(http.StatusTemporaryRedirect)

@@ -109,10 +109,7 @@ func TestCloseEndsConnections(t *testing.T) {
 // If the target is gone, the connection ends before an answer, as without the proxy.
 func TestNoTarget(t *testing.T) {
 	t.Parallel()
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	gone.Close()
-	connection := dial(t, start(t, gone.Addr().String(), time.Millisecond).Address)
-	_, err = connection.Read(make([]byte, 1))
+	connection := dial(t, start(t, vaulttest.ClosedPort(t), time.Millisecond).Address)
+	_, err := connection.Read(make([]byte, 1))
 	assert.Error(t, err)
 }

@@ -85,7 +85,7 @@ func TestProxyFails(t *testing.T) {
 		for _, scheme := range []string{"http", "https", "socks5", "socks5h"} {
 			t.Run(scheme+" proxy is down, target "+target, func(t *testing.T) {
 				t.Parallel()
-				at := &url.URL{Scheme: scheme, Host: closedPort(t), User: url.UserPassword("agent", proxyPassword)}
+				at := &url.URL{Scheme: scheme, Host: vaulttest.ClosedPort(t), User: url.UserPassword("agent", proxyPassword)}
 				f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: target, Host: "vault.example.com"}, Proxy: proxyAt(at)}))
 				assertUnreachable(t, f, "the proxy before vault is unreachable (connection refused at the proxy "+at.Host+" before "+target+"://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there")
 				assert.NotContains(t, f.Error(), "that Vault runs there")

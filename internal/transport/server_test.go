@@ -212,15 +212,6 @@ func forward(conn net.Conn, host string) {
 	group.Wait()
 }
 
-// closedPort is an address where nothing listens.
-func closedPort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().String()
-}
-
 func parseURL(t testing.TB, text string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(text)

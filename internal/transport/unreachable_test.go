@@ -16,13 +16,14 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
-		host := closedPort(t)
+		host := vaulttest.ClosedPort(t)
 		w := wireTo(t, &url.URL{Scheme: "http", Host: host})
 		f := fails(t, w)
 		assertUnreachable(t, f, "vault unreachable (connection refused at http://"+host+"); check the address, that Vault runs there, and the network")
