@@ -93,9 +93,9 @@ func (s *session) facts() Token {
 	return facts
 }
 
-// usesLeft is 0 in Vault's answers if there is no limit.
+// usesLeft returns the number of uses in an answer, where Vault writes 0 for no limit.
 func usesLeft(n int) *int {
-	if n == 0 {
+	if n <= 0 {
 		return nil
 	}
 	return &n

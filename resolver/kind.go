@@ -38,7 +38,7 @@ const (
 	BadReference  Kind = fault.BadReference  // bad_reference: the field is malformed; see ref.SyntaxError
 )
 
-// The kinds of what is no error of the library. No error wraps them.
+// The kinds that no error wraps.
 const (
 	OK       Kind = "ok"       // a run would resolve the field, or the connection works
 	Canceled Kind = "canceled" // the caller's context ended; the error is the context's own
