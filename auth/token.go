@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ type token struct {
 // sign returns the request with the token.
 func (t *token) sign(request *http.Request) *http.Request {
 	signed := *request // a RoundTripper does not change what it is given
-	signed.Header = request.Header.Clone()
+	signed.Header = maps.Clone(request.Header)
 	signed.Header.Set(api.AuthHeaderName, t.secret)
 	if t.index != "" {
 		signed.Header.Set("X-Vault-Index", t.index)

@@ -140,7 +140,10 @@ const maxCustom = 256 << 10
 // UnmarshalJSON fails if the metadata is too large or malformed: then it is unknown
 // which hosts may get the secret.
 func (c *custom) UnmarshalJSON(text []byte) error {
-	if len(text) > maxCustom {
+	switch {
+	case string(text) == "null": // of most secrets
+		return nil
+	case len(text) > maxCustom:
 		return errors.New("the custom metadata is too large")
 	}
 	return json.Unmarshal(text, (*map[string]string)(c))
