@@ -28,7 +28,7 @@ func byAppRole(server *standIn) *auth.Vault {
 	return auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 }
 
-// Report C7: Do ends in time with a context of any type.
+// Do ends in time with a context of any type.
 func TestDoWithAContextOfAnyType(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)

@@ -127,8 +127,6 @@ func TestTimeoutAndRateForms(t *testing.T) {
 }
 
 // An attempt ends with VAULT_CLIENT_TIMEOUT, its body included.
-//
-// Trap 29.
 func TestClientTimeout(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {

@@ -157,8 +157,6 @@ func TestCredentialInPlaceOfItsFile(t *testing.T) {
 }
 
 // White space, line ends and a BOM around a credential come from an editor.
-//
-// Trap 19.
 func TestTrimming(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"tok", "tok\n", "tok\r\n", "\ufefftok\n", " tok\t", "\n\ntok", "tok\u00a0"} {

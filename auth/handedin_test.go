@@ -79,8 +79,6 @@ func TestHandedInMethod(t *testing.T) {
 
 // Vault's answers to a method mean the same as for any login, whatever the method
 // returns, and the method's secrets go nowhere else.
-//
-// Trap 34.
 func TestHandedInMethodAgainstWrongServers(t *testing.T) {
 	t.Parallel()
 	elsewhere := newStandIn(t, nil)

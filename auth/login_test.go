@@ -20,8 +20,6 @@ import (
 )
 
 // Every method logs in at its mount, reads and revokes, and sends nothing else.
-//
-// Trap 10.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -58,7 +56,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// Trap 9: a token of the run before would keep that run's policies.
+// A token of the run before would keep that run's policies.
 func TestEachRunLogsInAnew(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -193,8 +191,6 @@ func TestDefaultMounts(t *testing.T) {
 
 // Logins and requests about the token go to the pinned namespace, reads to the UI's.
 // Each has one header, and no namespace in its path.
-//
-// Trap 28.
 func TestNamespaces(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -230,8 +226,6 @@ func TestNamespaces(t *testing.T) {
 }
 
 // A path in the address is a prefix of every request's path.
-//
-// Trap 27.
 func TestAddressWithAPath(t *testing.T) {
 	t.Parallel()
 	for _, slash := range []string{"", "/"} {
@@ -367,8 +361,6 @@ func TestLoginWithoutTLSAtAServerWithTLS(t *testing.T) {
 
 // Reads carry the X-Vault-Index of the login, because a performance standby must know
 // the token.
-//
-// Trap 14.
 func TestReadsCarryTheLoginsIndex(t *testing.T) {
 	t.Parallel()
 	const index = "eyJpbmRleCI6MX0="

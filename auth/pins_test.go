@@ -15,8 +15,6 @@ import (
 
 // Whoever edits the UI's settings cannot send the agent's credentials to a server that
 // the Patch server does not allow: not even a connection is made.
-//
-// Trap 26.
 func TestHostileUI(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

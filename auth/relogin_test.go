@@ -61,8 +61,6 @@ func count(requests []string, suffix string) int {
 }
 
 // When the token dies midway, all workers get one new one.
-//
-// Trap 8.
 func TestTokenDiesMidway(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -140,8 +138,6 @@ func TestGivenTokenFileIsRotatedMidway(t *testing.T) {
 
 // A denial by policy is an answer. It costs no login and no look-up of the token,
 // however many workers there are.
-//
-// Trap 7.
 func TestDenialIsNoReasonToLogIn(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -29,8 +29,6 @@ func approle(t testing.TB, server *vaulttest.Server, role map[string]any) (*vaul
 }
 
 // However a run ends, its token is revoked first.
-//
-// Trap 10.
 func TestRevocationOnEveryWayOut(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -13,8 +13,6 @@ import (
 )
 
 // Each run uses what the files hold when it logs in, without a restart.
-//
-// Trap 24.
 func TestRotatedFiles(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -59,7 +57,7 @@ func TestRotatedCA(t *testing.T) {
 
 // Each source of CAs works, and the client certificate is sent with any method.
 //
-// Trap 36: only VAULT_SKIP_VERIFY turns verification off, with a warning.
+// Only VAULT_SKIP_VERIFY turns verification off, with a warning.
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)

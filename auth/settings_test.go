@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Traps 26 and 27: the text in the box is used exactly, or is a fault.
+// The text in the box is used exactly, or is a fault.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{

@@ -40,8 +40,6 @@ func ofVaultAPI(decoy string) (good, malformed variables) {
 }
 
 // The process's environment, which vault/api reads, does not change what is sent.
-//
-// Trap 26.
 func TestVaultAPIsEnvironmentHasNoEffect(t *testing.T) {
 	decoy := newStandIn(t, nil)
 	good, malformed := ofVaultAPI(decoy.address)

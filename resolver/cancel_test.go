@@ -14,7 +14,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Trap 29. When the caller's context ends, all results come at once, whatever state Vault
+// When the caller's context ends, all results come at once, whatever state Vault
 // is in: complete ones, and others with the context's error. No connection and no token
 // is left; TestMain checks that no goroutine is.
 //

@@ -138,7 +138,6 @@ func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
 	assert.Contains(t, report.Findings[0].Detail, "no answer within", "%s", report)
 }
 
-// Trap 15.
 func (f *movingFleet) losesQuorum(t *testing.T) {
 	vaulttest.Unsupported(t)
 	const served = 50 // before the standbys are killed

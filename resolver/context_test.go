@@ -17,7 +17,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Report C7: a run, One and a check end in time with a context of any type: well if
+// A run, One and a check end in time with a context of any type: well if
 // it has not ended, and within patience if Vault is silent.
 func TestContextOfAnyType(t *testing.T) {
 	t.Parallel()

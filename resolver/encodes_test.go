@@ -149,7 +149,7 @@ func places(t *testing.T, text string) (all [][2]int) {
 	}
 }
 
-// Report C10: whatever value a server puts in the place of another, everything
+// Whatever value a server puts in the place of another, everything
 // that comes out can be encoded.
 func TestEverythingCanBeEncoded(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ func texts(findings []auth.Finding) []string {
 	return all
 }
 
-// Each oddity of a value has a finding, which never holds the value. Trap 20.
+// Each oddity of a value has a finding, which never holds the value.
 func TestCheckFindsOddValues(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

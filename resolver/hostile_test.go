@@ -123,7 +123,7 @@ func ofPaths(n int, format string) []resolver.Host {
 // unbounded work would.
 const aWhile = time.Minute
 
-// Report C2: keys of a secret, its list of hosts, and a server's words do not make a host
+// Keys of a secret, its list of hosts, and a server's words do not make a host
 // cost more than its fields.
 func TestWorkPerHostIsBounded(t *testing.T) {
 	t.Parallel()
@@ -204,7 +204,7 @@ func hostsOf(path string, n int) []resolver.Host {
 	return hosts
 }
 
-// Report C3: when the context ends, all results come at once, however many mounts the
+// When the context ends, all results come at once, however many mounts the
 // settings or Vault list.
 func TestMountsDoNotHoldResultsUp(t *testing.T) {
 	t.Parallel()
@@ -264,7 +264,7 @@ func TestMountsDoNotHoldResultsUp(t *testing.T) {
 	}
 }
 
-// Report C3: the settings name 1,000 mounts at most. Their faults are few, since each
+// The settings name 1,000 mounts at most. Their faults are few, since each
 // host's error has them.
 func TestTooManyMountsInTheSettings(t *testing.T) {
 	t.Parallel()
@@ -311,7 +311,7 @@ func heap() int {
 	return int(stats.HeapAlloc)
 }
 
-// Report C4: while the caller is slow, the plan holds only the wanted values and a few
+// While the caller is slow, the plan holds only the wanted values and a few
 // kilobytes of a server's words, however large answers are. The test measures the whole
 // process, so it is not parallel.
 func TestPlanHoldsWhatIsAskedFor(t *testing.T) {
@@ -366,7 +366,7 @@ func TestPlanHoldsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// Report C4: the errors of a server are kept as an *api.ResponseError of a few
+// The errors of a server are kept as an *api.ResponseError of a few
 // kilobytes.
 func TestWordsOfAServerAreCut(t *testing.T) {
 	t.Parallel()

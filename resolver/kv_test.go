@@ -22,7 +22,7 @@ func resolve(t *testing.T, vault *auth.Vault, field string) (resolver.Credential
 	return resolver.One(t.Context(), vault, host("host-1", "password", field), resolver.Options{}).Credential("password")
 }
 
-// Traps 1, 2, 3, 5, 16 and 35: each answer of a healthy Vault has its kind and a text that
+// Each answer of a healthy Vault has its kind and a text that
 // says what to do. No such request is repeated (trap 13).
 func TestKindsOfAHealthyVault(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 	})
 }
 
-// Traps 17, 18, 20 and 22: values are exact, or errors.
+// Values are exact, or errors.
 func TestValues(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -239,7 +239,7 @@ type rawJSON string
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return []byte(r), nil }
 
-// Traps 4 and 21: a path is sent as plain text.
+// A path is sent as plain text.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -373,7 +373,7 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 	}
 }
 
-// Trap 16: a near match is at most two edits away and has at least four characters. No
+// A near match is at most two edits away and has at least four characters. No
 // other key is ever shown.
 func TestNearMatch(t *testing.T) {
 	t.Parallel()

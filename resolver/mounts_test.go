@@ -52,7 +52,7 @@ func withoutList(status int, contentType, body string) func(w http.ResponseWrite
 
 var blocked = withoutList(403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
 
-// Trap 6: if the list of mounts is not available, the run warns and uses the settings. The
+// If the list of mounts is not available, the run warns and uses the settings. The
 // next run tries again.
 func TestListOfMountsIsBlocked(t *testing.T) {
 	t.Parallel()
@@ -152,7 +152,7 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
 }
 
-// Trap 5: the settings name a nested mount that the token cannot see, so the policy line
+// The settings name a nested mount that the token cannot see, so the policy line
 // is not a guess.
 func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,6 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Traps 4 and 5.
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	const (

@@ -33,7 +33,6 @@ func asked(t *testing.T, server *vaulttest.Server, runID string) map[string]int 
 	return counts
 }
 
-// Traps 10 and 11.
 func TestRunAsksForEachPathOnce(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -81,7 +80,7 @@ func readerPolicy(t *testing.T, server *vaulttest.Server, paths ...string) strin
 	return server.Policy(t, hcl.String())
 }
 
-// Trap 23: a run without references sends no request, whatever its literals look like.
+// A run without references sends no request, whatever its literals look like.
 func TestLiteralsNeverWaitForVault(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -362,7 +361,7 @@ func TestUsesOfAGivenTokenEndBeforeTheNextRun(t *testing.T) {
 	}
 }
 
-// Trap 31: all fields of one path come from one response.
+// All fields of one path come from one response.
 func TestRotationNeverTearsCredentials(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -413,7 +412,7 @@ func TestRotationIsUsedByTheNextRun(t *testing.T) {
 	}
 }
 
-// Trap 33: hosts share maps, and runs share a Vault.
+// Hosts share maps, and runs share a Vault.
 func TestRunsAtOnceShareNothing(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

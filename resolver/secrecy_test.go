@@ -78,7 +78,7 @@ func traitor(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Trap 32: nothing that the library returns prints a secret, whatever the sink and
+// Nothing that the library returns prints a secret, whatever the sink and
 // whatever a server does with it.
 func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Report C1: an answer whose length is too short leaves the rest of a secret on
+// An answer whose length is too short leaves the rest of a secret on
 // the connection, at once or late. Nothing of it is in the process's log.
 func TestRestOfASecretIsNotLogged(t *testing.T) {
 	stderr, err := canary.CaptureStderr()

@@ -12,7 +12,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// Trap 8. A given token that dies midway is the error of all remaining hosts, and no more
+// A given token that dies midway is the error of all remaining hosts, and no more
 // requests are sent.
 func TestGivenTokenDiesMidway(t *testing.T) {
 	t.Parallel()
@@ -54,7 +54,7 @@ func TestGivenTokenDiesMidway(t *testing.T) {
 	assert.LessOrEqual(t, reads, served+workers, "reads under way may be refused; none is sent after")
 }
 
-// Traps 7 and 13. However many reads are refused at once, each is sent once, and the token
+// However many reads are refused at once, each is sent once, and the token
 // is looked up at most once more.
 func TestManyRefusalsAtOnce(t *testing.T) {
 	t.Parallel()

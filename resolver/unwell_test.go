@@ -47,7 +47,7 @@ func TestUnwell(t *testing.T) {
 		most   int      // requests in all, where asked is nil
 	}{
 		{
-			name: "sealed", // Trap 15.
+			name: "sealed",
 			vault: func(t *testing.T) *scene {
 				return &scene{Server: vaulttest.SharedSealed(t), kv: "kv", token: "hvs.sealed"}
 			},
@@ -73,7 +73,7 @@ func TestUnwell(t *testing.T) {
 			text: "vault answers this token with an internal error, while its health is good (internal error at http://127.0.0.1:",
 		},
 		{
-			name: "a quota blocks for good", // Trap 12.
+			name: "a quota blocks for good",
 			vault: func(t *testing.T) *scene {
 				s := newScene(t, vaulttest.New(t, vaulttest.Config{}))
 				limit(t, s.Server, map[string]any{"rate": 1, "interval": "1h", "block_interval": "1h"})
@@ -177,7 +177,7 @@ func TestUnwell(t *testing.T) {
 	}
 }
 
-// Trap 12. Vault's own quota costs no host, however many paths there are, and few requests
+// Vault's own quota costs no host, however many paths there are, and few requests
 // are refused. It answers 429 without Retry-After. The quota is low, so that a busy machine
 // exceeds it, too.
 func TestQuotaCostsNoHost(t *testing.T) {

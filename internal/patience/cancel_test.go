@@ -16,7 +16,7 @@ import (
 )
 
 // When ctx ends, every request ends at once with its error, whether it is under way,
-// backing off, waiting for a prober, or paced. Trap 29.
+// backing off, waiting for a prober, or paced.
 func TestCancelEndsAll(t *testing.T) {
 	t.Parallel()
 	for _, vault := range []struct {

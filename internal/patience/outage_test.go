@@ -480,7 +480,7 @@ func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 }
 
 // A permanent fault ends its request at once. TLS that fails for two requests without an
-// answer in between ends the run. Trap 13.
+// answer in between ends the run.
 func TestPermanentFaults(t *testing.T) {
 	t.Parallel()
 	for _, run := range []struct {

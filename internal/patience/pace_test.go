@@ -46,7 +46,6 @@ func serially(s script) script {
 	}
 }
 
-// Trap 12.
 func TestQuotaServesAll(t *testing.T) {
 	t.Parallel()
 	for _, vault := range []struct {

@@ -12,7 +12,6 @@ import (
 )
 
 // No redirect is followed, so the token reaches no host but the configured one.
-// Trap 34.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{300, 301, 302, 303, 307, 308} {

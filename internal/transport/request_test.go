@@ -65,7 +65,7 @@ func serve(t testing.TB, listener net.Listener, see func(*http.Request)) *url.UR
 }
 
 // Every path reaches Vault unchanged, below the path of the address: from vault/api's
-// client, and from a plain request. Traps 21 and 27.
+// client, and from a plain request.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	type seen struct{ uri, path, query string }
@@ -135,7 +135,7 @@ func TestIPv6(t *testing.T) {
 	assert.Equal(t, 200, read(t, wireTo(t, address), nil).Status)
 }
 
-// Each header is sent exactly once. Trap 28.
+// Each header is sent exactly once.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	var last atomic.Pointer[http.Request]

@@ -124,7 +124,7 @@ func hangs(_ http.ResponseWriter, r *http.Request) {
 }
 
 // Reads are repeated freely. Writes are repeated only if Vault certainly did not act on
-// them. Trap 13.
+// them.
 func TestWhatIsRepeated(t *testing.T) {
 	t.Parallel()
 	const get, put = http.MethodGet, http.MethodPut

@@ -36,7 +36,7 @@ var likeVault = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 // Every error about TLS names the certificate or server and Go's own reason, and says what
-// to do. Trap 36.
+// to do.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -22,7 +22,7 @@ import (
 )
 
 // Answers of a Vault with a problem, and of servers that are not Vault, with their
-// meaning. Traps 12, 13, 14, 15, 30.
+// meaning.
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
 	const (
@@ -195,7 +195,6 @@ func TestAnswers(t *testing.T) {
 			reply.Answer{Status: 200}, reply.NotRefused, nil},
 		{"until it closes", says("HTTP/1.1 200 OK", "Content-Type: application/json", "", `{"request_id":"1"}`), reply.Answer{Status: 200}, reply.NotRefused, nil},
 		{"nothing there", vault(404, `{"errors":[]}`), reply.Answer{Status: 404, Errors: []string{}}, reply.NotRefused, nil},
-		// Trap 1.
 		{"a deleted version", vault(404, `{"request_id":"1","data":{"data":null,"metadata":{"version":2}}}`),
 			reply.Answer{Status: 404}, reply.NotRefused, map[string]any{"data": nil, "metadata": map[string]any{"version": 2.0}}},
 		{"denied by policy", vault(403, `{"errors":["`+denied+`"]}`), reply.Answer{Status: 403}, reply.ByPolicy, nil},
@@ -257,7 +256,6 @@ func TestListOfMountsMayBeLarge(t *testing.T) {
 	}
 }
 
-// Trap 12.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	for _, header := range []struct {
@@ -286,7 +284,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// The timeout of an attempt covers header and body. Trap 29.
+// The timeout of an attempt covers header and body.
 func TestSlowServers(t *testing.T) {
 	t.Parallel()
 	drip := func(conn net.Conn, text string) {
