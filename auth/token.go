@@ -21,7 +21,7 @@ type Token struct {
 	Known     bool      `json:"known"`               // Vault told the rest
 	Expires   time.Time `json:"expires,omitzero"`    // zero means never
 	TTL       int       `json:"ttl,omitempty"`       // seconds until then; 0 means that it does not expire
-	UsesLeft  *int      `json:"uses_left,omitempty"` // nil means no limit
+	UsesLeft  *int      `json:"uses_left,omitempty"` // when Vault told; nil means no limit
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created

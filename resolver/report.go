@@ -20,7 +20,7 @@ type Report struct {
 	Causes   []Cause        // why hosts were skipped; most hosts first
 	Findings []auth.Finding // warnings and notices
 	Vault    auth.Usage     // zero if Vault was not asked
-	Token    *auth.Token    // after the run; nil if Vault accepted none. Expires is zero unless it is given
+	Token    *auth.Token    // after the run; nil if Vault accepted none. Expires is zero for one of a login
 }
 
 // Report returns the report so far. It is complete after the loop.
