@@ -10,6 +10,8 @@ require (
 	github.com/stretchr/testify v1.12.1
 )
 
+require github.com/go-json-experiment/json v1.27.2 // encoding/json/v2 of Go 1.27; for the throughput of large fleets
+
 // vault/api needs these as well.
 require (
 	github.com/hashicorp/go-secure-stdlib/parseutil v0.2.0 // to name the variable whose duration vault/api rejects

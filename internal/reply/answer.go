@@ -10,7 +10,6 @@ package reply
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -19,6 +18,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -52,15 +53,15 @@ type Auth struct {
 
 // envelope is the JSON around every answer from Vault.
 type envelope struct {
-	RequestID  string           `json:"request_id"`
-	LeaseID    string           `json:"lease_id"`
-	Data       any              `json:"data"` // a pointer to decode to
-	Auth       *Auth            `json:"auth"`
-	WrapInfo   *struct{}        `json:"wrap_info"`
-	MountType  *string          `json:"mount_type"` // since Vault 1.16
-	Warnings   []string         `json:"warnings"`
-	Errors     *[]string        `json:"errors"`          // present in every failure, even if empty
-	ServerTime *json.RawMessage `json:"server_time_utc"` // of sys/health, whose answers have no request id
+	RequestID  string          `json:"request_id"`
+	LeaseID    string          `json:"lease_id"`
+	Data       any             `json:"data"` // a pointer to decode to
+	Auth       *Auth           `json:"auth"`
+	WrapInfo   *struct{}       `json:"wrap_info"`
+	MountType  *string         `json:"mount_type"` // since Vault 1.16
+	Warnings   []string        `json:"warnings"`
+	Errors     *[]string       `json:"errors"`          // present in every failure, even if empty
+	ServerTime *jsontext.Value `json:"server_time_utc"` // of sys/health, whose answers have no request id
 }
 
 func (e *envelope) isVaults() bool {
@@ -80,8 +81,8 @@ const largeAnswer = 256 << 10
 
 var decodingLarge sync.Mutex
 
-// Parse decodes an answer, and its data into what data points to. If the data has
-// another form, the answer is Malformed, and what data points to is undefined.
+// Parse decodes an answer, and its data into what data points to, if that is not nil. If
+// the data has another form, the answer is Malformed, and what data points to is undefined.
 func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
@@ -93,12 +94,17 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 		decodingLarge.Lock()
 		defer decodingLarge.Unlock()
 	}
+	if data == nil {
+		data = &ignored{}
+	}
 	e := envelope{Data: data}
 	if err == nil {
-		err = json.Unmarshal(body, &e)
+		err = decode(body, &e)
 	}
-	if form, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && (form.Field == "data" || strings.HasPrefix(form.Field, "data.")) {
-		answer.Malformed, err = true, nil // encoding/json has decoded the rest
+	if form, ok := errors.AsType[*json.SemanticError](err); ok && (form.JSONPointer == "/data" || strings.HasPrefix(string(form.JSONPointer), "/data/")) {
+		answer.Malformed = true
+		e = envelope{Data: &ignored{}}
+		err = decode(body, &e)
 	}
 	if err != nil {
 		f := unreadable()
@@ -112,6 +118,19 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 	answer.Warnings, answer.Errors = e.Warnings, e.errors()
 	return answer, nil
 }
+
+// decode decodes JSON. Its package is the encoding/json/v2 of Go 1.27, which takes half the
+// time of encoding/json for an answer. It compares names exactly, takes the last of two
+// members with one name, and puts U+FFFD in place of invalid text.
+func decode(text []byte, into any) error {
+	return json.Unmarshal(text, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// ignored takes any JSON.
+type ignored struct{}
+
+// UnmarshalJSON never fails.
+func (*ignored) UnmarshalJSON([]byte) error { return nil }
 
 // TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
 // whose answers end with the type of the mount.
@@ -137,7 +156,7 @@ type Optional[T any] struct {
 
 // UnmarshalJSON never fails.
 func (o *Optional[T]) UnmarshalJSON(text []byte) error {
-	o.Ok = json.Unmarshal(text, &o.Value) == nil
+	o.Ok = decode(text, &o.Value) == nil
 	return nil
 }
 

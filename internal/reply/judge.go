@@ -38,8 +38,8 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		// Vault's own form. Parse looks at the rest.
 		return nil
 	}
-	var e envelope
-	if json.Unmarshal(body, &e) != nil || !e.isVaults() {
+	e := envelope{Data: &ignored{}}
+	if decode(body, &e) != nil || !e.isVaults() {
 		return s.notVault(status, header, body)
 	}
 	if e.WrapInfo != nil {
@@ -270,7 +270,7 @@ func (s Source) MaskErrors(body []byte) []byte {
 	}
 	changed := false
 	for name, value := range members {
-		// encoding/json ignores the case of names, here and in vault/api.
+		// vault/api, which reads them, ignores the case of names.
 		if !strings.EqualFold(name, "errors") && !strings.EqualFold(name, "warnings") {
 			continue
 		}

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -25,11 +24,11 @@ type answerConn struct {
 	net.Conn
 	buffer *bufio.Reader
 
-	mu       sync.Mutex
-	underWay int    // requests that use the connection
-	inHeader bool   // the header of an answer is being read
-	last     []byte // the last two bytes of the header, at most
-	stray    bool   // there was data after an answer
+	mu        sync.Mutex
+	underWay  int  // requests that use the connection
+	inHeader  bool // the header of an answer is being read
+	emptyLine bool // so far, the current line of the header is empty
+	stray     bool // there was data after an answer
 }
 
 func newAnswerConn(conn net.Conn) *answerConn {
@@ -41,7 +40,7 @@ func (c *answerConn) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.underWay++
-	c.inHeader, c.last = true, c.last[:0]
+	c.inHeader, c.emptyLine = true, false
 }
 
 // end counts a request whose answer has been read. net/http calls it before it reads
@@ -93,14 +92,16 @@ func (c *answerConn) isInBody() bool {
 // the header ends with them. It ends with an empty line; for net/http, a line ends with
 // \n, with or without \r before it.
 func (c *answerConn) throughHeader(p []byte) int {
-	seen := len(c.last)
-	all := append(c.last, p...)
-	for i, b := range all {
-		if b == '\n' && (bytes.HasSuffix(all[:i], []byte("\n")) || bytes.HasSuffix(all[:i], []byte("\n\r"))) {
+	for i, b := range p {
+		switch {
+		case b == '\n' && c.emptyLine:
 			c.inHeader = false
-			return i + 1 - seen
+			return i + 1
+		case b == '\n':
+			c.emptyLine = true
+		case b != '\r':
+			c.emptyLine = false
 		}
 	}
-	c.last = append(all[:0], all[max(0, len(all)-2):]...)
 	return len(p)
 }
