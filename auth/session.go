@@ -85,21 +85,18 @@ type session struct {
 }
 
 // Do logs in, calls use with a logged-in client, and revokes the token of the login.
-// It is for what package resolver does not do, such as certificates and signatures.
+// It is for what package resolver does not do, such as certificates and signatures. It
+// returns the error of use or ctx, or one with a kind of package resolver. The Usage is
+// complete in any case.
 //
-// The client works in the namespace of the settings. It repeats requests as a run
-// does: reads until patience ends, writes only if Vault certainly did not act on
-// them. It logs in again if its token expires. It adds the token to requests for this
-// Vault alone; a request with another token or for another address fails unsent. So
-// does one after use has returned. LUUMEN_VAULT_PATHS does not limit them.
+// The client works in the namespace of the settings, and not only on the paths in
+// LUUMEN_VAULT_PATHS. It repeats reads until patience ends, and writes only if Vault
+// certainly did not act on them. It logs in again if its token expires. Requests with
+// another token, for another address, or after use has returned fail unsent.
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
 // several lines. If Vault does not answer it, fails, is sealed, or refuses the token,
-// the client returns an error with one of package resolver's kinds. To tell, use
-// errors.AsType[resolver.Kind](err).
-//
-// Do returns the error of use or ctx, or an error with a kind. The Usage is complete in
-// any case.
+// the error has a kind: errors.AsType[resolver.Kind](err) tells.
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()

@@ -25,7 +25,7 @@ type Settings struct {
 	faults []Fault // of decoding
 }
 
-// Fault is one error in the settings, for the UI. It never holds what was entered.
+// Fault is one error in the settings, for the UI, without what was entered.
 type Fault struct {
 	Setting string `json:"setting"` // its name in JSON; "vault" if the settings are not an object
 	Reason  string `json:"reason"`  // what is wrong

@@ -12,8 +12,7 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Token describes the token in use. It does not hold the token. The zero Token means
-// that there is none.
+// Token describes the token in use, without the token. The zero Token means none.
 type Token struct {
 	Given     bool      `json:"given"`               // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed

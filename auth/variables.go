@@ -2,9 +2,9 @@ package auth
 
 import "strings"
 
-// SecretVariables returns the variables that can hold secrets, for the agent to keep
-// from the processes that it starts. Windows ignores the case of their names. The
-// standard proxy variables are not included, since other programs need them.
+// SecretVariables returns the variables that the agent should keep from the processes it
+// starts, since they can hold secrets. Windows ignores the case of their names. The
+// standard proxy variables are left out: other programs need them.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {

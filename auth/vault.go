@@ -58,8 +58,7 @@ func New(settings Settings, options Options) *Vault {
 	return &Vault{func() *vault { return v }}
 }
 
-// Settings returns a copy of the settings, with the pinned namespace if they name
-// none.
+// Settings returns a copy of the settings, with the pinned namespace if they have none.
 func (v *Vault) Settings() Settings {
 	settings := v.inner().settings.clone()
 	if c, err := v.inner().config(); err == nil {

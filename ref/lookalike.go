@@ -6,13 +6,10 @@ import (
 	"unicode"
 )
 
-// Warning says why a valid field looks mistyped and what to write instead, or
-// returns "". The text is a predicate of the field, such as "is empty and …", and
-// never contains text from a literal.
-//
-// Literals get one if they are empty, a printed mask, or similar to a reference of
-// this or another product; references, if a whole reference was entered as their path,
-// or if they have data/ after the mount. The field is used all the same.
+// Warning says why a valid field looks mistyped and what to write instead, or returns
+// "": it is empty, a printed mask, or similar to a reference of this or another product,
+// or a reference with another in its path, or with data/ after the mount. The text is a
+// predicate of the field, such as "is empty and …", and never holds text from a literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {

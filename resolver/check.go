@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// CheckOptions are the options of a check. The zero CheckOptions are the default.
+// CheckOptions are the options of a check. Their zero value is the default.
 type CheckOptions struct {
 	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
 	Patience time.Duration // how long to wait without any answer, apart from attempts under way; 0 means 3 s
@@ -32,11 +32,8 @@ func (o CheckOptions) withDefaults() CheckOptions {
 
 // Check says whether a run would resolve the fields, and what looks wrong, for the
 // person who typed them. It logs in and reads each path once. Without fields, it checks
-// the connection alone.
-//
-// A check takes seconds, but waits for a silent Vault for VAULT_CLIENT_TIMEOUT, or
-// twice that at most. It reports temporary states, such as a sealed Vault, as they are
-// now. Give ctx a longer deadline than that.
+// the connection alone. It reports temporary states, such as a sealed Vault, as they
+// are now. It takes seconds, but with a silent Vault up to twice VAULT_CLIENT_TIMEOUT.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.

@@ -74,7 +74,7 @@ func TestCheckCountsUses(t *testing.T) {
 			t.Parallel()
 			vault := connect(server, server.NewToken(t, map[string]any{"policies": []string{policy}, "num_uses": test.uses}))
 			v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
-			require.NotNil(t, v.Connection.Token)
+			require.NotZero(t, v.Connection.Token)
 			require.NotNil(t, v.Connection.Token.UsesLeft)
 			assert.Equal(t, test.left, *v.Connection.Token.UsesLeft)
 			assert.Equal(t, test.short, strings.Contains(strings.Join(codes(v.Connection.Findings), " "), resolver.ShortOfUses))
@@ -92,7 +92,7 @@ func TestCheckCountsUses(t *testing.T) {
 		mount, roleID := appRole(t, server, map[string]any{"token_policies": []string{policy}, "token_num_uses": 3, "token_ttl": "1h"})
 		vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount}))
 		v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
-		require.NotNil(t, v.Connection.Token)
+		require.NotZero(t, v.Connection.Token)
 		assert.Equal(t, new(3), v.Connection.Token.UsesLeft)
 		assert.Zero(t, v.Connection.Token.Expires)
 		assert.InDelta(t, 3600, v.Connection.Token.TTL, 60)
@@ -122,7 +122,7 @@ func TestCheckTheConnectionAlone(t *testing.T) {
 	settings := auth.Settings{Address: server.Address, AuthMethod: "approle"}
 	v = resolver.Check(t.Context(), auth.New(settings, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount})), nil, resolver.CheckOptions{RunID: run})
 	assert.Equal(t, resolver.OK, v.Connection.Kind)
-	require.NotNil(t, v.Connection.Token)
+	require.NotZero(t, v.Connection.Token)
 	assert.False(t, v.Connection.Token.Given)
 	assert.Equal(t, map[string]int{"update auth/" + mount + "/login": 1, "read sys/internal/ui/mounts": 1, "read auth/token/lookup-self": 1, "update auth/token/revoke-self": 1}, asked(t, server, run))
 }

@@ -18,7 +18,7 @@ type Connection struct {
 	Reachable bool           `json:"reachable"`          // Vault answered
 	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
 	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
-	Token     *auth.Token    `json:"token,omitempty"`    // after the check; nil if Vault accepted none. Expires is zero for one of a login
+	Token     auth.Token     `json:"token,omitzero"`     // after the check; zero if Vault accepted none. Expires is zero for one of a login
 	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
 	Findings  []auth.Finding `json:"findings,omitempty"` // warnings and notices
 }
@@ -30,8 +30,8 @@ func (c Connection) lines() string {
 	if s := c.Server; s != nil {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
-	if c.Token != nil {
-		fmt.Fprintf(&b, "\ntoken: %s", tokenLine(c.Token))
+	if token := tokenLine(c.Token); token != "" {
+		fmt.Fprintf(&b, "\ntoken: %s", token)
 	}
 	b.WriteByte('\n')
 	for _, finding := range c.Findings {

@@ -145,9 +145,8 @@ func forUI(v resolver.Verdicts) resolver.Verdicts {
 	for i := range v.Fields {
 		v.Fields[i].Text = ""
 	}
-	if t := v.Connection.Token; t != nil {
-		v.Connection.Token = &auth.Token{Given: t.Given, Batch: t.Batch, Known: t.Known, Expires: t.Expires, TTL: t.TTL, UsesLeft: t.UsesLeft}
-	}
+	t := v.Connection.Token
+	v.Connection.Token = auth.Token{Given: t.Given, Batch: t.Batch, Known: t.Known, Expires: t.Expires, TTL: t.TTL, UsesLeft: t.UsesLeft}
 	return v
 }
 
@@ -178,7 +177,7 @@ func steady(v resolver.Verdicts) resolver.Verdicts {
 	if s := v.Connection.Server; s != nil {
 		s.Version, s.Ahead, s.Namespaces = "1.21.1", 0, false
 	}
-	if token := v.Connection.Token; token != nil && token.TTL > 0 {
+	if token := &v.Connection.Token; token.TTL > 0 {
 		token.TTL, token.Expires = 30*24*60*60, day.AddDate(0, 0, 30)
 	}
 	for i := range v.Fields {

@@ -10,12 +10,10 @@ import (
 )
 
 // Policy returns the Vault policy, in HCL, that grants read on the references and
-// nothing more. It belongs in the namespace that the agent logs in to. It has one line
-// for each path, sorted, and ignores zero references.
-//
-// Verdicts.Mounts has the mounts for references that were checked. For others, Policy
-// assumes that the first segment is the mount, and says so in a comment. The error has
-// a line for each reference that a policy cannot grant alone; the policy grants the rest.
+// nothing more, with one sorted line for each path. It belongs in the namespace that
+// the agent logs in to. Verdicts.Mounts has the mounts of checked references; for
+// others, Policy takes the first segment, and says so in a comment. The error has a
+// line for each reference that a policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	mounts = bestFirst(mounts)
 	var lines []policyLine

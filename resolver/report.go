@@ -19,8 +19,7 @@ type Report struct {
 	NotTaken int            // hosts left when the caller ended the loop
 	Causes   []Cause        // why hosts were skipped; most hosts first
 	Findings []auth.Finding // warnings and notices
-	Vault    auth.Usage     // zero if Vault was not asked
-	Token    *auth.Token    // after the run; nil if Vault accepted none. Expires is zero for one of a login
+	Vault    auth.Usage     // zero if Vault was not asked. Its Token is as after the run; Expires is zero for one of a login
 }
 
 // Report returns the report so far. It is complete after the loop.
@@ -36,7 +35,6 @@ func (r *run) report() Report {
 		NotTaken: len(r.plan.hosts) - r.taken,
 		Findings: append(r.plan.oddLiterals(), r.findings...),
 		Vault:    r.usage,
-		Token:    r.token,
 	}
 	r.mu.Unlock()
 	report.Causes = causesOf(skipped)
@@ -54,8 +52,8 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		Findings []auth.Finding `json:"findings,omitempty"`
 		RunID    string         `json:"run_id,omitempty"`
 		Requests int            `json:"requests"`
-		Token    *auth.Token    `json:"token,omitempty"`
-	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Token})
+		Token    auth.Token     `json:"token,omitzero"`
+	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Vault.Token})
 }
 
 // String returns the report in a few lines, for the agent's log.
@@ -77,8 +75,8 @@ func (r Report) String() string {
 	b.WriteByte('\n')
 	if r.Vault.Longest > 0 { // Vault answered
 		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
-		if r.Token != nil {
-			fmt.Fprintf(&b, "; token: %s", tokenLine(r.Token))
+		if token := tokenLine(r.Vault.Token); token != "" {
+			fmt.Fprintf(&b, "; token: %s", token)
 		}
 		b.WriteByte('\n')
 	}
@@ -109,11 +107,11 @@ func (r Report) LogValue() slog.Value {
 	if r.Vault.Requests > 0 {
 		attrs = append(attrs, slog.String("run", r.Vault.RunID))
 	}
-	if t := r.Token; t != nil {
-		attrs = append(attrs, slog.String("token", tokenLine(t)))
-		if !t.Expires.IsZero() {
-			attrs = append(attrs, slog.Time("token_expires", t.Expires))
-		}
+	if token := tokenLine(r.Vault.Token); token != "" {
+		attrs = append(attrs, slog.String("token", token))
+	}
+	if expires := r.Vault.Token.Expires; !expires.IsZero() {
+		attrs = append(attrs, slog.Time("token_expires", expires))
 	}
 	if len(r.Causes) > 0 {
 		lines := make([]causeLine, len(r.Causes))

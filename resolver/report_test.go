@@ -45,7 +45,7 @@ func TestReport(t *testing.T) {
 	assert.Zero(t, report.Vault.Waited)
 	assert.Positive(t, report.Vault.Median)
 	assert.LessOrEqual(t, report.Vault.Median, report.Vault.Longest)
-	assert.True(t, report.Token.Given)
+	assert.True(t, report.Vault.Token.Given)
 
 	lines := strings.Split(report.String(), "\n")
 	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")

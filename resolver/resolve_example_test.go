@@ -77,7 +77,7 @@ func ExampleResolve() {
 		user, errUser := result.Credential("user")
 		password, errPassword := result.Credential("password")
 		if err := cmp.Or(errUser, errPassword); err != nil { // it has no such field
-			slog.Error("host skipped", "host", result.Host(), "error", err)
+			slog.Error("host skipped", "host", hosts[i].Name, "error", err)
 			continue
 		}
 		connectTo(hosts[i].Name, user.Reveal(), password.Reveal())

@@ -15,10 +15,10 @@
 //
 // Nothing is kept between runs: the next run uses a secret rotated in Vault. Start
 // with [Resolve], or [One] for a single target. [Check] and [Policy] are for the UI.
-//
+package resolver
+
 // Runs, checks and policies are one package because they must agree: a check plans
 // and reads as a run does, and a policy grants the paths that both read.
-package resolver
 
 import (
 	"context"
@@ -58,7 +58,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Run is one run over a list of hosts. It starts when its Results are ranged over.
+// Run is one run over a list of hosts. It starts with the loop over Results.
 type Run struct {
 	// A func, because printing by reflection would show the secrets.
 	inner func() *run
@@ -75,7 +75,6 @@ type run struct {
 	taken    int
 	skipped  []*HostError
 	usage    auth.Usage
-	token    *auth.Token
 	findings []auth.Finding
 }
 
@@ -83,8 +82,7 @@ type run struct {
 // the settings or the environment becomes the error of the hosts that need Vault.
 //
 // When ctx ends, the hosts whose secrets are not read yet get its error, so a deadline
-// should be longer than Patience. All others keep their credentials, even if the loop
-// gets to them later.
+// should be longer than Patience. All others keep their credentials.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	r := &run{ctx: transport.Steady(ctx), options: options.withDefaults(), plan: newPlan(vault, hosts)}
 	return &Run{func() *run { return r }}
@@ -101,11 +99,9 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 
 // Results yields one result for each host, with its index, as soon as it is known.
 // Hosts without references come first. Reading goes on while the caller uses a
-// result. However the loop ends, reading stops and the token is revoked before the
-// loop returns. That takes up to 2 s, or about 4 s if the context ends during a login.
-// Results can be ranged over once; any further loop is empty.
-//
-// A Result and its credentials can be used after the loop, and by any goroutine.
+// result. However the loop ends, it revokes the token before it returns, which takes
+// up to 2 s, or about 4 s if the context ends during a login. Any further loop is
+// empty. Results and credentials can be used after the loop, and by any goroutine.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
 		if inner := r.inner(); !inner.started.Swap(true) {
@@ -185,9 +181,9 @@ func (r *run) read(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.usage = usage
-	r.token = r.plan.afterRun(usage.Token)
+	r.usage.Token = r.plan.afterRun(usage.Token)
 	r.findings = append(usage.Findings, findings...)
-	if r.token != nil && r.token.Given && !hasCode(r.findings, ShortOfUses) {
-		r.findings = append(r.findings, r.plan.shortForTheNext(r.token)...)
+	if r.usage.Token.Given && !hasCode(r.findings, ShortOfUses) {
+		r.findings = append(r.findings, r.plan.shortForTheNext(r.usage.Token)...)
 	}
 }

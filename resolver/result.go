@@ -22,9 +22,6 @@ type namedCredential struct {
 	Credential
 }
 
-// Host returns the host's name.
-func (r Result) Host() string { return r.name }
-
 // Err returns nil, or a *[HostError] if the host must be skipped.
 func (r Result) Err() error {
 	if r.err == nil {

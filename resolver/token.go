@@ -11,10 +11,10 @@ import (
 
 // afterRun returns the token as the next run finds it: this one's reads have used up a
 // part of a given token's uses. The token of a login is gone by then, so its expiry says
-// nothing. It returns nil if Vault accepted no token.
-func (p *plan) afterRun(t auth.Token) *auth.Token {
+// nothing. It returns the zero Token if Vault accepted no token.
+func (p *plan) afterRun(t auth.Token) auth.Token {
 	if !t.Proven && !t.Known {
-		return nil
+		return auth.Token{}
 	}
 	t.Expires = t.Expires.Truncate(time.Second)
 	if !t.Given {
@@ -28,16 +28,19 @@ func (p *plan) afterRun(t auth.Token) *auth.Token {
 		}
 		t.UsesLeft = &left
 	}
-	return &t
+	return t
 }
 
-// tokenLine describes a token that afterRun returned in one line.
-func tokenLine(t *auth.Token) string {
+// tokenLine describes a token that afterRun returned in one line, empty if there is none.
+func tokenLine(t auth.Token) string {
 	words := []string{"by login"}
 	if t.Given {
 		words[0] = "given"
 	}
-	if !t.Known {
+	switch {
+	case !t.Given && !t.Known:
+		return ""
+	case !t.Known:
 		return words[0] + ", expiry unknown"
 	}
 	if t.Batch {
@@ -73,14 +76,12 @@ func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
 }
 
 // shortForTheNext warns of a token that afterRun returned, if it has too few uses left.
-func (p *plan) shortForTheNext(token *auth.Token) []auth.Finding {
-	switch {
-	case token == nil:
-		return nil
-	case token.Given:
-		return tooFewUses(*token, p.usesNeeded(*token)+1) // the look-up
+func (p *plan) shortForTheNext(token auth.Token) []auth.Finding {
+	needed := p.usesNeeded(token)
+	if token.Given {
+		needed++ // the look-up
 	}
-	return tooFewUses(*token, p.usesNeeded(*token))
+	return tooFewUses(token, needed)
 }
 
 func tooFewUses(token auth.Token, needed int) []auth.Finding {
