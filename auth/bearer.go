@@ -33,7 +33,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, f
 		}
 		t := s.current()
-		response, err := s.reads.RoundTrip(t.sign(request))
+		response, err := s.reads.Send(request, t.sign(request.Header))
 		if err != nil {
 			return nil, s.withOddity(err)
 		}

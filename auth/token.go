@@ -48,15 +48,14 @@ type token struct {
 	facts    Token // guarded by session.mu once the token is the session's
 }
 
-// sign returns the request with the token.
-func (t *token) sign(request *http.Request) *http.Request {
-	signed := *request // a RoundTripper does not change what it is given
-	signed.Header = maps.Clone(request.Header)
-	signed.Header.Set(api.AuthHeaderName, t.secret)
+// sign returns the header of a request with the token.
+func (t *token) sign(header http.Header) http.Header {
+	header = maps.Clone(header) // a RoundTripper does not change what it is given
+	header.Set(api.AuthHeaderName, t.secret)
 	if t.index != "" {
-		signed.Header.Set("X-Vault-Index", t.index)
+		header.Set("X-Vault-Index", t.index)
 	}
-	return &signed
+	return header
 }
 
 func (t *token) isExpired() bool {
@@ -108,5 +107,5 @@ type withToken struct {
 }
 
 func (w withToken) RoundTrip(request *http.Request) (*http.Response, error) {
-	return w.next.RoundTrip(w.token.sign(request))
+	return w.next.Send(request, w.token.sign(request.Header))
 }

@@ -15,7 +15,7 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 	p := patience.New(time.Minute, 0, 0)
 	p.Do(request.Context(), func(context.Context, time.Duration) *patience.Failure { return nil })
 	r := &Retry{Patience: p, Wire: w, Budget: time.Minute, Run: request.Context()}
-	s := &exchange{retry: r, request: request, sending: request.Context(), began: time.Now()}
+	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now()}
 	f := s.once(request.Context(), limit)
 	return s.response, f
 }
@@ -60,3 +60,14 @@ func WithAnswerConn(ctx context.Context) context.Context {
 }
 
 var DialFirst = dialFirst
+
+// A Limiter makes the contexts of attempts.
+type Limiter = limiter
+
+func (l *limiter) Begin(parent context.Context, limit time.Duration) *limited {
+	return l.begin(parent, limit)
+}
+func (l *limiter) End(c *limited) { l.end(c) }
+
+// ContextOf is the context of an attempt.
+func ContextOf(c *limited) context.Context { return c.ctx }

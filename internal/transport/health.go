@@ -40,7 +40,7 @@ func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/" + path
 	u.RawQuery = query
 	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}
-	response, f := r.Wire.send(ctx, request, limit)
+	response, f := r.Wire.send(ctx, request, request.Header, limit)
 	if f != nil {
 		return nil, f
 	}

@@ -61,6 +61,12 @@ func IsHarmless(request *http.Request) bool {
 // RoundTrip repeats the request until it is answered, fails for good, or patience or a
 // context ends.
 func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
+	return r.Send(request, request.Header)
+}
+
+// Send is RoundTrip with another header. A RoundTripper that adds to the header need not
+// copy the request.
+func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response, error) {
 	request, err := Replayable(request)
 	if err != nil {
 		return nil, err
@@ -76,7 +82,7 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 		sending, endLast = endingWith(request.Context(), r.Last)
 		defer endLast()
 	}
-	s := &exchange{retry: r, request: request, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
+	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
 	err = r.Patience.Do(ctx, s.once)
 	switch {
 	case err == nil:
@@ -118,6 +124,7 @@ func (r *Retry) attempt() time.Duration {
 type exchange struct {
 	retry    *Retry
 	request  *http.Request
+	header   http.Header     // in place of the request's
 	sending  context.Context // of each attempt
 	response *http.Response
 	began    time.Time
@@ -157,7 +164,7 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		limit = max(limit-time.Since(began), time.Millisecond)
 	}
 	sent := time.Now()
-	response, f := r.Wire.send(s.sending, s.request, limit)
+	response, f := r.Wire.send(s.sending, s.request, s.header, limit)
 	if f == nil {
 		f = s.judge(ctx, response, time.Since(sent))
 	}

@@ -55,6 +55,7 @@ type Wire struct {
 	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
+	limiter   limiter
 	dials     atomic.Int64
 	requests  atomic.Int64
 }
@@ -110,20 +111,20 @@ func (w *Wire) Dials() int { return int(w.dials.Load()) }
 // Requests is the number of requests sent or tried so far.
 func (w *Wire) Requests() int { return int(w.requests.Load()) }
 
-// send sends the request once and reads its whole answer, within the limit or the
-// configured timeout, whichever is shorter.
-func (w *Wire) send(ctx context.Context, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
+// send sends the request once, with this header, and reads its whole answer, within the
+// limit or the configured timeout, whichever is shorter.
+func (w *Wire) send(ctx context.Context, request *http.Request, header http.Header, limit time.Duration) (*http.Response, *patience.Failure) {
 	limit = min(limit, w.config.Timeout)
 	w.requests.Add(1)
-	ctx, cancel := context.WithTimeout(quiet{ctx}, limit)
-	defer cancel()
+	limited := w.limiter.begin(ctx, limit)
+	defer w.limiter.end(limited)
 	progress := &progress{limit: limit}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	once := request.WithContext(httptrace.WithClientTrace(limited.ctx, &httptrace.ClientTrace{
 		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
-	})
-	once := request.WithContext(ctx)
-	if request.Header.Get("User-Agent") != w.config.UserAgent {
-		once.Header = request.Header.Clone()
+	}))
+	once.Header = header
+	if header.Get("User-Agent") != w.config.UserAgent {
+		once.Header = header.Clone()
 		once.Header.Set("User-Agent", w.config.UserAgent)
 	}
 	if request.GetBody != nil {
@@ -242,19 +243,4 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	var body bytes.Buffer
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
 	return body.Bytes(), err
-}
-
-// quiet is a context without the caller's values: an httptrace among them would see the
-// token. Only package context's own value remains. It has no deadline either: a context of
-// another package may not end at its deadline, and context.WithTimeout would then make no
-// timer.
-type quiet struct{ context.Context }
-
-func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-func (q quiet) Value(key any) any {
-	if own, ok := q.Context.Value(key).(context.Context); ok {
-		return own
-	}
-	return nil
 }
