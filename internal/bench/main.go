@@ -65,6 +65,11 @@ func bench(o options) error {
 		o.hosts, o.rounds, name = scales[len(scales)-1], 3, "scale.json"
 	}
 	o.out = cmp.Or(o.out, filepath.Join(".out", name))
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return err
+		}
+	}
 	lab, err := openLab(o)
 	if err != nil {
 		return err
