@@ -74,7 +74,9 @@ func formsOf(secret string) []string {
 	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
 	for _, html := range []bool{true, false} { // Go escapes <, > and &, others do not
 		escaped := inJSON(secret, html)
-		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), inASCII(escaped), strings.ReplaceAll(inASCII(escaped), "/", `\/`))
+		for _, form := range []string{escaped, inASCII(escaped)} {
+			all = append(all, form, strings.ReplaceAll(form, "/", `\/`))
+		}
 	}
 	// A text has three forms in base64, depending on where it begins in the whole.
 	// Its first and last characters there also depend on its neighbors.
@@ -93,7 +95,7 @@ func formsOf(secret string) []string {
 	}
 	var forms []string
 	for _, form := range all {
-		form = normalize(form)
+		form, _ = normalize(form)
 		if len(form) >= shortest && !slices.Contains(forms, form) {
 			forms = append(forms, form)
 		}
@@ -107,7 +109,7 @@ func inJSON(text string, escapeHTML bool) string {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(escapeHTML)
 	encoder.Encode(text) // cannot fail for a text
-	return strings.Trim(b.String(), "\n")[1 : b.Len()-2]
+	return b.String()[1 : b.Len()-len("\"\n")]
 }
 
 // inASCII escapes what is not ASCII, as many programs do when they write JSON.
@@ -128,14 +130,21 @@ func inASCII(text string) string {
 }
 
 // normalize returns the form in which texts and secrets are compared: without white
-// space and unprintable characters, and in one letter case.
-func normalize(text string) string {
-	return strings.Map(func(r rune) rune {
+// space and unprintable characters, and in one letter case. For each byte of the result,
+// it also returns where its character is in the text.
+func normalize(text string) (normal string, place []span) {
+	var b strings.Builder
+	for i, r := range text {
 		if unicode.IsSpace(r) || isUnprintable(r) {
-			return -1
+			continue
 		}
-		return fold(r)
-	}, text)
+		before := b.Len()
+		b.WriteRune(fold(r))
+		for range b.Len() - before {
+			place = append(place, span{i, i + len(string(r))})
+		}
+	}
+	return b.String(), place
 }
 
 // fold returns the same letter for both of its cases. ToLower alone is not enough: the
@@ -161,23 +170,13 @@ func shorten(text string) string {
 
 // Text masks the secrets in a text and keeps the rest as it is. It drops everything
 // after the first 4 KiB.
-func (s *Secrets) Text(text string) string {
-	text = cut(text, maxText)
-	if len(s.ranges(text)) == 0 {
-		return text
-	}
-	return s.hide(text)
-}
+func (s *Secrets) Text(text string) string { return s.hide(cut(text, maxText)) }
 
 // hide replaces each secret in the text.
 func (s *Secrets) hide(text string) string {
-	ranges := s.ranges(text)
-	if len(ranges) == 0 {
-		return text
-	}
 	var b strings.Builder
 	from := 0
-	for _, r := range ranges {
+	for _, r := range s.ranges(text) {
 		b.WriteString(text[from:r.start])
 		b.WriteString(masked)
 		from = r.end
@@ -194,7 +193,7 @@ func (s *Secrets) ranges(text string) []span {
 	if len(known) == 0 {
 		return nil
 	}
-	normal, place := normalizeWithPlaces(text)
+	normal, place := normalize(text)
 	var found []span
 	add := func(start, end int) {
 		found = append(found, span{place[start].start, place[end-1].end})
@@ -228,29 +227,12 @@ func (s *Secrets) ranges(text string) []span {
 	return merged
 }
 
-// normalizeWithPlaces normalizes a text. For each byte of the result, it also returns
-// where its character is in the text.
-func normalizeWithPlaces(text string) (normal string, place []span) {
-	var b strings.Builder
-	for i, r := range text {
-		if unicode.IsSpace(r) || isUnprintable(r) {
-			continue
-		}
-		before := b.Len()
-		b.WriteRune(fold(r))
-		for range b.Len() - before {
-			place = append(place, span{i, i + len(string(r))})
-		}
-	}
-	return b.String(), place
-}
-
 // cut returns at most the first most bytes of the text, without cutting a character.
 func cut(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}
-	for most > 0 && text[most]&0xc0 == 0x80 {
+	for most > 0 && !utf8.RuneStart(text[most]) {
 		most--
 	}
 	return text[:most]
