@@ -43,9 +43,7 @@ func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.E
 		return f
 	}
 	if answer.Status < 400 {
-		f := fault.New(fault.BadResponse, "the server is not Vault, or a proxy interferes", "check the address, and the proxy or balancer before Vault")
-		f.Detail = fmt.Sprintf("status %d to a read", answer.Status)
-		return f
+		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
 	}
 	return &fault.Error{
 		Kind: fault.ServerError, What: "vault refuses to read " + path,

@@ -107,12 +107,10 @@ func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
 		err = decode(body, &e)
 	}
 	if err != nil {
-		f := unreadable()
-		f.Detail = "status " + strconv.Itoa(answer.Status) + ", not the JSON of an answer"
-		return nil, f
+		return nil, NotVault("status " + strconv.Itoa(answer.Status) + ", not the JSON of an answer")
 	}
 	if e.WrapInfo != nil {
-		return nil, fault.New(fault.BadResponse, "vault wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
+		return nil, wrapped("vault")
 	}
 	answer.LeaseID, answer.MountType, answer.Auth = e.LeaseID, e.MountType, e.Auth
 	answer.Warnings, answer.Errors = e.Warnings, e.errors()
@@ -205,11 +203,7 @@ func (a *Answer) ResponseError() error {
 }
 
 // NoContent is the fault for status 204 to a read or a login, which Vault never sends.
-func NoContent() *fault.Error {
-	f := unreadable()
-	f.Detail = "status 204"
-	return f
-}
+func NoContent() *fault.Error { return NotVault("status 204") }
 
 // NoAPI returns the fault for a server that knows neither the login nor the list of
 // mounts, which every Vault has: the path of the address leads elsewhere. It returns nil
@@ -219,12 +213,20 @@ func (a *Answer) NoAPI(address string) *fault.Error {
 	if err != nil || strings.Trim(u.Path, "/") == "" || a.Status != http.StatusNotFound || len(a.Errors) > 0 {
 		return nil
 	}
-	f := unreadable()
-	f.Detail = "status 404 at " + address
+	f := NotVault("status 404 at " + address)
 	f.Do, f.Fix = "omit "+strings.TrimRight(u.Path, "/")+" from the address, unless a proxy there adds it", "omit the path from the address"
 	return f.OfRun()
 }
 
-func unreadable() *fault.Error {
-	return fault.New(fault.BadResponse, "the server is not Vault, or a proxy interferes", "check the address, and the proxy or balancer before Vault")
+// NotVault is the fault for a response that Vault does not send.
+func NotVault(detail string) *fault.Error {
+	return &fault.Error{
+		Kind: fault.BadResponse, What: "the server is not Vault, or a proxy interferes", Detail: detail,
+		Do: "check the address, and the proxy or balancer before Vault",
+	}
+}
+
+// wrapped is the fault for an answer that holds a token for the answer itself.
+func wrapped(who string) *fault.Error {
+	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
 }

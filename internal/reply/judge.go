@@ -43,7 +43,7 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		return s.notVault(status, header, body)
 	}
 	if e.WrapInfo != nil {
-		return permanent(s.wrapped())
+		return permanent(wrapped(s.Address))
 	}
 	return s.unwell(status, header, e.errors())
 }
@@ -166,10 +166,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	if status == http.StatusTooManyRequests {
 		return s.tooMany(header, "the proxy before vault is rate limiting the agent", "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", detail)
 	}
-	failure := permanent(&fault.Error{
-		Kind: fault.BadResponse, What: "the server is not Vault, or a proxy interferes", Detail: detail,
-		Do: "check the address, and the proxy or balancer before Vault",
-	})
+	failure := permanent(NotVault(detail))
 	if s.Proxy != "" {
 		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
 	}
@@ -183,10 +180,6 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 // with status 503, as nginx's limit_req does by default.
 func IsProxyRefusal(status int, f *patience.Failure) bool {
 	return status == http.StatusServiceUnavailable && f.Fault.Kind == fault.BadResponse
-}
-
-func (s Source) wrapped() *fault.Error {
-	return fault.New(fault.BadResponse, s.Address+" wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
 }
 
 func permanent(f *fault.Error) *patience.Failure { return &patience.Failure{Fault: f} }

@@ -56,5 +56,5 @@ func faultIn(err error) error {
 			return ended
 		}
 	}
-	return unreadable()
+	return NotVault("")
 }
