@@ -47,9 +47,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			}
 			return response, nil
 		}
-		answer, f := reply.Parse(&api.Response{Response: response}, nil)
-		if f != nil {
-			return nil, f
+		answer, err := reply.Parse(&api.Response{Response: response}, nil)
+		if err != nil {
+			return nil, err
 		}
 		replaced, err := s.afterRefusal(request.Context(), t, answer)
 		if err != nil {

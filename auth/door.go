@@ -12,7 +12,6 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
@@ -58,10 +57,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	var answer *reply.Answer
 	if err == nil {
-		var f *fault.Error
-		if answer, f = reply.Parse(&api.Response{Response: response}, nil); f != nil {
-			err = f
-		}
+		answer, err = reply.Parse(&api.Response{Response: response}, nil)
 	}
 	d.note(answer, err, sent, response)
 	if err != nil {

@@ -21,9 +21,9 @@ func Decode(status int, data []byte, kvVersion int, key string) (string, error) 
 	}
 	body := `{"request_id":"1","data":` + string(data) + `}`
 	var d kvData
-	answer, f := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}}, d.target(kvVersion))
-	if f != nil {
-		return "", f
+	answer, err := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}}, d.target(kvVersion))
+	if err != nil {
+		return "", err
 	}
 	_, values, err := secretIn(answer, d, &mountTable{}, m, r)
 	if err != nil {

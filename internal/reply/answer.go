@@ -3,7 +3,7 @@
 //
 //	failure := source.Judge(response.StatusCode, response.Header, body)
 //	…
-//	answer, fault := reply.Parse(response, &data)
+//	answer, err := reply.Parse(response, &data)
 //
 // The words that it compares are in words.go. Start with [Source.Judge] and [Parse].
 package reply
@@ -83,7 +83,8 @@ var decodingLarge sync.Mutex
 
 // Parse decodes an answer, and its data into what data points to, if that is not nil. If
 // the data has another form, the answer is Malformed, and what data points to is undefined.
-func Parse(response *api.Response, data any) (*Answer, *fault.Error) {
+// The error is a *fault.Error.
+func Parse(response *api.Response, data any) (*Answer, error) {
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
 	if answer.Status == http.StatusNoContent {

@@ -2,6 +2,7 @@ package reply_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,9 @@ func understand(s reply.Source, status int, header http.Header, body string, dat
 	if status >= 400 {
 		text = s.MaskErrors(text)
 	}
-	return reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}}, data)
+	answer, err := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}}, data)
+	f, _ := errors.AsType[*fault.Error](err)
+	return answer, f
 }
 
 // FuzzAnswer echoes the token anywhere in any answer. It is never in a text for a log, and

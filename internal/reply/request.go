@@ -39,11 +39,7 @@ func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	if response == nil {
 		return nil, faultIn(err)
 	}
-	answer, f := Parse(response, data)
-	if f != nil {
-		return nil, f
-	}
-	return answer, nil
+	return Parse(response, data)
 }
 
 // faultIn returns the fault or the context's error in the error of a client's method.

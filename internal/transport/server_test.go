@@ -128,7 +128,7 @@ func read(t testing.TB, w *transport.Wire, data any) *reply.Answer {
 	response, f := send(t, w)
 	require.Nil(t, f)
 	answer, err := reply.Parse(&api.Response{Response: response}, data)
-	require.Nil(t, err)
+	require.NoError(t, err)
 	return answer
 }
 

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -165,9 +166,10 @@ func TestUnreadableAnswers(t *testing.T) {
 			s := serveRaw(t, vault(200, server.body))
 			response, failure := send(t, wireTo(t, s.address))
 			require.Nil(t, failure)
-			answer, f := reply.Parse(&api.Response{Response: response}, nil)
+			answer, err := reply.Parse(&api.Response{Response: response}, nil)
 			require.Nil(t, answer)
-			require.NotNil(t, f)
+			f, ok := errors.AsType[*fault.Error](err)
+			require.True(t, ok)
 			assert.Equal(t, fault.BadResponse, f.Kind)
 			assertSafe(t, &patience.Failure{Fault: f})
 		})
