@@ -60,19 +60,12 @@ type envelope struct {
 	WrapInfo   *struct{}       `json:"wrap_info"`
 	MountType  *string         `json:"mount_type"` // since Vault 1.16
 	Warnings   []string        `json:"warnings"`
-	Errors     *[]string       `json:"errors"`          // present in every failure, even if empty
+	Errors     []string        `json:"errors"`          // present in every failure, even if empty; then not nil
 	ServerTime *jsontext.Value `json:"server_time_utc"` // of sys/health, whose answers have no request id
 }
 
 func (e *envelope) isVaults() bool {
 	return e.RequestID != "" || e.Errors != nil || e.ServerTime != nil || e.WrapInfo != nil
-}
-
-func (e *envelope) errors() []string {
-	if e.Errors == nil {
-		return nil
-	}
-	return *e.Errors
 }
 
 // largeAnswer is the size from which answers are decoded one at a time: many small keys
@@ -114,7 +107,7 @@ func Parse(response *api.Response, data any) (*Answer, error) {
 		return nil, wrapped("vault")
 	}
 	answer.LeaseID, answer.MountType, answer.Auth = e.LeaseID, e.MountType, e.Auth
-	answer.Warnings, answer.Errors = e.Warnings, e.errors()
+	answer.Warnings, answer.Errors = e.Warnings, e.Errors
 	return answer, nil
 }
 

@@ -45,13 +45,13 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	if e.WrapInfo != nil {
 		return permanent(wrapped(s.Address))
 	}
-	return s.unwell(status, header, e.errors())
+	return s.unwell(status, header, e.Errors)
 }
 
 // unwell is the failure of a Vault that cannot answer now or would refuse the request
 // again; nil if it did answer.
 func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
-	f := &fault.Error{Detail: s.said(errors), Cause: s.responseError(status, errors)}
+	f := &fault.Error{Detail: s.said(errors), Cause: &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}}
 	failure := &patience.Failure{Fault: f, Retry: patience.Later}
 	switch {
 	case status == http.StatusTooManyRequests:
@@ -85,8 +85,8 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	case status == http.StatusNotFound && says(errors, noNamespace):
 		f.Kind, f.What, f.Do = fault.Settings, "vault has no such namespace", "correct namespace in the settings"
 		f.Fix = "correct namespace: Vault has none of this name"
+		f.Run = true
 		failure.Retry = patience.Never
-		failure.Fault = f.OfRun()
 	default:
 		return nil
 	}
@@ -222,10 +222,6 @@ func (s Source) said(errors []string) string {
 	return words + " at " + s.Address
 }
 
-func (s Source) responseError(status int, errors []string) error {
-	return &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}
-}
-
 // masked returns the texts without the secrets in them.
 func (s Source) masked(texts []string) []string {
 	masked := slices.Clone(few(texts))
@@ -276,12 +272,8 @@ func (s Source) MaskErrors(body []byte) []byte {
 			changed = true
 		}
 	}
-	if !changed {
-		return body
+	if changed {
+		body, _ = json.Marshal(members) // cannot fail: it was just decoded
 	}
-	masked, err := json.Marshal(members)
-	if err != nil {
-		return body
-	}
-	return masked
+	return body
 }

@@ -51,6 +51,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"foreign JSON 404", vault(404, `{"message":"`+bodyWords+`"}`), fault.BadResponse, never, false, "status 404, application/json"},
 		{"foreign JSON 500", vault(500, `{"message":"`+bodyWords+`"}`), fault.BadResponse, later, false, "status 500, application/json"},
 		{"errors of another form", vault(400, `{"errors":"`+bodyWords+`"}`), fault.BadResponse, never, false, "status 400, application/json"},
+		{"errors of null", vault(400, `{"errors":null}`), fault.BadResponse, never, false, "status 400, application/json"},
 		{"errors of numbers", vault(400, `{"errors":[1]}`), fault.BadResponse, never, false, "status 400, application/json"},
 		{"an empty object", vault(200, `{}`), fault.BadResponse, never, false, "status 200"},
 		{"null", vault(200, `null`), fault.BadResponse, never, false, "status 200"},
