@@ -9,11 +9,11 @@
 package reply
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,8 +128,12 @@ func (*ignored) UnmarshalJSON([]byte) error { return nil }
 // whose answers end with the type of the mount.
 func TellsMountType(response *http.Response) bool {
 	inMemory, ok := response.Body.(interface{ Bytes() []byte })
-	return ok && bytes.Contains(inMemory.Bytes()[max(0, len(inMemory.Bytes())-80):], []byte(`"mount_type":`))
+	return ok && endsWithMountType.Match(inMemory.Bytes()[max(0, len(inMemory.Bytes())-80):])
 }
+
+// endsWithMountType matches only the last member of an answer: a secret may have a key
+// of this name.
+var endsWithMountType = regexp.MustCompile(`,"mount_type":"[^"]*"}\n?$`)
 
 // bytesOf returns the whole body, without copying one that is in memory.
 func bytesOf(body io.Reader) ([]byte, error) {
