@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -70,36 +71,28 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	d.dialed()
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	if d.forwards() {
-		conn, err := d.dialProxy(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return newAnswerConn(conn), nil
-	}
 	conn, err := d.reach(ctx, address)
+	if err == nil && d.target.Scheme == "https" {
+		conn, err = handshake(ctx, conn, d.tls, d.target.Hostname())
+	}
 	if err != nil {
 		return nil, err
-	}
-	if d.target.Scheme == "https" {
-		if conn, err = handshake(ctx, conn, d.tls, d.target.Hostname()); err != nil {
-			return nil, err
-		}
 	}
 	return newAnswerConn(conn), nil
 }
 
-// reach connects to Vault, through the proxy if there is one.
+// reach connects to Vault, through the proxy if there is one. With a proxy that
+// forwards, the connection ends there.
 func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
-	if d.proxy == nil {
+	switch {
+	case d.proxy == nil:
 		return dialAny(ctx, address)
-	}
-	if d.isSOCKS() {
+	case d.isSOCKS():
 		return d.dialSOCKS(ctx, address)
 	}
 	conn, err := d.dialProxy(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil || d.forwards() {
+		return conn, err
 	}
 	if err := d.tunnel(ctx, conn, address); err != nil {
 		conn.Close()
@@ -198,15 +191,11 @@ type handshakeError struct{ err error }
 func (e *handshakeError) Error() string { return e.err.Error() }
 func (e *handshakeError) Unwrap() error { return e.err }
 
+// proxyPorts are the ports of proxies that name none.
+var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+
 func proxyAddress(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	if port == "" {
-		port = "1080"
-	}
-	return net.JoinHostPort(u.Hostname(), port)
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), proxyPorts[u.Scheme]))
 }
 
 // anyDialer makes package proxy use dialAny.
