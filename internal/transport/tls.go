@@ -86,21 +86,23 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 	chain := unverified.UnverifiedCertificates
 	f.What = whose + " certificate is not trusted"
 	f.Detail = w.Sent.Words(strings.TrimPrefix(unverified.Err.Error(), "x509: "))
-	if c := outdated(unverified); c != nil {
-		w.outdated(f, c, chain, whose)
-		return
-	}
-	var invalid x509.CertificateInvalidError
-	var hostname x509.HostnameError
-	var unknown x509.UnknownAuthorityError
-	var weak x509.InsecureAlgorithmError
-	var critical x509.UnhandledCriticalExtension
-	switch {
-	case errors.As(unverified.Err, &critical):
-		f.Do = "reissue it without the critical extension, which Go does not know"
-	case errors.As(unverified.Err, &hostname):
-		leaf := hostname.Certificate
-		switch {
+	f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
+	switch err := unverified.Err.(type) {
+	case x509.CertificateInvalidError:
+		switch err.Reason {
+		case x509.Expired:
+			w.outdated(f, findOutdated(err.Cert, chain), chain, whose)
+		case x509.IncompatibleUsage, x509.CANotAuthorizedForExtKeyUsage:
+			f.What = whose + " certificate is not meant for a server"
+			f.Do = "reissue it with the extended key usage serverAuth"
+		case x509.CANotAuthorizedForThisName, x509.UnconstrainedName, x509.NameConstraintsWithoutSANs, x509.TooManyConstraints:
+			f.What = whose + " certificate is for a name that its CA may not certify"
+			f.Do = "reissue it with a CA whose name constraints allow the name"
+		default:
+			f.Do = "reissue it: " + f.Detail
+		}
+	case x509.HostnameError:
+		switch leaf := err.Certificate; {
 		case len(chain) > 1 && leaf.IsCA:
 			f.What = whose + " certificates are in the wrong order"
 			f.Detail += ", first comes the CA certificate " + w.subject(leaf)
@@ -108,29 +110,24 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 		case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
 			f.What = whose + " certificate has no subject alternative name"
 			f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
-		case whose == "the proxy's":
-			f.What = whose + " certificate is for another host name"
-			f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
 		default:
 			f.What = whose + " certificate is for another host name"
 			f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
+			if whose == "the proxy's" {
+				f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
+			}
 		}
-	case errors.As(unverified.Err, &weak), strings.Contains(unverified.Err.Error(), "insecure algorithm"):
-		f.What = whose + " certificate has a weak signature"
-		if i := slices.IndexFunc(chain, isWeak); i >= 0 {
-			f.Detail += ", " + w.subject(chain[i])
+	case x509.UnhandledCriticalExtension:
+		f.Do = "reissue it without the critical extension, which Go does not know"
+	case x509.UnknownAuthorityError:
+		if strings.Contains(err.Error(), "insecure algorithm") {
+			f.What = whose + " certificate has a weak signature"
+			if i := slices.IndexFunc(chain, isWeak); i >= 0 {
+				f.Detail += ", " + w.subject(chain[i])
+			}
+			f.Do = "reissue it with SHA-256 or better"
+			return
 		}
-		f.Do = "reissue it with SHA-256 or better"
-	case errors.As(unverified.Err, &invalid) && (invalid.Reason == x509.IncompatibleUsage || invalid.Reason == x509.CANotAuthorizedForExtKeyUsage):
-		f.What = whose + " certificate is not meant for a server"
-		f.Do = "reissue it with the extended key usage serverAuth"
-	case errors.As(unverified.Err, &invalid) && (invalid.Reason == x509.CANotAuthorizedForThisName || invalid.Reason == x509.UnconstrainedName || invalid.Reason == x509.NameConstraintsWithoutSANs || invalid.Reason == x509.TooManyConstraints):
-		f.What = whose + " certificate is for a name that its CA may not certify"
-		f.Do = "reissue it with a CA whose name constraints allow the name"
-	case errors.As(unverified.Err, &invalid):
-		f.Do = "reissue it: " + w.Sent.Words(strings.TrimPrefix(invalid.Error(), "x509: "))
-	case errors.As(unverified.Err, &unknown):
-		f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
 		if w.config.TLS.RootCAs != nil {
 			f.Do = "add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: none of the CAs there did"
 		}
@@ -143,48 +140,39 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 		default:
 			f.Detail += ", its chain ends with a certificate issued by " + w.Sent.Words(last.Issuer.String())
 		}
-	default:
-		f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
 	}
 }
 
-// outdated returns the certificate that is expired or not valid yet, if that is why the
-// chain is not trusted. Systems other than Linux do not say which one it is.
-func outdated(unverified *tls.CertificateVerificationError) *x509.Certificate {
-	invalid, ok := errors.AsType[x509.CertificateInvalidError](unverified.Err)
-	if !ok || invalid.Reason != x509.Expired {
-		return nil
-	}
+// findOutdated returns the certificate that is expired or not valid yet. Only on Linux
+// is it always the one that crypto/x509 names.
+func findOutdated(named *x509.Certificate, chain []*x509.Certificate) *x509.Certificate {
 	now := time.Now()
-	for _, c := range append([]*x509.Certificate{invalid.Cert}, unverified.UnverifiedCertificates...) {
+	for _, c := range append([]*x509.Certificate{named}, chain...) {
 		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
 			return c
 		}
 	}
-	return invalid.Cert
+	return named
 }
 
 // outdated fills in what to do about a certificate that is expired or not valid yet.
 func (w *Wire) outdated(f *fault.Error, c *x509.Certificate, chain []*x509.Certificate, whose string) {
-	early := time.Now().Before(c.NotBefore)
-	f.Do = "renew it on the server, or set the clock of the Patch server if that is wrong"
+	f.What, f.Do = whose+" CA certificate", "renew it on the server"
 	switch i := slices.IndexFunc(chain, c.Equal); {
 	case i == 0:
 		f.What = whose + " certificate"
 	case i < 0:
 		f.What = "a CA certificate on the Patch server"
-		f.Do = "replace it in VAULT_CACERT on the Patch server with the CA's current certificate, or set the clock of the Patch server if that is wrong"
+		f.Do = "replace it in VAULT_CACERT on the Patch server with the CA's current certificate"
 	case isSelfSigned(c):
-		f.What = whose + " CA certificate"
-		f.Do = "renew it on the server and in VAULT_CACERT on the Patch server, or set the clock of the Patch server if that is wrong"
-	default:
-		f.What = whose + " CA certificate"
+		f.Do = "renew it on the server and in VAULT_CACERT on the Patch server"
 	}
-	if early {
+	if time.Now().Before(c.NotBefore) {
 		f.What += " is not valid yet"
 		f.Do = "set the clock of the Patch server if that is wrong, or wait"
 	} else {
 		f.What += " is expired"
+		f.Do += ", or set the clock of the Patch server if that is wrong"
 	}
 	f.Detail = w.subject(c) + ", valid from " + fault.Time(c.NotBefore) + " to " + fault.Time(c.NotAfter) + ", it is " + fault.Time(time.Now()) + " here,"
 }
