@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/net/proxy"
+
+	"github.com/luumen/patch-vault/internal/patience"
 )
 
 // Proxy is the proxy before Vault.
@@ -42,18 +44,35 @@ type proxyError struct{ err error }
 func (e *proxyError) Error() string { return e.err.Error() }
 func (e *proxyError) Unwrap() error { return e.err }
 
-// proxyRefusal is the status with which a proxy refused to connect to Vault.
-type proxyRefusal int
-
-func (status proxyRefusal) Error() string { return "the proxy answers " + strconv.Itoa(int(status)) }
-
-// socksRefusal is why a SOCKS proxy did not connect to Vault.
-type socksRefusal struct {
-	reason string
-	final  bool // it failed before connecting to Vault, so a retry is useless
+// proxyRefusal is why a proxy did not connect to Vault.
+type proxyRefusal struct {
+	words string
+	retry patience.Retry
 }
 
-func (r socksRefusal) Error() string { return "the proxy answers: " + r.reason }
+func (r proxyRefusal) Error() string { return r.words }
+
+// httpRefusal is the refusal of an HTTP proxy.
+func httpRefusal(status int) proxyRefusal {
+	r := proxyRefusal{"the proxy answers " + strconv.Itoa(status), patience.Later}
+	switch {
+	case status == http.StatusTooManyRequests:
+		r.retry = patience.Paced
+	case status < 500:
+		r.retry = patience.Never
+	}
+	return r
+}
+
+// socksRefusal is the refusal of a SOCKS proxy, from package proxy's own words.
+func socksRefusal(err error) proxyRefusal {
+	words, triedVault := strings.CutPrefix(err.Error(), "unknown error ")
+	r := proxyRefusal{"the proxy answers: " + words, patience.Never}
+	if triedVault {
+		r.retry = patience.Later
+	}
+	return r
+}
 
 // forwards reports whether net/http sends its requests to the proxy, because Vault's
 // address begins with http.
@@ -125,8 +144,7 @@ func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error
 	conn, err := socks.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		if operation, ok := errors.AsType[*net.OpError](err); ok && !isNetwork(operation.Err) {
-			text, isReply := strings.CutPrefix(operation.Err.Error(), "unknown error ") // package proxy's own words
-			err = socksRefusal{text, !isReply}
+			err = socksRefusal(operation.Err)
 		}
 		return nil, &proxyError{err}
 	}
@@ -152,7 +170,7 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 	case err != nil:
 		return err
 	case answer.StatusCode != http.StatusOK:
-		return proxyRefusal(answer.StatusCode)
+		return httpRefusal(answer.StatusCode)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"syscall"
 
@@ -48,26 +47,15 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	}
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	refusal, isRefusal := errors.AsType[proxyRefusal](err)
-	socks, isSOCKS := errors.AsType[socksRefusal](err)
 	var detail string
 	switch {
 	case isRefusal:
-		f.What, detail, f.Cause = "the proxy does not connect the agent to vault", refusal.Error(), refusal
+		f.What, detail, f.Cause, failure.Retry = "the proxy does not connect the agent to vault", refusal.Error(), refusal, refusal.retry
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
-		switch {
-		case refusal == http.StatusTooManyRequests:
+		if refusal.retry == patience.Paced {
 			f.Kind, f.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
 			f.Do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
-			failure.Retry = patience.Paced
-		case refusal < 500:
-			failure.Retry = patience.Never
 		}
-	case isSOCKS:
-		if socks.final {
-			failure.Retry = patience.Never
-		}
-		f.What, detail, f.Cause = "the proxy does not connect the agent to vault", socks.Error(), socks
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
 	case isDNS:
 		detail, failure.Unsent = "no address for "+w.Sent.Words(dns.Name)+": "+w.Sent.Words(dns.Err), true
 		f.Do = "check the name in the address, and the Patch server's DNS"
@@ -100,15 +88,13 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	case isOperation:
 		detail = w.Sent.Words(operation.Err.Error())
 	default:
-		failure := &patience.Failure{Unsent: !sending.sent.Load(), Fault: &fault.Error{
-			Kind: fault.BadResponse, What: "the server at " + w.at(atProxy) + " does not speak HTTP/1.1 as Vault does",
-			Do: "check the address, and the proxy or balancer before Vault",
-		}}
-		if w.config.Proxy != nil && (atProxy || w.dialer.forwards()) {
-			failure.Fault.Do = "check the address, and " + w.config.Proxy.Variable + " on the Patch server: the server there may be no proxy"
+		f.Kind, f.What = fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does"
+		f.Do = "check the address, and the proxy or balancer before Vault"
+		if atProxy || w.dialer.forwards() {
+			f.Do = "check the address, and " + w.config.Proxy.Variable + " on the Patch server: the server there may be no proxy"
 		}
-		if sending.reused {
-			failure.Retry = patience.Later // it may be the rest of the previous answer
+		if !sending.reused { // otherwise, it may be the rest of the previous answer
+			failure.Retry = patience.Never
 		}
 		return failure
 	}

@@ -188,7 +188,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	r := s.retry
 	body := response.Body.(*buffered).Bytes()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
-		return r.Wire.failureOf(&proxyError{proxyRefusal(response.StatusCode)}, &progress{})
+		return r.Wire.failureOf(&proxyError{httpRefusal(response.StatusCode)}, &progress{})
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {
