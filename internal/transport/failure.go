@@ -47,46 +47,46 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	}
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	refusal, isRefusal := errors.AsType[proxyRefusal](err)
-	var detail string
 	switch {
 	case isRefusal:
-		f.What, detail, f.Cause, failure.Retry = "the proxy does not connect the agent to vault", refusal.Error(), refusal, refusal.retry
+		f.Detail, f.Cause, failure.Retry = refusal.words, refusal, refusal.retry
+		f.What = "the proxy does not connect the agent to vault"
 		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
 		if refusal.retry == patience.Paced {
 			f.Kind, f.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
 			f.Do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
 		}
 	case isDNS:
-		detail, failure.Unsent = "no address for "+w.Sent.Words(dns.Name)+": "+w.Sent.Words(dns.Err), true
+		f.Detail, failure.Unsent = "no address for "+w.Sent.Words(dns.Name)+": "+w.Sent.Words(dns.Err), true
 		f.Do = "check the name in the address, and the Patch server's DNS"
 		if atProxy {
 			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and its DNS"
 		}
 	case isTimeout(err):
-		detail = "no answer within " + fault.Duration(sending.limit)
+		f.Detail = "no answer within " + fault.Duration(sending.limit)
 		if failure.CutShort = sending.limit < w.config.Timeout; !failure.CutShort {
-			detail += " (VAULT_CLIENT_TIMEOUT)"
+			f.Detail += " (VAULT_CLIENT_TIMEOUT)"
 			f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 		}
 		if f.Cause == nil {
 			f.Cause = context.DeadlineExceeded
 		}
 	case isRefused(err):
-		detail = "connection refused"
+		f.Detail = "connection refused"
 	case isReset(err):
-		detail = "connection reset"
+		f.Detail = "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
+		f.Detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
 		if failure.Unsent {
-			detail = "connection closed before the request was sent"
+			f.Detail = "connection closed before the request was sent"
 		}
 		if w.config.Address.Scheme == "http" && !w.dialer.forwards() && !atProxy {
 			f.Do += "; if the server expects https, use https in the address" // HAProxy answers nothing
 		}
 	case errors.Is(err, errStray), strings.Contains(err.Error(), idleClosed):
-		detail, f.Cause = "connection closed", io.EOF
+		f.Detail, f.Cause = "connection closed", io.EOF
 	case isOperation:
-		detail = w.Sent.Words(operation.Err.Error())
+		f.Detail = w.Sent.Words(operation.Err.Error())
 	default:
 		f.Kind, f.What = fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does"
 		f.Do = "check the address, and the proxy or balancer before Vault"
@@ -98,7 +98,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		}
 		return failure
 	}
-	f.Detail = detail + " at " + w.at(atProxy)
+	f.Detail += " at " + w.at(atProxy)
 	return failure
 }
 
