@@ -14,10 +14,10 @@ import (
 // there is no answer.
 func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	sent := time.Now()
-	response, f := r.health(ctx, r.attempt())
+	response, f := r.health(ctx, okQuery, r.attempt())
 	if f != nil && f.Retry != patience.Never { // once more, over a fresh connection
 		sent = time.Now()
-		response, f = r.health(ctx, r.attempt())
+		response, f = r.health(ctx, okQuery, r.attempt())
 	}
 	if f != nil {
 		return reply.Health{}, false
@@ -25,19 +25,14 @@ func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
 }
 
-// healthQuery makes Vault answer with status 200 in every state. A balancer may replace
+// okQuery makes Vault answer sys/health with status 200 in every state. A balancer may replace
 // other answers by a page of its own.
-const healthQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
+const okQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
 
-// health asks for Vault's health once, without a token.
-func (r *Retry) health(ctx context.Context, limit time.Duration) (*http.Response, *patience.Failure) {
-	return r.get(ctx, "sys/health", healthQuery, limit)
-}
-
-// get sends one request without a token, outside of patience.
-func (r *Retry) get(ctx context.Context, path, query string, limit time.Duration) (*http.Response, *patience.Failure) {
+// health asks for Vault's health once, without a token and outside of patience.
+func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (*http.Response, *patience.Failure) {
 	u := *r.Wire.config.Address
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/" + path
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/sys/health"
 	u.RawQuery = query
 	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}
 	response, f := r.Wire.send(ctx, request, request.Header, limit)

@@ -29,20 +29,19 @@ func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Fai
 	if time.Since(e.asked) < r.Budget/12 {
 		return f
 	}
-	response, unwell := r.get(ctx, "sys/health", "", r.attempt())
+	response, unwell := r.health(ctx, "", r.attempt())
 	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
 	again := good && e.good
 	e.asked, e.good = time.Now(), good
 	if !again || s.end != 0 {
 		return f
 	}
-	credential := *f.Fault
+	kind, what, check := fault.Token, "this token", "that the token is a Vault token of this server"
 	if r.Unclear != nil {
-		credential.Kind, credential.What = fault.Login, "vault answers the login with an internal error, while its health is good"
-		credential.Do = "check the credential of the login, and that Vault's audit device works: a dead one looks the same"
-	} else {
-		credential.Kind, credential.What = fault.Token, "vault answers this token with an internal error, while its health is good"
-		credential.Do = "check that the token is a Vault token of this server, and that Vault's audit device works: a dead one looks the same"
+		kind, what, check = fault.Login, "the login", "the credential of the login"
 	}
+	credential := *f.Fault
+	credential.Kind, credential.What = kind, "vault answers "+what+" with an internal error, while its health is good"
+	credential.Do = "check " + check + ", and that Vault's audit device works: a dead one looks the same"
 	return &patience.Failure{Fault: &credential}
 }

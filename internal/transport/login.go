@@ -27,7 +27,7 @@ func (s *exchange) isWaiting(ctx context.Context) bool {
 	case limit > r.Budget/10:
 		return false // there is time for a second attempt
 	}
-	_, f := r.health(ctx, limit)
+	_, f := r.health(ctx, okQuery, limit)
 	return f == nil
 }
 
@@ -46,7 +46,7 @@ func waiting(f *patience.Failure) *patience.Failure {
 func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
 	waited := time.Since(s.failed)
-	_, f := r.health(ctx, limit)
+	_, f := r.health(ctx, okQuery, limit)
 	s.well = f == nil
 	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
 	switch {
