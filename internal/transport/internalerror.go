@@ -14,9 +14,9 @@ import (
 // a problem of its own. In both cases Vault answers with a bare internal error, and its
 // health shows only some problems.
 type internalErrors struct {
-	mu    sync.Mutex
-	asked time.Time // when Vault's health was last asked for
-	good  bool      // it was good then
+	mu    sync.Mutex // locked while Vault's health is asked for
+	asked time.Time  // when Vault's health was last asked for
+	good  bool       // it was good then
 }
 
 // judge makes a bare internal error final if it comes again a twelfth of patience later
@@ -24,7 +24,9 @@ type internalErrors struct {
 // next request.
 func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Failure) *patience.Failure {
 	r := s.retry
-	e.mu.Lock()
+	if !e.mu.TryLock() {
+		return f // not to wait for the answer to another, perhaps beyond the end of ctx
+	}
 	defer e.mu.Unlock()
 	if time.Since(e.asked) < r.Budget/12 {
 		return f

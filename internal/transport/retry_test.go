@@ -459,6 +459,33 @@ func TestInternalError(t *testing.T) {
 			assert.NoError(t, err)
 		})
 	})
+	t.Run("a request does not wait while another asks for the health", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			asked := false
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				if strings.HasSuffix(q.URL.Path, "/sys/health") {
+					asked = true
+					hangs(w, q)
+					return
+				}
+				errorsOf(500, bare)(w, q)
+			})
+			all, end := context.WithCancel(t.Context())
+			var first sync.WaitGroup
+			first.Go(func() { do(all, r, http.MethodGet, "secret/data/a") })
+			defer first.Wait()
+			defer end()
+			synctest.Wait()
+			require.True(t, asked)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			began := time.Now()
+			_, err := do(ctx, r, http.MethodGet, "secret/data/b")
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, time.Second, time.Since(began))
+		})
+	})
 }
 
 // A request ends with its own context and with the run's. A login under way goes on until
