@@ -95,7 +95,7 @@ func Parse(response *api.Response, data any) (*Answer, error) {
 	if err == nil {
 		err = decode(body, &e)
 	}
-	if form, ok := errors.AsType[*json.SemanticError](err); ok && (form.JSONPointer == "/data" || strings.HasPrefix(string(form.JSONPointer), "/data/")) {
+	if form, ok := errors.AsType[*json.SemanticError](err); ok && jsontext.Pointer("/data").Contains(form.JSONPointer) {
 		answer.Malformed = true
 		e = envelope{Data: &ignored{}}
 		err = decode(body, &e)

@@ -162,8 +162,9 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 	if err := request.Write(conn); err != nil {
 		return err
 	}
-	// The proxy sends nothing after its answer: the client begins TLS.
-	answer, err := http.ReadResponse(bufio.NewReaderSize(&limitedConn{conn, maxHeader}, readBuffer), request)
+	// The proxy sends nothing after its answer: the client begins TLS. The limit is for a
+	// header that does not end.
+	answer, err := http.ReadResponse(bufio.NewReaderSize(http.MaxBytesReader(nil, conn, maxHeader), readBuffer), request)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
@@ -173,21 +174,6 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 		return httpRefusal(answer.StatusCode)
 	}
 	return nil
-}
-
-// limitedConn reads no more than left bytes, in case the proxy's header does not end.
-type limitedConn struct {
-	net.Conn
-	left int
-}
-
-func (c *limitedConn) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, errors.New("the header is too large")
-	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
-	return n, err
 }
 
 func handshake(ctx context.Context, conn net.Conn, config *tls.Config, host string) (net.Conn, error) {
