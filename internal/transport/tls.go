@@ -16,14 +16,14 @@ import (
 
 // tlsFailure returns the failure for an error of TLS, or nil for any other error.
 func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
-	whose, name := "vault's", "the server at "+w.Address()
+	who, name := "vault", "the server at "+w.Address()
 	if atProxy {
-		whose, name = "the proxy's", "the proxy in "+w.config.Proxy.Variable
+		who, name = "the proxy", "the proxy in "+w.config.Proxy.Variable
 	}
 	f := &fault.Error{Kind: fault.TLS}
 	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		f.Cause = unverified
-		w.untrusted(f, unverified, whose)
+		w.untrusted(f, unverified, who+"'s", atProxy)
 		f.Detail += " at " + w.at(atProxy)
 		return &patience.Failure{Fault: f, Unsent: true}
 	}
@@ -44,7 +44,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		_, inHandshake := errors.AsType[*handshakeError](err)
 		f.Cause = operation
 		alert := operation.Err.Error()
-		f.What = strings.TrimSuffix(whose, "'s") + " refused the TLS connection"
+		f.What = who + " refused the TLS connection"
 		f.Detail = w.Sent.Words(alert) + " at " + w.at(atProxy)
 		switch {
 		case strings.Contains(alert, "protocol version"):
@@ -64,11 +64,11 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	if !ok || isNetwork(failed.err) {
 		return nil
 	}
-	f.What = "cannot establish a TLS connection to " + strings.TrimSuffix(whose, "'s")
+	f.What = "cannot establish a TLS connection to " + who
 	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy) // crypto/tls's own text: the server has seen no secret yet
 	f.Do = "check that the server speaks TLS 1.2 or later"
 	if strings.Contains(failed.Error(), "certificate") {
-		f.What = whose + " certificate is of no use"
+		f.What = who + "'s certificate is of no use"
 		f.Do = "reissue it: as X.509 defines it, and with 1,024 to 8,192 bits if its key is of RSA"
 	}
 	return &patience.Failure{Fault: f, Unsent: true}
@@ -82,7 +82,7 @@ func isNetwork(err error) bool {
 
 // untrusted fills in why a certificate is not trusted, from crypto/x509's reason, and
 // what to do.
-func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerificationError, whose string) {
+func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerificationError, whose string, atProxy bool) {
 	chain := unverified.UnverifiedCertificates
 	f.What = whose + " certificate is not trusted"
 	f.Detail = w.Sent.Words(strings.TrimPrefix(unverified.Err.Error(), "x509: "))
@@ -113,7 +113,7 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 		default:
 			f.What = whose + " certificate is for another host name"
 			f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
-			if whose == "the proxy's" {
+			if atProxy {
 				f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
 			}
 		}
