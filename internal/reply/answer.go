@@ -128,7 +128,11 @@ func (*ignored) UnmarshalJSON([]byte) error { return nil }
 // whose answers end with the type of the mount.
 func TellsMountType(response *http.Response) bool {
 	inMemory, ok := response.Body.(interface{ Bytes() []byte })
-	return ok && endsWithMountType.Match(inMemory.Bytes()[max(0, len(inMemory.Bytes())-80):])
+	if !ok {
+		return false
+	}
+	body := inMemory.Bytes()
+	return endsWithMountType.Match(body[max(0, len(body)-80):])
 }
 
 // endsWithMountType matches only the last member of an answer: a secret may have a key

@@ -55,7 +55,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	failure := &patience.Failure{Fault: f, Retry: patience.Later}
 	switch {
 	case status == http.StatusTooManyRequests:
-		return s.tooMany(header, "vault is rate limiting the agent", "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server", f.Detail)
+		return tooMany(header, "vault is rate limiting the agent", "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server", f.Detail)
 	case status == http.StatusPreconditionFailed && says(errors, missingIndex):
 		f.Kind, f.What, f.Do = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind"
 		failure.Unsent = true
@@ -101,7 +101,7 @@ func IsInternalError(f *patience.Failure) bool {
 }
 
 // tooMany is the failure for status 429 from Vault or a proxy.
-func (s Source) tooMany(header http.Header, what, do, detail string) *patience.Failure {
+func tooMany(header http.Header, what, do, detail string) *patience.Failure {
 	return &patience.Failure{
 		Fault: &fault.Error{Kind: fault.RateLimited, What: what, Detail: detail, Do: do},
 		Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
@@ -117,9 +117,8 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	if base, err := http.NewRequest(http.MethodGet, s.Address, nil); err == nil {
 		if u, err := (&http.Response{Header: header, Request: base}).Location(); err == nil && u.Host != "" {
 			target = s.Sent.Words(u.Scheme + "://" + u.Host)
-			isHere := u.Host == base.URL.Host
 			switch {
-			case isHere && !strings.Contains(u.Path, "/v1/"):
+			case u.Host == base.URL.Host && !strings.Contains(u.Path, "/v1/"):
 				// Vault answers so to a path outside of its API.
 				isStandby = false
 				if strings.Trim(base.URL.Path, "/") != "" {
@@ -164,7 +163,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	}
 	detail += " at " + s.Address
 	if status == http.StatusTooManyRequests {
-		return s.tooMany(header, "the proxy before vault is rate limiting the agent", "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", detail)
+		return tooMany(header, "the proxy before vault is rate limiting the agent", "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", detail)
 	}
 	failure := permanent(NotVault(detail))
 	if s.Proxy != "" {
