@@ -228,7 +228,7 @@ func NotVault(detail string) *fault.Error {
 	}
 }
 
-// wrapped is the fault for an answer that holds a token for the answer itself.
+// wrapped is the fault for a wrapped answer: instead of the data, it holds a token.
 func wrapped(who string) *fault.Error {
 	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
 }
