@@ -35,7 +35,10 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		t := s.current()
 		response, err := s.reads.Send(request, t.sign(request.Header))
 		if err != nil {
-			return nil, s.withOddity(err)
+			if f, ok := err.(*fault.Error); ok && f.Kind == fault.Token {
+				return nil, withOddity(f, t.odd)
+			}
+			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden {
 			isEmptyRead := response.StatusCode == http.StatusNoContent && transport.IsHarmless(request)
@@ -223,7 +226,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	}
 	f.Do = "give the role a longer token_ttl and token_num_uses=0"
 	if t.facts.Given {
-		f.Do = s.config.method.renew
+		f.Do = s.config.method.given.renewal()
 	}
 	if answer.Refusal() != reply.DeadToken {
 		again := f.Do
@@ -233,17 +236,16 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 			f.Do = "check that it is not expired, revoked or used up (if it is, " + again + "), that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 		}
 	}
-	return s.withOddity(f).(*fault.Error)
+	return withOddity(f, t.odd)
 }
 
-// withOddity adds to the fault for a refused token what is unusual about a given one.
-func (s *session) withOddity(err error) error {
-	f, ok := err.(*fault.Error)
-	given := s.config.method.given
-	if !ok || f.Kind != fault.Token || given == nil || given.oddity() == "" {
-		return err
+// withOddity returns the fault for a refused credential with what is unusual about the
+// credential, which is the likeliest cause.
+func withOddity(f *fault.Error, odd string) *fault.Error {
+	if odd == "" {
+		return f
 	}
-	odd := *f
-	odd.Do = given.oddity() + "; otherwise, " + f.Do
-	return &odd
+	explained := *f
+	explained.Do = odd + "; otherwise, " + f.Do
+	return &explained
 }

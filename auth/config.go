@@ -32,10 +32,9 @@ type config struct {
 type chosen struct {
 	name        string
 	mount       string      // of a login, below auth/
-	given       *given      // nil for a login
+	given       *source     // of a given token; nil for a login
 	credentials credentials // of a login
 	handedIn    bool        // one of Options.Methods
-	renew       string      // how to replace a given token that is dead
 }
 
 func (v *vault) config() (*config, error) {
@@ -140,8 +139,7 @@ func (v *vault) method(e *environment) chosen {
 	}
 	m := methodNamed(name)
 	if m.read == nil {
-		g := &given{e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")}
-		return chosen{name: m.name, given: g, credentials: g, renew: g.renew()}
+		return chosen{name: m.name, given: new(e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE"))}
 	}
 	mount := e.mount(m.mount())
 	return chosen{name: m.name, mount: mount, credentials: m.read(e, mount)}

@@ -9,7 +9,7 @@ func Renewal(v *Vault) string {
 	if err != nil {
 		return err.Error()
 	}
-	return c.method.renew
+	return c.method.given.renewal()
 }
 
 // MethodNames returns the names of the built-in methods.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,15 +30,24 @@ const (
 type files struct {
 	found *findings
 	sent  *mask.Secrets // learns credentials; nil if none are read
+	odd   string        // what is unusual about a credential that was read; empty if nothing is
 }
 
-func (f files) learn(secret string) { f.sent.Learn(secret) }
-
-// credential reads the source: its value, or its file as it is now.
-func (f files) credential(s *source) (string, error) {
-	if s.file == "" {
-		return s.value, nil
+// credential returns the source's value, or what its file holds now.
+func (f *files) credential(s source) (string, error) {
+	text := s.value
+	if s.file != "" {
+		var err error
+		if text, err = f.inFile(s); err != nil {
+			return "", err
+		}
 	}
+	f.sent.Learn(text)
+	f.odd = cmp.Or(f.odd, s.oddity(text))
+	return text, nil
+}
+
+func (f *files) inFile(s source) (string, error) {
 	data, err := f.read(s.variable, s.file, maxFile)
 	if err != nil {
 		return "", err
@@ -52,12 +62,11 @@ func (f files) credential(s *source) (string, error) {
 	case text == "":
 		return "", badFile(s.variable, s.file, "is empty", "write the credential into it", nil)
 	}
-	s.note(text)
 	return text, nil
 }
 
 // read returns the content of a regular file. It follows links.
-func (f files) read(variable, name string, most int64) ([]byte, error) {
+func (f *files) read(variable, name string, most int64) ([]byte, error) {
 	file, err := openFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -95,7 +104,7 @@ func (f files) read(variable, name string, most int64) ([]byte, error) {
 
 // warnIfExposed warns of a file that every user of the machine can write, or read
 // unless it is public anyway.
-func (f files) warnIfExposed(variable, name string, mode fs.FileMode) {
+func (f *files) warnIfExposed(variable, name string, mode fs.FileMode) {
 	if runtime.GOOS == "windows" || f.found == nil || isProjected(name) {
 		return
 	}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
@@ -36,12 +33,12 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 		s.logged, s.at = s.logged+1, time.Now()
 		return s.logIn(ctx)
 	}
-	secret, err := m.given.read(files{&s.findings, &s.wire.Sent})
+	f := s.files()
+	secret, err := f.credential(*m.given)
 	if err != nil {
 		return nil, err
 	}
-	s.wire.Sent.Learn(secret)
-	t := &token{secret: secret, keep: true, facts: Token{Given: true}}
+	t := &token{secret: secret, odd: f.odd, keep: true, facts: Token{Given: true}}
 	s.setToken(t)
 	return t, nil
 }
@@ -113,7 +110,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		facts.Expires, refused = s.renew(ctx, t, lifetime, facts.Expires)
 	}
 	early := soon
-	if s.config.method.given.isFile() && lifetime > 0 && lifetime < soon {
+	if s.config.method.given.file != "" && lifetime > 0 && lifetime < soon {
 		early = lifetime / 10 // whatever writes the file, such as Vault Agent, renews the token
 	}
 	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < early {
@@ -148,31 +145,4 @@ func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, e
 	}
 	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or replace the token before " + fault.Time(expires)})
 	return expires, true
-}
-
-// given is the token that the agent was given.
-type given struct{ source source }
-
-// systemdCredentials is where systemd copies the files of LoadCredential= when the
-// service starts.
-const systemdCredentials = "/run/credentials/"
-
-func (g *given) read(files files) (string, error) { return files.credential(&g.source) }
-
-func (g *given) isFile() bool { return g.source.file != "" }
-
-func (g *given) authMethod(files) (api.AuthMethod, error) { return nil, nil }
-
-func (g *given) oddity() string { return g.source.odd }
-
-// renew says how to replace the token.
-func (g *given) renew() string {
-	file := g.source.file
-	switch {
-	case strings.HasPrefix(file, systemdCredentials):
-		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + file + " is systemd's copy"
-	case file != "":
-		return "write a new one to " + shownFile(file) + " (VAULT_TOKEN_FILE)"
-	}
-	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
 }

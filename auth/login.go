@@ -17,7 +17,8 @@ import (
 // under way when ctx ends, so that its token can be revoked: otherwise the token could
 // live for 768 hours.
 func (s *session) logIn(ctx context.Context) (*token, error) {
-	method, err := s.config.method.credentials.authMethod(files{&s.findings, &s.wire.Sent})
+	files := s.files()
+	method, err := s.config.method.credentials.authMethod(files)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +28,7 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	secret, err := s.enter(method, client, door)
-	t, f := s.outcome(secret, err, door.take())
+	t, f := s.outcome(secret, err, door.take(), files.odd)
 	if ctx.Err() != nil {
 		if t != nil {
 			s.setToken(t)
@@ -98,8 +99,8 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 
 // outcome returns the token of a login, or why there is none. It notes all other
 // tokens that Vault made, so that they are revoked.
-func (s *session) outcome(secret *api.Secret, err error, said said) (*token, *fault.Error) {
-	t, f := s.tokenOr(secret, err, said)
+func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
+	t, f := s.tokenOr(secret, err, said, odd)
 	for _, made := range said.tokens {
 		if made != t {
 			s.addStray(made)
@@ -114,7 +115,7 @@ func (s *session) addStray(t *token) {
 	s.strays = append(s.strays, t)
 }
 
-func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fault.Error) {
+func (s *session) tokenOr(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
 	failed, isFault := errors.AsType[*fault.Error](said.err)
 	answer := said.answer
 	switch {
@@ -130,7 +131,7 @@ func (s *session) tokenOr(secret *api.Secret, err error, said said) (*token, *fa
 	case isFault: // vault/api returns no error for a redirect
 		return nil, s.unanswered(failed)
 	case answer != nil && !answer.Ok():
-		return nil, s.refused(answer)
+		return nil, s.refused(answer, odd)
 	case answer != nil && answer.Status == http.StatusNoContent:
 		return nil, reply.NoContent()
 	case err == nil:
@@ -196,8 +197,9 @@ func (s *session) where() string {
 	return where
 }
 
-// refused is the fault for a login that Vault refused.
-func (s *session) refused(answer *reply.Answer) *fault.Error {
+// refused is the fault for a login that Vault refused. odd is what is unusual about its
+// credentials.
+func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	if f := answer.NoAPI(s.wire.Address()); f != nil {
 		return f
 	}
@@ -211,10 +213,7 @@ func (s *session) refused(answer *reply.Answer) *fault.Error {
 	if hint := reply.LoginHint(m.name, m.mount, answer.Errors); hint != "" {
 		f.Do = hint
 	}
-	if odd := m.credentials.oddity(); odd != "" {
-		f.Do = odd + "; otherwise, " + f.Do
-	}
-	return f
+	return withOddity(f, odd)
 }
 
 // unanswered names the login in a fault of Vault.

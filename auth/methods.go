@@ -44,11 +44,7 @@ type variable struct {
 type credentials interface {
 	// authMethod makes the login method for one login, with the files as they are
 	// now.
-	authMethod(files files) (api.AuthMethod, error)
-
-	// oddity says what is unusual about the credentials that were last used, to
-	// explain a refused login; empty if nothing is.
-	oddity() string
+	authMethod(files *files) (api.AuthMethod, error)
 }
 
 const tokenMethod = "token"
@@ -62,7 +58,7 @@ var methods = []method{
 		name:      "approle",
 		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
 		read: func(e *environment, mount string) credentials {
-			return &appRole{mount: mount, roleID: e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), secretID: e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")}
+			return appRole{mount: mount, roleID: e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), secretID: e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")}
 		},
 	},
 	{
@@ -70,14 +66,14 @@ var methods = []method{
 		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
 		read: func(e *environment, mount string) credentials {
 			file := cmp.Or(e.text("VAULT_KUBERNETES_JWT_FILE"), podTokenFile)
-			return &serviceAccount{mount: mount, role: e.requiredText("VAULT_KUBERNETES_ROLE"), jwt: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
+			return serviceAccount{mount: mount, role: e.requiredText("VAULT_KUBERNETES_ROLE"), jwt: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
 		},
 	},
 	{
 		name:      "jwt",
 		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
 		read: func(e *environment, mount string) credentials {
-			return &jwt{mount: mount, role: e.requiredText("VAULT_JWT_ROLE"), jwt: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
+			return jwt{mount: mount, role: e.requiredText("VAULT_JWT_ROLE"), jwt: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
 		},
 	},
 	{
@@ -87,7 +83,7 @@ var methods = []method{
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
-			return &certificate{mount: mount, role: e.text("VAULT_CERT_ROLE")}
+			return certificate{mount: mount, role: e.text("VAULT_CERT_ROLE")}
 		},
 	},
 }
@@ -130,25 +126,21 @@ type appRole struct {
 	roleID, secretID source // a role with bind_secret_id=false has no secret id
 }
 
-func (a *appRole) authMethod(files files) (api.AuthMethod, error) {
-	role, err := files.credential(&a.roleID)
+func (a appRole) authMethod(files *files) (api.AuthMethod, error) {
+	role, err := files.credential(a.roleID)
 	if err != nil {
 		return nil, err
 	}
-	files.learn(role)
 	if !a.secretID.isSet() {
 		// The package requires a secret id.
 		return write{"auth/" + a.mount + "/login", map[string]any{"role_id": role}}, nil
 	}
-	secret, err := files.credential(&a.secretID)
+	secret, err := files.credential(a.secretID)
 	if err != nil {
 		return nil, err
 	}
-	files.learn(secret)
 	return approle.NewAppRoleAuth(role, &approle.SecretID{FromString: secret}, approle.WithMountPath(a.mount))
 }
-
-func (a *appRole) oddity() string { return cmp.Or(a.roleID.odd, a.secretID.odd) }
 
 // serviceAccount logs in with vault/api's package for Kubernetes.
 type serviceAccount struct {
@@ -156,16 +148,13 @@ type serviceAccount struct {
 	jwt         source
 }
 
-func (a *serviceAccount) authMethod(files files) (api.AuthMethod, error) {
-	token, err := files.credential(&a.jwt)
+func (a serviceAccount) authMethod(files *files) (api.AuthMethod, error) {
+	token, err := files.credential(a.jwt)
 	if err != nil {
 		return nil, err
 	}
-	files.learn(token)
 	return kubernetes.NewKubernetesAuth(a.role, kubernetes.WithServiceAccountToken(token), kubernetes.WithMountPath(a.mount))
 }
-
-func (a *serviceAccount) oddity() string { return a.jwt.odd }
 
 // jwt logs in with a token that something else issued.
 type jwt struct {
@@ -173,29 +162,24 @@ type jwt struct {
 	jwt         source
 }
 
-func (a *jwt) authMethod(files files) (api.AuthMethod, error) {
-	token, err := files.credential(&a.jwt)
+func (a jwt) authMethod(files *files) (api.AuthMethod, error) {
+	token, err := files.credential(a.jwt)
 	if err != nil {
 		return nil, err
 	}
-	files.learn(token)
 	return write{"auth/" + a.mount + "/login", map[string]any{"role": a.role, "jwt": token}}, nil
 }
-
-func (a *jwt) oddity() string { return a.jwt.odd }
 
 // certificate logs in with the client certificate of the TLS connection.
 type certificate struct{ mount, role string }
 
-func (a *certificate) authMethod(files) (api.AuthMethod, error) {
+func (a certificate) authMethod(*files) (api.AuthMethod, error) {
 	body := make(map[string]any)
 	if a.role != "" {
 		body["name"] = a.role
 	}
 	return write{"auth/" + a.mount + "/login", body}, nil
 }
-
-func (a *certificate) oddity() string { return "" }
 
 // write is a login method with one request.
 type write struct {
@@ -212,7 +196,7 @@ type handedIn struct {
 	method func() (api.AuthMethod, error)
 }
 
-func (h handedIn) authMethod(files) (api.AuthMethod, error) { return h, nil }
+func (h handedIn) authMethod(*files) (api.AuthMethod, error) { return h, nil }
 
 // Login makes the method in the login itself, which stands whatever the func does.
 func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
@@ -222,5 +206,3 @@ func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, e
 	}
 	return method.Login(ctx, client)
 }
-
-func (h handedIn) oddity() string { return "" }

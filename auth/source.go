@@ -8,37 +8,50 @@ type source struct {
 	variable string // the one that is set
 	value    string
 	file     string
-	odd      string // what is unusual about the credential that was last read
 }
 
-func (s *source) isSet() bool { return s.variable != "" }
+func (s source) isSet() bool { return s.variable != "" }
 
 // misplaced says why a text cannot be the source's credential.
-func (s *source) misplaced(text string) (reason, fix string) {
+func (s source) misplaced(text string) (reason, fix string) {
 	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
 		return misplacedToken(text)
 	}
 	return misplaced(text)
 }
 
-// note sets odd for a credential that is used.
-func (s *source) note(text string) {
+// oddity says what is unusual about a text as the source's credential, to explain why
+// Vault refused it; empty if nothing is.
+func (s source) oddity(text string) string {
 	switch {
 	case strings.HasPrefix(s.variable, "VAULT_TOKEN"):
-		s.odd = oddToken(text)
+		return oddToken(text)
 	case strings.HasSuffix(s.variable, "_JWT_FILE"):
-		s.odd = oddJWT(s.variable, text)
-	default:
-		s.odd = oddID(s.variable, text)
+		return oddJWT(s.variable, text)
 	}
+	return oddID(s.variable, text)
+}
+
+// systemdCredentials is where systemd copies the files of LoadCredential= when the
+// service starts.
+const systemdCredentials = "/run/credentials/"
+
+// renewal says how to replace the source's token.
+func (s source) renewal() string {
+	switch {
+	case strings.HasPrefix(s.file, systemdCredentials):
+		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + s.file + " is systemd's copy"
+	case s.file != "":
+		return "write a new one to " + shownFile(s.file) + " (VAULT_TOKEN_FILE)"
+	}
+	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
 }
 
 // oneOf returns the source of a credential that comes from a variable or from a
 // file.
 func (e *environment) oneOf(variable, fileVariable string) source {
 	raw, _ := trimmed(e.getenv(variable))
-	s := source{variable: variable, value: raw}
-	if reason, fix := s.misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
+	if reason, fix := (source{variable: variable}).misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
 		e.reject(variable, reason+"; "+fix)
 		return source{}
 	}
@@ -46,8 +59,7 @@ func (e *environment) oneOf(variable, fileVariable string) source {
 	case value != "" && file != "":
 		e.problem(variable + " and " + fileVariable + " are both set; unset one")
 	case value != "":
-		s.note(value)
-		return s
+		return source{variable: variable, value: value}
 	case file != "":
 		return source{variable: fileVariable, file: file}
 	}

@@ -53,7 +53,7 @@ func (e *environment) trust() trust {
 // proxy gets neither Vault's server name nor the client certificate, and its own
 // certificate is always verified, also with the system's CAs. Loading those takes as
 // long as hundreds of reads, so it is done only for a proxy.
-func (t trust) configs(f files, httpsProxy bool) (vault, proxy *tls.Config, err error) {
+func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err error) {
 	vault = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
@@ -88,7 +88,7 @@ func (t trust) configs(f files, httpsProxy bool) (vault, proxy *tls.Config, err 
 }
 
 // cas returns the CA certificates in PEM form; nil means the system's.
-func (t trust) cas(f files) ([]byte, error) {
+func (t trust) cas(f *files) ([]byte, error) {
 	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
 	switch {
 	case t.caBytes != "":
@@ -129,7 +129,7 @@ func (t trust) cas(f files) ([]byte, error) {
 	return nil, nil
 }
 
-func (t trust) pair(f files) (tls.Certificate, error) {
+func (t trust) pair(f *files) (tls.Certificate, error) {
 	certificate, err := f.read("VAULT_CLIENT_CERT", t.certFile, maxFile)
 	if err != nil {
 		return tls.Certificate{}, err

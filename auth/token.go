@@ -41,6 +41,7 @@ func TokenOf(ctx context.Context) Token {
 type token struct {
 	secret   string
 	accessor string
+	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
 	keep     bool   // not to be revoked
 	looked   bool   // it has been looked up; guarded by session.login

@@ -64,7 +64,7 @@ func isBadHeaders(value string) bool {
 // checkForAPI reads the TLS files that the process's variables name before vault/api
 // does: a FIFO would block it.
 func checkForAPI() error {
-	f := files{}
+	f := &files{}
 	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
 		if file := os.Getenv(name); file != "" {
 			most := int64(maxCAFile)
