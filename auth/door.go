@@ -80,12 +80,10 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil {
 		t := d.session.newToken(a, sent)
 		t.index = response.Header.Get("X-Vault-Index")
-		t.keep = t.keep || answer.CacheHit // others use it, too
-		if d.closed {
-			d.session.addStray(t) // the method returned before this answer
-			return
-		}
 		d.said.tokens = append(d.said.tokens, t)
+		if !answer.CacheHit && !t.facts.Batch { // others use a cached one too, and a batch token cannot be revoked
+			d.session.addOwn(t)
+		}
 	}
 }
 

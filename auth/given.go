@@ -38,7 +38,7 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &token{secret: secret, odd: f.odd, keep: true, facts: Token{Given: true}}
+	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true}}
 	s.setToken(t)
 	return t, nil
 }

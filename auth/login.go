@@ -97,25 +97,8 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 	}
 }
 
-// outcome returns the token of a login, or why there is none. It notes all other
-// tokens that Vault made, so that they are revoked.
+// outcome returns the token of a login, or why there is none.
 func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
-	t, f := s.tokenOr(secret, err, said, odd)
-	for _, made := range said.tokens {
-		if made != t {
-			s.addStray(made)
-		}
-	}
-	return t, f
-}
-
-func (s *session) addStray(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.strays = append(s.strays, t)
-}
-
-func (s *session) tokenOr(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
 	failed, isFault := errors.AsType[*fault.Error](said.err)
 	answer := said.answer
 	switch {
@@ -163,16 +146,13 @@ func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	if a.LeaseDuration > 0 {
 		t.facts.Expires = sent.Add(time.Duration(a.LeaseDuration) * time.Second)
 	}
-	t.keep = t.facts.Batch // it cannot be revoked
 	return t
 }
 
 // foreign is a token that a method returned but Vault did not make in this login.
 // Others may use it, so it is not revoked.
 func (s *session) foreign(a *api.SecretAuth) *token {
-	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
-	t.keep = true
-	return t
+	return s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
 }
 
 // shown cleans names from Vault for messages.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"slices"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -13,7 +14,7 @@ import (
 // since the caller may have canceled ctx.
 func (s *session) revoke(ctx context.Context) {
 	s.mu.Lock()
-	tokens := append(s.strays, s.token)
+	tokens := slices.Clone(s.own)
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
@@ -24,9 +25,7 @@ func (s *session) revoke(ctx context.Context) {
 		Once:   s.patience.Over() != nil, // Vault is down
 	}
 	for _, t := range tokens {
-		if t != nil && !t.keep {
-			s.revokeOne(ctx, t, chain)
-		}
+		s.revokeOne(ctx, t, chain)
 	}
 }
 

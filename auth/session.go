@@ -60,7 +60,7 @@ type session struct {
 
 	mu     sync.Mutex
 	token  *token
-	strays []*token // made by a login method beside it
+	own    []*token // that Vault made for this session; revoked at its end
 	health *Health
 
 	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,6 @@ type token struct {
 	accessor string
 	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
-	keep     bool   // not to be revoked
 	looked   bool   // it has been looked up; guarded by session.login
 	worked   atomic.Bool
 	facts    Token // guarded by session.mu once the token is the session's
@@ -74,10 +74,20 @@ func (s *session) current() *token {
 	return s.token
 }
 
+// setToken replaces the session's token. The one before it is dead, so it is not revoked.
 func (s *session) setToken(t *token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.token
+	s.own = slices.DeleteFunc(s.own, func(own *token) bool { return own == before })
 	s.token = t
+}
+
+// addOwn notes a token that Vault made for this session alone.
+func (s *session) addOwn(t *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own = append(s.own, t)
 }
 
 func (s *session) facts() Token {
