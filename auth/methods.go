@@ -83,7 +83,11 @@ var methods = []method{
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
-			return certificate{mount: mount, role: e.text("VAULT_CERT_ROLE")}
+			login := write{"auth/" + mount + "/login", make(map[string]any)}
+			if role := e.text("VAULT_CERT_ROLE"); role != "" {
+				login.body["name"] = role
+			}
+			return login
 		},
 	},
 }
@@ -170,22 +174,14 @@ func (a jwt) authMethod(files *files) (api.AuthMethod, error) {
 	return write{"auth/" + a.mount + "/login", map[string]any{"role": a.role, "jwt": token}}, nil
 }
 
-// certificate logs in with the client certificate of the TLS connection.
-type certificate struct{ mount, role string }
-
-func (a certificate) authMethod(*files) (api.AuthMethod, error) {
-	body := make(map[string]any)
-	if a.role != "" {
-		body["name"] = a.role
-	}
-	return write{"auth/" + a.mount + "/login", body}, nil
-}
-
-// write is a login method with one request.
+// write is a login method with one request. It is also its own credentials if the body
+// holds none, as for the client certificate of the TLS connection.
 type write struct {
 	path string
 	body map[string]any
 }
+
+func (w write) authMethod(*files) (api.AuthMethod, error) { return w, nil }
 
 func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	return client.Logical().WriteWithContext(ctx, w.path, w.body)
