@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,14 +118,10 @@ func (s *session) outcome(secret *api.Secret, err error, said said, odd string) 
 		return nil, s.refused(answer, odd)
 	case answer != nil && answer.Status == http.StatusNoContent:
 		return nil, reply.NoContent()
-	case err == nil:
-		f := fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
-		if answer != nil && answer.Auth != nil && answer.Auth.MFA != nil {
-			f.Do = "disable the second factor for this login: nobody can enter it for an agent"
-		}
-		return nil, f
 	case answer != nil && answer.Auth != nil && answer.Auth.MFA != nil:
 		return nil, fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: nobody can enter it for an agent")
+	case err == nil:
+		return nil, fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 	}
 	// The method's own error is not shown: it may quote its credentials.
 	return nil, fault.New(fault.Login, s.where()+" failed before Vault answered it", "check what the method needs on the Patch server")
@@ -184,16 +181,12 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 		return f
 	}
 	m := s.config.method
-	f := &fault.Error{
+	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     "run vault monitor -log-level=debug and try again, which shows the cause",
+		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), "run vault monitor -log-level=debug and try again, which shows the cause"),
 		Cause:  answer.ResponseError(),
-	}
-	if hint := reply.LoginHint(m.name, m.mount, answer.Errors); hint != "" {
-		f.Do = hint
-	}
-	return withOddity(f, odd)
+	}, odd)
 }
 
 // unanswered names the login in a fault of Vault.
@@ -201,16 +194,11 @@ func (s *session) unanswered(f *fault.Error) *fault.Error {
 	if f.Kind != fault.ServerError && f.Kind != fault.Login {
 		return f
 	}
-	named := *f
+	m, named := s.config.method, *f
 	named.What = s.where() + ": " + f.What
-	if f.Do == "" {
-		named.Do = reply.WaitHint(s.config.method.name, s.config.method.mount)
-	}
-	if response, ok := f.Cause.(*api.ResponseError); ok {
-		m := s.config.method
-		if hint := reply.LoginHint(m.name, m.mount, response.Errors); hint != "" && f.Kind == fault.Login {
-			named.Do = hint
-		}
+	named.Do = cmp.Or(f.Do, reply.WaitHint(m.name, m.mount))
+	if response, ok := f.Cause.(*api.ResponseError); ok && f.Kind == fault.Login {
+		named.Do = cmp.Or(reply.LoginHint(m.name, m.mount, response.Errors), named.Do)
 	}
 	return &named
 }
