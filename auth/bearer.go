@@ -42,8 +42,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		if response.StatusCode != http.StatusForbidden {
 			isEmptyRead := response.StatusCode == http.StatusNoContent && transport.IsHarmless(request)
-			if response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound {
-				s.hasWorked(t)
+			served := response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound
+			if served && !t.worked.Swap(true) {
+				s.prove(t)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {
 				s.modern.Store(true)
@@ -86,13 +87,6 @@ func isBelow(u, address *url.URL) bool {
 	at := *u
 	at.Path = address.Path
 	return sameServer(&at, address) && strings.HasPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
-}
-
-// hasWorked notes that a token served a request.
-func (s *session) hasWorked(t *token) {
-	if !t.worked.Swap(true) {
-		s.prove(t)
-	}
 }
 
 // prove notes that Vault accepted a token.
@@ -141,10 +135,7 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 	t.looked = true
 	look, err := s.look(ctx, t, nil)
 	if err != nil {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		return false, nil
+		return false, ctx.Err()
 	}
 	refusal := look.Refusal()
 	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
@@ -166,13 +157,12 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 	case !dead.facts.Given:
 		return s.end(s.tokenRefused(dead, answer))
 	}
-	if !expired {
-		if s.spare {
-			return s.end(s.tokenRefused(dead, answer))
-		}
+	switch {
+	case !expired && s.spare:
+		return s.end(s.tokenRefused(dead, answer))
+	case !expired:
 		s.spare = true
-	}
-	if expired && !dead.facts.Given {
+	case !dead.facts.Given:
 		if err := sleep(ctx, time.Until(s.at.Add(time.Second))); err != nil {
 			return err
 		}
@@ -229,12 +219,12 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		f.Do = s.config.method.given.renewal()
 	}
 	if answer.Refusal() != reply.DeadToken {
-		again := f.Do
-		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
-		f.Do = "check that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+		alive := ""
 		if s.mayBeDead(t) || (t.facts.Given || s.served) && !s.oneKind {
-			f.Do = "check that it is not expired, revoked or used up (if it is, " + again + "), that it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+			alive = "it is not expired, revoked or used up (if it is, " + f.Do + "), that "
 		}
+		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
+		f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 	}
 	return withOddity(f, t.odd)
 }
