@@ -18,8 +18,8 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
 //
 // To add one, write:
-//   - an entry in methods, and its name at Settings.AuthMethod; check what becomes part
-//     of a path, as environment.mount does
+//   - an entry in methods, its name at Settings.AuthMethod, and its mount in anyMount;
+//     check what becomes part of a path, as environment.mount does
 //   - hints in internal/reply/words.go, and a WaitHint if Vault asks another server
 //   - rows in methods_test.go, in TestLoginThatWaitsForOthers and in proxy_test.go, and
 //     a helper in internal/vaulttest
@@ -29,8 +29,8 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // TestEveryMethodIsTestedAndDocumented finds most of what is missing.
 type method struct {
 	name      string
-	variables []variable // its own, except that of the mount
-	read      func(e *environment, mount string) credentials
+	variables []variable                                     // its own, except that of the mount
+	read      func(e *environment, mount string) credentials // nil for the given token
 }
 
 // variable is an environment variable that the library reads.
@@ -92,11 +92,8 @@ var methods = []method{
 	},
 }
 
-// mount is the variable that names the mount. The method token has none.
+// mount is the variable that names the mount of a login.
 func (m *method) mount() variable {
-	if m.read == nil {
-		return variable{}
-	}
 	return variable{name: "VAULT_" + strings.ToUpper(m.name) + "_MOUNT", plain: true, otherwise: m.name}
 }
 

@@ -1,7 +1,5 @@
 package auth
 
-import "strings"
-
 // SecretVariables returns the variables that the agent should keep from the processes it
 // starts, since they can hold secrets. Windows ignores the case of their names. The
 // standard proxy variables are left out: other programs need them.
@@ -77,15 +75,7 @@ var notRead = map[string]string{
 	"VAULT_JWT":                            "VAULT_JWT_FILE",
 }
 
-const inSettings = "the UI's settings: "
-
-var anyMount = func() string {
-	var names []string
-	for _, m := range methods {
-		if mount := m.mount(); mount.name != "" {
-			names = append(names, mount.name)
-		}
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " or " + names[last]
-}()
+const (
+	inSettings = "the UI's settings: "
+	anyMount   = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
+)
