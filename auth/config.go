@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -63,10 +62,7 @@ func (v *vault) config() (*config, error) {
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "").OfRun()
 	}
 	if err := pins.check(c); err != nil {
-		if f, ok := errors.AsType[*fault.Error](err); ok {
-			return nil, f.OfRun()
-		}
-		return nil, err
+		return nil, ofRun(err)
 	}
 	c.warn(pins)
 	return c, nil
@@ -80,9 +76,7 @@ func (v *vault) configure(e *environment) (*config, pins) {
 		c.proxy = e.proxy(c.address)
 	}
 	c.perSecond, c.burst = e.rateLimit()
-	if v.methods[v.settings.AuthMethod] != nil || methodNamed(v.settings.AuthMethod) != nil {
-		c.method = v.method(e)
-	}
+	c.method = v.method(e)
 	return c, pins
 }
 
@@ -92,17 +86,12 @@ func (c *config) warn(pins pins) {
 	if c.trust.skipVerify {
 		add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anyone on the network can read the token and every secret; set VAULT_CACERT instead"})
 	}
-	if c.address.Scheme == "http" {
-		proxy := ""
-		if c.proxy != nil && !isLoopback(c.proxy.URL.Hostname()) {
-			proxy = c.proxy.Variable
-		}
-		switch {
-		case !isLoopback(c.address.Hostname()):
-			add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
-		case proxy != "":
-			add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy})
-		}
+	switch proxy := c.proxy; {
+	case c.address.Scheme != "http":
+	case !isLoopback(c.address.Hostname()):
+		add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
+	case proxy != nil && !isLoopback(proxy.URL.Hostname()):
+		add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
 	}
 	if pins.paths != nil && pins.namespace == "" {
 		add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
@@ -131,14 +120,17 @@ func (e *environment) suspectMethod(chosen string) {
 	}
 }
 
-// method reads the chosen way to get a token.
+// method reads the chosen way to get a token. An unknown one is a fault of the settings.
 func (v *vault) method(e *environment) chosen {
 	name := v.settings.AuthMethod
 	if method := v.methods[name]; method != nil {
 		return chosen{name: name, handedIn: true, credentials: handedIn{method}}
 	}
 	m := methodNamed(name)
-	if m.read == nil {
+	switch {
+	case m == nil:
+		return chosen{name: name}
+	case m.read == nil:
 		return chosen{name: m.name, given: new(e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE"))}
 	}
 	mount := e.mount(m.mount())
