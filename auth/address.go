@@ -44,18 +44,11 @@ func isPort(text string) bool {
 	return err == nil && port > 0
 }
 
-func shownAddress(text string) string {
-	if _, reason, _ := parseAddress(text); text != "" && reason != "" {
-		return notValid
-	}
-	return text
-}
-
 // withoutUser masks user info in an address. The result is not a valid address
 // either.
 func withoutUser(address string) string {
 	at := strings.LastIndexByte(address, '@')
-	if at < 0 || shownAddress(address) != notValid {
+	if _, reason, _ := parseAddress(address); at < 0 || reason == "" {
 		return address
 	}
 	start := 0

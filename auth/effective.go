@@ -54,12 +54,11 @@ func (v *Vault) Effective() Effective {
 		}
 	}
 
-	switch {
-	case s.Enabled != nil:
-		fromUI("enabled", strconv.FormatBool(*s.Enabled), "")
-	default:
-		fromUI("enabled", "", strconv.FormatBool(s.Configured()))
+	enabled := ""
+	if s.Enabled != nil {
+		enabled = strconv.FormatBool(*s.Enabled)
 	}
+	fromUI("enabled", enabled, strconv.FormatBool(s.Configured()))
 	fromUI("address", s.Address, "none")
 	fromUI("kv_version", s.KVVersion, "v2")
 	fromUI("auth_method", s.AuthMethod, tokenMethod)
@@ -130,7 +129,7 @@ func (e *environment) shown(v variable) string {
 		return "set"
 	}
 	switch value := e.text(v.name); {
-	case value == "" || e.malformed[v.name] || isSecretLike(value):
+	case value == "" || slices.Contains(e.malformed, v.name) || isSecretLike(value):
 		return notValid
 	case isFileVariable(v.name) && !filepath.IsAbs(value):
 		return "set" // it may be the credential itself

@@ -16,7 +16,7 @@ const defaultTimeout = 10 * time.Second
 type environment struct {
 	getenv    func(string) string
 	problems  []string
-	malformed map[string]bool // variables whose value is not what it should be
+	malformed []string // variables whose value is not what it should be
 }
 
 func (e *environment) problem(text string) {
@@ -28,10 +28,7 @@ func (e *environment) problem(text string) {
 // reject adds the problem of a malformed variable, whose value is then never shown: it
 // may be a pasted secret.
 func (e *environment) reject(name, reason string) {
-	if e.malformed == nil {
-		e.malformed = make(map[string]bool)
-	}
-	e.malformed[name] = true
+	e.malformed = append(e.malformed, name)
 	e.problem(name + " " + reason)
 }
 

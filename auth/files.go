@@ -56,11 +56,11 @@ func (f *files) inFile(s source) (string, error) {
 	reason, fix := s.misplaced(text)
 	switch {
 	case reason != "":
-		return "", badFile(s.variable, s.file, reason, fix, nil)
+		return "", badFile(s.variable, s.file, reason, fix)
 	case !ok:
-		return "", badFile(s.variable, s.file, "holds a control character", "write the credential alone into it", nil)
+		return "", badFile(s.variable, s.file, "holds a control character", "write the credential alone into it")
 	case text == "":
-		return "", badFile(s.variable, s.file, "is empty", "write the credential into it", nil)
+		return "", badFile(s.variable, s.file, "is empty", "write the credential into it")
 	}
 	return text, nil
 }
@@ -74,7 +74,7 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 		if !filepath.IsAbs(name) {
 			do = "write its full path: what " + variable + " holds now is not shown, as it may be a secret"
 		}
-		return nil, badFile(variable, name, "does not exist", do, nil)
+		return nil, badFile(variable, name, "does not exist", do)
 	case err != nil:
 		return nil, unreadable(variable, name, err)
 	}
@@ -85,18 +85,18 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 	case err != nil:
 		return nil, unreadable(variable, name, err)
 	case !info.Mode().IsRegular():
-		return nil, badFile(variable, name, "is not a regular file", "name one", nil)
+		return nil, badFile(variable, name, "is not a regular file", "name one")
 	}
 	data, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err != nil {
 		return nil, unreadable(variable, name, err)
 	}
 	if int64(len(data)) > most {
-		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one", nil)
+		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one")
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
-		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8", nil)
+		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8")
 	}
 	f.warnIfExposed(variable, name, info.Mode())
 	return bytes.TrimPrefix(data, []byte(bom)), nil
@@ -132,15 +132,13 @@ func unreadable(variable, name string, err error) *fault.Error {
 	if !errors.Is(err, fs.ErrPermission) {
 		do = "set " + variable + " to a file that can be read"
 	}
-	f := badFile(variable, name, "cannot be read", do, err)
-	f.Detail = err.Error()
+	f := badFile(variable, name, "cannot be read", do)
+	f.Detail, f.Cause = err.Error(), err
 	return f
 }
 
-func badFile(variable, name, reason, do string, cause error) *fault.Error {
-	f := fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", variable, shownFile(name), reason), do)
-	f.Cause = cause
-	return f
+func badFile(variable, name, reason, do string) *fault.Error {
+	return fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", variable, shownFile(name), reason), do)
 }
 
 // shownFile returns a file's name for a message. A relative one is not shown, since it

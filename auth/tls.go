@@ -82,7 +82,7 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 		// The certificate is sent whatever CAs the server names, because Vault's
 		// refusal says more than a missing certificate. Printing cannot find the key
 		// in a func.
-		vault.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
+		vault.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}
 	return vault, proxy, nil
 }
@@ -104,7 +104,7 @@ func (t trust) cas(f *files) ([]byte, error) {
 		}
 		if !holdsOne(data) {
 			reason, fix := notPEM(data, "certificate")
-			return nil, badFile("VAULT_CACERT", t.caFile, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"), nil)
+			return nil, badFile("VAULT_CACERT", t.caFile, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"))
 		}
 		return data, nil
 	case t.caPath != "":
@@ -122,40 +122,40 @@ func (t trust) cas(f *files) ([]byte, error) {
 			}
 		}
 		if all == nil {
-			return nil, badFile("VAULT_CAPATH", t.caPath, "holds no certificate", "put certificates in PEM form there", nil)
+			return nil, badFile("VAULT_CAPATH", t.caPath, "holds no certificate", "put certificates in PEM form there")
 		}
 		return all, nil
 	}
 	return nil, nil
 }
 
-func (t trust) pair(f *files) (tls.Certificate, error) {
+func (t trust) pair(f *files) (*tls.Certificate, error) {
 	certificate, err := f.read("VAULT_CLIENT_CERT", t.certFile, maxFile)
 	if err != nil {
-		return tls.Certificate{}, err
+		return nil, err
 	}
 	key, err := f.read("VAULT_CLIENT_KEY", t.keyFile, maxFile)
 	if err != nil {
-		return tls.Certificate{}, err
+		return nil, err
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err == nil {
-		return pair, nil
+		return &pair, nil
 	}
 	// The cause is omitted: it can quote the text that could not be parsed.
 	switch {
 	case bytes.Contains(key, []byte("ENCRYPTED")):
-		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let the agent's user alone read it", nil)
+		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let the agent's user alone read it")
 	case bytes.Contains(certificate, []byte("PRIVATE KEY-----")) && !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
-		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY", nil)
+		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY")
 	}
 	if reason, fix := notPEM(certificate, "certificate"); reason != "" {
-		return tls.Certificate{}, badFile("VAULT_CLIENT_CERT", t.certFile, reason, cmp.Or(fix, "name one"), nil)
+		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, reason, cmp.Or(fix, "name one"))
 	}
 	if reason, fix := notPEM(key, "key"); reason != "" {
-		return tls.Certificate{}, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, cmp.Or(fix, "name one"), nil)
+		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, cmp.Or(fix, "name one"))
 	}
-	return tls.Certificate{}, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
+	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
 }
 
 // notPEM says why data has no PEM block of a certificate or private key, and what to do;
