@@ -81,7 +81,8 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		answer = &reply.Answer{}
 	}
-	if refusal := answer.Refusal(); refusal == reply.DeadToken || refusal == reply.BareDenial {
+	switch answer.Refusal() {
+	case reply.DeadToken, reply.BareDenial:
 		s.login.Lock()
 		err := s.replace(ctx, t, answer)
 		s.login.Unlock()
@@ -89,8 +90,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 			return err
 		}
 		return s.examine(ctx, s.current())
-	}
-	if answer.Refusal() == reply.ByPolicy {
+	case reply.ByPolicy:
 		s.prove(t)
 	}
 	if !answer.Ok() || !data.Ok {

@@ -29,9 +29,6 @@ func (s *session) revoke(ctx context.Context) {
 	}
 }
 
-// toRevoke is what a policy must grant so that a token can revoke itself.
-const toRevoke = `read on auth/token/lookup-self and update on auth/token/revoke-self`
-
 // revokeOne revokes a token if its look-up shows the accessor of its login. A Vault
 // Agent or Proxy can put its own token in place of ours, and revoke-self would then
 // revoke that one.
@@ -43,7 +40,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	warn := func(what, do, detail string) {
 		s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives " + until + "; " + do, Detail: detail})
 	}
-	grant := "grant " + toRevoke + ", give the role a short token_ttl, or use a batch token"
+	const grant = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl, or use a batch token"
 	client, err := s.newClient(withToken{t, chain}, s.config.loginNamespace)
 	if err != nil {
 		return // the use had an error of the same kind

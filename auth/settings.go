@@ -52,9 +52,7 @@ func (s Settings) Configured() bool {
 		return *s.Enabled
 	}
 	// An address that is not a string still means that Vault is to be used.
-	return s.Address != "" || slices.ContainsFunc(s.faults, func(f Fault) bool {
-		return f.Setting == wholeSettings || f.Setting == "enabled" || f.Setting == "address"
-	})
+	return s.Address != "" || isAtFault(s.faults, wholeSettings) || isAtFault(s.faults, "enabled") || isAtFault(s.faults, "address")
 }
 
 // Faults returns all errors in the settings, without asking Vault. Each setting has one
@@ -63,7 +61,7 @@ func (s Settings) Configured() bool {
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
-		if !slices.ContainsFunc(s.faults, func(f Fault) bool { return f.Setting == setting }) {
+		if !isAtFault(s.faults, setting) {
 			faults = append(faults, Fault{setting, reason, fix})
 		}
 	}

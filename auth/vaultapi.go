@@ -67,8 +67,7 @@ func checkForAPI() error {
 	f := &files{}
 	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
 		if file := os.Getenv(name); file != "" {
-			most := int64(maxCAFile)
-			if _, err := f.read(name, file, most); err != nil {
+			if _, err := f.read(name, file, maxCAFile); err != nil {
 				return err
 			}
 		}
