@@ -69,8 +69,9 @@ type session struct {
 	// is dead in other words than that no policy grants the path.
 	modern atomic.Bool
 
-	returned atomic.Bool  // use has returned
-	doors    sync.RWMutex // held for reading by each request of a login
+	canceled atomic.Pointer[time.Time] // when the caller ended the run
+	returned atomic.Bool               // use has returned
+	doors    sync.RWMutex              // held for reading by each request of a login
 
 	login  sync.Mutex // one login at a time; guards the rest
 	logged int        // number of logins
@@ -131,7 +132,8 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		asking.Go(func() { s.askHealth(ctx) })
 	}
 	defer asking.Wait()
-	defer s.warnOfSilence(caller)()
+	defer context.AfterFunc(caller, func() { s.canceled.Store(new(time.Now())) })()
+	defer s.warnOfSilence(caller)
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -183,33 +185,23 @@ func (s *session) connect(ctx, last context.Context) error {
 	return nil
 }
 
-// warnOfSilence returns a func that warns if Vault was not answering when the caller
-// ended the run. The hosts then have the caller's own error, so without the warning a
-// deadline shorter than patience would always hide that Vault is down.
-func (s *session) warnOfSilence(ctx context.Context) func() {
-	var ended atomic.Pointer[time.Time]
-	stop := context.AfterFunc(ctx, func() { ended.Store(new(time.Now())) })
-	return func() {
-		stop()
-		if ctx.Err() == nil {
-			return
-		}
-		at := ended.Load()
-		if at == nil { // it has just ended
-			at = new(time.Now())
-		}
-		silence, last := s.patience.Silence()
-		silence -= time.Since(*at) // a login is waited for
-		if silence < time.Second || s.isOver() {
-			return
-		}
-		f := Finding{Code: BrokenOff, Text: "vault had not answered for " + fault.Duration(silence) + " when the run was canceled; check Vault, or give runs more time than their patience"}
-		if last != nil {
-			f.Detail = last.Error()
-		}
-		s.findings.add(f)
+// warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts
+// then have the caller's own error, so without the warning a deadline shorter than patience
+// would always hide that Vault is down.
+func (s *session) warnOfSilence(ctx context.Context) {
+	if ctx.Err() == nil || s.patience.Over() != nil || s.fatal.Load() != nil {
+		return
 	}
+	silence, last := s.patience.Silence()
+	if at := s.canceled.Load(); at != nil { // otherwise it has just ended
+		silence -= time.Since(*at) // a login is waited for
+	}
+	if silence < time.Second {
+		return
+	}
+	f := Finding{Code: BrokenOff, Text: "vault had not answered for " + fault.Duration(silence) + " when the run was canceled; check Vault, or give runs more time than their patience"}
+	if last != nil {
+		f.Detail = last.Error()
+	}
+	s.findings.add(f)
 }
-
-// isOver reports whether every further request would fail.
-func (s *session) isOver() bool { return s.patience.Over() != nil || s.fatal.Load() != nil }
