@@ -2,14 +2,16 @@ package auth
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/reply"
@@ -119,7 +121,7 @@ func (s said) find(secret string) *token {
 // notSecret are the headers of a login method that hold no secret.
 var notSecret = []string{"Accept", "Content-Type", "User-Agent", "X-Vault-Request", "X-Vault-Namespace"}
 
-// secretsOf returns every text of a request's JSON body and of its headers.
+// secretsOf returns what may be a secret in a request of a handed-in method.
 func secretsOf(request *http.Request) (all []string) {
 	for name, values := range request.Header {
 		if !slices.Contains(notSecret, http.CanonicalHeaderKey(name)) {
@@ -137,25 +139,31 @@ func secretsOf(request *http.Request) (all []string) {
 	if err != nil {
 		return all
 	}
-	var value any
-	if json.NewDecoder(bytes.NewReader(text)).Decode(&value) != nil {
-		return append(all, string(text))
-	}
-	return append(all, textsIn(value)...)
+	return append(all, secretsIn(text)...)
 }
 
-func textsIn(value any) (all []string) {
-	switch value := value.(type) {
-	case string:
-		return []string{value}
-	case []any:
-		for _, v := range value {
-			all = append(all, textsIn(v)...)
+// secretsIn returns a body as a whole, and each part that a server may echo alone: the
+// texts and numbers of its JSON, and the values of a form. The names of both are no
+// secrets, and occur in Vault's own words.
+func secretsIn(body []byte) []string {
+	all := []string{string(body)}
+	decoder := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for {
+		token, err := decoder.ReadToken()
+		if err != nil {
+			break
 		}
-	case map[string]any:
-		for _, v := range value {
-			all = append(all, textsIn(v)...)
+		within, n := decoder.StackIndex(decoder.StackDepth())
+		isName := within == '{' && n%2 == 1
+		if kind := token.Kind(); kind == '0' || kind == '"' && !isName {
+			all = append(all, token.String())
 		}
+	}
+	notJSON := string(body[decoder.InputOffset():])
+	for part := range strings.SplitSeq(notJSON, "&") {
+		value := part[strings.IndexByte(part, '=')+1:]
+		unescaped, _ := url.QueryUnescape(value)
+		all = append(all, value, unescaped)
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -260,4 +261,48 @@ func TestMethodNames(t *testing.T) {
 	assert.EqualError(t, err, "the vault settings are wrong: auth_method: unknown; choose one of "+strings.Join(known, ", "))
 	assert.Len(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults(), 1)
 	assert.Empty(t, auth.Settings{Address: "https://h", AuthMethod: "custom"}.Faults("custom"))
+}
+
+// A server echoes a part of what a method sent, whatever the form of the body.
+func TestEchoOfAHandedInMethod(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, body, echo string
+	}{
+		{"JSON", `{"user":{"names":["agent"],"password":"Kq7canaryZ9"}}`, password},
+		{"a number", `{"otp":12345678}`, "12345678"},
+		{"a number, as it was sent", `[1234567890123456789012, 0.10e+10]`, "1234567890123456789012 or 0.10e+10"},
+		{"a second JSON value", `{"a":"b"} {"password":"Kq7canaryZ9"}`, password},
+		{"a text behind JSON", `{"a":"b"} Kq7canaryZ9`, password},
+		{"JSON that is cut off", `{"a":"b"} {"password":"Kq7canaryZ9"`, password},
+		{"JSON with a name twice", `{"password":"Kq7canaryZ9","password":"b"}`, password},
+		{"a text", password, password},
+		{"a form", "user=agent&password=Kq7canaryZ9", password},
+		{"a form with escapes", "user=agent&password=%4bq7%63anary%5A9+%2F&x", "Kq7canaryZ9 /"},
+		{"a form with escapes, as it was sent", "user=agent&password=%4bq7%63anary%5A9", "%4bq7%63anary%5A9"},
+		{"a form with a wrong escape", "password=Kq7%canary&user=agent", "Kq7%canary"},
+		{"a form that begins like JSON", "12=34&password=Kq7canaryZ9", password},
+		{"all of it", "user=agent&password=Kq7canaryZ9", "user=agent&password=Kq7canaryZ9"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			echo, err := json.Marshal("invalid username or password " + test.echo)
+			require.NoError(t, err)
+			server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+				say(w, 400, `{"errors":[`+string(echo)+`]}`)
+				return true
+			})
+			method := methodFunc(func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+				request := c.NewRequest("POST", "/v1/auth/custom/login")
+				request.BodyBytes = []byte(test.body)
+				_, err := c.RawRequestWithContext(ctx, request)
+				return nil, err
+			})
+			r := readOnce(t.Context(), withMethod(server.address, method, nil))
+			assertKind(t, r.err, fault.Login, "invalid username or password [masked]") // names are no secrets
+			for part := range strings.SplitSeq(test.echo, " or ") {
+				assert.NotContains(t, r.err.Error(), part)
+			}
+		})
+	}
 }
