@@ -58,7 +58,7 @@ func (v *vault) config() (*config, error) {
 	e := &environment{getenv: v.getenv}
 	c, pins := v.configure(e)
 	if len(e.problems) > 0 {
-		e.suspectMethod(c.method.name)
+		e.suspectMethod(c.method)
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "").OfRun()
 	}
 	if err := pins.check(c); err != nil {
@@ -99,8 +99,9 @@ func (c *config) warn(pins pins) {
 }
 
 // suspectMethod says which method the environment is for, if it has nothing for the
-// chosen one. Then somebody probably forgot to choose it in the UI.
-func (e *environment) suspectMethod(chosen string) {
+// chosen one. Then somebody probably forgot to choose it in the UI. Of a method of
+// Options, nobody here knows what it needs.
+func (e *environment) suspectMethod(chosen chosen) {
 	isFor := func(m *method) (variable string) {
 		for _, v := range m.variables {
 			if e.isSet(v.name) {
@@ -109,12 +110,13 @@ func (e *environment) suspectMethod(chosen string) {
 		}
 		return ""
 	}
-	if m := methodNamed(chosen); m == nil || isFor(m) != "" {
+	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
+	if chosen.handedIn || isFor(methodNamed(chosen.name)) != "" || chosen.name == certMethod && hasPair {
 		return
 	}
 	for i := range methods {
 		if variable := isFor(&methods[i]); variable != "" {
-			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen, variable, methods[i].name))
+			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, variable, methods[i].name))
 			return
 		}
 	}

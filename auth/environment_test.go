@@ -330,3 +330,29 @@ func TestTokenInSystemdsCopyOfAFile(t *testing.T) {
 	assert.Contains(t, do, "LoadCredential=")
 	assert.Contains(t, do, "restart the service")
 }
+
+// The hint to choose another method is for a method without any credential, not for
+// somebody who chose well and made another mistake.
+func TestMethodWithCredentialsIsNotSuspected(t *testing.T) {
+	t.Parallel()
+	another := variables{"VAULT_TOKEN": "t", "VAULT_RATE_LIMIT": "much"}
+	for _, test := range []struct {
+		name, method string
+		v            variables
+		suspected    bool
+	}{
+		{"a certificate", "cert", variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}, false},
+		{"half of a certificate", "cert", variables{"VAULT_CLIENT_CERT": "/c"}, false},
+		{"the role of a certificate", "cert", variables{"VAULT_CERT_ROLE": "r"}, false},
+		{"no certificate", "cert", nil, true},
+		{"a certificate for the connection alone", "jwt", variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}, true},
+		{"a method of the agent's own", "custom", nil, false},
+		{"a method of the agent's own in place of a built-in one", "kubernetes", nil, false},
+	} {
+		options := another.and(test.v).options()
+		options.Methods = handIn(map[string]api.AuthMethod{"custom": userpass{}, "kubernetes": userpass{}})
+		err := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: test.method}, options).Validate()
+		assertKind(t, err, fault.Environment, "VAULT_RATE_LIMIT")
+		assert.Equal(t, test.suspected, strings.Contains(err.Error(), "if token is meant, choose it in the UI"), "%s: %v", test.name, err)
+	}
+}

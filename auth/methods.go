@@ -47,7 +47,10 @@ type credentials interface {
 	authMethod(files *files) (api.AuthMethod, error)
 }
 
-const tokenMethod = "token"
+const (
+	tokenMethod = "token"
+	certMethod  = "cert"
+)
 
 var methods = []method{
 	{
@@ -77,7 +80,7 @@ var methods = []method{
 		},
 	},
 	{
-		name:      "cert",
+		name:      certMethod,
 		variables: []variable{{name: "VAULT_CERT_ROLE", plain: true}},
 		read: func(e *environment, mount string) credentials {
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
