@@ -30,16 +30,15 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 	}
 	secret, err := s.enter(method, client, door)
 	t, f := s.outcome(secret, err, door.take(), files.odd)
-	if ctx.Err() != nil {
-		if t != nil {
-			s.setToken(t)
-		}
-		return nil, ctx.Err()
+	if t != nil {
+		s.setToken(t) // also if ctx has ended: the token before it is dead
 	}
-	if f != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case f != nil:
 		return nil, f
 	}
-	s.setToken(t)
 	return t, nil
 }
 
