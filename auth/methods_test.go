@@ -46,6 +46,13 @@ func TestEveryMethodIsTestedAndDocumented(t *testing.T) {
 	} {
 		assert.Equal(t, slices.Sorted(slices.Values(auth.MethodNames())), slices.Compact(slices.Sorted(slices.Values(in))), name)
 	}
+	notRead := auth.New(auth.Settings{}, variables{"VAULT_AUTH_MOUNT": "m"}.options()).Effective().NotRead
+	require.Len(t, notRead, 1)
+	for _, name := range auth.MethodNames() {
+		if name != "token" {
+			assert.Contains(t, notRead[0].Note, "VAULT_"+strings.ToUpper(name)+"_MOUNT")
+		}
+	}
 }
 
 // loginCases are the login methods that tests range over.
