@@ -68,7 +68,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy) // crypto/tls's own text: the server has seen no secret yet
 	f.Do = "check that the server speaks TLS 1.2 or later"
 	if strings.Contains(failed.Error(), "certificate") {
-		f.What = who + "'s certificate is of no use"
+		f.What = who + "'s certificate cannot be used"
 		f.Do = "reissue it: as X.509 defines it, and with 1,024 to 8,192 bits if its key is of RSA"
 	}
 	return &patience.Failure{Fault: f, Unsent: true}

@@ -118,7 +118,7 @@ func TestTLS(t *testing.T) {
 		{"critical extension", serving(critical), critical.Pool(), nil, true,
 			[]string{"vault's certificate is not trusted (unhandled critical extension at ADDRESS); reissue it without the critical extension"}, "VAULT_CACERT"},
 		{"not a certificate", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{good.Raw[:len(good.Raw)/2]}, PrivateKey: good.Key}}}, root.Pool(), nil, true,
-			[]string{"vault's certificate is of no use (tls: failed to parse certificate from server: ", " at ADDRESS); reissue it"}, "TLS 1.2"},
+			[]string{"vault's certificate cannot be used (tls: failed to parse certificate from server: ", " at ADDRESS); reissue it"}, "TLS 1.2"},
 		{"wrong order", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{middle.Raw, below.Raw}, PrivateKey: below.Key}}}, root.Pool(), nil, true,
 			[]string{"vault's certificates are in the wrong order (", "first comes the CA certificate CN=Middle at ADDRESS", "put the server's own certificate first in its chain"}, "VAULT_TLS_SERVER_NAME"},
 		{"wants a client certificate", demands(tls.VersionTLS13), root.Pool(), nil, false,
