@@ -56,18 +56,7 @@ func (m Mount) granted(path string) string {
 	return strings.Trim(m.Namespace, "/") + "/" + m.api(path)
 }
 
-// covers reports whether the path lies in the mount.
-func (m Mount) covers(path string) bool {
-	return path == m.Path || strings.HasPrefix(path, m.Path+"/")
-}
-
 // below is the part of the path below the mount.
 func (m Mount) below(path string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(path, m.Path), "/")
-}
-
-// guess takes the first segment of a path as its mount.
-func guess(path string, version int) Mount {
-	first, _, _ := strings.Cut(path, "/")
-	return Mount{Path: first, Version: version, Guessed: true}
 }

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -100,9 +101,10 @@ func (t *mountTable) find(path string) (m mount, visible bool) {
 	}
 	m, ok := covering(t.named, path)
 	if !ok {
-		m = mount{Mount: guess(path, t.version)}
+		first, _, _ := strings.Cut(path, "/")
+		m = mount{Mount: Mount{Path: first, Version: t.version, Guessed: true}}
 	}
-	m.Namespace = t.namespace
+	m.Namespace = cmp.Or(m.Namespace, t.namespace)
 	return m, t.blocked
 }
 

@@ -3,6 +3,7 @@ package resolver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,71 +16,57 @@ import (
 // others, Policy takes the first segment, and says so in a comment. The error has a
 // line for each reference that a policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
-	mounts = bestFirst(mounts)
-	var lines []policyLine
+	table := tableOf(mounts)
+	lines := make(map[string]mount) // by what they grant
 	var refused []error
 	for _, r := range references {
 		if r.IsZero() {
 			continue
 		}
-		line, why := policyOf(r, mounts)
+		m, _ := table.find(r.Path())
+		why := ungrantable(m.api(r.Path()))
+		if m.below(r.Path()) == "" {
+			why = "it names a mount, not a secret; write the path of the secret below it"
+		}
 		if why != "" {
 			refused = append(refused, errors.New(r.String()+": "+why))
 			continue
 		}
-		lines = append(lines, line)
+		// A secret of KV v1 can share its path of the API with one of KV v2, if a mount is wrong.
+		api := m.granted(r.Path())
+		if other, ok := lines[api]; !ok || other.Guessed && (!m.Guessed || m.Path < other.Path) {
+			lines[api] = m
+		}
 	}
-	slices.SortFunc(lines, func(a, b policyLine) int { return strings.Compare(a.api, b.api) })
-	lines = slices.Compact(lines)
 
 	var b strings.Builder
 	commented := ""
-	for _, line := range lines {
-		if m := line.mount; m.Guessed && m.Path != commented {
+	for _, api := range slices.Sorted(maps.Keys(lines)) {
+		if m := lines[api]; m.Guessed && m.Path != commented {
 			fmt.Fprintf(&b, "# Assumes that %s is a KV v%d mount. If it is not, correct its lines below.\n", quoteHCL(m.Path), m.Version)
 			commented = m.Path
 		}
-		b.WriteString(grant(line.api) + "\n")
+		b.WriteString(grant(api) + "\n")
 	}
 	return b.String(), errors.Join(refused...)
 }
 
-// bestFirst sorts mounts so that the first one that covers a path is that of the path.
-func bestFirst(mounts []Mount) []Mount {
-	mounts = slices.Clone(mounts)
-	for i, m := range mounts {
-		mounts[i].Path = strings.Trim(m.Path, "/")
+// tableOf is the table of the mounts that a check returned, or that the caller knows.
+func tableOf(mounts []Mount) *mountTable {
+	table := &mountTable{version: 2, listed: make(map[string]mount), named: make(map[string]mount)}
+	for _, given := range mounts {
+		m := mount{Mount: given, listed: !given.Guessed}
+		m.Path = strings.Trim(m.Path, "/")
 		if m.Version != 1 {
-			mounts[i].Version = 2
+			m.Version = 2
+		}
+		if m.listed {
+			table.listed[m.Path] = m
+		} else {
+			table.named[m.Path] = m
 		}
 	}
-	slices.SortFunc(mounts, func(a, b Mount) int {
-		switch {
-		case a.Guessed == b.Guessed:
-			return len(b.Path) - len(a.Path)
-		case a.Guessed:
-			return 1
-		}
-		return -1
-	})
-	return mounts
-}
-
-type policyLine struct {
-	api   string
-	mount Mount
-}
-
-// policyOf returns the line that a reference needs, or why there is none.
-func policyOf(r ref.Ref, mounts []Mount) (line policyLine, why string) {
-	m := guess(r.Path(), 2)
-	if i := slices.IndexFunc(mounts, func(m Mount) bool { return m.covers(r.Path()) }); i >= 0 {
-		m = mounts[i]
-	}
-	if m.below(r.Path()) == "" {
-		return policyLine{}, "it names a mount, not a secret; write the path of the secret below it"
-	}
-	return policyLine{m.granted(r.Path()), m}, ungrantable(m.api(r.Path()))
+	return table
 }
 
 // grant is the policy line that lets a token read the path of Vault's API.
