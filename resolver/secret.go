@@ -2,13 +2,14 @@ package resolver
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
@@ -88,18 +89,14 @@ func (v value) credential() (text string, number bool, what string) {
 	return string(v.text), true, ""
 }
 
-// textIn decodes a JSON string. It returns false for invalid text.
+// textIn decodes a JSON string. It returns false for invalid text, which encoding/json
+// would repair with U+FFFD.
 func textIn(raw []byte) (text string, ok bool) {
-	if !bytes.ContainsRune(raw, '\\') {
+	if !bytes.ContainsRune(raw, '\\') { // needs no decoding
 		return string(raw[1 : len(raw)-1]), utf8.Valid(raw)
 	}
-	return text, json.Unmarshal(raw, &text) == nil && !isRepaired(raw, text)
-}
-
-// isRepaired reports whether encoding/json put U+FFFD in place of invalid text.
-func isRepaired(raw []byte, text string) bool {
-	return !utf8.Valid(raw) ||
-		strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(raw, utf8.RuneError) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`))
+	decoded, err := jsontext.AppendUnquote(nil, raw)
+	return string(decoded), err == nil
 }
 
 // noKey is the fault for a missing key. It names the candidate that was probably
