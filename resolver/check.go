@@ -45,8 +45,9 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 		if err != nil {
 			return err
 		}
+		paths := pathsToAsk(mounts, c.plan.reads) // here, since readAll may change mounts
 		var asking sync.WaitGroup
-		asking.Go(func() { c.powers = askPowers(ctx, client, mounts, c.plan.reads) })
+		asking.Go(func() { c.powers = askPowers(ctx, client, paths) })
 		if len(c.plan.reads) > 0 {
 			c.plan.readAll(ctx, client, mounts, min(defaultWorkers, len(c.plan.reads)))
 		}

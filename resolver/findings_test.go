@@ -89,6 +89,26 @@ func assertSilent(t *testing.T, v resolver.Verdicts) {
 	}
 }
 
+// If Vault's list turns out to be wrong while a check reads, the check still says that the
+// token may write.
+func TestCheckOfAnEmptyListThatIsWrong(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "x"})
+	server.Put(t, kv, "other", map[string]any{"password": "x"})
+	policy := server.Policy(t, fmt.Sprintf("path \"%[1]s/data/app\" { capabilities = [\"read\", \"update\"] }\npath \"%[1]s/data/other\" { capabilities = [\"read\"] }\n", kv))
+	address := behind(t, server, withoutList(200, "application/json", `{"request_id":"1","data":{"secret":{}}}`))
+	vault := auth.New(auth.Settings{Address: address, Mounts: []string{kv}}, environment(map[string]string{
+		"VAULT_ADDR": address, "VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{"default", policy}, "ttl": "999h"})}))
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/app#password", "vault:"+kv+"/other#password"), resolver.CheckOptions{})
+	assert.Equal(t, []string{resolver.MountsUnknown}, codes(v.Connection.Findings))
+	assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
+	assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[0].Findings))
+	assert.Equal(t, resolver.OK, v.Fields[1].Kind, "%s", v)
+	assert.Empty(t, v.Fields[1].Findings)
+}
+
 // A check asks what the token may do besides reading, for 500 paths at a time.
 func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	t.Parallel()

@@ -22,22 +22,28 @@ type powers struct {
 // than 10,000, and OpenBao of more than some hundreds.
 const mostPaths = 500
 
-// askPowers asks Vault what the token may do on the paths of the reads. It does not
-// ask for a token with a limited number of uses, since each request costs one.
-func askPowers(ctx context.Context, client *api.Client, mounts *mountTable, reads []*read) powers {
-	token := auth.TokenOf(ctx)
-	if slices.Contains(token.Policies, "root") {
-		return powers{root: true}
-	}
+// pathsToAsk are the distinct paths of Vault's API of the reads, in mounts that the token
+// may be able to see: a list without any mount can be wrong.
+func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m, visible := mounts.find(r.path); visible && m.isKV() {
+		if m, visible := mounts.find(r.path); m.isKV() && (visible || mounts.isEmpty()) {
 			paths = append(paths, m.api(r.path))
 		}
 	}
 	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// askPowers asks Vault what the token may do on paths of its API. It does not ask for a
+// token with a limited number of uses, since each request costs one.
+func askPowers(ctx context.Context, client *api.Client, paths []string) powers {
+	token := auth.TokenOf(ctx)
+	if slices.Contains(token.Policies, "root") {
+		return powers{root: true}
+	}
 	p := powers{write: make(map[string]bool)}
-	for some := range slices.Chunk(slices.Compact(paths), mostPaths) {
+	for some := range slices.Chunk(paths, mostPaths) {
 		if token.UsesLeft != nil {
 			p.unknown = "it is unknown whether the token may do more than read: asking would cost some of its uses; give it token_num_uses=0 to check it"
 			break

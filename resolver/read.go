@@ -60,7 +60,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 	if f, ok := r.err.(*fault.Error); !ok || f.Kind != fault.Denied {
 		mounts.blocked = true // the list is wrong
 		for _, r := range p.reads {
-			r.mount, r.visible = mounts.find(r.path)
+			r.visible = true
 		}
 	}
 	return nil
