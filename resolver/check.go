@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -23,13 +22,6 @@ type CheckOptions struct {
 	RunID    string        // goes into Vault's audit log with the User-Agent; empty means a random one
 }
 
-func (o CheckOptions) withDefaults() CheckOptions {
-	if o.Patience <= 0 {
-		o.Patience = 3 * time.Second
-	}
-	return o
-}
-
 // Check says whether a run would resolve the fields, and what looks wrong, for the
 // person who typed them. It logs in and reads each path once. Without fields, it checks
 // the connection alone. It reports temporary states, such as a sealed Vault, as they
@@ -38,8 +30,11 @@ func (o CheckOptions) withDefaults() CheckOptions {
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.
 func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options CheckOptions) Verdicts {
-	c := newCheck(vault, fields, options.withDefaults())
-	use := auth.Use{Patience: c.options.Patience, Connections: defaultWorkers, RunID: c.options.RunID, Check: true}
+	if options.Patience <= 0 {
+		options.Patience = 3 * time.Second
+	}
+	c := newCheck(vault, fields, options)
+	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
 	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
 		mounts, err := listMounts(ctx, client, c.settings)
 		if err != nil {
@@ -49,11 +44,11 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 		var asking sync.WaitGroup
 		asking.Go(func() { c.powers = askPowers(ctx, client, paths) })
 		if len(c.plan.reads) > 0 {
-			c.plan.readAll(ctx, client, mounts, min(defaultWorkers, len(c.plan.reads)))
+			err = c.plan.readAll(ctx, client, mounts, min(defaultWorkers, len(c.plan.reads)))
 		}
 		asking.Wait()
 		c.mounts = mounts
-		return cmp.Or(c.plan.errOfRun(), ctx.Err())
+		return cmp.Or(err, ctx.Err())
 	})
 	if err == nil && !usage.Token.Proven {
 		err = c.unproven()
@@ -62,16 +57,6 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 		c.plan.settleAll(err)
 	}
 	return c.verdicts(usage, err)
-}
-
-// errOfRun is the error with which every read fails; nil if there is none.
-func (p *plan) errOfRun() error {
-	for _, r := range p.reads {
-		if f, ok := r.err.(*fault.Error); ok && f.Run {
-			return f
-		}
-	}
-	return nil
 }
 
 type check struct {
@@ -92,6 +77,7 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 }
 
 func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
+	usage.Token = c.plan.afterRun(usage.Token)
 	v := Verdicts{
 		Connection: c.connection(usage, err),
 		Fields:     make([]Verdict, len(c.plan.hosts)),

@@ -68,6 +68,8 @@ func serverLine(s *auth.Health) string {
 	return strings.Join(words, ", ")
 }
 
+// connection returns the result about the connection, given the token as afterRun
+// returned it.
 func (c *check) connection(usage auth.Usage, err error) Connection {
 	p := problemOf(err, ref.Ref{})
 	switch p.Kind {
@@ -79,7 +81,7 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
 		LoggedIn:  usage.Token.Proven && p.Kind != Token,
 		Server:    usage.Health,
-		Token:     c.plan.afterRun(usage.Token),
+		Token:     usage.Token,
 		Settings:  c.effective,
 		Findings:  c.findings(usage, p.Kind),
 	}
@@ -113,11 +115,12 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		findings = append(findings, auth.Finding{Code: code, Text: text, Notice: true})
 	}
 
-	if kind != NotConfigured && !c.isSet("VAULT_ADDR") {
+	pinned := slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Source == "VAULT_ADDR" })
+	if kind != NotConfigured && !pinned {
 		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
 	}
 	if h := usage.Health; h != nil {
-		if !h.Namespaces && c.hasNamespace() {
+		if !h.Namespaces && c.settings.Namespace != "" {
 			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; omit it from the settings, or check the address")
 		}
 		if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
@@ -138,7 +141,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
 	}
 	findings = append(findings, usage.Findings...)
-	findings = append(findings, c.plan.shortForTheNext(c.plan.afterRun(usage.Token))...)
+	findings = append(findings, c.plan.shortOfUses(usage.Token, 1)...)
 	if c.mounts != nil {
 		findings = append(findings, c.mounts.findings(c.plan.reads)...)
 	}
@@ -153,11 +156,3 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 
 // noticeableSkew is a difference of clocks that gets a warning.
 const noticeableSkew = 30 * time.Second
-
-func (c *check) isSet(variable string) bool {
-	return slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Source == variable })
-}
-
-func (c *check) hasNamespace() bool {
-	return c.isSet("VAULT_NAMESPACE") || slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Name == "namespace" && s.Source == "UI" })
-}

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -40,10 +39,6 @@ const (
 	HoldsReplacement = "holds_replacement" // the value holds U+FFFD, which Vault puts in place of bytes that are not text
 	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 may round
 )
-
-func hasCode(findings []auth.Finding, code string) bool {
-	return slices.ContainsFunc(findings, func(f auth.Finding) bool { return f.Code == code })
-}
 
 func textsOf(findings []auth.Finding) []string {
 	texts := make([]string, len(findings))

@@ -16,16 +16,17 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// readAll reads all paths with a bounded number of workers. It stops early if one read
-// shows a fault of all paths. Reads under way then may still succeed.
-func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTable, workers int) {
+// readAll reads all paths with a bounded number of workers. It stops early and returns the
+// fault if one read shows a fault of all paths. Reads under way then may still succeed.
+// It settles all others at once, so that hosts do not wait for the revocation.
+func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTable, workers int) error {
 	for _, r := range p.reads {
 		r.mount, r.visible = mounts.find(r.path)
 	}
 	if mounts.isEmpty() {
 		if f := p.tryOne(ctx, client, mounts); f != nil {
 			p.settleAll(f)
-			return
+			return f
 		}
 	}
 	share := newShare(p.reads, workers)
@@ -45,7 +46,9 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 	working.Wait()
 	if f := ofRun.Load(); f != nil {
 		p.settleAll(f)
+		return f
 	}
+	return nil
 }
 
 // tryOne reads one path if Vault lists no mount at all. A token without any policy

@@ -21,6 +21,7 @@ package resolver
 // and reads as a run does, and a policy grants the paths that both read.
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -51,13 +52,6 @@ type Options struct {
 
 const defaultWorkers = 16
 
-func (o Options) withDefaults() Options {
-	if o.Workers <= 0 {
-		o.Workers = defaultWorkers
-	}
-	return o
-}
-
 // Run is one run over a list of hosts. It starts with the loop over Results.
 type Run struct {
 	// A func, because printing by reflection would show the secrets.
@@ -84,7 +78,10 @@ type run struct {
 // When ctx ends, the hosts whose secrets are not read yet get its error, so a deadline
 // should be longer than Patience. All others keep their credentials.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
-	r := &run{ctx: transport.Steady(ctx), options: options.withDefaults(), plan: newPlan(vault, hosts)}
+	if options.Workers <= 0 {
+		options.Workers = defaultWorkers
+	}
+	r := &run{ctx: transport.Steady(ctx), options: options, plan: newPlan(vault, hosts)}
 	return &Run{func() *run { return r }}
 }
 
@@ -112,19 +109,12 @@ func (r *Run) Results() iter.Seq2[int, Result] {
 
 func (r *run) results(yield func(int, Result) bool) {
 	ctx, cancel := context.WithCancel(r.ctx)
-	reading := make(chan struct{})
-	if len(r.plan.reads) == 0 {
-		close(reading)
-	} else {
-		go func() {
-			defer close(reading)
-			r.read(ctx)
-		}()
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	if len(r.plan.reads) > 0 {
+		reading.Go(func() { r.read(ctx) })
 	}
-	defer func() {
-		cancel()
-		<-reading
-	}()
 
 	for _, i := range r.plan.immediate {
 		if !r.take(i, yield) {
@@ -162,28 +152,27 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 func (r *run) read(ctx context.Context) {
 	workers := min(r.options.Workers, len(r.plan.reads))
 	use := auth.Use{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
-	var mounts *mountTable
-	var findings []auth.Finding
-	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) (err error) {
-		if mounts, err = listMounts(ctx, client, r.plan.vault.Settings()); err != nil {
+	var short, found []auth.Finding
+	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		mounts, err := listMounts(ctx, client, r.plan.vault.Settings())
+		if err != nil {
 			return err
 		}
-		findings = r.plan.shortOfUses(auth.TokenOf(ctx))
-		r.plan.readAll(ctx, client, mounts, workers)
+		short = r.plan.shortOfUses(auth.TokenOf(ctx), 0)
+		err = r.plan.readAll(ctx, client, mounts, workers)
 		if auth.TokenOf(ctx).Proven {
-			findings = slices.Concat(findings, mounts.findings(r.plan.reads), r.plan.secretFindings())
+			found = append(mounts.findings(r.plan.reads), r.plan.secretFindings()...)
 		}
-		return ctx.Err()
+		return cmp.Or(err, ctx.Err())
 	})
 	if err != nil {
 		r.plan.settleAll(err)
 	}
+	usage.Token = r.plan.afterRun(usage.Token)
+	if usage.Token.Given && short == nil {
+		short = r.plan.shortOfUses(usage.Token, 1) // for the next run
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.usage = usage
-	r.usage.Token = r.plan.afterRun(usage.Token)
-	r.findings = append(usage.Findings, findings...)
-	if r.usage.Token.Given && !hasCode(r.findings, ShortOfUses) {
-		r.findings = append(r.findings, r.plan.shortForTheNext(r.usage.Token)...)
-	}
+	r.usage, r.findings = usage, slices.Concat(usage.Findings, short, found)
 }

@@ -61,36 +61,16 @@ func tokenLine(t auth.Token) string {
 	return strings.Join(words, ", ")
 }
 
-// usesNeeded is how many uses of a token a run costs. The mount list costs none; the
-// revocation costs one, and the look-up before it another.
-func (p *plan) usesNeeded(token auth.Token) int {
+// shortOfUses warns of a token with too few uses left for a run. Each read costs one, the
+// mount list none. looks is how often a given token is still to be looked up; that of a
+// login is looked up once more and revoked.
+func (p *plan) shortOfUses(token auth.Token, looks int) []auth.Finding {
+	needed, do := len(p.reads)+2, "set token_num_uses=0 on its role"
 	if token.Given {
-		return len(p.reads)
+		needed, do = len(p.reads)+looks, "replace it with one without a limit of uses"
 	}
-	return len(p.reads) + 2
-}
-
-// shortOfUses warns of a token with too few uses left for the run.
-func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
-	return tooFewUses(token, p.usesNeeded(token))
-}
-
-// shortForTheNext warns of a token that afterRun returned, if it has too few uses left.
-func (p *plan) shortForTheNext(token auth.Token) []auth.Finding {
-	needed := p.usesNeeded(token)
-	if token.Given {
-		needed++ // the look-up
-	}
-	return tooFewUses(token, needed)
-}
-
-func tooFewUses(token auth.Token, needed int) []auth.Finding {
 	if token.UsesLeft == nil || *token.UsesLeft >= needed {
 		return nil
-	}
-	do := "set token_num_uses=0 on its role"
-	if token.Given {
-		do = "replace it with one without a limit of uses"
 	}
 	return []auth.Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do)}}
 }
