@@ -14,8 +14,7 @@ import (
 
 // Cause is one reason why hosts were skipped. A host can have several.
 type Cause struct {
-	Problem          // for the UI
-	Text    string   `json:"-"` // the complete error, for the agent's log alone
+	Problem          // without what the hosts do not share
 	Hosts   []string `json:"hosts"`
 }
 
@@ -74,7 +73,8 @@ func causesOf(skipped []*HostError) []Cause {
 			text := f.cause()
 			g := groups[text]
 			if g == nil {
-				g = &group{Cause: Cause{Problem: f.problem(), Text: text}}
+				g = &group{Cause: Cause{Problem: f.problem()}}
+				g.Text = text
 				groups[text] = g
 			}
 			if g.last != host {

@@ -90,14 +90,6 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	return v
 }
 
-// textOf is the complete text of an error, or "".
-func textOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
 // mountsOfReads are the KV mounts of the references. A mount from the settings is also a
 // guess until it has led to a secret.
 func (c *check) mountsOfReads() []Mount {
@@ -127,7 +119,7 @@ func (c *check) verdict(h *host) Verdict {
 	if warning := f.value.Warning(); warning != "" && (err != nil || f.value.Ref().IsZero()) {
 		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
 	}
-	v.Problem, v.Text = problemOf(err, f.value.Ref()), textOf(err)
+	v.Problem = problemOf(err, f.value.Ref())
 	return v
 }
 
@@ -141,16 +133,17 @@ func (c *check) resolve(f *field, v *Verdict) error {
 		v.Findings = append(v.Findings, oddValue(text, false)...)
 		return nil
 	}
+	s := f.read.secret
+	forSomeHosts := s != nil && s.hosts != nil && c.options.Host == ""
 	text, err := f.text(c.options.Host)
-	if s := f.read.secret; s != nil && s.hosts != nil && c.options.Host == "" {
+	if forSomeHosts {
 		text, err = f.wanted.text, f.wanted.err
 	}
 	if err != nil {
 		return err
 	}
-	s := f.read.secret
 	v.Version, v.Created = s.version, s.created
-	if c.options.Host == "" && s.hosts != nil {
+	if forSomeHosts {
 		v.Findings = append(v.Findings, limitedToHosts)
 	}
 	if s.hosts.isMalformed() {

@@ -14,7 +14,6 @@ import (
 // Connection is the result of a check about the connection to Vault.
 type Connection struct {
 	Problem                  // OK, or why no reference would be resolved
-	Text      string         `json:"-"`                  // the complete error, for the agent's log alone
 	Reachable bool           `json:"reachable"`          // Vault answered
 	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
 	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
@@ -26,7 +25,7 @@ type Connection struct {
 // lines returns a few lines; see [Verdicts.String].
 func (c Connection) lines() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "vault%s: %s", address(c.Settings), outcome(c.Kind, c.Reason, c.Fix, c.Text))
+	fmt.Fprintf(&b, "vault%s: %s", address(c.Settings), c.outcome())
 	if s := c.Server; s != nil {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
@@ -77,7 +76,7 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 		p.Reason += " now; a run waits up to 60 s for it to pass"
 	}
 	return Connection{
-		Problem: p, Text: textOf(err),
+		Problem:   p,
 		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
 		LoggedIn:  usage.Token.Proven && p.Kind != Token,
 		Server:    usage.Health,

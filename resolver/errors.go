@@ -96,7 +96,7 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// Problem is an error as the UI may show it. If the Kind is OK, there is none.
+// Problem is an error. Its JSON is what the UI may show. If the Kind is OK, there is none.
 type Problem struct {
 	Kind      Kind    `json:"kind"`
 	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed
@@ -104,14 +104,26 @@ type Problem struct {
 	Offset    *int    `json:"offset,omitempty"`   // of a malformed field, in bytes
 	Reason    string  `json:"reason,omitempty"`   // what is wrong
 	Fix       string  `json:"fix,omitempty"`      // what to do
+	Text      string  `json:"-"`                  // the complete error, for the agent's log alone
 }
 
-// problemOf returns what the UI may show of an error; nil means OK.
+// outcome is the kind and the complete error, or after JSON what the UI may show of it.
+func (p Problem) outcome() string {
+	switch {
+	case p.Kind == OK:
+		return string(OK)
+	case p.Text != "":
+		return string(p.Kind) + ": " + p.Text
+	}
+	return string(p.Kind) + ": " + p.Reason + "; " + p.Fix
+}
+
+// problemOf describes an error; nil means OK.
 func problemOf(err error, r ref.Ref) Problem {
 	if err == nil {
 		return Problem{Kind: OK, Reference: r}
 	}
-	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again"}
+	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again", Text: err.Error()}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		p.Reason, p.Fix = f.ForUI()
 		if syntax, ok := errors.AsType[*ref.SyntaxError](f.Cause); ok {

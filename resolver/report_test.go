@@ -122,7 +122,7 @@ func TestCauseNamesFewHosts(t *testing.T) {
 		{[]string{"a", "b", "c"}, "vault unreachable: a, b, c skipped"},
 		{[]string{"a", "b", "c", "d"}, "vault unreachable: 4 hosts skipped"},
 	} {
-		assert.Equal(t, c.want, resolver.Cause{Text: "vault unreachable", Hosts: c.hosts}.String())
+		assert.Equal(t, c.want, resolver.Cause{Problem: resolver.Problem{Text: "vault unreachable"}, Hosts: c.hosts}.String())
 	}
 }
 

@@ -23,7 +23,6 @@ type Verdicts struct {
 // Verdict is the result of a check about one field.
 type Verdict struct {
 	Problem                 // OK, or why the field would not be resolved
-	Text     string         `json:"-"`                  // the complete error, for the agent's log alone
 	Version  int            `json:"version,omitempty"`  // of the KV v2 secret
 	Created  time.Time      `json:"created,omitzero"`   // when that version was written
 	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices
@@ -72,17 +71,7 @@ func (v Verdict) String() string {
 	case v.Version != 0:
 		what += fmt.Sprintf(" (version %d, written %s)", v.Version, fault.Time(v.Created))
 	}
-	return what + ": " + outcome(v.Kind, v.Reason, v.Fix, v.Text)
-}
-
-func outcome(kind Kind, reason, fix, text string) string {
-	switch {
-	case kind == OK:
-		return string(OK)
-	case text != "":
-		return string(kind) + ": " + text
-	}
-	return string(kind) + ": " + reason + "; " + fix
+	return what + ": " + v.outcome()
 }
 
 // LogValue returns the run's id, the connection, the number of fields of each kind, the
