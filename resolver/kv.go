@@ -34,18 +34,18 @@ func (m mount) isProvenKV(answer *reply.Answer) error {
 	switch {
 	case !answer.Ok() || m.listed:
 		return nil
-	case answer.MountType == nil && m.named && answer.LeaseID == "":
-		return nil // OpenBao, or Vault before 1.16
-	case answer.MountType == nil && m.named:
-		return notKV(m.Path, "a dynamic secrets engine")
-	case answer.MountType == nil:
+	case answer.MountType != nil && isKV(*answer.MountType):
+		return nil
+	case answer.MountType != nil:
+		return notKV(m.Path, "of type "+shownType(*answer.MountType))
+	case m.Guessed:
 		f := notKV(m.Path, "of a type that this server does not show")
 		f.Do = "name the mount in the settings, or grant read on " + listPath
 		return f
-	case isKV(*answer.MountType) && *answer.MountType != "":
-		return nil
+	case answer.LeaseID != "":
+		return notKV(m.Path, "a dynamic secrets engine")
 	}
-	return notKV(m.Path, "of type "+mount{kind: *answer.MountType}.shownType())
+	return nil // OpenBao, or Vault before 1.16
 }
 
 // secretV1 returns the secret in an answer of KV v1.

@@ -16,15 +16,14 @@ type Mount struct {
 // mount is what is known about a path's mount.
 type mount struct {
 	Mount
-	kind   string // its type in Vault; empty if unknown
-	listed bool   // Vault listed it
-	named  bool   // the settings name it
+	listed bool   // Vault listed it; otherwise the settings name it, or it is Guessed
+	kind   string // its type in Vault, if it is listed
 }
 
 // isKV reports whether the mount may hold secrets.
-func (m mount) isKV() bool { return isKV(m.kind) }
+func (m mount) isKV() bool { return !m.listed || isKV(m.kind) }
 
-func isKV(kind string) bool { return kind == "" || kind == "kv" || kind == "generic" }
+func isKV(kind string) bool { return kind == "kv" || kind == "generic" }
 
 // types are the only types that are shown. A hostile server could send a token in
 // place of a type.
@@ -33,9 +32,9 @@ var types = []string{
 	"mongodbatlas", "nomad", "openldap", "pki", "rabbitmq", "ssh", "system", "terraform", "token", "totp", "transform", "transit",
 }
 
-func (m mount) shownType() string {
-	if slices.Contains(types, m.kind) {
-		return m.kind
+func shownType(kind string) string {
+	if slices.Contains(types, kind) {
+		return kind
 	}
 	return "another"
 }

@@ -58,9 +58,6 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	table.listed = make(map[string]mount, len(data.Value.Secret))
 	for path, listed := range data.Value.Secret {
 		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
-		if m.kind == "" {
-			m.kind = "unknown"
-		}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -87,8 +84,8 @@ func unlisted(settings auth.Settings) *mountTable {
 		table.version = 1
 	}
 	for _, path := range settings.Mounts {
-		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: table.version}, named: true}
-		table.named[m.Path] = m
+		path = strings.TrimSuffix(path, "/")
+		table.named[path] = mount{Mount: Mount{Path: path, Version: table.version}}
 	}
 	return table
 }

@@ -175,29 +175,70 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	assert.Equal(t, "p", password.Reveal())
 }
 
-// Leased secrets and those of other types are never returned, also on servers before Vault
-// 1.16, which do not show the type.
-func TestDynamicSecretsAreRefused(t *testing.T) {
+// Without Vault's list, an answer must show that it is of KV. Servers before Vault 1.16, and
+// OpenBao, do not show the type: then the settings must name the mount, and there must be no
+// lease.
+func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]string{
-		"lease":      `{"request_id":"1","lease_id":"database/creds/app/1","data":{"data":{"password":"c4nary"},"metadata":{"version":1}}}`,
-		"mount type": `{"request_id":"1","mount_type":"cubbyhole","data":{"data":{"password":"c4nary"},"metadata":{"version":1}}}`,
+	for _, test := range []struct {
+		name    string
+		members string // of the answer
+		named   bool
+		says    string // empty if the secret is returned
+	}{
+		{"kv", `"mount_type":"kv",`, false, ""},
+		{"generic", `"mount_type":"generic",`, false, ""},
+		{"kv with a lease", `"mount_type":"kv","lease_id":"database/creds/app/1",`, false, ""},
+		{"another type", `"mount_type":"cubbyhole",`, false, "of type cubbyhole"},
+		{"another type, named", `"mount_type":"cubbyhole",`, true, "of type cubbyhole"},
+		{"an empty type", `"mount_type":"",`, false, "of type another"},
+		{"an empty type, named", `"mount_type":"",`, true, "of type another"},
+		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings"},
+		{"no type, named", ``, true, ""},
+		{"a lease", `"lease_id":"database/creds/app/1",`, false, "of a type that this server does not show"},
+		{"a lease, named", `"lease_id":"database/creds/app/1",`, true, "a dynamic secrets engine"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Type", "application/json")
-				if strings.HasPrefix(r.URL.Path, "/v1/database/") {
-					io.WriteString(w, answer)
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			address := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasPrefix(r.URL.Path, "/v1/database/") {
+					always(403, denial)(w, r)
 					return
 				}
-				w.WriteHeader(403)
-				io.WriteString(w, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
-			}))
-			defer server.Close()
-			vault := auth.New(auth.Settings{Address: server.URL}, environment(map[string]string{"VAULT_TOKEN": "t"}))
-			_, err := resolve(t, vault, "vault:database/creds/app#password")
+				always(200, `{"request_id":"1",`+test.members+`"data":{"data":{"password":"c4nary"},"metadata":{"version":1}}}`)(w, r)
+			})
+			settings := auth.Settings{Address: address}
+			if test.named {
+				settings.Mounts = []string{"database"}
+			}
+			password, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": "t"})), "vault:database/creds/app#password")
+			if test.says == "" {
+				require.NoError(t, err)
+				assert.Equal(t, "c4nary", password.Reveal())
+				return
+			}
 			require.ErrorIs(t, err, resolver.NotKV)
+			assert.ErrorContains(t, err, "the mount database is "+test.says)
 			assert.NotContains(t, err.Error(), "c4nary")
+		})
+	}
+}
+
+// A listed mount whose type Vault does not tell is not KV, whatever its reads look like.
+func TestListedMountWithoutAType(t *testing.T) {
+	t.Parallel()
+	for name, listed := range map[string]string{
+		"empty":  `{"type":"","options":{"version":"2"}}`,
+		"absent": `{"options":{"version":"2"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &hostileVault{mounts: `{"auth":{},"secret":{"secret/":` + listed + `}}`,
+				read: func(w http.ResponseWriter, _ *http.Request, _ string) { secretV2(w, `{"password":"c4nary"}`, "null") }}
+			_, err := resolve(t, h.start(t), "vault:secret/app#password")
+			require.ErrorIs(t, err, resolver.NotKV)
+			assert.ErrorContains(t, err, "the mount secret is of type another, not KV")
+			assert.Zero(t, h.reads.Load(), "it is not read")
 		})
 	}
 }

@@ -55,7 +55,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 func tableOf(mounts []Mount) *mountTable {
 	table := &mountTable{version: 2, listed: make(map[string]mount), named: make(map[string]mount)}
 	for _, given := range mounts {
-		m := mount{Mount: given, listed: !given.Guessed}
+		m := mount{Mount: given, listed: !given.Guessed, kind: "kv"}
 		m.Path = strings.Trim(m.Path, "/")
 		if m.Version != 1 {
 			m.Version = 2

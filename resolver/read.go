@@ -94,7 +94,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	case !r.visible:
 		return nil, nil, invisible(mounts, m, r.path)
 	case !m.isKV():
-		return nil, nil, notKV(m.Path, "of type "+m.shownType())
+		return nil, nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
 		return nil, nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
@@ -104,7 +104,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 		}
 	case !m.listed && namesTokens(r.path):
 		return nil, nil, notKV(m.Path, "of a type that Vault does not show")
-	case !m.listed && m.Version == 1 && !m.named && isBelowMetadata(r.path):
+	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
 		return nil, nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	var query url.Values
