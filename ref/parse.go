@@ -118,8 +118,9 @@ func parseReference(field string) (Ref, *SyntaxError) {
 	}
 	version := 0
 	if query >= 0 {
+		digits, named := strings.CutPrefix(field[query+1:hash], versionParameter)
 		var ok bool
-		if version, ok = parseVersion(field[query+1 : hash]); !ok {
+		if version, ok = versionNumber(digits); !named || !ok {
 			return Ref{}, &SyntaxError{PartVersion, query + 1, "not a version", "write ?version=N before the #, where N is " + versions + "; write a ? in the path as %3F"}
 		}
 	}
@@ -128,15 +129,6 @@ func parseReference(field string) (Ref, *SyntaxError) {
 		return Ref{}, err
 	}
 	return Ref{path, key, version}, nil
-}
-
-// parseVersion parses the text between ? and #.
-func parseVersion(query string) (int, bool) {
-	digits, ok := strings.CutPrefix(query, versionParameter)
-	if !ok {
-		return 0, false
-	}
-	return versionNumber(digits)
 }
 
 func versionNumber(digits string) (int, bool) {
