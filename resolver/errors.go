@@ -13,14 +13,12 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// HostError says why a host must be skipped.
+// HostError says why a host must be skipped. Its JSON is for the UI; see
+// [FieldError.MarshalJSON].
 type HostError struct {
-	Host   string
-	Fields []*FieldError // every field that could not be resolved, sorted by name
+	Host   string        `json:"host"`
+	Fields []*FieldError `json:"fields"` // every field that could not be resolved, sorted by name
 }
-
-// LogValue returns e.Error(): slog's JSON handler would use MarshalJSON.
-func (e *HostError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 // Error returns one line with the errors of all fields, for the agent's log alone.
 func (e *HostError) Error() string {
@@ -38,14 +36,6 @@ func (e *HostError) Unwrap() []error {
 		all[i] = f
 	}
 	return all
-}
-
-// MarshalJSON returns what the UI may show; see [FieldError.MarshalJSON].
-func (e *HostError) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Host   string        `json:"host"`
-		Fields []*FieldError `json:"fields"`
-	}{e.Host, e.Fields})
 }
 
 // FieldError says why a field could not be resolved. It wraps its [Kind] and cause, or
@@ -80,7 +70,7 @@ func (e *FieldError) Error() string {
 	return quoted(e.Field) + ": " + e.Ref.String() + ": " + e.err.Error()
 }
 
-// LogValue returns e.Error().
+// LogValue returns e.Error(): slog's JSON handler would use MarshalJSON.
 func (e *FieldError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 // Unwrap returns the error without field and reference.
