@@ -79,7 +79,7 @@ func oddValue(value string, rounded bool) []auth.Finding {
 // oddLiterals warns of literals that look mistyped. Hosts will refuse them, and
 // nothing else would say why.
 func (p *plan) oddLiterals() []auth.Finding {
-	return p.odd.finding(nil, auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
+	return p.odd.finding(auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
 }
 
 // secretFindings warns of secrets with mistakes in their custom metadata.
@@ -96,7 +96,7 @@ func (p *plan) secretFindings() []auth.Finding {
 			malformed.add(r.path)
 		}
 	}
-	return malformed.finding(misspelt.finding(nil, hostsMisspelt), hostsMalformed)
+	return append(misspelt.finding(hostsMisspelt), malformed.finding(hostsMalformed)...)
 }
 
 // examples counts things and keeps the first one.
@@ -111,15 +111,15 @@ func (e *examples) add(one string) {
 	}
 }
 
-// finding appends the finding about them, if there are any.
-func (e *examples) finding(findings []auth.Finding, f auth.Finding) []auth.Finding {
-	switch {
-	case e.count == 0:
-		return findings
-	case e.count == 1:
+// finding returns the finding about them, if there are any.
+func (e *examples) finding(f auth.Finding) []auth.Finding {
+	switch e.count {
+	case 0:
+		return nil
+	case 1:
 		f.Detail = e.first
 	default:
 		f.Detail = fmt.Sprintf("%s, and %d more", e.first, e.count-1)
 	}
-	return append(findings, f)
+	return []auth.Finding{f}
 }
