@@ -51,7 +51,8 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	return b.String(), errors.Join(refused...)
 }
 
-// tableOf is the table of the mounts that a check returned, or that the caller knows.
+// tableOf is the table of the mounts that a check returned. A guess counts only where no
+// known mount covers a path.
 func tableOf(mounts []Mount) *mountTable {
 	table := &mountTable{version: 2, listed: make(map[string]mount), named: make(map[string]mount)}
 	for _, given := range mounts {
