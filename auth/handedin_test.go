@@ -293,9 +293,7 @@ func TestEchoOfAHandedInMethod(t *testing.T) {
 				return true
 			})
 			method := methodFunc(func(ctx context.Context, c *api.Client) (*api.Secret, error) {
-				request := c.NewRequest("POST", "/v1/auth/custom/login")
-				request.BodyBytes = []byte(test.body)
-				_, err := c.RawRequestWithContext(ctx, request)
+				_, err := c.Logical().WriteRawWithContext(ctx, "auth/custom/login", []byte(test.body))
 				return nil, err
 			})
 			r := readOnce(t.Context(), withMethod(server.address, method, nil))
