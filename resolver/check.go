@@ -137,7 +137,7 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	forSomeHosts := s != nil && s.hosts != nil && c.options.Host == ""
 	text, err := f.text(c.options.Host)
 	if forSomeHosts {
-		text, err = f.want().text, f.want().err
+		text, err = f.wanted.text, f.wanted.err
 	}
 	if err != nil {
 		return err
@@ -155,6 +155,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.want().number)...)
+	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.wanted.number)...)
 	return nil
 }

@@ -34,18 +34,15 @@ type host struct {
 type field struct {
 	name   string
 	value  ref.Value
-	read   *read // nil if the value is not a reference
-	wanted int   // index of its key in read.wanted
+	read   *read   // nil if the value is not a reference
+	wanted *wanted // nil if the value is not a reference
 }
-
-// want is what the field asks of its read.
-func (f *field) want() *wanted { return &f.read.wanted[f.wanted] }
 
 // read is one path and version to read.
 type read struct {
 	path    string
-	version int      // 0 means the latest
-	wanted  []wanted // each key once
+	version int // 0 means the latest
+	wanted  []*wanted
 	hosts   []int
 	settled bool
 	secret  *secret
@@ -71,7 +68,7 @@ type found struct {
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
-	g := grouping{plan: p, reads: make(map[pathVersion]*read, len(hosts)), rare: make(map[ref.Ref]int)}
+	g := grouping{plan: p, reads: make(map[pathVersion]*read, len(hosts)), rare: make(map[ref.Ref]*wanted)}
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -116,7 +113,7 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 type grouping struct {
 	plan  *plan
 	reads map[pathVersion]*read
-	rare  map[ref.Ref]int // indexes in read.wanted, beyond the first few keys of a path
+	rare  map[ref.Ref]*wanted // beyond the first few keys of a path
 }
 
 // fewKeys is how many keys of a path are found by a search, which costs less than a map
@@ -135,7 +132,7 @@ func (g *grouping) add(f *field) {
 	at := pathVersion{reference.Path(), reference.Version()}
 	r := g.reads[at]
 	if r == nil {
-		r = &read{path: at.path, version: at.version, wanted: make([]wanted, 0, 2)} // a user name and a password
+		r = &read{path: at.path, version: at.version, wanted: make([]*wanted, 0, 2)} // a user name and a password
 		if g.plan.invalid == nil {
 			r.err = g.plan.vault.Permits(at.path)
 		}
@@ -144,26 +141,26 @@ func (g *grouping) add(f *field) {
 		}
 		g.reads[at] = r
 	}
-	f.read, f.wanted = r, g.find(r, reference)
-	f.want().fields++
+	w := g.find(r, reference)
+	w.fields++
+	f.read, f.wanted = r, w
 }
 
-// find returns the index of the reference's key in what the read wants.
-func (g *grouping) find(r *read, reference ref.Ref) int {
-	for i := range min(len(r.wanted), fewKeys) {
-		if r.wanted[i].key == reference.Key() {
-			return i
-		}
+// find returns what the read wants for the reference.
+func (g *grouping) find(r *read, reference ref.Ref) *wanted {
+	first := r.wanted[:min(len(r.wanted), fewKeys)]
+	if i := slices.IndexFunc(first, func(w *wanted) bool { return w.key == reference.Key() }); i >= 0 {
+		return first[i]
 	}
-	if i, ok := g.rare[reference]; ok {
-		return i
+	if w := g.rare[reference]; w != nil {
+		return w
 	}
-	r.wanted = append(r.wanted, wanted{key: reference.Key()})
-	last := len(r.wanted) - 1
-	if last >= fewKeys {
-		g.rare[reference] = last
+	w := &wanted{key: reference.Key()}
+	if len(first) == fewKeys {
+		g.rare[reference] = w
 	}
-	return last
+	r.wanted = append(r.wanted, w)
+	return w
 }
 
 // awaitedBy makes the host wait for the read, once for all fields.

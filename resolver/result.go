@@ -100,14 +100,13 @@ func (f *field) text(host string) (string, error) {
 	case !r.secret.hosts.has(host):
 		return "", notForHost(host, r.mount, r.path)
 	}
-	return f.want().text, f.want().err
+	return f.wanted.text, f.wanted.err
 }
 
 // letGo drops the value with the last field that wants it, so that a long loop does not
 // hold every value to its end.
 func (f *field) letGo() {
-	w := f.want()
-	if w.fields--; w.fields == 0 {
-		w.text = ""
+	if f.wanted.fields--; f.wanted.fields == 0 {
+		f.wanted.text = ""
 	}
 }

@@ -38,7 +38,7 @@ func (v *value) UnmarshalJSON(text []byte) error {
 
 // find returns the values of the wanted keys, or why they have none. Nothing else of
 // the secret is kept.
-func (v values) find(all []wanted, version int) []found {
+func (v values) find(all []*wanted, version int) []found {
 	values := make([]found, len(all))
 	searches := 0
 	var near []string
