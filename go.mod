@@ -10,7 +10,7 @@ require (
 	github.com/stretchr/testify v1.12.1
 )
 
-require github.com/go-json-experiment/json v1.27.2 // encoding/json/v2 of Go 1.27; for the throughput of large fleets
+require github.com/go-json-experiment/json v1.27.2 // encoding/json/v2 of Go 1.27: reads fleets faster, and refuses invalid text
 
 // vault/api needs these as well.
 require (

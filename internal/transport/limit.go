@@ -7,7 +7,7 @@ import (
 )
 
 // limiter makes the contexts that end attempts at their time limit. A context and a timer
-// for each would take several percent of the CPU time of a run. So attempts that begin
+// for each would take about 2 % of the CPU time of a run. So attempts that begin
 // within a hundredth of the limit share one, and an attempt may end that much earlier.
 type limiter struct {
 	mu     sync.Mutex
