@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Finding is a warning or a notice about something that failed nothing.
+// Finding is a warning or a notice: something to know or to do, but no error.
 type Finding struct {
 	Code   string `json:"code"`             // such as TokenExpires; package resolver has more
 	Text   string `json:"text"`             // what was found and what to do, for the UI

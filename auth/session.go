@@ -97,7 +97,7 @@ type session struct {
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
 // several lines. If Vault does not answer it, fails, is sealed, or refuses the token,
-// the error has a kind: errors.AsType[resolver.Kind](err) tells.
+// the error has a kind; get it with errors.AsType[resolver.Kind](err).
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()

@@ -6,10 +6,11 @@ import (
 	"unicode"
 )
 
-// Warning says why a valid field looks mistyped and what to write instead, or returns
-// "": it is empty, a printed mask, or similar to a reference of this or another product,
-// or a reference with another in its path, or with data/ after the mount. The text is a
-// predicate of the field, such as "is empty and …", and never holds text from a literal.
+// Warning says why a valid field looks mistyped and what to write instead, or returns "".
+// Literals get one if they are empty, a printed mask, or similar to a reference of this
+// or another product; references, if a whole reference is their path, or if they have
+// data/ after the mount. The text is a predicate of the field, such as "is empty and …",
+// and never holds text from a literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {

@@ -25,8 +25,8 @@ func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
 }
 
-// okQuery makes Vault answer sys/health with status 200 in every state. A balancer may replace
-// other answers by a page of its own.
+// okQuery makes Vault answer sys/health with status 200 in every state. A balancer may
+// replace other answers by a page of its own.
 const okQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
 
 // health asks for Vault's health once, without a token and outside of patience.

@@ -7,8 +7,8 @@ import (
 )
 
 // limiter makes the contexts that end attempts at their time limit. A context and a timer
-// for each would take about 2 % of the CPU time of a run. So attempts that begin
-// within a hundredth of the limit share one, and an attempt may end that much earlier.
+// for each would take about 2 % of the CPU time of a run. So attempts that begin within a
+// hundredth of the limit share one, and an attempt may end that much earlier.
 type limiter struct {
 	mu     sync.Mutex
 	latest *limited // nil if no attempt uses it
