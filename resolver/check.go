@@ -100,11 +100,12 @@ func (c *check) mountsOfReads() []Mount {
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m, _ := table.find(r.path)
-		if known, ok := mounts[m.Path]; !m.isKV() || ok && !known.Guessed {
+		if before, ok := mounts[m.Path]; !m.isKV() || ok && !before.Guessed {
 			continue
 		}
-		m.Guessed = !m.listed && r.secret == nil
-		mounts[m.Path] = m.Mount
+		known := m.Mount
+		known.Guessed = !m.listed && r.secret == nil
+		mounts[m.Path] = known
 	}
 	return slices.SortedFunc(maps.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 }
@@ -137,7 +138,7 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	forSomeHosts := s != nil && s.hosts != nil && c.options.Host == ""
 	text, err := f.text(c.options.Host)
 	if forSomeHosts {
-		text, err = f.wanted.text, f.wanted.err
+		text, err = f.found().text, f.found().err
 	}
 	if err != nil {
 		return err
@@ -155,6 +156,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if c.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
-	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.wanted.number)...)
+	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.found().number)...)
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // unread is the fault for a path that Vault answered without a secret.
-func unread(answer *reply.Answer, mounts *mountTable, m mount, r *read) *fault.Error {
+func unread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fault.Error {
 	path := m.api(r.path)
 	switch answer.Status {
 	case 403:
@@ -62,7 +62,7 @@ func policiesOf(mounts *mountTable) string {
 }
 
 // withoutData is a hint for a path that was copied from Vault's API.
-func withoutData(m mount, path string) string {
+func withoutData(m *mount, path string) string {
 	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
 		return "omit data/ from the path, since it is added automatically; or "
 	}
@@ -71,7 +71,7 @@ func withoutData(m mount, path string) string {
 
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
-func invisible(mounts *mountTable, m mount, path string) *fault.Error {
+func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
 	f := fault.New(fault.Denied, "the agent's token can see no mount for "+path, "")
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
@@ -96,7 +96,7 @@ func notKV(mount, kind string) *fault.Error {
 	return fault.New(fault.NotKV, "the mount "+mount+" is "+kind+", not KV", "name a secret in a KV mount")
 }
 
-func otherVersion(m mount, version int) *fault.Error {
+func otherVersion(m *mount, version int) *fault.Error {
 	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", m.Path, version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
 }
 
@@ -104,7 +104,7 @@ func noSecret(path string) *fault.Error {
 	return fault.New(fault.BadResponse, "the answer at "+path+" is not a KV secret", "check the proxy before Vault")
 }
 
-func notForHost(host string, m mount, path string) *fault.Error {
+func notForHost(host string, m *mount, path string) *fault.Error {
 	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
 		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, inShell(m.Path), inShell(m.below(path))))
 }

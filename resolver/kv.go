@@ -4,18 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// secretIn returns the secret in the answer to a read, and the values of its wanted
-// keys.
-func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (s *secret, values []found, err error) {
+// secretIn returns the secret in the answer to a read.
+func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r *read) (s *secret, err error) {
 	if answer.Malformed {
-		data = kvData{}
+		data = dataOf(r)
 	}
 	if m.Version == 1 {
 		s, err = secretV1(answer, data.Values, mounts, m, r)
@@ -23,14 +21,15 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r 
 		s, err = secretV2(answer, data, mounts, m, r)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return s, data.Values.find(r.wanted, s.version), nil
+	s.values = data.Values.found(s.version)
+	return s, nil
 }
 
 // isProvenKV returns an error unless the answer comes from a KV mount. Other engines
 // create credentials on each read or return tokens, so no host gets those.
-func (m mount) isProvenKV(answer *reply.Answer) error {
+func (m *mount) isProvenKV(answer *reply.Answer) error {
 	switch {
 	case !answer.Ok() || m.listed:
 		return nil
@@ -49,22 +48,22 @@ func (m mount) isProvenKV(answer *reply.Answer) error {
 }
 
 // secretV1 returns the secret in an answer of KV v1.
-func secretV1(answer *reply.Answer, data values, mounts *mountTable, m mount, r *read) (*secret, error) {
+func secretV1(answer *reply.Answer, data values, mounts *mountTable, m *mount, r *read) (*secret, error) {
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, m, r)
-	case data == nil:
+	case !data.present:
 		return nil, noSecret(m.api(r.path))
-	case !m.listed && data.hold("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
+	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
 		return nil, otherVersion(m, 2)
 	}
 	return &secret{}, nil
 }
 
 // secretV2 returns the secret in an answer of KV v2.
-func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m mount, r *read) (*secret, error) {
+func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r *read) (*secret, error) {
 	meta := data.Metadata
 	switch {
 	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
@@ -112,6 +111,9 @@ type kvData struct {
 	Metadata metadata `json:"metadata"`
 }
 
+// dataOf is where the data of an answer to the read goes.
+func dataOf(r *read) kvData { return kvData{Values: values{keys: &r.keys}} }
+
 // target is where the data of an answer is decoded to.
 func (d *kvData) target(version int) any {
 	if version == 1 {
@@ -147,8 +149,4 @@ func (c *custom) UnmarshalJSON(text []byte) error {
 		return errors.New("the custom metadata is too large")
 	}
 	return json.Unmarshal(text, (*map[string]string)(c))
-}
-
-func (v values) hold(keys ...string) bool {
-	return !slices.ContainsFunc(keys, func(key string) bool { _, ok := v[key]; return !ok })
 }

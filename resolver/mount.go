@@ -21,7 +21,7 @@ type mount struct {
 }
 
 // isKV reports whether the mount may hold secrets.
-func (m mount) isKV() bool { return !m.listed || isKV(m.kind) }
+func (m *mount) isKV() bool { return !m.listed || isKV(m.kind) }
 
 func isKV(kind string) bool { return kind == "kv" || kind == "generic" }
 

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -16,13 +15,13 @@ import (
 
 // mountTable finds the mount of a path.
 type mountTable struct {
-	listed    map[string]mount // by Vault, by path
-	blocked   bool             // Vault's list is not available
-	fault     *fault.Error     // why, if Vault did not answer
-	named     map[string]mount // by the settings, by path
-	version   int              // of KV in the settings, for other mounts
-	namespace string           // see Mount.Namespace
-	policies  []string         // of the token, if known; for messages
+	listed    map[string]*mount // by Vault, by path
+	blocked   bool              // Vault's list is not available
+	fault     *fault.Error      // why, if Vault did not answer
+	named     map[string]*mount // by the settings, by path
+	version   int               // of KV in the settings, for other mounts
+	namespace string            // see Mount.Namespace
+	policies  []string          // of the token, if known; for messages
 }
 
 const listPath = transport.MountsPath
@@ -34,6 +33,9 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	token := auth.TokenOf(ctx)
 	table.policies = token.Policies
 	table.namespace = between(token.Namespace, settings.Namespace)
+	for _, m := range table.named {
+		m.Namespace = table.namespace
+	}
 	var data reply.Optional[struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
@@ -55,9 +57,9 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 		return table, nil
 	}
 	table.blocked = false
-	table.listed = make(map[string]mount, len(data.Value.Secret))
+	table.listed = make(map[string]*mount, len(data.Value.Secret))
 	for path, listed := range data.Value.Secret {
-		m := mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
+		m := &mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -79,34 +81,32 @@ func between(token, namespace string) string {
 
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings) *mountTable {
-	table := &mountTable{version: 2, blocked: true, named: make(map[string]mount)}
+	table := &mountTable{version: 2, blocked: true, named: make(map[string]*mount)}
 	if settings.KVVersion == "v1" {
 		table.version = 1
 	}
 	for _, path := range settings.Mounts {
 		path = strings.TrimSuffix(path, "/")
-		table.named[path] = mount{Mount: Mount{Path: path, Version: table.version}}
+		table.named[path] = &mount{Mount: Mount{Path: path, Version: table.version}}
 	}
 	return table
 }
 
 // find returns the mount of a path, and whether the token can see it. Without Vault's
 // list, it is assumed to.
-func (t *mountTable) find(path string) (m mount, visible bool) {
+func (t *mountTable) find(path string) (m *mount, visible bool) {
 	if m, ok := covering(t.listed, path); ok {
 		return m, true
 	}
-	m, ok := covering(t.named, path)
-	if !ok {
-		first, _, _ := strings.Cut(path, "/")
-		m = mount{Mount: Mount{Path: first, Version: t.version, Guessed: true}}
+	if m, ok := covering(t.named, path); ok {
+		return m, t.blocked
 	}
-	m.Namespace = cmp.Or(m.Namespace, t.namespace)
-	return m, t.blocked
+	first, _, _ := strings.Cut(path, "/")
+	return &mount{Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}, t.blocked
 }
 
 // covering returns the mount with the longest path that is a prefix of path.
-func covering(mounts map[string]mount, path string) (m mount, ok bool) {
+func covering(mounts map[string]*mount, path string) (m *mount, ok bool) {
 	for prefix := path; len(mounts) > 0; {
 		if m, ok := mounts[prefix]; ok {
 			return m, true
@@ -117,7 +117,7 @@ func covering(mounts map[string]mount, path string) (m mount, ok bool) {
 		}
 		prefix = prefix[:i]
 	}
-	return mount{}, false
+	return nil, false
 }
 
 // findings says if the settings replaced Vault's list, and which mounts have another

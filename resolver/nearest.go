@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"iter"
 	"slices"
 	"unicode/utf8"
 )
@@ -18,15 +17,15 @@ const (
 func isNear(key string) bool { return len(key) <= maxNear && utf8.RuneCountInString(key) >= 4 }
 
 // candidates are the keys of a secret that are searched, sorted.
-func candidates(keys iter.Seq[string]) []string {
-	var names []string
-	for name := range keys {
-		if isNear(name) {
-			names = append(names, name)
+func candidates(keys []string) []string {
+	var near []string
+	for _, key := range keys {
+		if isNear(key) {
+			near = append(near, key)
 		}
 	}
-	slices.Sort(names)
-	return names[:min(len(names), maxCandidates)]
+	slices.Sort(near)
+	return near[:min(len(near), maxCandidates)]
 }
 
 // nearest returns the candidate that was probably meant, at most two edits away, or "".

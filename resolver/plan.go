@@ -32,43 +32,67 @@ type host struct {
 
 // field is one credential field of a host.
 type field struct {
-	name   string
-	value  ref.Value
-	read   *read   // nil if the value is not a reference
-	wanted *wanted // nil if the value is not a reference
+	name  string
+	value ref.Value
+	read  *read // nil if the value is not a reference
+	key   int   // in read.keys
 }
 
 // read is one path and version to read.
 type read struct {
 	path    string
-	version int // 0 means the latest
-	wanted  []*wanted
+	version int  // 0 means the latest
+	keys    keys // that fields want
+	uses    int  // fields that want a key and do not have its value yet
 	hosts   []int
 	settled bool
-	secret  *secret
+	visible bool    // the token can see the mount, or Vault's list is not available
+	sent    bool    // the read was sent
+	mount   *mount  // of the path
+	secret  *secret // nil if there is an error
 	err     error
-	mount   mount // of the path
-	visible bool  // the token can see the mount, or Vault's list is not available
-	sent    bool  // the read was sent
 }
 
-// wanted is a key that fields ask for, with its value once the read is settled.
-type wanted struct {
-	key    string
-	fields int // number of fields that do not have it yet
-	found
+// keys are distinct keys.
+type keys struct {
+	all   []string
+	index map[string]int // of all; nil for a few keys, which are found faster without
 }
 
-// found is the value of a key.
-type found struct {
-	text   string // a string itself; a number or boolean as its exact JSON text
-	number bool
-	err    error // why there is no text
+const fewKeys = 4
+
+// find returns the index of a key in all, or -1.
+func (k *keys) find(key string) int {
+	if k.index == nil {
+		return slices.Index(k.all, key)
+	}
+	if i, ok := k.index[key]; ok {
+		return i
+	}
+	return -1
+}
+
+// add adds a key, unless it is there already, and returns its index.
+func (k *keys) add(key string) int {
+	if i := k.find(key); i >= 0 {
+		return i
+	}
+	k.all = append(k.all, key)
+	switch n := len(k.all); {
+	case n == fewKeys+1:
+		k.index = make(map[string]int)
+		for i, key := range k.all {
+			k.index[key] = i
+		}
+	case n > fewKeys:
+		k.index[key] = n - 1
+	}
+	return len(k.all) - 1
 }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
-	g := grouping{plan: p, reads: make(map[pathVersion]*read, len(hosts)), rare: make(map[ref.Ref]*wanted)}
+	g := grouping{plan: p, reads: make(map[pathVersion]*read, len(hosts))}
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -108,17 +132,11 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 	return all
 }
 
-// grouping maps references to the same path and version to one read, and references
-// to the same key to one value.
+// grouping maps references to the same path and version to one read.
 type grouping struct {
 	plan  *plan
 	reads map[pathVersion]*read
-	rare  map[ref.Ref]*wanted // beyond the first few keys of a path
 }
-
-// fewKeys is how many keys of a path are found by a search, which costs less than a map
-// of all keys of the run.
-const fewKeys = 4
 
 type pathVersion struct {
 	path    string
@@ -132,7 +150,8 @@ func (g *grouping) add(f *field) {
 	at := pathVersion{reference.Path(), reference.Version()}
 	r := g.reads[at]
 	if r == nil {
-		r = &read{path: at.path, version: at.version, wanted: make([]*wanted, 0, 2)} // a user name and a password
+		r = &read{path: at.path, version: at.version}
+		r.keys.all = make([]string, 0, 2) // a user name and a password
 		if g.plan.invalid == nil {
 			r.err = g.plan.vault.Permits(at.path)
 		}
@@ -141,26 +160,8 @@ func (g *grouping) add(f *field) {
 		}
 		g.reads[at] = r
 	}
-	w := g.find(r, reference)
-	w.fields++
-	f.read, f.wanted = r, w
-}
-
-// find returns what the read wants for the reference.
-func (g *grouping) find(r *read, reference ref.Ref) *wanted {
-	first := r.wanted[:min(len(r.wanted), fewKeys)]
-	if i := slices.IndexFunc(first, func(w *wanted) bool { return w.key == reference.Key() }); i >= 0 {
-		return first[i]
-	}
-	if w := g.rare[reference]; w != nil {
-		return w
-	}
-	w := &wanted{key: reference.Key()}
-	if len(first) == fewKeys {
-		g.rare[reference] = w
-	}
-	r.wanted = append(r.wanted, w)
-	return w
+	r.uses++
+	f.read, f.key = r, r.keys.add(reference.Key())
 }
 
 // awaitedBy makes the host wait for the read, once for all fields.
@@ -172,16 +173,12 @@ func (r *read) awaitedBy(i int, h *host) {
 	h.pending++
 }
 
-// settle notes how a read ended and gives its fields their values. Only the first call
-// for a read has an effect.
-func (p *plan) settle(r *read, s *secret, values []found, err error) {
+// settle notes how a read ended. Only the first call for a read has an effect.
+func (p *plan) settle(r *read, s *secret, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !r.settled {
 		r.secret, r.err = s, err
-		for i, value := range values {
-			r.wanted[i].found = value
-		}
 		p.finish(r)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // a line for each reference that a policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	table := tableOf(mounts)
-	lines := make(map[string]mount) // by what they grant
+	lines := make(map[string]*mount) // by what they grant
 	var refused []error
 	for _, r := range references {
 		if r.IsZero() {
@@ -54,9 +54,9 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 // tableOf is the table of the mounts that a check returned. A guess counts only where no
 // known mount covers a path.
 func tableOf(mounts []Mount) *mountTable {
-	table := &mountTable{version: 2, listed: make(map[string]mount), named: make(map[string]mount)}
+	table := &mountTable{version: 2, listed: make(map[string]*mount), named: make(map[string]*mount)}
 	for _, given := range mounts {
-		m := mount{Mount: given, listed: !given.Guessed, kind: "kv"}
+		m := &mount{Mount: given, listed: !given.Guessed, kind: "kv"}
 		m.Path = strings.Trim(m.Path, "/")
 		if m.Version != 1 {
 			m.Version = 2

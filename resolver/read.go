@@ -74,7 +74,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	if p.isSettled(r) {
 		return nil
 	}
-	secret, values, err := p.readSecret(ctx, client, mounts, r)
+	secret, err := p.readSecret(ctx, client, mounts, r)
 	if err != nil && ctx.Err() != nil {
 		return nil // every path gets the caller's own error
 	}
@@ -83,42 +83,42 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 	if f, ok := err.(*fault.Error); ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven) {
 		return f
 	}
-	p.settle(r, secret, values, err)
+	p.settle(r, secret, err)
 	return nil
 }
 
-// readSecret reads one path, and returns the values of its wanted keys.
-func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, []found, error) {
+// readSecret reads one path.
+func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, error) {
 	m := r.mount
 	switch {
 	case !r.visible:
-		return nil, nil, invisible(mounts, m, r.path)
+		return nil, invisible(mounts, m, r.path)
 	case !m.isKV():
-		return nil, nil, notKV(m.Path, "of type "+shownType(m.kind))
+		return nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
-		return nil, nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
+		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
-		return nil, nil, &fault.Error{
+		return nil, &fault.Error{
 			Kind: fault.NoVersion, What: "the mount " + m.Path + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2",
 			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
 		}
 	case !m.listed && namesTokens(r.path):
-		return nil, nil, notKV(m.Path, "of a type that Vault does not show")
+		return nil, notKV(m.Path, "of a type that Vault does not show")
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return nil, nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+		return nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	var query url.Values
 	if r.version != 0 {
 		query = url.Values{"version": {strconv.Itoa(r.version)}}
 	}
 	r.sent = true
-	var data kvData
+	data := dataOf(r)
 	answer, err := reply.Read(ctx, client, m.api(r.path), query, data.target(m.Version))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := m.isProvenKV(answer); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	return secretIn(answer, data, mounts, m, r)
 }

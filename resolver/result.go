@@ -100,13 +100,16 @@ func (f *field) text(host string) (string, error) {
 	case !r.secret.hosts.has(host):
 		return "", notForHost(host, r.mount, r.path)
 	}
-	return f.wanted.text, f.wanted.err
+	return f.found().text, f.found().err
 }
 
-// letGo drops the value with the last field that wants it, so that a long loop does not
-// hold every value to its end.
+// found is the value of the field's key in a secret that was read.
+func (f *field) found() *value { return &f.read.secret.values[f.key] }
+
+// letGo drops the values of a secret with the last field that wants one, so that a long
+// loop does not hold them all to its end.
 func (f *field) letGo() {
-	if f.wanted.fields--; f.wanted.fields == 0 {
-		f.wanted.text = ""
+	if f.read.uses--; f.read.uses == 0 && f.read.secret != nil {
+		f.read.secret.values = nil
 	}
 }

@@ -2,8 +2,10 @@ package resolver
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,78 +17,114 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// secret is what a read returned, except the values.
+// secret is what a read returned.
 type secret struct {
+	values  []value   // of the read's keys
 	version int       // 0 on KV v1
 	created time.Time // zero on KV v1
 	hosts   *hostList // nil if the secret names none
 	almost  string    // custom metadata whose name is almost luumen_hosts; empty if there is none
 }
 
-// values are the members of a secret, undecoded.
-type values map[string]value
-
-// value is the JSON of one value. It shares the memory of the answer.
-type value struct{ text []byte }
-
-// UnmarshalJSON keeps the JSON without copying it. It is used only before the answer
-// is released.
-func (v *value) UnmarshalJSON(text []byte) error {
-	v.text = text
-	return nil
+// value is the value of a key.
+type value struct {
+	text   string // a string itself; a number or boolean as its exact JSON text, never rounded and never repaired
+	number bool
+	other  string // what it is, if it is not a credential: "null", "a list"
+	err    error  // why there is no text
 }
 
-// find returns the values of the wanted keys, or why they have none. Nothing else of
-// the secret is kept.
-func (v values) find(all []*wanted, version int) []found {
-	values := make([]found, len(all))
+// values is the JSON object with the values of a secret. Only those of some keys are kept.
+type values struct {
+	keys    *keys
+	all     []value  // of the keys; zero for a key that the secret does not have
+	names   []string // all names in the secret
+	present bool     // there is an object
+}
+
+// UnmarshalJSONFrom returns an error for anything but an object or null.
+func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	*v = values{keys: v.keys, all: make([]value, len(v.keys.all))}
+	if d.PeekKind() == 'n' {
+		return d.SkipValue()
+	}
+	if start, err := d.ReadToken(); err != nil || start.Kind() != '{' {
+		return cmp.Or(err, errors.New("not an object"))
+	}
+	v.present = true
+	for d.PeekKind() != '}' {
+		token, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		name := token.String()
+		v.names = append(v.names, name)
+		text, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if i := v.keys.find(name); i >= 0 {
+			v.all[i] = valueIn(text)
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// have reports whether the secret has all of these names.
+func (v *values) have(all ...string) bool {
+	return !slices.ContainsFunc(all, func(name string) bool { return !slices.Contains(v.names, name) })
+}
+
+// found returns the values of the keys. Those without a text say why.
+func (v *values) found(version int) []value {
+	all := v.all
+	if all == nil {
+		all = make([]value, len(v.keys.all))
+	}
 	searches := 0
 	var near []string
-	for i, w := range all {
-		one, ok := v[w.key]
-		if !ok {
+	for i, key := range v.keys.all {
+		one := &all[i]
+		switch {
+		case one.text != "":
+		case one.other != "":
+			one.err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), one.other), "store a text, a number or a boolean")
+		default:
 			switch searches++; searches {
 			case 1:
-				near = candidates(maps.Keys(v))
+				near = candidates(v.names)
 			case maxSearches + 1:
 				near = nil
 			}
-			values[i].err = noKey(w.key, version, near)
-			continue
+			one.err = noKey(key, version, near)
 		}
-		text, number, what := one.credential()
-		if what != "" {
-			values[i].err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(w.key), atVersion(version), what), "store a text, a number or a boolean")
-			continue
-		}
-		values[i] = found{text: text, number: number}
 	}
-	return values
+	return all
 }
 
-// credential returns the value as a credential, never rounded and never repaired. If
-// it is none, what says what it is.
-func (v value) credential() (text string, number bool, what string) {
-	switch v.text[0] {
+// valueIn returns the value in a JSON text.
+func valueIn(json []byte) value {
+	switch json[0] {
 	case 'n':
-		return "", false, "null"
+		return value{other: "null"}
 	case '{':
-		return "", false, "an object"
+		return value{other: "an object"}
 	case '[':
-		return "", false, "a list"
+		return value{other: "a list"}
 	case '"':
-		text, ok := textIn(v.text)
+		text, ok := textIn(json)
 		if !ok {
-			return "", false, "not valid text"
+			return value{other: "not valid text"}
 		}
 		if text == "" {
-			return "", false, "empty"
+			return value{other: "empty"}
 		}
-		return text, false, ""
+		return value{text: text}
 	case 't', 'f':
-		return string(v.text), false, ""
+		return value{text: string(json)}
 	}
-	return string(v.text), true, ""
+	return value{text: string(json), number: true}
 }
 
 // textIn decodes a JSON string. It returns false for invalid text, which encoding/json

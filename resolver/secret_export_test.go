@@ -14,20 +14,20 @@ import (
 
 // Decode decodes the data of an answer as a read does, and returns the value of a key.
 func Decode(status int, data []byte, kvVersion int, key string) (string, error) {
-	m := mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
-	r := &read{path: "kv/app", wanted: []*wanted{{key: key}}}
+	m := &mount{Mount: Mount{Path: "kv", Version: kvVersion}, kind: "kv", listed: true}
+	r := &read{path: "kv/app", keys: keys{all: []string{key}}}
 	if !json.Valid(data) {
 		return "", errors.New("not JSON")
 	}
 	body := `{"request_id":"1","data":` + string(data) + `}`
-	var d kvData
+	d := dataOf(r)
 	answer, err := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}}, d.target(kvVersion))
 	if err != nil {
 		return "", err
 	}
-	_, values, err := secretIn(answer, d, &mountTable{}, m, r)
+	s, err := secretIn(answer, d, &mountTable{}, m, r)
 	if err != nil {
 		return "", err
 	}
-	return values[0].text, values[0].err
+	return s.values[0].text, s.values[0].err
 }
