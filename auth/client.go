@@ -25,10 +25,7 @@ func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Cli
 	if err != nil {
 		return nil, rejectedByAPI()
 	}
-	header := http.Header{
-		api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
-		"User-Agent":          {s.wire.UserAgent()},
-	}
+	header := http.Header{} // the wire adds what every request has; vault/api would copy it three times
 	if namespace != "" {
 		header.Set(api.NamespaceHeaderName, namespace)
 	}

@@ -34,8 +34,8 @@ func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (
 	u := *r.Wire.config.Address
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/sys/health"
 	u.RawQuery = query
-	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{"X-Vault-Request": {"true"}}}
-	response, f := r.Wire.send(ctx, request, request.Header, limit)
+	request := &http.Request{Method: http.MethodGet, URL: &u, Host: u.Host}
+	response, f := r.Wire.send(ctx, request, r.Wire.header, limit)
 	if f != nil {
 		return nil, f
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -61,11 +62,10 @@ func IsHarmless(request *http.Request) bool {
 // RoundTrip repeats the request until it is answered, fails for good, or patience or a
 // context ends.
 func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
-	return r.Send(request, request.Header)
+	return r.Send(request, maps.Clone(request.Header)) // a RoundTripper does not change what it is given
 }
 
-// Send is RoundTrip with another header. A RoundTripper that adds to the header need not
-// copy the request.
+// Send is RoundTrip with another header, to which it adds. So the request need not be copied.
 func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response, error) {
 	request, err := Replayable(request)
 	if err != nil {
@@ -74,6 +74,7 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	if err := r.Run.Err(); err != nil {
 		return nil, err
 	}
+	maps.Copy(header, r.Wire.header)
 	ctx, end := endingWith(request.Context(), r.Run)
 	defer end()
 	sending := ctx

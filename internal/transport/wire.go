@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/mask"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -52,6 +54,7 @@ type Wire struct {
 	Sent mask.Secrets // sent to the server, and masked in what comes back
 
 	config    Config
+	header    http.Header  // of every request
 	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
@@ -62,7 +65,10 @@ type Wire struct {
 
 // NewWire makes a Wire. It does no I/O.
 func NewWire(config Config) *Wire {
-	w := &Wire{config: config}
+	w := &Wire{config: config, header: http.Header{
+		"User-Agent":          {config.UserAgent},
+		api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
+	}}
 	w.source = reply.Source{Address: strings.TrimSuffix(config.Address.String(), "/"), Sent: &w.Sent}
 	w.dialer = &dialer{
 		target: config.Address, tls: config.TLS, proxyTLS: config.ProxyTLS, proxy: config.Proxy, timeout: config.Timeout,
@@ -101,10 +107,6 @@ func (w *Wire) Close() { w.transport.CloseIdleConnections() }
 // Address is Vault's address, for texts.
 func (w *Wire) Address() string { return w.source.Address }
 
-// UserAgent is the User-Agent of every request. A request that already has it is sent
-// without a copy of its headers.
-func (w *Wire) UserAgent() string { return w.config.UserAgent }
-
 // Dials is the number of connections tried so far.
 func (w *Wire) Dials() int { return int(w.dials.Load()) }
 
@@ -123,10 +125,6 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
 	}))
 	once.Header = header
-	if header.Get("User-Agent") != w.config.UserAgent {
-		once.Header = header.Clone()
-		once.Header.Set("User-Agent", w.config.UserAgent)
-	}
 	if request.GetBody != nil {
 		body, err := request.GetBody()
 		if err != nil {
