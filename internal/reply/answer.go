@@ -16,7 +16,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -68,12 +67,6 @@ func (e *envelope) isVaults() bool {
 	return e.RequestID != "" || e.Errors != nil || e.ServerTime != nil || e.WrapInfo != nil
 }
 
-// largeAnswer is the size from which answers are decoded one at a time: many small keys
-// take ten times the memory of their JSON.
-const largeAnswer = 256 << 10
-
-var decodingLarge sync.Mutex
-
 // Parse decodes an answer, and its data into what data points to, if that is not nil. If
 // the data has another form, the answer is Malformed, and what data points to is undefined.
 // The error is a *fault.Error.
@@ -84,10 +77,6 @@ func Parse(response *api.Response, data any) (*Answer, error) {
 		return answer, nil
 	}
 	body, err := bytesOf(response.Body)
-	if len(body) > largeAnswer {
-		decodingLarge.Lock()
-		defer decodingLarge.Unlock()
-	}
 	if data == nil {
 		data = &ignored{}
 	}
