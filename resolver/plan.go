@@ -77,16 +77,16 @@ func (k *keys) add(key string) int {
 	if i := k.find(key); i >= 0 {
 		return i
 	}
-	k.all = append(k.all, key)
-	switch n := len(k.all); {
-	case n == fewKeys+1:
-		k.index = make(map[string]int)
+	switch {
+	case k.index != nil:
+		k.index[key] = len(k.all)
+	case len(k.all) == fewKeys:
+		k.index = map[string]int{key: fewKeys}
 		for i, key := range k.all {
 			k.index[key] = i
 		}
-	case n > fewKeys:
-		k.index[key] = n - 1
 	}
+	k.all = append(k.all, key)
 	return len(k.all) - 1
 }
 

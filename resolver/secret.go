@@ -79,7 +79,7 @@ func (v *values) have(all ...string) bool {
 // found returns the values of the keys. Those without a text say why.
 func (v *values) found(version int) []value {
 	all := v.all
-	if all == nil {
+	if all == nil { // the answer has no such object
 		all = make([]value, len(v.keys.all))
 	}
 	searches := 0
