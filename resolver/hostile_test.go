@@ -366,6 +366,30 @@ func TestPlanHoldsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// A run does not hold the values that the caller is done with. The test measures the
+// whole process, so it is not parallel.
+func TestRunLetsValuesGo(t *testing.T) {
+	const mib = 1 << 20
+	const n = 8 // values of 512 KiB
+	value := strings.Repeat("0", mib/2)
+	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		secretV2(w, `{"password":"`+value+`"}`, "null")
+	}}
+	hosts := append(ofPaths(n, "secret/%d"), ofPaths(n, "secret/%d")...) // two hosts for each path
+	run := resolver.Resolve(t.Context(), server.start(t), hosts, resolver.Options{})
+	before := heap()
+	results := 0
+	for range run.Results() {
+		switch results++; results {
+		case 1:
+			require.Eventually(t, func() bool { return server.reads.Load() == n && heap()-before > n*mib/2 }, time.Minute, 100*time.Millisecond)
+		case 2 * n:
+			require.Eventually(t, func() bool { return heap()-before < 2*mib }, time.Minute, 100*time.Millisecond)
+		}
+	}
+	assert.Equal(t, 2*n, results)
+}
+
 // The errors of a server are kept as an *api.ResponseError of a few
 // kilobytes.
 func TestWordsOfAServerAreCut(t *testing.T) {

@@ -399,6 +399,31 @@ func TestNearMatch(t *testing.T) {
 	}
 }
 
+// However many keys of a path are asked for, each field gets the value of its own.
+func TestKeysOfOnePath(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	for _, n := range []int{1, 2, 4, 5, 6, 40} {
+		kv := server.KV(t, 2)
+		secret := make(map[string]any)
+		for i := range n + 3 { // some are not asked for
+			secret[fmt.Sprint("k", i)] = fmt.Sprint("v", i)
+		}
+		server.Put(t, kv, "a", secret)
+		var hosts []resolver.Host
+		for i := range 3 * n { // each key is asked for by three hosts
+			hosts = append(hosts, host(fmt.Sprint("h", i), "own", fmt.Sprintf("vault:%s/a#k%d", kv, i%n), "next", fmt.Sprintf("vault:%s/a#k%d", kv, (i+1)%n)))
+		}
+		for i, result := range collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})) {
+			for field, key := range map[string]int{"own": i % n, "next": (i + 1) % n} {
+				credential, err := result.Credential(field)
+				require.NoError(t, err)
+				assert.Equal(t, fmt.Sprint("v", key), credential.Reveal(), "of %d keys", n)
+			}
+		}
+	}
+}
+
 func TestVersionsOfOnePathAreReadEach(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

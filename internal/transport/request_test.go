@@ -179,6 +179,19 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// A RoundTripper does not change the request.
+func TestRoundTripLeavesTheRequestAlone(t *testing.T) {
+	t.Parallel()
+	address := serve(t, nil, func(*http.Request) {})
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address.String()+"/v1/sys/x", nil)
+	require.NoError(t, err)
+	request.Header.Set("X-Vault-Namespace", "team")
+	before := request.Header.Clone()
+	_, err = newRetry(t, wireTo(t, address), time.Minute).RoundTrip(request)
+	require.NoError(t, err)
+	assert.Equal(t, before, request.Header)
+}
+
 // There are at most as many connections as configured. They are kept between requests,
 // and closed with the Wire.
 func TestConnections(t *testing.T) {
