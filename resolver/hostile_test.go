@@ -370,7 +370,7 @@ func TestPlanHoldsWhatIsAskedFor(t *testing.T) {
 // whole process, so it is not parallel.
 func TestRunLetsValuesGo(t *testing.T) {
 	const mib = 1 << 20
-	const n = 8 // values of 512 KiB
+	const n = 8 // values of 512 KiB, so 4 MiB in all
 	value := strings.Repeat("0", mib/2)
 	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
 		secretV2(w, `{"password":"`+value+`"}`, "null")
@@ -382,7 +382,7 @@ func TestRunLetsValuesGo(t *testing.T) {
 	for range run.Results() {
 		switch results++; results {
 		case 1:
-			require.Eventually(t, func() bool { return server.reads.Load() == n && heap()-before > n*mib/2 }, time.Minute, 100*time.Millisecond)
+			require.Eventually(t, func() bool { return heap()-before > 3*mib }, time.Minute, 100*time.Millisecond)
 		case 2 * n:
 			require.Eventually(t, func() bool { return heap()-before < 2*mib }, time.Minute, 100*time.Millisecond)
 		}
