@@ -18,7 +18,7 @@ type Report struct {
 	Skipped  int            // hosts returned with an error
 	NotTaken int            // hosts left when the caller ended the loop
 	Causes   []Cause        // why hosts were skipped; most hosts first
-	Findings []auth.Finding // warnings and notices
+	Findings []auth.Finding // warnings and notices, including those of Vault
 	Vault    auth.Usage     // zero if Vault was not asked. Its Token is as after the run; Expires is zero for one of a login
 }
 
