@@ -20,7 +20,7 @@ type Setting struct {
 // Effective holds the settings that a run would use, and no secret.
 type Effective struct {
 	Settings []Setting `json:"settings"`
-	Unused   []Setting `json:"unused,omitempty"`   // variables of other login methods
+	Unused   []Setting `json:"unused,omitempty"`   // variables without effect here, such as those of other login methods
 	NotRead  []Setting `json:"not_read,omitempty"` // variables that the library never reads
 }
 
@@ -28,7 +28,7 @@ type Effective struct {
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	s, e := inner.settings, &environment{getenv: inner.getenv}
-	inner.configure(e) // for what is malformed
+	c, _ := inner.configure(e)
 	isHandedIn := inner.methods[s.AuthMethod] != nil
 	var report Effective
 	add := func(name, value, source string) {
@@ -94,6 +94,8 @@ func (v *Vault) Effective() Effective {
 		case !e.isSet(name):
 		case e.isSet("VAULT_PROXY_ADDR"):
 			report.Unused = append(report.Unused, Setting{Name: name, Value: "set", Source: name, Note: "VAULT_PROXY_ADDR is set"})
+		case !strings.EqualFold(name, "NO_PROXY") && !slices.Contains(e.malformed, name) && (c.proxy == nil || c.proxy.Variable != name):
+			report.Unused = append(report.Unused, Setting{Name: name, Value: "set", Source: name, Note: "not for this address"})
 		default:
 			fromEnvironment(variable{name: name})
 		}

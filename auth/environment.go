@@ -79,14 +79,15 @@ func (e *environment) timeout() time.Duration {
 		return defaultTimeout
 	}
 	d, err := time.ParseDuration(text)
+	const most = 24 * time.Hour
 	if seconds, plain := strconv.Atoi(text); plain == nil {
-		d, err = time.Duration(min(seconds, 24*60*60))*time.Second, nil
+		d, err = time.Duration(min(seconds, int(most.Seconds())))*time.Second, nil
 	}
 	if err != nil || d <= 0 {
 		e.reject("VAULT_CLIENT_TIMEOUT", "is not a positive duration; write seconds such as 10, or 10s")
 		return defaultTimeout
 	}
-	return d
+	return min(d, most)
 }
 
 // rateLimit returns the requests a second, and the burst.

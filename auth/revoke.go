@@ -21,7 +21,7 @@ func (s *session) revoke(ctx context.Context) {
 	const budget = lastMoments * 3 / 4
 	chain := &transport.Retry{
 		Patience: patience.New(budget, 0, 0), Wire: s.wire, Run: ctx,
-		Budget: 3 * budget,               // a third of it for the look-up
+		Budget: 4 * budget,               // a quarter of it for the look-up
 		Once:   s.patience.Over() != nil, // Vault is down
 	}
 	for _, t := range tokens {

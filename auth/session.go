@@ -30,9 +30,6 @@ func (u Use) withDefaults() Use {
 	if u.Connections <= 0 {
 		u.Connections = 16
 	}
-	if u.RunID == "" {
-		u.RunID = rand.Text()[:12]
-	}
 	// It becomes part of a header.
 	u.RunID = strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
@@ -41,6 +38,9 @@ func (u Use) withDefaults() Use {
 		return r
 	}, u.RunID)
 	u.RunID = u.RunID[:min(len(u.RunID), 128)]
+	if u.RunID == "" {
+		u.RunID = rand.Text()[:12]
+	}
 	return u
 }
 

@@ -14,7 +14,7 @@ func SecretVariables() []string {
 	}
 	return append(names, "VAULT_PROXY_ADDR",
 		// The library does not read these, but they hold secrets if they are set.
-		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
+		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_MFA", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
 }
 
 // general are the variables of all login methods, except the standard proxy

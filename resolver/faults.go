@@ -12,6 +12,12 @@ import (
 
 // unread is the fault for a path that Vault answered without a secret.
 func unread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fault.Error {
+	f := whyUnread(answer, mounts, m, r)
+	f.Cause = answer.ResponseError()
+	return f
+}
+
+func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fault.Error {
 	path := m.api(r.path)
 	switch answer.Status {
 	case 403:
@@ -48,9 +54,20 @@ func unread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fault.
 	return &fault.Error{
 		Kind: fault.ServerError, What: "vault refuses to read " + path,
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()), Do: "check the path",
-		Cause:  answer.ResponseError(),
 		Reason: "Vault refuses this path", Fix: "check the path",
 	}
+}
+
+// deleted is the fault for a version that was deleted or destroyed.
+func deleted(answer *reply.Answer, meta metadata, m *mount, r *read) *fault.Error {
+	f := &fault.Error{Kind: fault.Deleted, Cause: answer.ResponseError()}
+	if meta.Destroyed {
+		f.What, f.Do = fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again"
+		return f
+	}
+	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted))
+	f.Do = fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(m.Path), meta.Version, inShell(m.below(r.path)))
+	return f
 }
 
 // policiesOf names the token's policies, if they are known.

@@ -3,7 +3,6 @@ package resolver
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -66,10 +65,8 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, m *mount, r
 func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r *read) (*secret, error) {
 	meta := data.Metadata
 	switch {
-	case answer.Status == 404 && meta.Version != 0 && meta.Destroyed:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again")
 	case answer.Status == 404 && meta.Version != 0:
-		return nil, fault.New(fault.Deleted, fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted)), fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(m.Path), meta.Version, inShell(m.below(r.path))))
+		return nil, deleted(answer, meta, m, r)
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, m, r)
 	case meta.Version == 0 && !m.listed:

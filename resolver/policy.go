@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -58,6 +59,7 @@ func tableOf(mounts []Mount) *mountTable {
 	for _, given := range mounts {
 		m := &mount{Mount: given, listed: !given.Guessed, kind: "kv"}
 		m.Path = strings.Trim(m.Path, "/")
+		table.namespace = cmp.Or(table.namespace, m.Namespace) // that of all
 		if m.Version != 1 {
 			m.Version = 2
 		}

@@ -55,12 +55,17 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 // sees that, and so does a request whose token a proxy dropped. It returns a fault of
 // all paths, if there is one.
 func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTable) *fault.Error {
-	r := p.reads[0]
-	r.visible = true
-	if f := p.read(ctx, client, mounts, r); f != nil || ctx.Err() != nil {
-		return f
+	var tried *read
+	for _, r := range p.reads { // some fail without a request
+		r.visible = true
+		if f := p.read(ctx, client, mounts, r); f != nil || ctx.Err() != nil {
+			return f
+		}
+		if tried = r; r.sent {
+			break
+		}
 	}
-	if f, ok := r.err.(*fault.Error); !ok || f.Kind != fault.Denied {
+	if f, ok := tried.err.(*fault.Error); tried.sent && (!ok || f.Kind != fault.Denied) {
 		mounts.blocked = true // the list is wrong
 		for _, r := range p.reads {
 			r.visible = true

@@ -155,7 +155,7 @@ func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == unicode.Rep
 
 // Words returns a text from a server in one short line, with its secrets masked.
 // The end of a cut text is also masked if a secret may begin there.
-func (s *Secrets) Words(text string) string { return shorten(s.hide(oneLine(cut(text, maxText)))) }
+func (s *Secrets) Words(text string) string { return shorten(s.Text(text)) }
 
 // Line returns a text without secrets in one short line.
 func Line(text string) string { return shorten(oneLine(cut(text, maxText))) }
@@ -168,9 +168,9 @@ func shorten(text string) string {
 	return strings.TrimRight(cut(text, maxWords), " ") + "…"
 }
 
-// Text masks the secrets in a text and keeps the rest as it is. It drops everything
-// after the first 4 KiB.
-func (s *Secrets) Text(text string) string { return s.hide(cut(text, maxText)) }
+// Text returns a text from a server in one line, with its secrets masked. It drops
+// everything after the first 4 KiB.
+func (s *Secrets) Text(text string) string { return s.hide(oneLine(cut(text, maxText))) }
 
 // hide replaces each secret in the text.
 func (s *Secrets) hide(text string) string {

@@ -78,14 +78,15 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// Text changes nothing but secrets.
+// Text masks secrets, and drops line breaks and what cannot be printed.
 func TestText(t *testing.T) {
 	t.Parallel()
 	s := knowing(token)
 	for _, text := range []struct{ text, want string }{
-		{"1 error occurred:\n\t* permission denied\n\n", "1 error occurred:\n\t* permission denied\n\n"},
-		{"1 error occurred:\n\t* bad token " + token + "\n\n", "1 error occurred:\n\t* bad token [masked]\n\n"},
-		{"a\u200bb " + token, "a\u200bb [masked]"},
+		{"1 error occurred:\n\t* permission denied\n\n", "1 error occurred: * permission denied"},
+		{"1 error occurred:\n\t* bad token " + token + "\n\n", "1 error occurred: * bad token [masked]"},
+		{"a\u200bb " + token, "ab [masked]"},
+		{"no \x1b[31mred\x00\r\nlevel=ERROR forged", "no [31mred level=ERROR forged"},
 		{strings.Repeat("é", 4000), strings.Repeat("é", 2048)},
 	} {
 		assert.Equal(t, text.want, s.Text(text.text))

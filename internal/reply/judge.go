@@ -55,7 +55,9 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	failure := &patience.Failure{Fault: f, Retry: patience.Later}
 	switch {
 	case status == http.StatusTooManyRequests:
-		return tooMany(header, "vault is rate limiting the agent", "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server", f.Detail)
+		limited := tooMany(header, "vault is rate limiting the agent", "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server", f.Detail)
+		limited.Fault.Cause = f.Cause
+		return limited
 	case status == http.StatusPreconditionFailed && says(errors, missingIndex):
 		f.Kind, f.What, f.Do = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind"
 		failure.Unsent = true
@@ -66,11 +68,15 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal (only a new Vault needs vault operator init first)"
 		if says(errors, namespaceSealed...) {
 			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
-			f.Fix = f.Do
+			f.Reason, f.Fix = f.What, f.Do
 		}
 		failure.Unsent = true
 	case status >= 500 && says(errors, notActive...):
 		f.Kind, f.What, f.Do = fault.NoActiveNode, "vault has no active node", "check the cluster: vault operator raft list-peers"
+		failure.Unsent = true
+	case status == http.StatusBadRequest && says(errors, drSecondary):
+		f.Kind, f.What, f.Do = fault.NoActiveNode, "this vault is a disaster recovery secondary, which serves no requests", "set the address of the primary cluster, or promote this one"
+		f.Reason, f.Fix = "this Vault is a disaster recovery secondary", f.Do
 		failure.Unsent = true
 	case status >= 500 && says(errors, badToken...):
 		f.Kind, f.What, f.Do = fault.Token, "vault does not know the token's namespace or cannot read the token", "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"
@@ -221,7 +227,7 @@ func (s Source) said(errors []string) string {
 	return words + " at " + s.Address
 }
 
-// masked returns the texts without the secrets in them.
+// masked returns the texts in one line each, without the secrets in them.
 func (s Source) masked(texts []string) []string {
 	masked := slices.Clone(few(texts))
 	for i, text := range masked {

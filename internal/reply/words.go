@@ -22,6 +22,7 @@ var (
 	missingIndex     = phrase{"required index state", "src"}
 	internalError    = phrase{"internal error", "1.14 1.21 bao"}
 	readAsV1         = phrase{"Invalid path for a versioned ", "1.14 1.21 bao"} // a warning beside a 404
+	drSecondary      = phrase{"disabled in replication DR secondary mode", "src"}
 	vaultSealed      = phrase{"Vault is sealed", "1.14 1.21 bao"}
 )
 

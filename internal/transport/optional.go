@@ -15,15 +15,15 @@ type End int
 
 const (
 	AtOnce   End = iota + 1
-	InAWhile     // after a third of patience
+	InAWhile     // after a quarter of patience
 )
 
 type optional struct{}
 
 // Optional marks the requests of a context as optional: the run can go on without
-// their answers. A proxy may block them alone; then they give up at end. One that hangs
-// gives up after a third of patience. While Vault as a whole is down, they wait like
-// others.
+// their answers. A proxy may block them alone; then they give up at end. The first that
+// hangs gives up after a quarter of patience, and the next one after a twelfth, so that
+// together they cost a third. While Vault as a whole is down, they wait like others.
 func Optional(ctx context.Context, end End) context.Context {
 	return context.WithValue(ctx, optional{}, end)
 }
@@ -37,7 +37,10 @@ func (r *Retry) forOptional() time.Duration {
 		whole := r.Wire.config.Timeout
 		return max(min(whole, time.Until(r.Until)-whole), whole/10)
 	}
-	return r.Budget / 3
+	if r.hung.Load() {
+		return r.Budget / 12
+	}
+	return r.Budget / 4
 }
 
 // isLate reports whether an optional request gives up. A bare internal error may come
@@ -49,7 +52,7 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return took >= r.Budget/12
 	case isBlock(f):
-		return took >= r.Budget/3
+		return took >= min(s.share, r.Budget/4)
 	}
 	return !f.Unsent && took >= s.share
 }

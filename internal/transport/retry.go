@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -40,6 +41,7 @@ type Retry struct {
 	// long as in a run, even beyond patience, and is not repeated after silence.
 	Until time.Time
 
+	hung     atomic.Bool // an optional request has hung
 	times    times
 	internal internalErrors
 	refusals proxyRefusals
@@ -85,6 +87,9 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	}
 	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
 	err = r.Patience.Do(ctx, s.once)
+	if err != nil && s.end != 0 && time.Since(s.began) >= s.share {
+		r.hung.Store(true)
+	}
 	switch {
 	case err == nil:
 		return s.response, nil

@@ -119,6 +119,7 @@ func TestWrongAnswers(t *testing.T) {
 
 		// Vault, unwell.
 		{"sealed, or not initialized", vault(503, `{"errors":["Vault is sealed"]}`), fault.Sealed, later, true, "vault is sealed or not initialized (Vault is sealed at ADDRESS); unseal it: vault operator unseal"},
+		{"a DR secondary", vault(400, `{"errors":["path disabled in replication DR secondary mode"]}`), fault.NoActiveNode, later, true, "this vault is a disaster recovery secondary, which serves no requests (path disabled in replication DR secondary mode at ADDRESS); set the address of the primary cluster, or promote this one"},
 		{"a sealed namespace", vault(503, `{"errors":["namespace is sealed"]}`), fault.Sealed, later, true, "the namespace is sealed or locked (namespace is sealed at ADDRESS); unseal or unlock the namespace in Vault"},
 		{"a locked namespace", vault(503, `{"errors":["API access to this namespace has been locked by an administrator - \"team\" must be unlocked to gain access."]}`), fault.Sealed, later, true, "the namespace is sealed or locked (API access"},
 		{"no leader known", vault(500, `{"errors":["local node not active but active cluster node not found"]}`), fault.NoActiveNode, later, true, "vault has no active node (local node not active but active cluster node not found at ADDRESS); check the cluster: vault operator raft list-peers"},
@@ -326,7 +327,7 @@ func TestSlowServers(t *testing.T) {
 	}
 }
 
-// The cause is the error that vault/api would return.
+// The cause is the error that vault/api would return, with each text in one line.
 func TestCauseIsResponseError(t *testing.T) {
 	t.Parallel()
 	s := serveRaw(t, vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`))
@@ -334,7 +335,7 @@ func TestCauseIsResponseError(t *testing.T) {
 	var response *api.ResponseError
 	require.ErrorAs(t, f, &response)
 	assert.Equal(t, 500, response.StatusCode)
-	assert.Equal(t, []string{"1 error occurred:\n\t* internal error\n\n"}, response.Errors)
+	assert.Equal(t, []string{"1 error occurred: * internal error"}, response.Errors)
 }
 
 func gzipped(text string) string {
