@@ -43,6 +43,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		if response.StatusCode != http.StatusForbidden {
 			isEmptyRead := response.StatusCode == http.StatusNoContent && transport.IsHarmless(request)
 			served := response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound
+			if strings.HasSuffix(request.URL.Path, "/"+transport.MountsPath) && reply.ListsNothing(response) {
+				served = false // Vault sends such a list without a token, too
+			}
 			if served && !t.worked.Swap(true) {
 				s.prove(t)
 			}
@@ -76,7 +79,7 @@ func (s *session) mayHaveToken(request *http.Request) error {
 		return errors.New("vault: the client must not be used after Do; the request was not sent")
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
 		return errors.New("vault: the client adds its token by itself; a request with another one is not sent")
-	case !isBelow(request.URL, s.config.address):
+	case !isBelow(request.URL, s.config.address) || request.Host != "" && !strings.EqualFold(request.Host, request.URL.Host):
 		return errors.New("vault: the token is not sent to an address other than the one in the settings")
 	}
 	return nil
@@ -147,6 +150,9 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
 	if answer.Refusal() == reply.DeadToken {
 		s.oneKind = true
+	}
+	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
+		s.disown(dead)
 	}
 	expired := dead.isExpired() && (dead.mayHaveServed() || s.served)
 	switch {

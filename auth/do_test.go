@@ -130,6 +130,11 @@ func TestDoKeepsTheToken(t *testing.T) {
 		require.NoError(t, elsewhere.SetAddress(other.address))
 		_, err = sign(ctx, elsewhere, path)
 		assert.ErrorContains(t, err, "an address other than the one in the settings")
+
+		// A proxy would go by the Host.
+		disguised := client.WithRequestCallbacks(func(r *api.Request) { r.Host = strings.TrimPrefix(other.address, "http://") })
+		_, err = sign(ctx, disguised, path)
+		assert.ErrorContains(t, err, "an address other than the one in the settings")
 		return nil
 	})
 	require.NoError(t, err)

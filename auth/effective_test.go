@@ -65,6 +65,33 @@ func TestEffective(t *testing.T) {
 }
 
 // With a method of Options, the variables of all built-in methods are unused.
+// A standard proxy variable is in use if it is for the address.
+func TestEffectiveProxies(t *testing.T) {
+	t.Parallel()
+	const proxy = "http://proxy.example:3128"
+	for _, test := range []struct {
+		address string
+		v       variables
+		used    []string
+	}{
+		{"https://vault.example", variables{"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}, []string{"HTTPS_PROXY"}},
+		{"http://vault.example", variables{"HTTPS_PROXY": proxy, "http_proxy": proxy}, []string{"http_proxy"}},
+		{"https://vault.example", variables{"HTTPS_PROXY": proxy, "NO_PROXY": "vault.example"}, []string{"NO_PROXY"}},
+		{"https://127.0.0.1:8200", variables{"HTTPS_PROXY": proxy}, nil},
+		{"https://vault.example", variables{"HTTPS_PROXY": "socks4://proxy.example"}, []string{"HTTPS_PROXY"}}, // not valid
+	} {
+		report := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t"}).options()).Effective()
+		var used []string
+		for _, s := range report.Settings {
+			if test.v[s.Source] != "" {
+				used = append(used, s.Source)
+			}
+		}
+		assert.Equal(t, test.used, used, "%v", test.v)
+		assert.Len(t, report.Unused, len(test.v)-len(used), "%v", test.v)
+	}
+}
+
 func TestEffectiveWithMethodHandedIn(t *testing.T) {
 	t.Parallel()
 	report := withMethod("https://vault.example", userpass{}, variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}).Effective()

@@ -102,8 +102,8 @@ func (e *environment) rateLimit() (perSecond float64, burst int) {
 	if both && err == nil {
 		burst, err = strconv.Atoi(second)
 	}
-	if err != nil || !(perSecond > 0 && perSecond < 1e9) || burst <= 0 {
-		e.reject("VAULT_RATE_LIMIT", "is not a positive rate; write requests a second such as 100, or rate:burst such as 100:20")
+	if err != nil || !(perSecond >= 0.001 && perSecond < 1e9) || burst <= 0 {
+		e.reject("VAULT_RATE_LIMIT", "is not a usable rate; write requests a second such as 100, or rate:burst such as 100:20")
 		return 0, 0
 	}
 	return perSecond, burst

@@ -44,13 +44,24 @@ func (e *environment) pins() pins {
 	return p
 }
 
+// shown are the paths without those that may be a secret in the wrong variable.
+func (p pins) shown() []string {
+	paths := slices.Clone(p.paths)
+	for i, path := range paths {
+		if isSecretLike(path) {
+			paths[i] = notValid
+		}
+	}
+	return paths
+}
+
 // permit checks a path against LUUMEN_VAULT_PATHS.
 func (p pins) permit(path string) error {
 	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
 		return nil
 	}
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
-	f.Detail = "it allows " + strings.Join(p.paths, ", ")
+	f.Detail = "it allows " + strings.Join(p.shown(), ", ")
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
 	mount, below, _ := strings.Cut(path, "/")
 	if slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, mount+"/data/"+below) }) {

@@ -70,13 +70,14 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 }
 
 // saysDead reports whether an answer to a token that worked says that it is dead.
-// OpenBao and Vault before 1.17 have no distinct words for that.
+// OpenBao and Vault before 1.17 have no distinct words for that; a token that was replaced
+// after such an answer counts as dead.
 func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	switch answer.Refusal() {
 	case reply.DeadToken:
 		return true
 	case reply.BareDenial:
-		return !s.modern.Load() && (t.mayHaveServed() || t.isExpired())
+		return (!s.modern.Load() || t != s.current()) && (t.mayHaveServed() || t.isExpired())
 	}
 	return false
 }

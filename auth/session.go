@@ -19,7 +19,7 @@ import (
 type Use struct {
 	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
-	RunID       string        // goes into Vault's audit log with the User-Agent; empty means a random one
+	RunID       string        // in the User-Agent, and so in Vault's audit log: up to 128 characters of visible ASCII, without others; empty means a random one
 	Check       bool          // ask for Vault's health, too, and give attempts as much time as in a run
 }
 
@@ -90,8 +90,8 @@ type session struct {
 // returns the error of use or ctx, or one with a kind of package resolver. The Usage is
 // complete in any case.
 //
-// The client works in the namespace of the settings, and not only on the paths in
-// LUUMEN_VAULT_PATHS. It repeats reads until patience ends, and writes only if Vault
+// The client works in the namespace of the settings. LUUMEN_VAULT_PATHS does not limit
+// its paths. It repeats reads until patience ends, and writes only if Vault
 // certainly did not act on them. It logs in again if its token expires. Requests with
 // another token, for another address, or after use has returned fail unsent.
 //

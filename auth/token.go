@@ -19,9 +19,9 @@ type Token struct {
 	Given     bool      `json:"given"`               // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
 	Proven    bool      `json:"-"`                   // Vault accepted the token
-	Known     bool      `json:"known"`               // Vault told the rest
+	Known     bool      `json:"known"`               // Vault told the fields below
 	Expires   time.Time `json:"expires,omitzero"`    // zero means never
-	TTL       int       `json:"ttl,omitempty"`       // seconds until then; 0 means that it does not expire
+	TTL       int       `json:"ttl,omitempty"`       // seconds until then; 0 means that it does not expire, or is not Known
 	UsesLeft  *int      `json:"uses_left,omitempty"` // when Vault told; nil means no limit
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
@@ -75,13 +75,17 @@ func (s *session) current() *token {
 	return s.token
 }
 
-// setToken replaces the session's token. The one before it is dead, so it is not revoked.
 func (s *session) setToken(t *token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.token
-	s.own = slices.DeleteFunc(s.own, func(own *token) bool { return own == before })
 	s.token = t
+}
+
+// disown drops a token that is certainly dead, so it is not revoked.
+func (s *session) disown(dead *token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own = slices.DeleteFunc(s.own, func(own *token) bool { return own == dead })
 }
 
 // addOwn notes a token that Vault made for this session alone.

@@ -12,7 +12,7 @@ type Usage struct {
 	Requests    int           // including retries
 	Retries     int           // requests that were sent again
 	Connections int           // including failed ones
-	Waited      time.Duration // without any answer
+	Waited      time.Duration // how long nothing was answered
 	Median      time.Duration // until an answer; 0 if there was none
 	P95         time.Duration // until 95 of 100 answers
 	Longest     time.Duration // until the slowest answer

@@ -19,13 +19,14 @@ import (
 type CheckOptions struct {
 	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
 	Patience time.Duration // how long to wait without any answer, apart from attempts under way; 0 means 3 s
-	RunID    string        // goes into Vault's audit log with the User-Agent; empty means a random one
+	RunID    string        // in the User-Agent, and so in Vault's audit log: up to 128 characters of visible ASCII, without others; empty means a random one
 }
 
 // Check says whether a run would resolve the fields, and what looks wrong, for the
 // person who typed them. It logs in and reads each path once. Without fields, it checks
 // the connection alone. It reports temporary states, such as a sealed Vault, as they
-// are now. It takes seconds, but with a silent Vault up to twice VAULT_CLIENT_TIMEOUT.
+// are now. It takes seconds, and with a silent Vault up to Patience and twice
+// VAULT_CLIENT_TIMEOUT.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.

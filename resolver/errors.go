@@ -86,7 +86,8 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// Problem is an error. Its JSON is what the UI may show. If the Kind is OK, there is none.
+// Problem describes an error; Kind OK means that there is none. Its JSON is what the UI
+// may show.
 type Problem struct {
 	Kind      Kind    `json:"kind"`
 	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed

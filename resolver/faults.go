@@ -24,7 +24,7 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 		f := fault.New(fault.Denied, "the agent's token may not read "+path, withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
 		f.Detail = policiesOf(mounts)
 		f.Do += "; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
-		if why := ungrantable(path); why != "" {
+		if why := ungrantable(m.granted(r.path)); why != "" {
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
 			f.Do += "; the mount " + m.Path + " is a guess: if it is wrong, name the mount in the settings"
@@ -99,7 +99,7 @@ func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
 	if len(mounts.listed) == 0 {
 		f.Do += ", or a proxy before Vault drops the header X-Vault-Token"
 	}
-	if why := ungrantable(m.api(path)); why != "" {
+	if why := ungrantable(m.granted(path)); why != "" {
 		f.Do, f.Fix = why, why
 	}
 	first, rest, _ := strings.Cut(path, "/")
@@ -115,6 +115,11 @@ func notKV(mount, kind string) *fault.Error {
 
 func otherVersion(m *mount, version int) *fault.Error {
 	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", m.Path, version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
+}
+
+// otherPin is the fault for an answer with another version than the pinned one.
+func otherPin(path string, version, pinned int) *fault.Error {
+	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", path, version, pinned), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
 }
 
 func noSecret(path string) *fault.Error {

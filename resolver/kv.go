@@ -65,6 +65,8 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, m *mount, r
 func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r *read) (*secret, error) {
 	meta := data.Metadata
 	switch {
+	case r.version != 0 && meta.Version != 0 && meta.Version != r.version:
+		return nil, otherPin(m.api(r.path), meta.Version, r.version)
 	case answer.Status == 404 && meta.Version != 0:
 		return nil, deleted(answer, meta, m, r)
 	case answer.Status != 200:

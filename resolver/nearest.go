@@ -1,32 +1,17 @@
 package resolver
 
-import (
-	"slices"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // These limits bound the search for the key that was probably meant. A secret can have
 // many long keys.
 const (
-	maxNear       = 64  // bytes of a key on either side
-	maxCandidates = 256 // keys of a secret
-	maxSearches   = 32  // searches in one secret
+	maxNear     = 64  // bytes of a key on either side
+	maxNames    = 256 // keys of a secret, of which Vault sends the first in order
+	maxSearches = 32  // searches in one secret
 )
 
 // isNear reports whether a key has a length for which a near match means something.
 func isNear(key string) bool { return len(key) <= maxNear && utf8.RuneCountInString(key) >= 4 }
-
-// candidates are the keys of a secret that are searched, sorted.
-func candidates(keys []string) []string {
-	var near []string
-	for _, key := range keys {
-		if isNear(key) {
-			near = append(near, key)
-		}
-	}
-	slices.Sort(near)
-	return near[:min(len(near), maxCandidates)]
-}
 
 // nearest returns the candidate that was probably meant, at most two edits away, or "".
 func nearest(key string, candidates []string) string {

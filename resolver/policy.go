@@ -25,7 +25,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 			continue
 		}
 		m, _ := table.find(r.Path())
-		why := ungrantable(m.api(r.Path()))
+		why := ungrantable(m.granted(r.Path()))
 		if m.below(r.Path()) == "" {
 			why = "it names a mount, not a secret; write the path of the secret below it"
 		}

@@ -52,6 +52,8 @@ func TestPolicy(t *testing.T) {
 			`path "kv/\" { capabilities = [\"sudo\"] } path \"x"` + read + `path "kv/a\"b\\c"` + read},
 		{"what HCL would read as code", []string{"kv/${a", "kv/$${b}"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/$$\u007bb}"` + read + `path "kv/$\u007ba"` + read},
+		{"a namespace below the token's, for guesses too", []string{"kv/a", "other/x"}, []resolver.Mount{{Path: "kv", Version: 2, Namespace: "child"}},
+			`path "child/kv/data/a"` + read + `# Assumes that "other" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `path "child/other/data/x"` + read},
 		{"a quote in a guess", []string{`k"v/a`}, nil,
 			`# Assumes that "k\"v" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
 		{"stars and pluses that are literal", []string{"kv/a*b/p+q", "kv/+x", "kv/x+"}, []resolver.Mount{{Path: "kv", Version: 1}},
@@ -95,6 +97,12 @@ func TestPolicyRefuses(t *testing.T) {
 			assert.Equal(t, `path "kv/data/fine" { capabilities = ["read"] }`+"\n", policy)
 		})
 	}
+	t.Run("a namespace", func(t *testing.T) {
+		t.Parallel()
+		policy, err := resolver.Policy(references(t, "kv/a"), []resolver.Mount{{Path: "kv", Version: 2, Namespace: "team/+"}})
+		assert.ErrorContains(t, err, "a segment + as any segment")
+		assert.Empty(t, policy)
+	})
 	t.Run("a mount itself", func(t *testing.T) {
 		t.Parallel()
 		_, err := resolver.Policy(references(t, "team/kv"), []resolver.Mount{{Path: "team/kv", Version: 2}})

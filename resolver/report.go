@@ -16,10 +16,10 @@ type Report struct {
 	Hosts    int
 	Ready    int            // hosts returned with all their credentials
 	Skipped  int            // hosts returned with an error
-	NotTaken int            // hosts left when the caller ended the loop
+	NotTaken int            // hosts not returned yet, or left when the caller ended the loop
 	Causes   []Cause        // why hosts were skipped; most hosts first
 	Findings []auth.Finding // warnings and notices, including those of Vault
-	Vault    auth.Usage     // zero if Vault was not asked. Its Token is as after the run; Expires is zero for one of a login
+	Vault    auth.Usage     // zero if Vault was not needed. Its Token is as after the run; Expires is zero for one of a login
 }
 
 // Report returns the report so far. It is complete after the loop.

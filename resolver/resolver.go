@@ -47,7 +47,7 @@ type Host struct {
 type Options struct {
 	Workers  int           // concurrent reads, each over its own connection; 0 means 16
 	Patience time.Duration // how long to wait without any answer; 0 means 60 s
-	RunID    string        // goes into Vault's audit log with the User-Agent; empty means a random one
+	RunID    string        // in the User-Agent, and so in Vault's audit log: up to 128 characters of visible ASCII, without others; empty means a random one
 }
 
 const defaultWorkers = 16

@@ -38,7 +38,7 @@ type value struct {
 type values struct {
 	keys    *keys
 	all     []value  // of the keys; zero for a key that the secret does not have
-	names   []string // all names in the secret
+	near    []string // names in the secret that may be meant by another; some of very many
 	present bool     // there is an object
 }
 
@@ -58,7 +58,9 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 			return err
 		}
 		name := token.String()
-		v.names = append(v.names, name)
+		if isNear(name) && len(v.near) < maxNames {
+			v.near = append(v.near, name)
+		}
 		text, err := d.ReadValue()
 		if err != nil {
 			return err
@@ -73,7 +75,7 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 
 // have reports whether the secret has all of these names.
 func (v *values) have(all ...string) bool {
-	return !slices.ContainsFunc(all, func(name string) bool { return !slices.Contains(v.names, name) })
+	return !slices.ContainsFunc(all, func(name string) bool { return !slices.Contains(v.near, name) })
 }
 
 // found returns the values of the keys. Those without a text say why.
@@ -82,8 +84,8 @@ func (v *values) found(version int) []value {
 	if all == nil { // the answer has no such object
 		all = make([]value, len(v.keys.all))
 	}
+	slices.Sort(v.near)
 	searches := 0
-	var near []string
 	for i, key := range v.keys.all {
 		one := &all[i]
 		switch {
@@ -91,13 +93,10 @@ func (v *values) found(version int) []value {
 		case one.other != "":
 			one.err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), one.other), "store a text, a number or a boolean")
 		default:
-			switch searches++; searches {
-			case 1:
-				near = candidates(v.names)
-			case maxSearches + 1:
-				near = nil
+			if searches++; searches > maxSearches {
+				v.near = nil
 			}
-			one.err = noKey(key, version, near)
+			one.err = noKey(key, version, v.near)
 		}
 	}
 	return all

@@ -9,6 +9,7 @@
 package reply
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -122,6 +123,13 @@ func TellsMountType(response *http.Response) bool {
 	}
 	body := inMemory.Bytes()
 	return endsWithMountType.Match(body[max(0, len(body)-80):])
+}
+
+// ListsNothing reports whether an answer in memory is a list of mounts without any that
+// can hold secrets.
+func ListsNothing(response *http.Response) bool {
+	inMemory, ok := response.Body.(interface{ Bytes() []byte })
+	return ok && bytes.Contains(inMemory.Bytes(), []byte(`"secret":{}`))
 }
 
 // endsWithMountType matches only the last member of an answer: a secret may have a key

@@ -15,7 +15,7 @@ import (
 func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
 	sent := time.Now()
 	response, f := r.health(ctx, okQuery, r.attempt())
-	if f != nil && f.Retry != patience.Never { // once more, over a fresh connection
+	if f != nil && f.Retry != patience.Never && !isSilence(f) { // once more, over a fresh connection
 		sent = time.Now()
 		response, f = r.health(ctx, okQuery, r.attempt())
 	}
