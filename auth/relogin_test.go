@@ -76,7 +76,7 @@ func TestTokenDiesMidway(t *testing.T) {
 	requests := r.requests(t, server)
 	assert.Equal(t, 2, count(requests, "/login"))
 	assert.Equal(t, 1, count(requests, "/revoke-self"))
-	assert.Equal(t, 1, count(requests, "/lookup-self"), "before the revocation")
+	assert.LessOrEqual(t, count(requests, "/lookup-self"), 2, "before the revocation, on OpenBao also of the first token")
 	assert.Zero(t, tokensOf(t, server, a.Mount))
 }
 

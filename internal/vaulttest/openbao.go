@@ -56,7 +56,6 @@ var unsupported = map[string]map[string]string{
 		"TestKVThatLendsItsSecrets/unlisted,_and_named_in_the_settings":                              noMountType,
 		"TestCheckOfRequestsThatHang/sys/internal/ui/mounts":                                         noMountType,
 		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_token":                                 noMountType,
-		"TestOptionalRequestsHang/sys/internal/ui/mounts_with_approle":                               noMountType,
 		"TestCheckAgreesWithTheRun/the_same,_after_a_login":                                          noMountType,
 		"TestCheckAgreesWithTheRun/all_optional_requests_hang":                                       noMountType,
 		"TestCheckAgreesWithTheRun/the_list_of_mounts_hangs":                                         noMountType,
