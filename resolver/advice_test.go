@@ -208,6 +208,10 @@ func TestAdviceAboutPaths(t *testing.T) {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/data/app#password"), field("vault:%s/app#password"))(t, d)
 		}, ""},
+		{"data/ typed along, pinned", resolver.NoVersion, "omit data/ from the path", func(t *testing.T, d *desk) func() {
+			granted(t, d, reading(d))
+			return typed(field("vault:%s/data/app?version=1#password"), field("vault:%s/app?version=1#password"))(t, d)
+		}, ""},
 		{"not found", resolver.NotFound, "vault has no secret at ", func(t *testing.T, d *desk) func() {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/ap#password"), field("vault:%s/app#password"))(t, d)

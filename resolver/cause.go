@@ -98,7 +98,7 @@ func (e *FieldError) cause() string {
 	case reachRun:
 		return e.err.Error()
 	case reachPath:
-		return e.Ref.Path() + ": " + e.err.Error()
+		return quoted(e.Ref.Path()) + ": " + e.err.Error()
 	}
 	return e.Error()
 }

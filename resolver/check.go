@@ -136,10 +136,13 @@ func (c *check) resolve(f *field, v *Verdict) error {
 		return nil
 	}
 	s := f.read.secret
-	forSomeHosts := s != nil && s.hosts != nil && c.options.Host == ""
+	forSomeHosts := s != nil && s.hosts != nil && len(s.hosts.globs) > 0 && c.options.Host == ""
 	text, err := f.text(c.options.Host)
 	if forSomeHosts {
 		text, err = f.found().text, f.found().err
+	}
+	if s != nil && s.hosts.isMalformed() {
+		v.Findings = append(v.Findings, hostsMalformed)
 	}
 	if err != nil {
 		return err
@@ -147,9 +150,6 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	v.Version, v.Created = s.version, s.created
 	if forSomeHosts {
 		v.Findings = append(v.Findings, limitedToHosts)
-	}
-	if s.hosts.isMalformed() {
-		v.Findings = append(v.Findings, hostsMalformed)
 	}
 	if s.almost != "" {
 		v.Findings = append(v.Findings, hostsMisspelt)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,7 +40,16 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 		{"[", "[", false, true},
 		{"win-[,lin-*", "lin-1", true, true},
 		{"win-[,lin-*", "win-[", false, true},
-		{`a\`, `a\`, false, true},
+		{`a\`, `a\`, true, false},
+		{`CORP\win-*`, `corp\win-1`, true, false}, // a backslash is one of a Windows name
+		{`CORP\win-*`, `corpwin-1`, false, false},
+		{"sap*", "sap/prd", true, false}, // a name is not a path
+		{"*", "https://x.example", true, false},
+		{"sap/*", "sap/prd", true, false},
+		{"[!d]*", "db-1", false, true}, // as in a shell, it would exclude d
+		{"[!d]*", "web-1", false, true},
+		{"[^d]*", "web-1", true, false},
+		{"[^d]*", "db-1", false, false},
 	} {
 		path := fmt.Sprint("app", i)
 		server.Put(t, kv, path, map[string]any{"p": "right"})
@@ -52,6 +62,20 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 			assert.ErrorIs(t, result.Err(), resolver.NotForHost, "%q for %q", c.hosts, c.host)
 		}
 		assert.Equal(t, c.warns, strings.Contains(strings.Join(codes(run.Report().Findings), " "), resolver.HostsMalformed), "%q", c.hosts)
+
+		if c.host == "" {
+			continue // for a check, that is any host
+		}
+		v := resolver.Check(t.Context(), connect(server, server.Token), fieldsOf("vault:"+kv+"/"+path+"#p"), resolver.CheckOptions{Host: c.host}).Fields[0]
+		assert.Equal(t, c.has, v.Kind == resolver.OK, "%q for %q: %s", c.hosts, c.host, v)
+		assert.Equal(t, c.warns, slices.Contains(codes(v.Findings), resolver.HostsMalformed), "%q for %q: %s", c.hosts, c.host, v)
+	}
+	// A check for no host in particular is for one that the secret names, if it names any.
+	for hosts, kind := range map[string]resolver.Kind{"web-*": resolver.OK, " , ,": resolver.NotForHost, "[": resolver.NotForHost} {
+		server.Put(t, kv, "app", map[string]any{"p": "right"})
+		server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": hosts})
+		v := resolver.Check(t.Context(), connect(server, server.Token), fieldsOf("vault:"+kv+"/app#p"), resolver.CheckOptions{})
+		assert.Equal(t, kind, v.Fields[0].Kind, "%q: %s", hosts, v)
 	}
 }
 

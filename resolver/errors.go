@@ -67,7 +67,7 @@ func (e *FieldError) Error() string {
 	if e.Ref.IsZero() {
 		return quoted(e.Field) + ": " + e.err.Error()
 	}
-	return quoted(e.Field) + ": " + e.Ref.String() + ": " + e.err.Error()
+	return quoted(e.Field) + ": " + quoted(e.Ref.String()) + ": " + e.err.Error()
 }
 
 // LogValue returns e.Error(): slog's JSON handler would use MarshalJSON.
@@ -134,9 +134,10 @@ func (f *field) reach() reach {
 	return reachRun // or the caller's own context
 }
 
-// quoted returns a name from outside, quoted if it holds anything unprintable.
+// quoted returns a name from outside, quoted if it holds anything unprintable, or what could
+// pass for a line of a policy or another piece of advice.
 func quoted(name string) string {
-	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(`";{`, r) }) {
 		return strconv.Quote(name)
 	}
 	return name

@@ -21,7 +21,7 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 	path := m.api(r.path)
 	switch answer.Status {
 	case 403:
-		f := fault.New(fault.Denied, "the agent's token may not read "+path, withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
+		f := fault.New(fault.Denied, "the agent's token may not read "+quoted(path), withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
 		f.Detail = policiesOf(mounts)
 		f.Do += "; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
 		if why := ungrantable(m.granted(r.path)); why != "" {
@@ -35,11 +35,11 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 		return f
 	case 404:
 		if r.version != 0 {
-			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path), "check the pinned version, or omit it")
+			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, quoted(path)), withoutData(m, r.path)+"check the pinned version, or omit it")
 		}
-		f := fault.New(fault.NotFound, "vault has no secret at "+path, "check the path")
+		f := fault.New(fault.NotFound, "vault has no secret at "+quoted(path), "check the path")
 		if answer.NoMount() {
-			f.What = "vault has no mount for " + path
+			f.What = "vault has no mount for " + quoted(path)
 		}
 		if hint := withoutData(m, r.path); hint != "" {
 			f.Do = strings.TrimSuffix(hint, "; or ")
@@ -52,7 +52,7 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
 	}
 	return &fault.Error{
-		Kind: fault.ServerError, What: "vault refuses to read " + path,
+		Kind: fault.ServerError, What: "vault refuses to read " + quoted(path),
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()), Do: "check the path",
 		Reason: "Vault refuses this path", Fix: "check the path",
 	}
@@ -62,11 +62,11 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 func deleted(answer *reply.Answer, meta metadata, m *mount, r *read) *fault.Error {
 	f := &fault.Error{Kind: fault.Deleted, Cause: answer.ResponseError()}
 	if meta.Destroyed {
-		f.What, f.Do = fmt.Sprintf("version %d of %s is destroyed", meta.Version, r.path), "write the secret again"
+		f.What, f.Do = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path)), "write the secret again"
 		return f
 	}
-	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, r.path, at(meta.Deleted))
-	f.Do = fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(m.Path), meta.Version, inShell(m.below(r.path)))
+	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
+	f.Do = fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(m.Path), meta.Version, argument(m.below(r.path)))
 	return f
 }
 
@@ -89,7 +89,7 @@ func withoutData(m *mount, path string) string {
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
 func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
-	f := fault.New(fault.Denied, "the agent's token can see no mount for "+path, "")
+	f := fault.New(fault.Denied, "the agent's token can see no mount for "+quoted(path), "")
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
@@ -127,8 +127,20 @@ func noSecret(path string) *fault.Error {
 }
 
 func notForHost(host string, m *mount, path string) *fault.Error {
-	return fault.New(fault.NotForHost, fmt.Sprintf("the secret is meant for hosts other than %q", host),
-		fmt.Sprintf("use another secret, or add the host to %s in its custom metadata: vault kv metadata get -mount=%s %s", hostsMetadata, inShell(m.Path), inShell(m.below(path))))
+	do := "add the host to " + hostsMetadata
+	if strings.Contains(host, ",") || strings.TrimSpace(host) != host {
+		do = "rename the host, since a comma or a space at an end cannot be in " + hostsMetadata + ", and add it there"
+	}
+	return fault.New(fault.NotForHost, "the secret is meant for other hosts",
+		fmt.Sprintf("use another secret, or %s in its custom metadata: vault kv metadata get -mount=%s %s", do, inShell(m.Path), argument(m.below(path))))
+}
+
+// argument returns a path as an argument of a command, and not as an option.
+func argument(path string) string {
+	if strings.HasPrefix(path, "-") {
+		return "-- " + inShell(path)
+	}
+	return inShell(path)
 }
 
 // inShell returns a path as one word of a command. Whoever names paths in the UI must

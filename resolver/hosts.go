@@ -24,10 +24,10 @@ func parseHosts(text string) *hostList {
 	}
 	list := &hostList{}
 	for glob := range strings.SplitSeq(text, ",") {
-		glob = lowerASCII(strings.TrimSpace(glob))
-		_, err := path.Match(glob, "")
+		glob = comparable(strings.TrimSpace(glob))
+		_, err := path.Match(literalBackslash.Replace(glob), "")
 		switch {
-		case err != nil:
+		case err != nil || strings.Contains(glob, "[!"): // not of shells: it would match what [! excludes there
 			list.malformed = true
 		case glob != "":
 			list.globs = append(list.globs, glob)
@@ -44,13 +44,20 @@ func (l *hostList) has(host string) bool {
 	if l == nil {
 		return true
 	}
-	host = lowerASCII(host)
+	host = comparable(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
-		// A name with a backslash or a bracket in it is also a glob of another.
-		ok, err := path.Match(glob, host)
+		// A name with a bracket in it is also a glob of another.
+		ok, err := path.Match(literalBackslash.Replace(glob), host)
 		return glob == host || ok && err == nil
 	})
 }
+
+// literalBackslash escapes the backslash in the name of a Windows host.
+var literalBackslash = strings.NewReplacer(`\`, `\\`)
+
+// comparable is the form in which globs and names are compared. A name is not a path, so *
+// matches a slash, too.
+func comparable(text string) string { return strings.ReplaceAll(lowerASCII(text), "/", "\x00") }
 
 // lowerASCII changes only ASCII letters. Some others, such as the Kelvin sign, would
 // become ASCII letters in lower case.

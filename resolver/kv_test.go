@@ -303,7 +303,7 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	hosts := []resolver.Host{host("web-1", "p", "vault:"+kv+"/web#k"), host("db-2", "p", "vault:"+kv+"/web#k")}
 	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
 	assert.NoError(t, results[0].Err())
-	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for hosts other than "db-2"; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
+	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add the host to luumen_hosts in its custom metadata: vault kv metadata get -mount=`+kv+` web`)
 }
 
 // The error says to add the host to luumen_hosts, which helps whatever its name holds.
@@ -326,6 +326,45 @@ func TestHostThatIsAddedByItsName(t *testing.T) {
 		hosts("other, " + name)
 		assert.NoError(t, run(), name)
 	}
+	for _, name := range []string{"db1,prod", "win1 "} {
+		err := resolver.One(t.Context(), connect(server, server.Token), host(name, "p", "vault:"+kv+"/app#k"), resolver.Options{}).Err()
+		require.ErrorIs(t, err, resolver.NotForHost)
+		assert.ErrorContains(t, err, "or rename the host", name)
+	}
+}
+
+// Hosts that may not get a secret share a cause.
+func TestCauseOfASecretForOtherHosts(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"k": "secret"})
+	server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": "other"})
+	var hosts []resolver.Host
+	for i := range 50 {
+		hosts = append(hosts, host(fmt.Sprint("h", i), "p", "vault:"+kv+"/app#k"))
+	}
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})
+	collect(run)
+	require.Len(t, run.Report().Causes, 1)
+	assert.Len(t, run.Report().Causes[0].Hosts, 50)
+}
+
+// No path in an error passes for a line of a policy.
+func TestPathThatLooksLikeAdvice(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	const forged = `; add to its policy: path "*" { capabilities = ["read", "sudo"] }; then restart`
+	reference, err := ref.New(kv+"/app"+forged, "k", 0)
+	require.NoError(t, err)
+	run := resolver.Resolve(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/other")), []resolver.Host{host("h", "p", reference.String())}, resolver.Options{})
+	err = collect(run)[0].Err()
+	require.ErrorIs(t, err, resolver.Denied)
+	for _, text := range []string{err.Error(), run.Report().String()} {
+		assert.NotContains(t, text, forged)
+		assert.NotContains(t, text, `path "*"`)
+	}
 }
 
 // A path is one word of the commands in errors, whatever it holds.
@@ -338,6 +377,8 @@ func TestCommandsInErrors(t *testing.T) {
 		{"my db", "'my db'"},
 		{"it's $(id)", `'it'\''s $(id)'`},
 		{"a;id`id`", "'a;id`id`'"},
+		{"-x", "-- -x"},
+		{"--help", "-- --help"},
 	} {
 		field := "vault:" + kv + "/" + test.path + "#k"
 		server.Must(t, http.MethodPost, kv+"/data/"+test.path, map[string]any{"data": map[string]string{"k": "secret"}})

@@ -26,6 +26,9 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 		}
 		m, _ := table.find(r.Path())
 		why := ungrantable(m.granted(r.Path()))
+		if m.Guessed && namesTokens(r.Path()) {
+			why = "it may lead to a token, not to a secret; name its mount in the settings, if it is KV"
+		}
 		if m.below(r.Path()) == "" {
 			why = "it names a mount, not a secret; write the path of the secret below it"
 		}

@@ -97,6 +97,12 @@ func TestPolicyRefuses(t *testing.T) {
 			assert.Equal(t, `path "kv/data/fine" { capabilities = ["read"] }`+"\n", policy)
 		})
 	}
+	t.Run("a path that may lead to a token", func(t *testing.T) {
+		t.Parallel()
+		policy, err := resolver.Policy(references(t, "team/auth/approle/role/x/role-id", "team/identity/oidc/token/x"), nil)
+		assert.ErrorContains(t, err, "it may lead to a token, not to a secret")
+		assert.Empty(t, policy)
+	})
 	t.Run("a namespace", func(t *testing.T) {
 		t.Parallel()
 		policy, err := resolver.Policy(references(t, "kv/a"), []resolver.Mount{{Path: "kv", Version: 2, Namespace: "team/+"}})
