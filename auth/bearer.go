@@ -138,6 +138,7 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 	t.looked = true
 	look, err := s.look(ctx, t, nil)
 	if err != nil {
+		t.looked = ctx.Err() == nil // one that did not end may be asked again
 		return false, ctx.Err()
 	}
 	refusal := look.Refusal()

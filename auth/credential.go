@@ -7,12 +7,15 @@ import (
 	"unicode"
 )
 
+// hasWrapInfo matches the JSON of a wrapped secret. Every answer of Vault has the member.
+var hasWrapInfo = regexp.MustCompile(`"wrap_info"\s*:\s*[^\sn]`)
+
 // misplaced says why a text cannot be a credential, judging by its shape; empty if it
 // can be one. The reason never holds the text.
 func misplaced(text string) (reason, fix string) {
 	switch {
 	case jsonStart.MatchString(text):
-		if strings.Contains(text, `"wrap_info"`) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
+		if hasWrapInfo.MatchString(text) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
 			return "holds JSON, as Vault Agent writes it with wrap_ttl", "remove wrap_ttl from Agent's sink"
 		}
 		return "holds JSON, not the credential alone", "write the credential alone"

@@ -43,8 +43,10 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	var given []string // what may be a secret of the method's own
 	if d.session.config.method.handedIn {
-		d.session.wire.Sent.Learn(secretsOf(request)...)
+		given = secretsOf(request)
+		d.session.wire.Sent.Learn(given...)
 	}
 	sent := time.Now()
 	d.session.doors.RLock()
@@ -61,14 +63,16 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		answer, err = reply.Parse(&api.Response{Response: response}, nil)
 	}
-	d.note(answer, err, sent, response)
+	d.note(answer, err, sent, response, given)
 	if err != nil {
 		return nil, err
 	}
 	return response, nil
 }
 
-func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *http.Response) {
+// note keeps what Vault said, and the token that it made. A token that the method sent is
+// not such a one: a renewal returns the token that it is about.
+func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *http.Response, given []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.said.answer, d.said.err = answer, err
@@ -79,7 +83,7 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 	if answer.MountType != nil {
 		d.session.modern.Store(true)
 	}
-	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil {
+	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
 		t := d.session.newToken(a, sent)
 		t.index = response.Header.Get("X-Vault-Index")
 		d.said.tokens = append(d.said.tokens, t)
@@ -125,8 +129,13 @@ var notSecret = []string{"Accept", "Content-Type", "User-Agent", "X-Vault-Reques
 func secretsOf(request *http.Request) (all []string) {
 	for name, values := range request.Header {
 		if !slices.Contains(notSecret, http.CanonicalHeaderKey(name)) {
-			all = append(all, values...)
+			for _, value := range values {
+				all = append(append(all, value), partsOf(value)...)
+			}
 		}
+	}
+	for _, values := range request.URL.Query() {
+		all = append(all, values...)
 	}
 	if request.GetBody == nil {
 		return all
@@ -140,6 +149,19 @@ func secretsOf(request *http.Request) (all []string) {
 		return all
 	}
 	return append(all, secretsIn(text)...)
+}
+
+// partsOf returns what follows a scheme, as in Authorization, or a name, as in Cookie.
+func partsOf(header string) (parts []string) {
+	for part := range strings.FieldsFuncSeq(header, func(r rune) bool { return r == ';' || r == ',' }) {
+		part = strings.TrimSpace(part)
+		for _, separator := range []string{" ", "="} {
+			if _, rest, ok := strings.Cut(part, separator); ok {
+				parts = append(parts, strings.Trim(rest, `"`))
+			}
+		}
+	}
+	return parts
 }
 
 // secretsIn returns a body as a whole, and each part that a server may echo alone: the

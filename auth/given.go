@@ -74,6 +74,7 @@ type lookup struct {
 // examine looks up a given token once, renews it, and warns if it expires soon.
 func (s *session) examine(ctx context.Context, t *token) error {
 	var data reply.Optional[lookup]
+	sent := time.Now()
 	answer, err := s.look(ctx, t, &data)
 	if err != nil {
 		if f, ok := err.(*fault.Error); !ok || f.Run || !mayBeItsOwn(f) {
@@ -104,9 +105,12 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
 		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: s.config.loginNamespace}
+	if token.TTL > 0 {
+		facts.Expires = sent.Add(seconds(token.TTL)) // the clocks may differ
+	}
 	refused := false
-	lifetime := time.Duration(max(token.CreationTTL, token.Period)) * time.Second
-	if token.Renewable && token.TTL > 0 && time.Duration(token.TTL)*time.Second < lifetime/2 {
+	lifetime := seconds(max(token.CreationTTL, token.Period))
+	if token.Renewable && token.TTL > 0 && seconds(token.TTL) < lifetime/2 {
 		facts.Expires, refused = s.renew(ctx, t, lifetime, facts.Expires)
 	}
 	early := soon
@@ -140,7 +144,7 @@ func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, e
 		var answer *reply.Answer
 		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 		if err == nil && answer.Ok() && answer.Auth != nil {
-			return time.Now().Add(time.Duration(answer.Auth.LeaseDuration) * time.Second), false
+			return time.Now().Add(seconds(answer.Auth.LeaseDuration)), false
 		}
 	}
 	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or replace the token before " + fault.Time(expires)})

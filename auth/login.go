@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/vault/api"
 
@@ -107,6 +109,9 @@ func (s *session) outcome(secret *api.Secret, err error, said said, odd string) 
 	case err == errPanic, err == errExit, err == errSilent:
 		return nil, fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != "":
+		if strings.ContainsFunc(secret.Auth.ClientToken, unicode.IsControl) {
+			return nil, fault.New(fault.Login, s.where()+" returned a token with a line break or another control character", "fix the method")
+		}
 		if t := said.find(secret.Auth.ClientToken); t != nil {
 			return t, nil
 		}
@@ -140,15 +145,22 @@ func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
 	}}
 	s.wire.Sent.Learn(t.secret)
 	if a.LeaseDuration > 0 {
-		t.facts.Expires = sent.Add(time.Duration(a.LeaseDuration) * time.Second)
+		t.facts.Expires = sent.Add(seconds(a.LeaseDuration))
 	}
 	return t
+}
+
+// seconds is a time from Vault, of a hundred years at most.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, 100*365*24*60*60)) * time.Second
 }
 
 // foreign is a token that a method returned but Vault did not make in this login.
 // Others may use it, so it is not revoked.
 func (s *session) foreign(a *api.SecretAuth) *token {
-	return s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
+	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
+	t.facts.Proven = false
+	return t
 }
 
 // shown cleans names from Vault for messages.

@@ -44,15 +44,12 @@ func (e *environment) pins() pins {
 	return p
 }
 
-// shown are the paths without those that may be a secret in the wrong variable.
-func (p pins) shown() []string {
-	paths := slices.Clone(p.paths)
-	for i, path := range paths {
-		if isSecretLike(path) {
-			paths[i] = notValid
-		}
+// shown is a pin, unless it may be a secret in the wrong variable.
+func shown(pin string) string {
+	if isSecretLike(pin) {
+		return notValid
 	}
-	return paths
+	return pin
 }
 
 // permit checks a path against LUUMEN_VAULT_PATHS.
@@ -61,7 +58,11 @@ func (p pins) permit(path string) error {
 		return nil
 	}
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
-	f.Detail = "it allows " + strings.Join(p.shown(), ", ")
+	paths := slices.Clone(p.paths)
+	for i, path := range paths {
+		paths[i] = shown(path)
+	}
+	f.Detail = "it allows " + strings.Join(paths, ", ")
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
 	mount, below, _ := strings.Cut(path, "/")
 	if slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, mount+"/data/"+below) }) {
@@ -76,7 +77,7 @@ func (p pins) check(c *config) error {
 	if p.address != nil && !sameServer(p.address, c.address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, so nothing was sent",
-			Detail: plainAddress(c.address) + ", not " + plainAddress(p.address),
+			Detail: plainAddress(c.address) + ", not " + shown(plainAddress(p.address)),
 			Do:     "correct one of them",
 			Fix:    "enter the address that the Patch server is pinned to, or change the pin there",
 		}
@@ -92,7 +93,7 @@ func (p pins) check(c *config) error {
 	if !contains(p.namespace, c.namespace) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, so nothing was sent",
-			Detail: c.namespace + ", not " + p.namespace,
+			Detail: c.namespace + ", not " + shown(p.namespace),
 			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}

@@ -27,6 +27,7 @@ func (u Use) withDefaults() Use {
 	if u.Patience <= 0 {
 		u.Patience = 60 * time.Second
 	}
+	u.Patience = min(u.Patience, 365*24*time.Hour)
 	if u.Connections <= 0 {
 		u.Connections = 16
 	}

@@ -55,7 +55,7 @@ func (t *token) sign(header http.Header) http.Header {
 	header = maps.Clone(header) // a RoundTripper does not change what it is given
 	header.Set(api.AuthHeaderName, t.secret)
 	if t.index != "" {
-		header.Set("X-Vault-Index", t.index)
+		header["X-Vault-Index"] = append(slices.Clip(header["X-Vault-Index"]), t.index) // a caller may need a later state
 	}
 	return header
 }

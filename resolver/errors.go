@@ -137,7 +137,7 @@ func (f *field) reach() reach {
 // quoted returns a name from outside, quoted if it holds anything unprintable, or what could
 // pass for a line of a policy or another piece of advice.
 func quoted(name string) string {
-	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(`";{`, r) }) {
+	if strings.ContainsAny(name, `";{`) || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(name)
 	}
 	return name

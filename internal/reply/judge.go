@@ -269,10 +269,11 @@ func (s Source) MaskErrors(body []byte) []byte {
 			continue
 		}
 		var texts []string
-		if json.Unmarshal(value, &texts) != nil {
-			continue
+		if isList := json.Unmarshal(value, &texts) == nil; !isList {
+			texts = []string{string(value)} // otherwise vault/api shows the whole body
+			changed = true
 		}
-		if masked := s.masked(texts); !slices.Equal(masked, texts) {
+		if masked := s.masked(texts); changed || !slices.Equal(masked, texts) {
 			members[name], _ = json.Marshal(masked)
 			changed = true
 		}
