@@ -106,7 +106,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
 		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: s.config.loginNamespace}
 	if token.TTL > 0 {
-		facts.Expires = sent.Add(seconds(token.TTL)) // the clocks may differ
+		facts.Expires = sent.Add(seconds(token.TTL)).Round(time.Second).UTC() // the clocks may differ
 	}
 	refused := false
 	lifetime := seconds(max(token.CreationTTL, token.Period))
