@@ -27,10 +27,10 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 		if why := ungrantable(m.granted(r.path)); why != "" {
 			f.Do, f.Fix = why, why
 		} else if m.Guessed {
-			f.Do += "; the mount " + m.Path + " is a guess: if it is wrong, name the mount in the settings"
+			f.Do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 		}
 		if !m.listed && f.Fix == "" {
-			f.Do += fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", m.Path, m.Version)
+			f.Do += fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", quoted(m.Path), m.Version)
 		}
 		return f
 	case 404:
@@ -44,7 +44,7 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 		if hint := withoutData(m, r.path); hint != "" {
 			f.Do = strings.TrimSuffix(hint, "; or ")
 		} else if !m.listed {
-			f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", m.Path, m.Version)
+			f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", quoted(m.Path), m.Version)
 		}
 		return f
 	}
@@ -93,7 +93,7 @@ func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
-		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", m.Path, m.Version)
+		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
 	}
 	f.Do += "; if the policy has this line, another policy denies the path"
 	if len(mounts.listed) == 0 {
@@ -104,26 +104,26 @@ func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
 	}
 	first, rest, _ := strings.Cut(path, "/")
 	if _, ok := covering(mounts.listed, rest); ok {
-		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", first)
+		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
 }
 
 func notKV(mount, kind string) *fault.Error {
-	return fault.New(fault.NotKV, "the mount "+mount+" is "+kind+", not KV", "name a secret in a KV mount")
+	return fault.New(fault.NotKV, "the mount "+quoted(mount)+" is "+kind+", not KV", "name a secret in a KV mount")
 }
 
 func otherVersion(m *mount, version int) *fault.Error {
-	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", m.Path, version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
+	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
 }
 
 // otherPin is the fault for an answer with another version than the pinned one.
 func otherPin(path string, version, pinned int) *fault.Error {
-	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", path, version, pinned), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
+	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(path), version, pinned), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
 }
 
 func noSecret(path string) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer at "+path+" is not a KV secret", "check the proxy before Vault")
+	return fault.New(fault.BadResponse, "the answer at "+quoted(path)+" is not a KV secret", "check the proxy before Vault")
 }
 
 func notForHost(host string, m *mount, path string) *fault.Error {

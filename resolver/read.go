@@ -101,16 +101,16 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	case !m.isKV():
 		return nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
-		return nil, fault.New(fault.NotFound, r.path+" is a mount, not a secret", "write the path of the secret below it")
+		return nil, fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
 		return nil, &fault.Error{
-			Kind: fault.NoVersion, What: "the mount " + m.Path + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2",
+			Kind: fault.NoVersion, What: "the mount " + quoted(m.Path) + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2",
 			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
 		}
 	case !m.listed && namesTokens(r.path):
 		return nil, notKV(m.Path, "of a type that Vault does not show")
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return nil, fault.New(fault.NotKV, r.path+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+		return nil, fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	var query url.Values
 	if r.version != 0 {
