@@ -147,7 +147,8 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 
 // replace gets a new token in place of a dead one, by a login or from the token file,
 // which may hold a new one by now. A token that served requests and then expired is
-// replaced as often as that happens; one that was revoked or used up, once in a run.
+// replaced as often as that happens, and so is one from a file that holds another by now.
+// The token of a login that was revoked or used up is replaced once in a run.
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
 	if answer.Refusal() == reply.DeadToken {
 		s.oneKind = true
@@ -164,15 +165,16 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 	case !dead.facts.Given:
 		return s.end(s.tokenRefused(dead, answer))
 	}
+	another := dead.facts.Given && dead.mayHaveServed() // in the token file, which costs no login
 	switch {
-	case !expired && s.spare:
-		return s.end(s.tokenRefused(dead, answer))
-	case !expired:
-		s.spare = true
-	case !dead.facts.Given:
+	case expired || another:
 		if err := sleep(ctx, time.Until(s.at.Add(time.Second))); err != nil {
 			return err
 		}
+	case s.spare:
+		return s.end(s.tokenRefused(dead, answer))
+	default:
+		s.spare = true
 	}
 	t, err := s.obtain(ctx)
 	if err != nil {

@@ -63,7 +63,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		answer, err = reply.Parse(&api.Response{Response: response}, nil)
 	}
-	d.note(answer, err, sent, response, given)
+	d.note(request, answer, err, sent, response, given)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // note keeps what Vault said, and the token that it made. A token that the method sent is
 // not such a one: a renewal returns the token that it is about.
-func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *http.Response, given []string) {
+func (d *door) note(request *http.Request, answer *reply.Answer, err error, sent time.Time, response *http.Response, given []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.said.answer, d.said.err = answer, err
@@ -84,7 +84,7 @@ func (d *door) note(answer *reply.Answer, err error, sent time.Time, response *h
 		d.session.modern.Store(true)
 	}
 	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
-		t := d.session.newToken(a, sent)
+		t := d.session.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), sent)
 		t.index = response.Header.Get("X-Vault-Index")
 		d.said.tokens = append(d.said.tokens, t)
 		if !answer.CacheHit && !t.facts.Batch { // others use a cached one too, and a batch token cannot be revoked

@@ -29,8 +29,9 @@ func (s *session) begin(ctx context.Context) error {
 // obtain gets a token and makes it the session's.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	m := s.config.method
+	s.at = time.Now()
 	if m.given == nil {
-		s.logged, s.at = s.logged+1, time.Now()
+		s.logged++
 		return s.logIn(ctx)
 	}
 	f := s.files()
@@ -38,14 +39,14 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true}}
+	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
 	s.setToken(t)
 	return t, nil
 }
 
 // look looks up the token in Vault.
 func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, error) {
-	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
+	client, err := s.newClient(withToken{t, s.reads}, t.facts.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
-		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: s.config.loginNamespace}
+		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: t.facts.Namespace}
 	if token.TTL > 0 {
 		facts.Expires = sent.Add(seconds(token.TTL)).Round(time.Second).UTC() // the clocks may differ
 	}
@@ -139,7 +140,7 @@ func mayBeItsOwn(f *fault.Error) bool {
 // renew renews the token for a whole lifetime, and returns when it now expires. Without
 // a time, Vault repeats that of the last renewal, which can have been short.
 func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, expires time.Time) (until time.Time, refused bool) {
-	client, err := s.newClient(withToken{t, s.reads}, s.config.loginNamespace)
+	client, err := s.newClient(withToken{t, s.reads}, t.facts.Namespace)
 	if err == nil {
 		var answer *reply.Answer
 		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)

@@ -36,6 +36,8 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		s.setToken(t) // also if ctx has ended: the token before it is dead
 	}
 	switch {
+	case f != nil && s.logins.Run.Err() == nil: // the context of one request does not end the login
+		return nil, f
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case f != nil:
@@ -137,11 +139,11 @@ func (s *session) lastFault() *fault.Error {
 	return last
 }
 
-// newToken returns the token that a login returned.
-func (s *session) newToken(a *reply.Auth, sent time.Time) *token {
+// newToken returns the token that a login in the namespace returned.
+func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
 		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true, Proven: true,
-		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: s.config.loginNamespace,
+		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: namespace,
 	}}
 	s.wire.Sent.Learn(t.secret)
 	if a.LeaseDuration > 0 {
@@ -158,7 +160,7 @@ func seconds(n int64) time.Duration {
 // foreign is a token that a method returned but Vault did not make in this login.
 // Others may use it, so it is not revoked.
 func (s *session) foreign(a *api.SecretAuth) *token {
-	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, time.Now())
+	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, s.config.loginNamespace, time.Now())
 	t.facts.Proven = false
 	return t
 }

@@ -34,6 +34,58 @@ func TestMethodThatRenewsItsToken(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status, "it is alive")
 }
 
+// A method may log in in a namespace of its choice. What is about its token goes there.
+func TestMethodThatChoosesItsNamespace(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	r := readOnce(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
+		return client.WithNamespace("machines/").Logical().WriteWithContext(ctx, "auth/custom/login", map[string]any{})
+	}), nil), "x/y")
+	require.NoError(t, r.err)
+	namespaces := map[string]string{}
+	for _, request := range server.all() {
+		namespaces[strings.TrimPrefix(request.URL.Path, "/v1/")] = strings.Trim(request.Header.Get("X-Vault-Namespace"), "/")
+	}
+	assert.Equal(t, map[string]string{"auth/custom/login": "machines", "x/y": "", "auth/token/lookup-self": "machines", "auth/token/revoke-self": "machines"}, namespaces)
+	assert.Equal(t, "machines", r.usage.Token.Namespace)
+}
+
+// A login that fails says why, even if the request that needed it could not wait so long.
+func TestLoginThatARequestDoesNotWaitFor(t *testing.T) {
+	t.Parallel()
+	logins := 0
+	var short context.CancelFunc
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/login"):
+			if logins++; logins == 1 {
+				return false
+			}
+			short()
+			say(w, 400, `{"errors":["invalid role or secret ID"]}`)
+		case logins == 1 && strings.HasSuffix(r.URL.Path, "/z"):
+			say(w, 403, `{"errors":["permission denied","invalid token"]}`)
+		default:
+			return false
+		}
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
+	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		_, err := get(ctx, client, "x/y")
+		require.NoError(t, err)
+		var request context.Context
+		request, short = context.WithCancel(ctx)
+		defer short()
+		_, err = get(request, client, "x/z")
+		assertKind(t, err, fault.Login, "invalid role or secret ID")
+		_, err = get(ctx, client, "x/y")
+		return err
+	})
+	assertKind(t, err, fault.Login, "invalid role or secret ID")
+	assert.Equal(t, 2, logins)
+}
+
 // A token that only the method vouches for is not proven.
 func TestMethodThatAsksNobody(t *testing.T) {
 	t.Parallel()
