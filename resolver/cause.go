@@ -14,7 +14,7 @@ import (
 
 // Cause is one reason why hosts were skipped. A host can have several.
 type Cause struct {
-	Problem          // without what the hosts do not share
+	Problem          // of one of the hosts: another may use another key of the same secret
 	Hosts   []string `json:"hosts"`
 }
 
