@@ -60,7 +60,14 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	require.NoError(t, os.Symlink(program, filepath.Join(bin, "vault")))
 	kubernetes.Kubectl(t, bin)
 	shells := blocks(t, "sh")
-	require.Len(t, shells, 12, "secrets, policies, the hosts of a secret, and five ways to log in")
+	require.Len(t, shells, 14, "secrets, policies, the hosts of a secret, and five ways to log in")
+	run := func(block, token string) (output []byte, err error) {
+		shell := exec.CommandContext(t.Context(), "sh", "-u", "-c", strings.ReplaceAll(block, "/etc/luumen", dir))
+		shell.Dir = dir
+		shell.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "PASSWORD=of no matter",
+			"VAULT_ADDR=" + server.Address, "VAULT_TOKEN=" + token, "VAULT_CACERT=" + server.CAFile, "KUBERNETES_API=" + kubernetes.Host}
+		return shell.CombinedOutput()
+	}
 	var oldSecretID []byte
 	metadata := func() any {
 		_, answer, err := server.Do("GET", "secret/metadata/luumen/dmz", nil)
@@ -68,16 +75,13 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 		return answer["data"].(map[string]any)["custom_metadata"]
 	}
 	for _, block := range shells {
-		if strings.Contains(block, "destroy secret_id_accessor=") {
+		if strings.Contains(block, "cp -p secret_id secret_id.old") {
 			oldSecretID, err = os.ReadFile(filepath.Join(dir, "secret_id"))
 			require.NoError(t, err)
 		}
-		shell := exec.CommandContext(t.Context(), "sh", "-eu", "-c", strings.ReplaceAll(block, "/etc/luumen", dir))
-		shell.Dir = dir
-		shell.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "PASSWORD=of no matter",
-			"VAULT_ADDR=" + server.Address, "VAULT_TOKEN=" + server.Token, "VAULT_CACERT=" + server.CAFile, "KUBERNETES_API=" + kubernetes.Host}
-		output, err := shell.CombinedOutput()
+		output, err := run(block, server.Token)
 		require.NoError(t, err, "%s\n%s", block, output)
+		require.NotContains(t, string(output), "Error", block)
 
 		switch {
 		case strings.Contains(block, "vault secrets enable"):
@@ -111,6 +115,26 @@ func TestREADMEForTheAdministrator(t *testing.T) {
 	status, _, err := server.Do("POST", "auth/approle/login", map[string]any{"role_id": string(roleID), "secret_id": string(oldSecretID)})
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusBadRequest, status, "the old secret id is destroyed")
+
+	// A command that Vault refuses costs nothing that was there before.
+	files := func() map[string]string {
+		all := make(map[string]string)
+		for _, name := range []string{"role_id", "secret_id", "token"} {
+			content, err := os.ReadFile(filepath.Join(dir, name))
+			require.NoError(t, err)
+			all[name] = string(content)
+		}
+		return all
+	}
+	before := files()
+	for _, block := range shells {
+		output, err := run(block, server.NewToken(t, map[string]any{"policies": []string{"none"}}))
+		require.Error(t, err, "%s\n%s", block, output)
+	}
+	assert.True(t, maps.Equal(before, files()))
+	_, answer, err = server.Do("GET", "sys/policies/acl/luumen-patch", nil)
+	require.NoError(t, err)
+	assert.Equal(t, policy, vaulttest.Text(answer, "data", "policy"))
 
 	certificate, key := cert.Issue(t, "luumen-patch")
 	pod := kubernetes.TokenOf(t, "luumen/luumen-patch", nil)

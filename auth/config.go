@@ -51,15 +51,15 @@ func (v *vault) config() (*config, error) {
 		for i, f := range faults {
 			texts[i] = f.Error()
 		}
-		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, ". "), "")
-		f.Fix = strings.Join(texts, ". ")
+		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, "; also, "), "")
+		f.Fix = strings.Join(texts, "; also, ")
 		return nil, f.OfRun()
 	}
 	e := &environment{getenv: v.getenv}
 	c, pins := v.configure(e)
 	if len(e.problems) > 0 {
 		e.suspectMethod(c.method)
-		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, ". "), "").OfRun()
+		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "").OfRun()
 	}
 	if err := pins.check(c); err != nil {
 		return nil, ofRun(err)

@@ -197,7 +197,7 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), "run vault monitor -log-level=debug and try again, which shows the cause"),
+		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"),
 		Cause:  answer.ResponseError(),
 	}, odd)
 }

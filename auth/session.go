@@ -200,7 +200,7 @@ func (s *session) warnOfSilence(ctx context.Context) {
 	if silence < time.Second {
 		return
 	}
-	f := Finding{Code: BrokenOff, Text: "vault had not answered for " + fault.Duration(silence) + " when the run was canceled; check Vault, or give runs more time than their patience"}
+	f := Finding{Code: BrokenOff, Text: "vault had not answered for " + fault.Duration(silence) + " when the run was canceled; check Vault, or give runs a deadline of more than " + fault.Duration(s.options.Patience)}
 	if last != nil {
 		f.Detail = last.Error()
 	}

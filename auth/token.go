@@ -20,9 +20,9 @@ type Token struct {
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
 	Proven    bool      `json:"-"`                   // Vault accepted the token
 	Known     bool      `json:"known"`               // Vault told the fields below
-	Expires   time.Time `json:"expires,omitzero"`    // zero means never
-	TTL       int       `json:"ttl,omitempty"`       // seconds until then; 0 means that it does not expire, or is not Known
-	UsesLeft  *int      `json:"uses_left,omitempty"` // when Vault told; nil means no limit
+	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires, or if this is not Known; see also Report.Vault
+	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires, or if this is not Known
+	UsesLeft  *int      `json:"uses_left,omitempty"` // when Vault told; nil if there is no limit, or if this is not Known
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created

@@ -18,24 +18,25 @@ type Cause struct {
 	Hosts   []string `json:"hosts"`
 }
 
-// String returns one line: the error and the hosts, by name if they are few.
+// String returns one line: the error, the first hosts by name, and the number of the others.
 func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
 
-// few is how many hosts a line names; more are counted.
+// few is how many hosts a line names; the rest are counted.
 const few = 3
 
 func (c Cause) who() string {
-	if len(c.Hosts) <= few {
-		names := make([]string, len(c.Hosts))
-		for i, name := range c.Hosts {
-			names[i] = quoted(name)
-		}
-		return strings.Join(names, ", ")
+	names := make([]string, 0, few)
+	for _, name := range c.Hosts[:min(len(c.Hosts), few)] {
+		names = append(names, quoted(name))
 	}
-	return fmt.Sprintf("%d hosts", len(c.Hosts))
+	who := strings.Join(names, ", ")
+	if more := len(c.Hosts) - few; more > 0 {
+		who += fmt.Sprintf(" and %d more", more)
+	}
+	return who
 }
 
-// LogValue returns the kind, the error and the hosts, as a group.
+// LogValue returns the kind, the error and all hosts, as a group.
 func (c Cause) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
 }

@@ -40,7 +40,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 		{name: "enabled without address", settings: auth.Settings{Enabled: new(true)}, kind: resolver.Settings,
 			text: "the vault settings are wrong: address: missing, while Vault is enabled; enter it, such as https://vault.example:8200, or disable Vault"},
 		{name: "two faults in the settings", settings: auth.Settings{Address: "vault.example:8200", KVVersion: "2"}, kind: resolver.Settings,
-			text: `the vault settings are wrong: address: neither https:// nor http://; write it like https://vault.example:8200. kv_version: unknown; choose "v1" or "v2"`},
+			text: `the vault settings are wrong: address: neither https:// nor http://; write it like https://vault.example:8200; also, kv_version: unknown; choose "v1" or "v2"`},
 		{name: "no token", settings: auth.Settings{Address: "http://" + closed}, kind: resolver.Environment,
 			text: "the environment of the agent is wrong: neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server"},
 		{name: "no token file", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN_FILE": missing}, kind: resolver.Environment,
@@ -77,7 +77,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 			assert.Equal(t, c.kind, report.Causes[0].Kind)
 			assert.ElementsMatch(t, []string{"one", "two", "three", "four"}, report.Causes[0].Hosts)
 			assert.Contains(t, report.Causes[0].String(), c.text)
-			assert.Contains(t, report.Causes[0].String(), ": 4 hosts skipped")
+			assert.Contains(t, report.Causes[0].String(), " and 1 more skipped")
 			assert.Contains(t, report.String(), "6 hosts: 1 ready, 5 skipped")
 		})
 	}

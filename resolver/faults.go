@@ -132,7 +132,7 @@ func notForHost(host string, m *mount, path string) *fault.Error {
 		do = "rename the host, since a comma or a space at an end cannot be in " + hostsMetadata + ", and add it there"
 	}
 	return fault.New(fault.NotForHost, "the secret is meant for other hosts",
-		fmt.Sprintf("use another secret, or %s in its custom metadata: vault kv metadata get -mount=%s %s", do, inShell(m.Path), argument(m.below(path))))
+		fmt.Sprintf("use another secret, or %s in its custom metadata, which this command shows: vault kv metadata get -mount=%s %s", do, inShell(m.Path), argument(m.below(path))))
 }
 
 // argument returns a path as an argument of a command, and not as an option.

@@ -120,7 +120,7 @@ func TestCauseNamesFewHosts(t *testing.T) {
 	}{
 		{[]string{"a"}, "vault unreachable: a skipped"},
 		{[]string{"a", "b", "c"}, "vault unreachable: a, b, c skipped"},
-		{[]string{"a", "b", "c", "d"}, "vault unreachable: 4 hosts skipped"},
+		{[]string{"a", "b", "c", "d", "e"}, "vault unreachable: a, b, c and 2 more skipped"},
 	} {
 		assert.Equal(t, c.want, resolver.Cause{Problem: resolver.Problem{Text: "vault unreachable"}, Hosts: c.hosts}.String())
 	}

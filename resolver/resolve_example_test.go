@@ -25,22 +25,17 @@ type configuration struct {
 type target struct {
 	Name        string
 	Credentials map[string]ref.Value
+	malformed   bool
 }
 
-// UnmarshalJSON never fails: a malformed entry becomes an error of its own host, and
-// costs no other host.
+// UnmarshalJSON never fails, so that a malformed entry costs no other host.
 func (t *target) UnmarshalJSON(data []byte) error {
 	var entry struct {
 		Name        string
 		Credentials map[string]ref.Value
 	}
 	err := json.Unmarshal(data, &entry)
-	*t = target(entry)
-	if err != nil {
-		var malformed ref.Value
-		malformed.UnmarshalJSON([]byte("[]"))
-		t.Credentials = map[string]ref.Value{"credentials": malformed}
-	}
+	*t = target{entry.Name, entry.Credentials, err != nil}
 	return nil
 }
 
@@ -64,9 +59,13 @@ func ExampleResolve() {
 		slog.Error("the configuration is not JSON", "error", err)
 		return
 	}
-	hosts := make([]resolver.Host, len(config.Hosts))
-	for i, host := range config.Hosts {
-		hosts[i] = resolver.Host{Name: host.Name, Fields: host.Credentials}
+	var hosts []resolver.Host
+	for _, host := range config.Hosts {
+		if host.malformed {
+			slog.Error("host skipped", "host", host.Name, "error", "its entry is not an object with a name and an object of credentials")
+			continue
+		}
+		hosts = append(hosts, resolver.Host{Name: host.Name, Fields: host.Credentials})
 	}
 	vault := auth.New(config.Vault, options)
 	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{})
@@ -82,17 +81,19 @@ func ExampleResolve() {
 		}
 		connectTo(hosts[i].Name, user.Reveal(), password.Reveal())
 	}
-	if report := run.Report(); report.Skipped > 0 {
-		slog.Error("hosts skipped", "run", report)
-	} else {
-		slog.Info("all hosts have their credentials", "run", report)
+	report := run.Report()
+	for _, cause := range report.Causes {
+		slog.Error("hosts skipped", "cause", cause) // with the names of all of them
 	}
+	slog.Info("run ended", "report", report)
 
 	// Unordered output:
 	// connecting to lin-1 as root
 	// connecting to win-1 as Administrator
+	// level=ERROR msg="host skipped" host=win-3 error="its entry is not an object with a name and an object of credentials"
 	// level=ERROR msg="host skipped" host=lin-2 error="password: the host has no such field"
-	// level=ERROR msg="hosts skipped" run.hosts=5 run.ready=3 run.skipped=2 run.causes="[bad_reference: credentials: field at byte 0: neither a string nor an object; write vault:PATH#KEY, such as vault:secret/luumen/windev#password, or put a literal in quotes: win-3 skipped no_key: password: vault:secret/luumen/windev#pasword: no key \"pasword\" at version 1; did you mean \"password\"?: win-2 skipped]"
+	// level=ERROR msg="hosts skipped" cause.kind=no_key cause.reason="password: vault:secret/luumen/windev#pasword: no key \"pasword\" at version 1; did you mean \"password\"?" cause.skipped=1 cause.hosts=[win-2]
+	// level=INFO msg="run ended" report.hosts=4 report.ready=3 report.skipped=1
 }
 
 // connectTo stands for the agent's own work.
@@ -103,7 +104,7 @@ func connectTo(host, user, password string) { fmt.Println("connecting to", host,
 func logToOutput() (back func()) {
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || len(groups) > 0 && !slices.Contains([]string{"hosts", "ready", "skipped", "causes"}, a.Key) {
+		if a.Key == slog.TimeKey || len(groups) > 0 && groups[0] != "cause" && !slices.Contains([]string{"hosts", "ready", "skipped"}, a.Key) {
 			return slog.Attr{}
 		}
 		return a

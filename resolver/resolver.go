@@ -11,7 +11,7 @@
 //		}
 //		connect(hosts[i], password.Reveal())
 //	}
-//	slog.Info("run over", "report", run.Report())
+//	slog.Info("run ended", "report", run.Report())
 //
 // Nothing is kept between runs: the next run uses a secret rotated in Vault. Start
 // with [Resolve], or [One] for a single target. [Check] and [Policy] are for the UI.

@@ -26,10 +26,11 @@ type target struct {
 	name        string
 	credentials map[string]ref.Value // nil means the default ones
 	expect      []string             // the result that each run of the demo must have
+	malformed   bool                 // the entry is
 }
 
 // UnmarshalJSON never fails, so that a malformed entry costs no more than its own
-// host. That host gets an invalid field, and so an error.
+// host.
 func (t *target) UnmarshalJSON(data []byte) error {
 	var entry struct {
 		Name        string          `json:"name"`
@@ -41,11 +42,7 @@ func (t *target) UnmarshalJSON(data []byte) error {
 	if err == nil && entry.Credentials != nil {
 		err = json.Unmarshal(entry.Credentials, &t.credentials)
 	}
-	if err != nil {
-		var invalid ref.Value
-		invalid.UnmarshalJSON([]byte("[]"))
-		t.credentials = map[string]ref.Value{"credentials": invalid}
-	}
+	t.malformed = err != nil
 	return nil
 }
 
@@ -63,7 +60,15 @@ const patience = 2 * time.Second
 
 // run is one scheduled run of the agent.
 func run(ctx context.Context, config *configuration, options auth.Options) ([]outcome, resolver.Report) {
-	targets := slices.Concat(config.Hosts, config.Integrations)
+	var targets []target
+	var malformed []outcome
+	for _, t := range slices.Concat(config.Hosts, config.Integrations) {
+		if t.malformed {
+			malformed = append(malformed, outcome{target: t, result: "malformed", detail: "its entry in the configuration"})
+			continue
+		}
+		targets = append(targets, t)
+	}
 	outcomes := make([]outcome, len(targets))
 	hosts := make([]resolver.Host, len(targets))
 	for i, t := range targets {
@@ -83,7 +88,7 @@ func run(ctx context.Context, config *configuration, options auth.Options) ([]ou
 		}
 		outcomes[i] = connect(targets[i], result)
 	}
-	return outcomes, resolving.Report()
+	return append(outcomes, malformed...), resolving.Report()
 }
 
 // connect stands for the agent's SSH, WinRM and HTTP clients, which call Reveal.

@@ -78,7 +78,7 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		fmt.Fprintf(out, "\n%s", report)
 		wrong += printUnexpected(out, outcomes, i)
 	}
-	fmt.Fprintf(out, "\nThe Vault policy that grants exactly these references, mistakes included, as the UI shows it:\n\n%s", indented(policy))
+	fmt.Fprintf(out, "\nThe Vault policy of the agent's token, which grants exactly the references above, mistakes included:\n\n%s", indented(policy))
 	if wrong > 0 {
 		return errors.New("not every host ended as testdata/fleet.json expects")
 	}

@@ -65,7 +65,7 @@ func printTable(out io.Writer, outcomes []outcome) {
 		all := names[l]
 		text := strings.Join(all, ", ")
 		if len(all) > 3 {
-			text = fmt.Sprintf("%s … %s (%d)", all[0], all[len(all)-1], len(all))
+			text = fmt.Sprintf("%s and %d more", all[0], len(all)-1)
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", text, l.result, l.detail)
 	}
