@@ -41,12 +41,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden {
-			isEmptyRead := response.StatusCode == http.StatusNoContent && transport.IsHarmless(request)
-			served := response.StatusCode < 300 && !isEmptyRead || response.StatusCode == http.StatusNotFound
-			if strings.HasSuffix(request.URL.Path, "/"+transport.MountsPath) && reply.ListsNothing(response) {
-				served = false // Vault sends such a list without a token, too
-			}
-			if served && !t.worked.Swap(true) {
+			if isServed(request, response) && !t.worked.Swap(true) {
 				s.prove(t)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {
@@ -63,12 +58,23 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if !replaced {
-			if answer.Refusal() == reply.ByPolicy && !strings.HasSuffix(request.URL.Path, "/"+transport.MountsPath) {
+			if answer.Refusal() == reply.ByPolicy && !transport.IsMountList(request) {
 				s.prove(t)
 			}
 			return response, nil
 		}
 	}
+}
+
+// isServed reports whether an answer shows that Vault accepted the token.
+func isServed(request *http.Request, response *http.Response) bool {
+	switch {
+	case transport.IsMountList(request) && reply.ListsNothing(response):
+		return false // Vault sends such a list without a token, too
+	case response.StatusCode == http.StatusNoContent:
+		return !transport.IsHarmless(request) // no read is answered so
+	}
+	return response.StatusCode < 300 || response.StatusCode == http.StatusNotFound
 }
 
 // mayHaveToken returns an error if a request must not get the token: it is for
@@ -126,7 +132,7 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.A
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
 // mean that the token may not be used from here.
 func (s *session) mayBeDead(t *token) bool {
-	return !s.oneKind && (t.mayHaveServed() || t.isExpired())
+	return !s.namesDead && (t.mayHaveServed() || t.isExpired())
 }
 
 // isDead looks up, once, whether a token is dead although it was refused in the words
@@ -145,36 +151,39 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
 }
 
-// replace gets a new token in place of a dead one, by a login or from the token file,
-// which may hold a new one by now. A token that served requests and then expired is
-// replaced as often as that happens, and so is one from a file that holds another by now.
-// The token of a login that was revoked or used up is replaced once in a run.
+// replace gets a new token in place of a dead one, by a login or from the token file:
+//
+//	of a login, served, expired           a login, as often as that happens
+//	of a login, not served, expired       the same, if another one served: it lives too short, or Vault is slow
+//	of a login, served, revoked, used up  a login, once in a run
+//	of a login, not served, not expired   none: the run ends
+//	given, served                         what the file holds by now, as often as that happens
+//	given, not served                     what the file holds by now, once in a run
+//
+// The run also ends if the file holds the same token.
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
 	if answer.Refusal() == reply.DeadToken {
-		s.oneKind = true
+		s.namesDead = true
 	}
 	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
 		s.disown(dead)
 	}
-	expired := dead.isExpired() && (dead.mayHaveServed() || s.served)
-	switch {
-	case dead.mayHaveServed():
-		s.served, s.idle = true, 0
-	case expired && s.idle < 3:
-		s.idle++ // Vault is slow, or the token's TTL is very short
-	case !dead.facts.Given:
-		return s.end(s.tokenRefused(dead, answer))
+	served, given := dead.mayHaveServed(), dead.facts.Given
+	if served {
+		s.served, s.unserved = true, 0
 	}
-	another := dead.facts.Given && dead.mayHaveServed() // in the token file, which costs no login
 	switch {
-	case expired || another:
-		if err := sleep(ctx, time.Until(s.at.Add(time.Second))); err != nil {
+	case served && (dead.isExpired() || given), dead.isExpired() && s.served && s.unserved < 3:
+		if !served {
+			s.unserved++
+		}
+		if err := sleep(ctx, time.Until(s.obtained.Add(time.Second))); err != nil {
 			return err
 		}
-	case s.spare:
-		return s.end(s.tokenRefused(dead, answer))
+	case (served || given) && !s.replaced:
+		s.replaced = true
 	default:
-		s.spare = true
+		return s.end(s.tokenRefused(dead, answer))
 	}
 	t, err := s.obtain(ctx)
 	if err != nil {
@@ -186,7 +195,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 	if t.facts.Given && t.secret == dead.secret {
 		return s.end(s.tokenRefused(dead, answer))
 	}
-	if s.logged == 3 {
+	if s.loginCount == 3 {
 		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
 	}
 	return nil
@@ -220,7 +229,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	if t.facts.Given && !t.worked.Load() {
 		f.What += ", or is of another Vault or namespace"
 	}
-	if s.spare && !t.facts.Given {
+	if s.replaced && !t.facts.Given {
 		f.Detail = "for the second time in this run"
 	}
 	f.Do = "give the role a longer token_ttl and token_num_uses=0"
@@ -229,7 +238,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	}
 	if answer.Refusal() != reply.DeadToken {
 		alive := ""
-		if s.mayBeDead(t) || (t.facts.Given || s.served) && !s.oneKind {
+		if s.mayBeDead(t) || (t.facts.Given || s.served) && !s.namesDead {
 			alive = "it is not expired, revoked or used up (if it is, " + f.Do + "), that "
 		}
 		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")

@@ -29,9 +29,9 @@ func (s *session) begin(ctx context.Context) error {
 // obtain gets a token and makes it the session's.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	m := s.config.method
-	s.at = time.Now()
+	s.obtained = time.Now()
 	if m.given == nil {
-		s.logged++
+		s.loginCount++
 		return s.logIn(ctx)
 	}
 	f := s.files()

@@ -66,24 +66,24 @@ type session struct {
 
 	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login
 
-	// An answer showed that this is Vault 1.16 or newer, which says that a token
-	// is dead in other words than that no policy grants the path.
+	// An answer showed that this is Vault 1.16 or newer, where the texts for a dead token
+	// and for a missing policy differ.
 	modern atomic.Bool
 
 	canceled atomic.Pointer[time.Time] // when the caller ended the run
 	returned atomic.Bool               // use has returned
 	doors    sync.RWMutex              // held for reading by each request of a login
 
-	login  sync.Mutex // one login at a time; guards the rest
-	logged int        // number of logins
-	at     time.Time  // when the last login was sent
-	served bool       // an earlier token served a request
-	idle   int        // tokens in a row that expired without serving a request
-	spare  bool       // the one login after a revocation has been used
+	login      sync.Mutex // one login at a time; guards the rest
+	loginCount int
+	obtained   time.Time // when the latest token was asked for
+	served     bool      // an earlier token served a request
+	unserved   int       // tokens in a row that expired without serving a request
+	replaced   bool      // a token that had not expired was replaced, which happens once in a run
 
 	// Vault called a token invalid, as it does since 1.17. So a bare denial is
 	// about something else.
-	oneKind bool
+	namesDead bool
 }
 
 // Do logs in, calls use with a logged-in client, and revokes the token of the login.
@@ -121,20 +121,22 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	if err := s.connect(ctx, last); err != nil {
 		return ofRun(err)
 	}
-	defer s.wire.Close()
 	client, err := s.newClient(&bearer{s}, s.config.namespace)
 	if err != nil {
 		return ofRun(err)
 	}
-	defer s.revoke(caller)
-	defer s.finish(end)
+	defer context.AfterFunc(caller, func() { s.canceled.Store(new(time.Now())) })()
 	var asking sync.WaitGroup
 	if s.options.Check {
 		asking.Go(func() { s.askHealth(ctx) })
 	}
-	defer asking.Wait()
-	defer context.AfterFunc(caller, func() { s.canceled.Store(new(time.Now())) })()
-	defer s.warnOfSilence(caller)
+	defer func() { // also if use panics
+		s.warnOfSilence(caller) // about now, before anything else is waited for
+		asking.Wait()
+		s.finish(end) // from here on, no token is made
+		s.revoke(caller)
+		s.wire.Close()
+	}()
 	if err := s.begin(ctx); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type Token struct {
 	Namespace string    `json:"-"` // in which it was created
 }
 
+// tokenKey is the key of a func() *session: printing a context would print a session.
 type tokenKey struct{}
 
 // TokenOf describes the token in use, given the context that [Vault.Do] passed to
@@ -47,7 +48,7 @@ type token struct {
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
 	looked   bool   // it has been looked up; guarded by session.login
 	worked   atomic.Bool
-	facts    Token // guarded by session.mu once the token is the session's
+	facts    Token // once the token is the session's, only Proven changes; then session.mu guards it
 }
 
 // sign returns the header of a request with the token.

@@ -26,9 +26,9 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r
 	return s, nil
 }
 
-// isProvenKV returns an error unless the answer comes from a KV mount. Other engines
+// checkKV returns an error unless the answer comes from a KV mount. Other engines
 // create credentials on each read or return tokens, so no host gets those.
-func (m *mount) isProvenKV(answer *reply.Answer) error {
+func (m *mount) checkKV(answer *reply.Answer) error {
 	switch {
 	case !answer.Ok() || m.listed:
 		return nil

@@ -122,7 +122,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	if err != nil {
 		return nil, err
 	}
-	if err := m.isProvenKV(answer); err != nil {
+	if err := m.checkKV(answer); err != nil {
 		return nil, err
 	}
 	return secretIn(answer, data, mounts, m, r)

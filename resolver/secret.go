@@ -38,7 +38,7 @@ type value struct {
 type values struct {
 	keys    *keys
 	all     []value  // of the keys; zero for a key that the secret does not have
-	near    []string // names in the secret that may be meant by another; some of very many
+	near    []string // names in the secret that a mistyped key may mean; maxNames at most
 	present bool     // there is an object
 }
 
@@ -73,7 +73,7 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
-// have reports whether the secret has all of these names.
+// have reports whether all of these names, of 4 to 64 characters, are among those of the secret.
 func (v *values) have(all ...string) bool {
 	return !slices.ContainsFunc(all, func(name string) bool { return !slices.Contains(v.near, name) })
 }

@@ -17,12 +17,6 @@ type Failure struct {
 	CutShort   bool          // the attempt had less time than usual, and got no answer in it
 }
 
-// Error is the text of the fault.
-func (f *Failure) Error() string { return f.Fault.Error() }
-
-// Unwrap returns the fault.
-func (f *Failure) Unwrap() error { return f.Fault }
-
 // Final returns the same failure for a request that must not be sent again.
 func (f *Failure) Final() *Failure {
 	final := *f

@@ -147,7 +147,7 @@ func TestOneProber(t *testing.T) {
 func TestFaultsOfOneCause(t *testing.T) {
 	t.Parallel()
 	for _, other := range []*patience.Failure{reset, late, sealed, standby, gateway} {
-		t.Run(other.Error(), func(t *testing.T) {
+		t.Run(other.Fault.Error(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := play(t.Context(), patience.New(budget, 0, 0), 2, 2, script(always(refused)).poisoned(always(other), 1))

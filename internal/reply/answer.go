@@ -174,7 +174,7 @@ type Refusal int
 
 const (
 	NotRefused Refusal = iota
-	ByPolicy           // no policy grants the request; before Vault 1.17, perhaps a dead token
+	ByPolicy           // no policy grants the request; before Vault 1.16 and on OpenBao, perhaps a dead token
 	DeadToken          // expired, revoked, used up, or never valid
 	BareDenial         // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
 )

@@ -52,8 +52,8 @@ func TestManyErrors(t *testing.T) {
 	} {
 		failure := s.Judge(500, http.Header{"Content-Type": {json}}, []byte(body))
 		require.NotNil(t, failure)
-		assert.Less(t, len(failure.Error()), 1000)
-		cause, ok := errors.AsType[*api.ResponseError](failure)
+		assert.Less(t, len(failure.Fault.Error()), 1000)
+		cause, ok := errors.AsType[*api.ResponseError](failure.Fault)
 		require.True(t, ok)
 		assert.LessOrEqual(t, len(cause.Errors), 32)
 		assert.Less(t, len(cause.Error()), 200<<10)
@@ -75,7 +75,7 @@ func TestIsInternalError(t *testing.T) {
 		judge(500, json, `{"errors":["boom"]}`),
 		judge(500, "text/html", "internal error"),
 	} {
-		assert.False(t, reply.IsInternalError(other), other.Error())
+		assert.False(t, reply.IsInternalError(other), other.Fault.Error())
 	}
 }
 

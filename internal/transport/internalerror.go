@@ -39,7 +39,7 @@ func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Fai
 		return f
 	}
 	kind, what, check := fault.Token, "this token", "that the token is a Vault token of this server"
-	if r.Unclear != nil {
+	if r.isLogin() {
 		kind, what, check = fault.Login, "the login", "the credential of the login"
 	}
 	credential := *f.Fault

@@ -41,9 +41,9 @@ func waiting(f *patience.Failure) *patience.Failure {
 	return &patience.Failure{Fault: &login}
 }
 
-// isIll asks for Vault's health after a failed login, and returns why it is too early
+// mustWait asks for Vault's health after a failed login, and returns why it is too early
 // to send the login again, or nil.
-func (s *exchange) isIll(ctx context.Context, limit time.Duration) *patience.Failure {
+func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
 	waited := time.Since(s.failed)
 	_, f := r.health(ctx, okQuery, limit)

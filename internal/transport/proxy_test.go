@@ -32,7 +32,7 @@ func proxyAt(u *url.URL) *transport.Proxy {
 // assertHidesProxyPassword checks that a failure does not show the password in any form.
 func assertHidesProxyPassword(t testing.TB, f *patience.Failure) {
 	t.Helper()
-	text := fmt.Sprintf("%v %+v", f.Error(), f.Fault.Cause)
+	text := fmt.Sprintf("%v %+v", f.Fault.Error(), f.Fault.Cause)
 	assert.False(t, strings.Contains(text, proxyPassword), "the proxy's password is in a text")
 	assert.False(t, strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("agent:" + proxyPassword))[:20]), "the proxy's password is in a text, in base64")
 }
@@ -71,10 +71,10 @@ func TestProxyFails(t *testing.T) {
 			at.User = url.UserPassword("agent", proxyPassword)
 			f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: proxy.scheme, Host: "vault.example.com"}, Proxy: proxyAt(&at)}))
 			assert.Equal(t, proxy.retry, f.Retry)
-			assert.Contains(t, f.Error(), strings.ReplaceAll(proxy.text, " PROXY ", " "+s.address.Host+" "))
+			assert.Contains(t, f.Fault.Error(), strings.ReplaceAll(proxy.text, " PROXY ", " "+s.address.Host+" "))
 			assert.Equal(t, proxy.kind, f.Fault.Kind)
 			if proxy.kind != fault.RateLimited {
-				assert.Contains(t, f.Error(), "VAULT_PROXY_ADDR")
+				assert.Contains(t, f.Fault.Error(), "VAULT_PROXY_ADDR")
 			}
 			assert.Equal(t, f.Unsent, proxy.scheme == "https" || strings.HasPrefix(proxy.name, "wants"))
 			assertSafe(t, f)
@@ -88,7 +88,7 @@ func TestProxyFails(t *testing.T) {
 				at := &url.URL{Scheme: scheme, Host: vaulttest.ClosedPort(t), User: url.UserPassword("agent", proxyPassword)}
 				f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: target, Host: "vault.example.com"}, Proxy: proxyAt(at)}))
 				assertUnreachable(t, f, "the proxy before vault is unreachable (connection refused at the proxy "+at.Host+" before "+target+"://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there")
-				assert.NotContains(t, f.Error(), "that Vault runs there")
+				assert.NotContains(t, f.Fault.Error(), "that Vault runs there")
 				assertHidesProxyPassword(t, f)
 			})
 		}
@@ -97,7 +97,7 @@ func TestProxyFails(t *testing.T) {
 			at := &url.URL{Scheme: "http", Host: "proxy.invalid:3128"}
 			f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: target, Host: "vault.example.com"}, Proxy: proxyAt(at)}))
 			assertUnreachable(t, f, "check the name in VAULT_PROXY_ADDR on the Patch server, and its DNS")
-			assert.Contains(t, f.Error(), "no address for proxy.invalid: ")
+			assert.Contains(t, f.Fault.Error(), "no address for proxy.invalid: ")
 		})
 	}
 }
@@ -113,8 +113,8 @@ func TestProxyEchoesItsPassword(t *testing.T) {
 			at := *s.address
 			at.User = url.UserPassword("agent", proxyPassword)
 			f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: "http", Host: "vault.example.com"}, Proxy: proxyAt(&at)}))
-			assert.Contains(t, f.Error(), "[masked]")
-			assert.NotContains(t, strings.ToLower(f.Error()), strings.ToLower(echo))
+			assert.Contains(t, f.Fault.Error(), "[masked]")
+			assert.NotContains(t, strings.ToLower(f.Fault.Error()), strings.ToLower(echo))
 			assertHidesProxyPassword(t, f)
 		})
 	}
@@ -170,23 +170,23 @@ func TestHTTPSProxy(t *testing.T) {
 		p := serveProxy(t, nil, listen(named))
 		f := fails(t, newWire(t, config(&url.URL{Scheme: "https", Host: p.host})))
 		assert.Equal(t, fault.TLS, f.Fault.Kind)
-		assert.Contains(t, f.Error(), "the proxy's certificate is for another host name (")
-		assert.Contains(t, f.Error(), " at the proxy "+p.host+" before https://"+vaultTLS+"); use a name of the certificate in VAULT_PROXY_ADDR on the Patch server")
-		assert.NotContains(t, f.Error(), "VAULT_TLS_SERVER_NAME")
+		assert.Contains(t, f.Fault.Error(), "the proxy's certificate is for another host name (")
+		assert.Contains(t, f.Fault.Error(), " at the proxy "+p.host+" before https://"+vaultTLS+"); use a name of the certificate in VAULT_PROXY_ADDR on the Patch server")
+		assert.NotContains(t, f.Fault.Error(), "VAULT_TLS_SERVER_NAME")
 		assertSafe(t, f)
 	})
 	t.Run("its certificate has no names", func(t *testing.T) {
 		p := serveProxy(t, nil, listen(vaulttest.NewCertificate(t, root, certificates{NoSAN: true})))
 		f := fails(t, newWire(t, config(&url.URL{Scheme: "https", Host: p.host})))
-		assert.Contains(t, f.Error(), "the proxy's certificate has no subject alternative name (")
-		assert.Contains(t, f.Error(), "reissue it")
+		assert.Contains(t, f.Fault.Error(), "the proxy's certificate has no subject alternative name (")
+		assert.Contains(t, f.Fault.Error(), "reissue it")
 	})
 	t.Run("its certificate is not trusted", func(t *testing.T) {
 		p := serveProxy(t, nil, listen(vaulttest.NewCertificate(t, nil, certificates{})))
 		f := fails(t, newWire(t, config(&url.URL{Scheme: "https", Host: p.host})))
 		assert.Equal(t, fault.TLS, f.Fault.Kind)
-		assert.Contains(t, f.Error(), "the proxy's certificate is not trusted (")
-		assert.Contains(t, f.Error(), "VAULT_CACERT")
+		assert.Contains(t, f.Fault.Error(), "the proxy's certificate is not trusted (")
+		assert.Contains(t, f.Fault.Error(), "VAULT_CACERT")
 		assert.True(t, f.Unsent)
 	})
 	t.Run("it demands a client certificate", func(t *testing.T) {
@@ -195,9 +195,9 @@ func TestHTTPSProxy(t *testing.T) {
 		})
 		f := fails(t, newWire(t, config(&url.URL{Scheme: "https", Host: p.host})))
 		assert.Equal(t, fault.TLS, f.Fault.Kind)
-		assert.Contains(t, f.Error(), "the proxy refused the TLS connection (")
-		assert.Contains(t, f.Error(), "VAULT_PROXY_ADDR")
-		assert.NotContains(t, f.Error(), "set VAULT_CLIENT_CERT")
+		assert.Contains(t, f.Fault.Error(), "the proxy refused the TLS connection (")
+		assert.Contains(t, f.Fault.Error(), "VAULT_PROXY_ADDR")
+		assert.NotContains(t, f.Fault.Error(), "set VAULT_CLIENT_CERT")
 	})
 	for _, target := range []string{"http", "https"} {
 		t.Run("it speaks plain HTTP, target "+target, func(t *testing.T) {
@@ -209,8 +209,8 @@ func TestHTTPSProxy(t *testing.T) {
 			c.Address.Scheme = target
 			f := fails(t, newWire(t, c))
 			assert.Equal(t, fault.TLS, f.Fault.Kind)
-			assert.Contains(t, f.Error(), "the proxy in VAULT_PROXY_ADDR does not speak TLS; check the port in VAULT_PROXY_ADDR on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients")
-			assert.NotContains(t, f.Error(), "Vault's listener")
+			assert.Contains(t, f.Fault.Error(), "the proxy in VAULT_PROXY_ADDR does not speak TLS; check the port in VAULT_PROXY_ADDR on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients")
+			assert.NotContains(t, f.Fault.Error(), "Vault's listener")
 			assertSafe(t, f)
 		})
 	}
@@ -224,8 +224,8 @@ func TestVaultsTLSBehindAProxy(t *testing.T) {
 	p := serveProxy(t, nil, nil)
 	f := fails(t, newWire(t, transport.Config{Address: address, Proxy: proxyAt(&url.URL{Scheme: "http", Host: p.host})}))
 	assert.Equal(t, fault.TLS, f.Fault.Kind)
-	assert.Contains(t, f.Error(), "vault's certificate is not trusted (")
-	assert.Contains(t, f.Error(), " at "+address.String()+")")
+	assert.Contains(t, f.Fault.Error(), "vault's certificate is not trusted (")
+	assert.Contains(t, f.Fault.Error(), " at "+address.String()+")")
 }
 
 // serveSOCKS serves a SOCKS5 proxy that requires the user and password, if they are not
@@ -308,7 +308,7 @@ func TestSOCKS(t *testing.T) {
 				assert.Equal(t, fault.Unreachable, f.Fault.Kind)
 				assert.Equal(t, proxy.retry, f.Retry)
 				assert.True(t, f.Unsent)
-				assert.Contains(t, f.Error(), "the proxy does not connect the agent to vault ("+proxy.text+" at the proxy "+host+" before "+address.String()+"); check VAULT_PROXY_ADDR on the Patch server, the credentials in it")
+				assert.Contains(t, f.Fault.Error(), "the proxy does not connect the agent to vault ("+proxy.text+" at the proxy "+host+" before "+address.String()+"); check VAULT_PROXY_ADDR on the Patch server, the credentials in it")
 				assertSafe(t, f)
 				assertHidesProxyPassword(t, f)
 			})
@@ -321,8 +321,8 @@ func TestSOCKS(t *testing.T) {
 			io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		})
 		f := fails(t, newWire(t, transport.Config{Address: http, Proxy: proxyAt(&url.URL{Scheme: "socks5", Host: s.Host})}))
-		assert.Contains(t, f.Error(), "the proxy does not connect the agent to vault (")
-		assert.Contains(t, f.Error(), "VAULT_PROXY_ADDR")
+		assert.Contains(t, f.Fault.Error(), "the proxy does not connect the agent to vault (")
+		assert.Contains(t, f.Fault.Error(), "VAULT_PROXY_ADDR")
 	})
 	t.Run("it hangs", func(t *testing.T) {
 		t.Parallel()
@@ -340,8 +340,8 @@ func TestProxyHangs(t *testing.T) {
 		began := time.Now()
 		f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: target, Host: "vault.example.com"}, Timeout: 200 * time.Millisecond, Proxy: proxyAt(s.address)}))
 		require.Less(t, time.Since(began), 10*time.Second)
-		assert.Contains(t, f.Error(), "no answer within 200ms (VAULT_CLIENT_TIMEOUT)")
-		assert.Contains(t, f.Error(), "VAULT_PROXY_ADDR on the Patch server")
+		assert.Contains(t, f.Fault.Error(), "no answer within 200ms (VAULT_CLIENT_TIMEOUT)")
+		assert.Contains(t, f.Fault.Error(), "VAULT_PROXY_ADDR on the Patch server")
 		assertSafe(t, f)
 	}
 }

@@ -45,9 +45,9 @@ func TestRedirects(t *testing.T) {
 					assert.True(t, f.Unsent)
 				} else {
 					assert.Equal(t, fault.BadResponse, f.Fault.Kind)
-					assert.Contains(t, f.Error(), "the address redirects ("+strconv.Itoa(status)+" at ")
+					assert.Contains(t, f.Fault.Error(), "the address redirects ("+strconv.Itoa(status)+" at ")
 				}
-				assert.Contains(t, f.Error(), strings.ReplaceAll(fill.Replace(location.target), "ADDRESS", s.address.String()))
+				assert.Contains(t, f.Fault.Error(), strings.ReplaceAll(fill.Replace(location.target), "ADDRESS", s.address.String()))
 				assertSafe(t, f)
 			})
 		}

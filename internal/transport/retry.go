@@ -3,7 +3,6 @@ package transport
 import (
 	"bytes"
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -17,8 +16,8 @@ import (
 )
 
 // Retry is a RoundTripper that repeats requests that were not answered. Its responses
-// are answers from Vault, whole and in memory. Its errors wrap a *fault.Error, or are
-// that of a context.
+// are answers from Vault, whole and in memory. Its errors are a *fault.Error, or that of
+// a context.
 //
 // It repeats reads freely. If it is unclear whether Vault acted on another request, it
 // repeats only a login, and only once, when Vault is well.
@@ -67,7 +66,8 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.Send(request, maps.Clone(request.Header)) // a RoundTripper does not change what it is given
 }
 
-// Send is RoundTrip with another header, to which it adds. So the request need not be copied.
+// Send is like RoundTrip, but sends the header, to which it adds, in place of the
+// request's. That saves a copy of the request.
 func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response, error) {
 	request, err := Replayable(request)
 	if err != nil {
@@ -98,8 +98,8 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	}
-	f, ok := errors.AsType[*fault.Error](err)
-	if ok && !f.Run && s.end == 0 && !r.Patience.HasAnswers() {
+	f := err.(*fault.Error) // Patience returns nothing else here
+	if !f.Run && s.end == 0 && !r.Patience.HasAnswers() {
 		f = f.OfRun() // nothing was answered yet, so other requests would fail, too
 	}
 	return nil, f
@@ -117,6 +117,8 @@ func endingWith(ctx, other context.Context) (context.Context, func()) {
 }
 
 func (r *Retry) isCheck() bool { return !r.Until.IsZero() }
+
+func (r *Retry) isLogin() bool { return r.Unclear != nil }
 
 // attempt is how long an attempt may take, apart from patience.
 func (r *Retry) attempt() time.Duration {
@@ -152,7 +154,7 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		if limit = r.attempt(); limit <= 0 {
 			return r.tooSlow()
 		}
-	case r.Unclear != nil && s.unclear == 0 && limit < r.Wire.config.Timeout:
+	case r.isLogin() && s.unclear == 0 && limit < r.Wire.config.Timeout:
 		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
 	}
 	if s.end != 0 {
@@ -164,7 +166,7 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 	if s.unclear > 0 {
 		// Sending a login twice is acceptable; more could use up a secret id, or
 		// leave tokens behind. So wait for the second time until Vault is well.
-		if f := s.isIll(ctx, limit); f != nil {
+		if f := s.mustWait(ctx, limit); f != nil {
 			return f
 		}
 		limit = max(limit-time.Since(began), time.Millisecond)
@@ -221,7 +223,7 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	switch {
 	case r.Once:
 		return f.Final()
-	case r.isCheck() && isSilence(f) && r.Unclear == nil && (s.end != 0 || r.Patience.HasAnswers()):
+	case r.isCheck() && isSilence(f) && !r.isLogin() && (s.end != 0 || r.Patience.HasAnswers()):
 		return f.Final() // Vault is there, and other requests go on
 	case s.end == AtOnce && isBlock(f):
 		return f.Final()
@@ -234,7 +236,7 @@ func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f
 	case f.Retry != patience.Later && s.sending.Err() == nil:
 		return f
-	case r.Unclear == nil:
+	case !r.isLogin():
 		return f.Final()
 	}
 	s.unclear++

@@ -224,6 +224,6 @@ func assertUnreachable(t testing.TB, f *patience.Failure, text string) {
 	assert.Equal(t, fault.Unreachable, f.Fault.Kind)
 	assert.Equal(t, patience.Later, f.Retry)
 	assert.True(t, f.Unsent)
-	assert.Contains(t, f.Error(), text)
+	assert.Contains(t, f.Fault.Error(), text)
 	assertSafe(t, f)
 }

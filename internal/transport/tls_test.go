@@ -141,16 +141,16 @@ func TestTLS(t *testing.T) {
 				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 			}
 			f := fails(t, newWire(t, transport.Config{Address: parseURL(t, address), TLS: config}))
-			assert.Equal(t, fault.TLS, f.Fault.Kind, f.Error())
+			assert.Equal(t, fault.TLS, f.Fault.Kind, f.Fault.Error())
 			assert.Equal(t, patience.Never, f.Retry)
 			if server.unsent {
 				assert.True(t, f.Unsent)
 			}
 			for _, text := range server.texts {
-				assert.Contains(t, f.Error(), strings.ReplaceAll(text, "ADDRESS", address))
+				assert.Contains(t, f.Fault.Error(), strings.ReplaceAll(text, "ADDRESS", address))
 			}
 			if server.not != "" {
-				assert.NotContains(t, f.Error(), server.not)
+				assert.NotContains(t, f.Fault.Error(), server.not)
 			}
 			assertSafe(t, f)
 		})
@@ -160,7 +160,7 @@ func TestTLS(t *testing.T) {
 		t.Parallel()
 		address := vaulttest.ServeTLS(t, serving(good), likeVault)
 		f := fails(t, wireTo(t, parseURL(t, address)))
-		_, ok := errors.AsType[x509.UnknownAuthorityError](f)
+		_, ok := errors.AsType[x509.UnknownAuthorityError](f.Fault)
 		assert.True(t, ok)
 	})
 	for _, advice := range []struct {
@@ -206,7 +206,7 @@ func TestWrongScheme(t *testing.T) {
 		f := fails(t, wireTo(t, parseURL(t, "https"+strings.TrimPrefix(server.URL, "http"))))
 		assert.Equal(t, fault.TLS, f.Fault.Kind)
 		assert.Equal(t, patience.Never, f.Retry)
-		assert.Contains(t, f.Error(), "expects http, not https; check the port in the address, and configure Vault's listener with TLS")
+		assert.Contains(t, f.Fault.Error(), "expects http, not https; check the port in the address, and configure Vault's listener with TLS")
 		assertSafe(t, f)
 	})
 	t.Run("http to a port of TLS", func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestWrongScheme(t *testing.T) {
 		address.Scheme = "http"
 		f := fails(t, wireTo(t, address))
 		assert.Equal(t, fault.TLS, f.Fault.Kind)
-		assert.Contains(t, f.Error(), "expects https; use https in the address")
+		assert.Contains(t, f.Fault.Error(), "expects https; use https in the address")
 		assertSafe(t, f)
 	})
 	for name, banner := range map[string]string{"SSH": "SSH-2.0-" + bodyWords + "\r\n", "garbage": strings.Repeat(bodyWords, 100)} {
@@ -227,7 +227,7 @@ func TestWrongScheme(t *testing.T) {
 			f := fails(t, wireTo(t, address))
 			assert.Equal(t, fault.TLS, f.Fault.Kind)
 			assert.True(t, f.Unsent)
-			assert.Contains(t, f.Error(), "does not speak TLS; check the port in the address")
+			assert.Contains(t, f.Fault.Error(), "does not speak TLS; check the port in the address")
 			assertSafe(t, f)
 		})
 	}

@@ -33,7 +33,7 @@ func TestUnreachable(t *testing.T) {
 		t.Parallel()
 		f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: "https", Host: "vault.invalid:8200"}, Timeout: 5 * time.Second}))
 		assertUnreachable(t, f, "vault unreachable (no address for vault.invalid: ")
-		assert.Contains(t, f.Error(), "check the name in the address, and the Patch server's DNS")
+		assert.Contains(t, f.Fault.Error(), "check the name in the address, and the Patch server's DNS")
 	})
 	t.Run("the limit of the caller is shorter", func(t *testing.T) {
 		t.Parallel()
@@ -41,7 +41,7 @@ func TestUnreachable(t *testing.T) {
 		w := wireTo(t, s.address)
 		_, f := transport.SendOnce(w, request(t, w, http.MethodGet, "a"), 150*time.Millisecond)
 		require.NotNil(t, f)
-		assert.Contains(t, f.Error(), "(no answer within 150ms at ")
+		assert.Contains(t, f.Fault.Error(), "(no answer within 150ms at ")
 	})
 }
 
@@ -68,7 +68,7 @@ func TestWindowsErrorNumbers(t *testing.T) {
 		assert.Equal(t, fault.Unreachable, f.Fault.Kind)
 		assert.Equal(t, patience.Later, f.Retry)
 		assert.Equal(t, number.unsent, f.Unsent)
-		assert.Contains(t, f.Error(), "vault unreachable ("+number.detail+" at http://vault.example.com)")
-		assert.ErrorIs(t, f, number.errno)
+		assert.Contains(t, f.Fault.Error(), "vault unreachable ("+number.detail+" at http://vault.example.com)")
+		assert.ErrorIs(t, f.Fault, number.errno)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,11 @@ const (
 
 // MountsPath is the path of Vault's API for the list of mounts.
 const MountsPath = "sys/internal/ui/mounts"
+
+// IsMountList reports whether a request asks for the list of mounts.
+func IsMountList(request *http.Request) bool {
+	return strings.HasSuffix(request.URL.Path, "/"+MountsPath)
+}
 
 // Config says where Vault is and how to reach it. Address, TLS and ProxyTLS are
 // required.
@@ -137,7 +143,7 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	most := maxAnswer
 	tooLarge := false
 	if err == nil {
-		if strings.HasSuffix(request.URL.Path, "/"+MountsPath) {
+		if IsMountList(request) {
 			most = maxMounts
 		}
 		if tooLarge = response.ContentLength > int64(most); !tooLarge {
@@ -148,7 +154,7 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	}
 	switch {
 	case tooLarge:
-		return nil, w.retire(&patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+size(most), "store smaller values in Vault")})
+		return nil, w.retire(&patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
 	case err != nil && !isRefusalOfHTTP(response, body):
 		return nil, w.retire(w.failureOf(err, progress))
 	}
@@ -187,13 +193,6 @@ func (p *progress) putIdleConn(err error) {
 func isRefusalOfHTTP(response *http.Response, body []byte) bool {
 	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
 		response.Header.Get("Content-Type") != "application/json"
-}
-
-func size(bytes int) string {
-	if bytes == maxMounts {
-		return "32 MiB"
-	}
-	return "4 MiB"
 }
 
 // Replayable returns the request with a body that can be read again for each attempt.

@@ -145,7 +145,7 @@ func TestWrongAnswers(t *testing.T) {
 			assert.Equal(t, server.kind, f.Fault.Kind)
 			assert.Equal(t, server.retry, f.Retry)
 			assert.Equal(t, server.unsent, f.Unsent)
-			assert.Contains(t, f.Error(), strings.ReplaceAll(server.text, "ADDRESS", s.address.String()))
+			assert.Contains(t, f.Fault.Error(), strings.ReplaceAll(server.text, "ADDRESS", s.address.String()))
 			assert.EqualValues(t, 1, s.requests.Load(), "it is sent once")
 			if server.kind != fault.Login { // whoever logs in adds what to do
 				assertSafe(t, f)
@@ -254,7 +254,7 @@ func TestListOfMountsMayBeLarge(t *testing.T) {
 				return
 			}
 			require.NotNil(t, f)
-			assert.Contains(t, f.Error(), answer.text)
+			assert.Contains(t, f.Fault.Error(), answer.text)
 			assertSafe(t, f)
 		})
 	}
@@ -320,8 +320,8 @@ func TestSlowServers(t *testing.T) {
 			assert.Equal(t, fault.Unreachable, f.Fault.Kind)
 			assert.Equal(t, patience.Later, f.Retry)
 			assert.False(t, f.Unsent)
-			assert.Contains(t, f.Error(), "vault unreachable (no answer within 1s (VAULT_CLIENT_TIMEOUT) at "+s.address.String()+")")
-			assert.Contains(t, f.Error(), "raise VAULT_CLIENT_TIMEOUT on the Patch server")
+			assert.Contains(t, f.Fault.Error(), "vault unreachable (no answer within 1s (VAULT_CLIENT_TIMEOUT) at "+s.address.String()+")")
+			assert.Contains(t, f.Fault.Error(), "raise VAULT_CLIENT_TIMEOUT on the Patch server")
 			assertSafe(t, f)
 		})
 	}
@@ -333,7 +333,7 @@ func TestCauseIsResponseError(t *testing.T) {
 	s := serveRaw(t, vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`))
 	f := fails(t, wireTo(t, s.address))
 	var response *api.ResponseError
-	require.ErrorAs(t, f, &response)
+	require.ErrorAs(t, f.Fault, &response)
 	assert.Equal(t, 500, response.StatusCode)
 	assert.Equal(t, []string{"1 error occurred: * internal error"}, response.Errors)
 }
