@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,12 +52,11 @@ func withoutUser(address string) string {
 	if _, reason, _ := parseAddress(address); at < 0 || reason == "" {
 		return address
 	}
-	start := 0
-	if i := strings.Index(address[:at], "//"); i >= 0 {
-		start = i + len("//")
-	}
+	start := len(schemePrefix.FindString(address[:at]))
 	return address[:start] + "***" + address[at:]
 }
+
+var schemePrefix = regexp.MustCompile(`^(?i)([a-z][a-z0-9+.-]*:)?//`)
 
 func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
 
@@ -75,7 +75,7 @@ func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 func effectivePort(u *url.URL) string {
 	switch {
 	case u.Port() != "":
-		return u.Port()
+		return strings.TrimLeft(u.Port(), "0")
 	case u.Scheme == "https":
 		return "443"
 	}

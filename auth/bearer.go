@@ -74,7 +74,7 @@ func isServed(request *http.Request, response *http.Response) bool {
 	case response.StatusCode == http.StatusNoContent:
 		return !transport.IsHarmless(request) // no read is answered so
 	}
-	return response.StatusCode < 300 || response.StatusCode == http.StatusNotFound
+	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusNotFound
 }
 
 // mayHaveToken returns an error if a request must not get the token: it is for

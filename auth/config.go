@@ -93,7 +93,7 @@ func (c *config) warn(pins pins) {
 	case proxy != nil && !isLoopback(proxy.URL.Hostname()):
 		add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
 	}
-	if pins.paths != nil && pins.namespace == "" {
+	if pins.paths.prefixes != nil && pins.namespace == "" {
 		add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
 	}
 }

@@ -75,7 +75,7 @@ func init() {
 	for _, v := range general {
 		names = append(names, v.name)
 	}
-	assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|\$env:|Environment=)?["']?(` + strings.Join(names, "|") + `)\s*=\s*\S`)
+	assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|\$env:|Environment=)?["']?(` + strings.Join(names, "|") + `)\s*=\s*[^\s=]`)
 }
 
 var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
@@ -83,14 +83,21 @@ var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-
 // isJWT reports whether a text has the form of a signed JWT.
 func isJWT(text string) bool { return strings.HasPrefix(text, "eyJ") && jwtShape.MatchString(text) }
 
-var secretShape = regexp.MustCompile(`\bhv[sbr]\.|^[sb]\.[A-Za-z0-9]{20,}|^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+var (
+	tokenShape = regexp.MustCompile(`\bhv[sbr]\.|^["']?[sb]\.[A-Za-z0-9]{20,}["']?$`)
+	idShape    = regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|^["']?[sb]\.[A-Za-z0-9_-]{20,}`)
+)
 
-// isSecretLike reports whether a text looks like a token, a role id, a secret id, a
-// JWT, or what misplaced finds.
-func isSecretLike(text string) bool {
+// isCredential reports whether a text looks like a token, a JWT, or what misplaced finds,
+// and not like a name.
+func isCredential(text string) bool {
 	reason, _ := misplaced(text)
-	return reason != "" || isJWT(text) || secretShape.MatchString(text)
+	return reason != "" || isJWT(text) || tokenShape.MatchString(text)
 }
+
+// isSecretLike reports whether a text may be a credential, or a role id or secret id, which
+// can also be names.
+func isSecretLike(text string) bool { return isCredential(text) || idShape.MatchString(text) }
 
 // oddToken says what is unusual about a refused token; empty if nothing is.
 func oddToken(text string) string {

@@ -43,6 +43,16 @@ func (e *environment) text(name string) string {
 	return text
 }
 
+// name is text for a name. It refuses what looks like a credential: names are in errors.
+func (e *environment) name(variable string) string {
+	text := e.text(variable)
+	if isCredential(text) {
+		e.reject(variable, "holds what looks like a credential; write there what it is for")
+		return ""
+	}
+	return text
+}
+
 // trimmed removes white space and a BOM around a credential, and reports whether the
 // rest is free of control characters. A line break in a token would break the HTTP
 // header.
@@ -64,10 +74,15 @@ func (e *environment) requiredText(name string) string {
 	return e.text(name)
 }
 
+func (e *environment) requiredName(variable string) string {
+	e.requiredText(variable)
+	return e.name(variable)
+}
+
 // mount returns where a login method is mounted.
 func (e *environment) mount(v variable) string {
-	mount := cmp.Or(e.text(v.name), v.otherwise)
-	if !isPlainPath(mount) || contains("auth", mount) {
+	mount := cmp.Or(e.name(v.name), v.otherwise)
+	if !isPlainPath(mount) || contains("auth", mount) || idShape.MatchString(mount) {
 		e.reject(v.name, "is not the path of a login mount; write it without auth/, such as "+v.otherwise)
 	}
 	return strings.TrimSuffix(mount, "/")
@@ -81,10 +96,10 @@ func (e *environment) timeout() time.Duration {
 	d, err := time.ParseDuration(text)
 	const most = 24 * time.Hour
 	if seconds, plain := strconv.Atoi(text); plain == nil {
-		d, err = time.Duration(min(seconds, int(most.Seconds())))*time.Second, nil
+		d, err = time.Duration(min(max(seconds, 0), int(most.Seconds())))*time.Second, nil
 	}
-	if err != nil || d <= 0 {
-		e.reject("VAULT_CLIENT_TIMEOUT", "is not a positive duration; write seconds such as 10, or 10s")
+	if err != nil || d < time.Millisecond {
+		e.reject("VAULT_CLIENT_TIMEOUT", "is not a duration of a millisecond or more; write seconds such as 10, or 10s")
 		return defaultTimeout
 	}
 	return min(d, most)

@@ -116,7 +116,7 @@ func TestTimeoutAndRateForms(t *testing.T) {
 		assert.NoError(t, validate("VAULT_CLIENT_TIMEOUT", value), value)
 	}
 	for _, value := range []string{"0", "0s", "-1", "-5s", "ten", "1.5", "10 s", "1e3"} {
-		assertKind(t, validate("VAULT_CLIENT_TIMEOUT", value), fault.Environment, "VAULT_CLIENT_TIMEOUT is not a positive duration")
+		assertKind(t, validate("VAULT_CLIENT_TIMEOUT", value), fault.Environment, "VAULT_CLIENT_TIMEOUT is not a duration of a millisecond or more")
 	}
 	for _, value := range []string{"100", "0.5", "100:20", "1e3", "100.5:1"} {
 		assert.NoError(t, validate("VAULT_RATE_LIMIT", value), value)

@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
+	"unicode"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/mask"
@@ -87,6 +90,7 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, badFile(variable, name, "is not a regular file", "name one")
 	}
+	file.SetReadDeadline(time.Now().Add(time.Second)) // some files of /proc can block; others ignore it
 	data, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err != nil {
 		return nil, unreadable(variable, name, err)
@@ -98,17 +102,17 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
 		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8")
 	}
-	f.warnIfExposed(variable, name, info.Mode())
+	f.warnIfExposed(variable, name, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
 	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
 // warnIfExposed warns of a file that every user of the machine can write, or read
 // unless it is public anyway.
-func (f *files) warnIfExposed(variable, name string, mode fs.FileMode) {
+func (f *files) warnIfExposed(variable, name string, mode fs.FileMode, holdsKey bool) {
 	if runtime.GOOS == "windows" || f.found == nil || isProjected(name) {
 		return
 	}
-	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, variable)
+	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, variable) && !holdsKey
 	switch {
 	case mode.Perm()&0o002 != 0:
 		f.found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can write %s; chmod o-w it", variable, shownFile(name))})
@@ -118,10 +122,24 @@ func (f *files) warnIfExposed(variable, name string, mode fs.FileMode) {
 }
 
 // isProjected reports whether the kubelet writes the file and so decides its mode. Such
-// a file is a link into the folder ..data, which the kubelet replaces as a whole.
+// a file is a link into the folder ..data, which the kubelet replaces as a whole, or
+// another link leads there.
 func isProjected(name string) bool {
-	target, err := os.Readlink(name)
-	return name == podTokenFile || err == nil && strings.HasPrefix(filepath.ToSlash(target), "..data/")
+	const mostLinks = 10
+	for range mostLinks {
+		if name == podTokenFile || slices.Contains(strings.Split(filepath.ToSlash(name), "/"), "..data") {
+			return true
+		}
+		target, err := os.Readlink(name)
+		if err != nil {
+			return false
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(name), target)
+		}
+		name = target
+	}
+	return false
 }
 
 func unreadable(variable, name string, err error) *fault.Error {
@@ -144,8 +162,13 @@ func badFile(variable, name, reason, do string) *fault.Error {
 // shownFile returns a file's name for a message. A relative one is not shown, since it
 // may be a credential that was put in place of the name of its file.
 func shownFile(name string) string {
-	if !filepath.IsAbs(name) {
+	switch {
+	case !filepath.IsAbs(name):
 		return "the file"
+	case strings.ContainsFunc(name, isUnprintable):
+		return strconv.Quote(name)
 	}
 	return name
 }
+
+func isUnprintable(r rune) bool { return !unicode.IsPrint(r) }

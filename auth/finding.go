@@ -19,6 +19,7 @@ const (
 	SkipVerify      = "skip_verify"       // certificates are not verified
 	PlainHTTP       = "plain_http"        // the connection to Vault, or to the proxy, is not encrypted
 	FileExposed     = "file_exposed"      // every user of the Patch server can read or write a credential
+	FileUnread      = "file_unread"       // a file in the folder of CAs cannot be read
 	NamespaceFree   = "namespace_free"    // paths are pinned, but the UI still chooses the namespace
 	TokenExpires    = "token_expires"     // a given token expires soon
 	TokenUnknown    = "token_unknown"     // a given token may not read its own expiry

@@ -69,14 +69,14 @@ var methods = []method{
 		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
 		read: func(e *environment, mount string) credentials {
 			file := cmp.Or(e.text("VAULT_KUBERNETES_JWT_FILE"), podTokenFile)
-			return serviceAccount{mount: mount, role: e.requiredText("VAULT_KUBERNETES_ROLE"), jwt: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
+			return serviceAccount{mount: mount, role: e.requiredName("VAULT_KUBERNETES_ROLE"), jwt: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
 		},
 	},
 	{
 		name:      "jwt",
 		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
 		read: func(e *environment, mount string) credentials {
-			return jwt{mount: mount, role: e.requiredText("VAULT_JWT_ROLE"), jwt: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
+			return jwt{mount: mount, role: e.requiredName("VAULT_JWT_ROLE"), jwt: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
 		},
 	},
 	{
@@ -87,7 +87,7 @@ var methods = []method{
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
 			login := write{"auth/" + mount + "/login", make(map[string]any)}
-			if role := e.text("VAULT_CERT_ROLE"); role != "" {
+			if role := e.name("VAULT_CERT_ROLE"); role != "" {
 				login.body["name"] = role
 			}
 			return login

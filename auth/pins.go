@@ -1,8 +1,8 @@
 package auth
 
 import (
+	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -13,8 +13,73 @@ import (
 type pins struct {
 	address   *url.URL // nil means not pinned
 	namespace string
-	paths     []string // nil means all
+	paths     pathPins
 }
+
+// pathPins are the path prefixes in LUUMEN_VAULT_PATHS.
+type pathPins struct {
+	text     string
+	prefixes map[string]bool // nil means that every path is permitted
+	shown    string          // the first of them, for messages
+	invalid  bool            // the text is malformed, so no path is permitted
+}
+
+// fewPins is how many prefixes a message names.
+const fewPins = 10
+
+func parsePathPins(text string) pathPins {
+	p := pathPins{text: text}
+	if text == "" {
+		return p
+	}
+	p.prefixes = make(map[string]bool)
+	var names []string
+	for prefix := range strings.SplitSeq(text, ",") {
+		prefix = strings.TrimSpace(prefix)
+		if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
+			return pathPins{text: text, prefixes: map[string]bool{}, invalid: true}
+		}
+		prefix = strings.TrimSuffix(prefix, "/")
+		p.prefixes[prefix] = true
+		names = append(names, shown(prefix))
+	}
+	p.shown = strings.Join(names[:min(len(names), fewPins)], ", ")
+	if more := len(names) - fewPins; more > 0 {
+		p.shown += fmt.Sprintf(" and %d more", more)
+	}
+	return p
+}
+
+// contain reports whether a path is one of the prefixes or below one.
+func (p pathPins) contain(path string) bool {
+	for !p.prefixes[path] {
+		i := strings.LastIndexByte(path, '/')
+		if i < 0 {
+			return false
+		}
+		path = path[:i]
+	}
+	return true
+}
+
+// permit checks a path.
+func (p pathPins) permit(path string) error {
+	switch {
+	case p.invalid:
+		return fault.New(fault.Environment, malformedPathPins, "")
+	case p.prefixes == nil || p.contain(path):
+		return nil
+	}
+	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
+	f.Detail = "it allows " + p.shown
+	f.Fix = "name a secret below one of the paths that the Patch server allows"
+	if mount, below, _ := strings.Cut(path, "/"); p.contain(mount + "/data/" + below) {
+		f.Do = "omit data/ from LUUMEN_VAULT_PATHS, since references have none"
+	}
+	return f
+}
+
+const malformedPathPins = "LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv"
 
 func (e *environment) pins() pins {
 	var p pins
@@ -25,21 +90,14 @@ func (e *environment) pins() pins {
 		}
 		p.address = address
 	}
-	if text := e.text("VAULT_NAMESPACE"); !isNamespace(text) {
+	if text := e.name("VAULT_NAMESPACE"); !isNamespace(text) {
 		e.reject("VAULT_NAMESPACE", "is not a namespace; write it as Vault shows it, such as team/patch")
 	} else {
 		p.namespace = strings.TrimSuffix(text, "/")
 	}
-	if text := e.text("LUUMEN_VAULT_PATHS"); text != "" {
-		p.paths = []string{}
-		for prefix := range strings.SplitSeq(text, ",") {
-			prefix = strings.TrimSpace(prefix)
-			if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
-				e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
-				break
-			}
-			p.paths = append(p.paths, strings.TrimSuffix(prefix, "/"))
-		}
+	if p.paths = parsePathPins(e.name("LUUMEN_VAULT_PATHS")); p.paths.invalid {
+		e.malformed = append(e.malformed, "LUUMEN_VAULT_PATHS")
+		e.problem(malformedPathPins)
 	}
 	return p
 }
@@ -50,25 +108,6 @@ func shown(pin string) string {
 		return notValid
 	}
 	return pin
-}
-
-// permit checks a path against LUUMEN_VAULT_PATHS.
-func (p pins) permit(path string) error {
-	if p.paths == nil || slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, path) }) {
-		return nil
-	}
-	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
-	paths := slices.Clone(p.paths)
-	for i, path := range paths {
-		paths[i] = shown(path)
-	}
-	f.Detail = "it allows " + strings.Join(paths, ", ")
-	f.Fix = "name a secret below one of the paths that the Patch server allows"
-	mount, below, _ := strings.Cut(path, "/")
-	if slices.ContainsFunc(p.paths, func(prefix string) bool { return contains(prefix, mount+"/data/"+below) }) {
-		f.Do = "omit data/ from LUUMEN_VAULT_PATHS, since references have none"
-	}
-	return f
 }
 
 // check compares the settings with the pins, and moves the login to the pinned

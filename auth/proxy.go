@@ -1,7 +1,7 @@
 package auth
 
 import (
-	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -59,6 +59,6 @@ func (e *environment) either(name string) string {
 
 // isLoopback reports whether traffic to the host stays on this machine.
 func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	ip, err := netip.ParseAddr(host) // also one with a zone
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,7 +81,7 @@ func (s Settings) Faults(methods ...string) []Fault {
 		slices.Sort(known)
 		add("auth_method", "unknown", "choose one of "+strings.Join(known, ", "))
 	}
-	if !isNamespace(s.Namespace) {
+	if !isNamespace(s.Namespace) || isCredential(s.Namespace) {
 		add("namespace", "not a namespace", "write it as Vault shows it, such as team/patch")
 	}
 	if len(s.Mounts) > maxMounts {
@@ -214,6 +215,9 @@ func isAtFault(faults []Fault, setting string) bool {
 
 // Format prints s.String() for every verb.
 func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+// LogValue returns s.String().
+func (s Settings) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // notValid is shown in place of a malformed value, which may be a pasted secret.
 const notValid = "not valid"

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,7 @@ func (e *environment) trust() trust {
 		caPath:     e.text("VAULT_CAPATH"),
 		certFile:   e.text("VAULT_CLIENT_CERT"),
 		keyFile:    e.text("VAULT_CLIENT_KEY"),
-		serverName: e.text("VAULT_TLS_SERVER_NAME"),
+		serverName: e.name("VAULT_TLS_SERVER_NAME"),
 		skipVerify: e.boolean("VAULT_SKIP_VERIFY"),
 	}
 	var cas []string
@@ -60,6 +61,9 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 		InsecureSkipVerify: t.skipVerify, // the operator's choice; every run warns of it
 	}
 	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
+	if err := checkSystemCAs(); err != nil {
+		return nil, nil, err
+	}
 	pem, err := t.cas(f)
 	if err != nil {
 		return nil, nil, err
@@ -87,6 +91,28 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 	return vault, proxy, nil
 }
 
+// checkSystemCAs returns an error for a file that would block crypto/x509.
+func checkSystemCAs() error {
+	name := os.Getenv("SSL_CERT_FILE")
+	if info, err := os.Stat(name); name != "" && err == nil && !info.Mode().IsRegular() {
+		return badFile("SSL_CERT_FILE", name, "is not a regular file", "name one")
+	}
+	return nil
+}
+
+// caVariable is the variable with the CA certificates; empty means the system's.
+func (t trust) caVariable() string {
+	switch {
+	case t.caBytes != "":
+		return "VAULT_CACERT_BYTES"
+	case t.caFile != "":
+		return "VAULT_CACERT"
+	case t.caPath != "":
+		return "VAULT_CAPATH"
+	}
+	return ""
+}
+
 // cas returns the CA certificates in PEM form; nil means the system's.
 func (t trust) cas(f *files) ([]byte, error) {
 	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
@@ -108,25 +134,51 @@ func (t trust) cas(f *files) ([]byte, error) {
 		}
 		return data, nil
 	case t.caPath != "":
-		entries, err := os.ReadDir(t.caPath)
-		if err != nil {
-			f := unreadable("VAULT_CAPATH", t.caPath, err)
-			f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
-			return nil, f
-		}
-		var all []byte
-		for _, entry := range entries {
-			data, err := f.read("VAULT_CAPATH", filepath.Join(t.caPath, entry.Name()), maxCAFile)
-			if err == nil && holdsOne(data) {
-				all = append(append(all, data...), '\n')
-			}
-		}
-		if all == nil {
-			return nil, badFile("VAULT_CAPATH", t.caPath, "holds no certificate", "put certificates in PEM form there")
-		}
-		return all, nil
+		return t.casInFolder(f)
 	}
 	return nil, nil
+}
+
+// casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
+// be read is no error beside others.
+func (t trust) casInFolder(f *files) ([]byte, error) {
+	info, err := os.Stat(t.caPath)
+	var entries []os.DirEntry
+	if err == nil {
+		entries, err = os.ReadDir(t.caPath)
+	}
+	if err != nil {
+		f := unreadable("VAULT_CAPATH", t.caPath, err)
+		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
+		return nil, f
+	}
+	f.warnIfExposed("VAULT_CAPATH", t.caPath, info.Mode()&^0o004, false) // to list it does no harm
+	var all []byte
+	var unread error
+	for _, entry := range entries {
+		name := filepath.Join(t.caPath, entry.Name())
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			continue // of Kubernetes, which has links to its files beside it
+		}
+		data, err := f.read("VAULT_CAPATH", name, maxCAFile)
+		switch {
+		case err != nil:
+			unread = cmp.Or(unread, err)
+		case len(all)+len(data) > maxCAFile:
+			return nil, badFile("VAULT_CAPATH", t.caPath, fmt.Sprintf("holds more than %d MiB", maxCAFile>>20), "put only the CA of Vault there")
+		case bytes.Contains(data, []byte("-----BEGIN ")):
+			all = append(append(all, data...), '\n')
+		}
+	}
+	switch holdsOne := x509.NewCertPool().AppendCertsFromPEM(all); {
+	case !holdsOne && unread != nil:
+		return nil, unread
+	case !holdsOne:
+		return nil, badFile("VAULT_CAPATH", t.caPath, "holds no certificate", "put files with certificates in PEM form directly into it")
+	case unread != nil:
+		f.found.add(Finding{Code: FileUnread, Text: unread.Error()})
+	}
+	return all, nil
 }
 
 func (t trust) pair(f *files) (*tls.Certificate, error) {

@@ -14,7 +14,7 @@ func SecretVariables() []string {
 	}
 	return append(names, "VAULT_PROXY_ADDR",
 		// The library does not read these, but they hold secrets if they are set.
-		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_MFA", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
+		"BAO_TOKEN", "VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_MFA", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
 }
 
 // general are the variables of all login methods, except the standard proxy
@@ -43,6 +43,16 @@ var notRead = map[string]string{
 	"VAULT_DISABLE_REDIRECTS": "nothing: redirects are never followed",
 	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"VAULT_MFA":               "",
+
+	// OpenBao's
+	"BAO_ADDR":        inSettings + "address, and VAULT_ADDR to pin it",
+	"BAO_CACERT":      "VAULT_CACERT",
+	"BAO_CAPATH":      "VAULT_CAPATH",
+	"BAO_CLIENT_CERT": "VAULT_CLIENT_CERT",
+	"BAO_CLIENT_KEY":  "VAULT_CLIENT_KEY",
+	"BAO_NAMESPACE":   "VAULT_NAMESPACE",
+	"BAO_SKIP_VERIFY": "VAULT_SKIP_VERIFY",
+	"BAO_TOKEN":       "VAULT_TOKEN",
 
 	// others
 	"VAULT_ADDRESS":                        inSettings + "address, and VAULT_ADDR to pin it",

@@ -14,8 +14,11 @@ package auth
 import (
 	"maps"
 	"os"
+	"sync"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // Options extend a Vault. The zero Options are the default.
@@ -43,6 +46,9 @@ type vault struct {
 	settings Settings
 	getenv   func(string) string
 	methods  map[string]func() (api.AuthMethod, error) // handed in
+
+	mu    sync.Mutex // guards the rest
+	paths pathPins   // as Permits last saw them
 }
 
 // New returns a Vault. It copies its arguments, so make a new Vault for each run:
@@ -76,9 +82,20 @@ func (v *Vault) Validate() error {
 }
 
 // Permits checks a path against LUUMEN_VAULT_PATHS. Both are written as in a reference,
-// without the data/ of KV v2. The error has package resolver's kind Pinned. Runs and
+// without the data/ of KV v2. The error has package resolver's kind Pinned, or
+// Environment if the variable is malformed. Runs and
 // checks call Permits themselves; [Vault.Do] does not.
 func (v *Vault) Permits(path string) error {
-	e := &environment{getenv: v.inner().getenv}
-	return e.pins().permit(path)
+	inner := v.inner()
+	e := &environment{getenv: inner.getenv}
+	text := e.name("LUUMEN_VAULT_PATHS")
+	if len(e.malformed) > 0 {
+		return fault.New(fault.Environment, e.problems[0], "")
+	}
+	inner.mu.Lock()
+	defer inner.mu.Unlock()
+	if inner.paths.text != text { // a run asks for thousands of paths
+		inner.paths = parsePathPins(text)
+	}
+	return inner.paths.permit(path)
 }

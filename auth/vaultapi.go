@@ -84,6 +84,9 @@ func checkForAPI() error {
 			return nil
 		}
 		_, err = f.read(api.EnvVaultCAPath, path, maxCAFile)
+		if bad, ok := err.(*fault.Error); ok {
+			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so, none of Kubernetes
+		}
 		return err
 	})
 }

@@ -256,7 +256,7 @@ func few(texts []string) []string {
 	return texts
 }
 
-// MaskErrors masks secrets in the errors and warnings of a body of status 400 or more.
+// MaskErrors masks secrets in the errors and warnings of a body.
 func (s Source) MaskErrors(body []byte) []byte {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {

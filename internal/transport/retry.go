@@ -200,7 +200,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {
-		if response.StatusCode >= 400 {
+		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
 			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body))}
 		}
 		r.times.add(took)

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -22,7 +23,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	}
 	f := &fault.Error{Kind: fault.TLS}
 	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		f.Cause = unverified
+		f.Cause = &untrustedError{w.Sent.Text(unverified.Error()), withoutCertificate(unverified.Err)}
 		w.untrusted(f, unverified, who+"'s", atProxy)
 		f.Detail += " at " + w.at(atProxy)
 		return &patience.Failure{Fault: f, Unsent: true}
@@ -65,7 +66,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		return nil
 	}
 	f.What = "cannot establish a TLS connection to " + who
-	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy) // crypto/tls's own text: the server has seen no secret yet
+	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy)
 	f.Do = "check that the server speaks TLS 1.2 or later"
 	if strings.Contains(failed.Error(), "certificate") {
 		f.What = who + "'s certificate cannot be used"
@@ -73,6 +74,30 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	}
 	return &patience.Failure{Fault: f, Unsent: true}
 }
+
+// untrustedError is the cause if a certificate is not trusted. crypto/tls's own holds the
+// certificates, in which a server may send back what it was sent before.
+type untrustedError struct {
+	text   string
+	reason error // of crypto/x509; may be nil
+}
+
+func (e *untrustedError) Error() string { return e.text }
+func (e *untrustedError) Unwrap() error { return e.reason }
+
+// withoutCertificate returns what a caller can compare of an error of crypto/x509, or nil.
+func withoutCertificate(err error) error {
+	switch err := err.(type) {
+	case x509.UnknownAuthorityError:
+		return x509.UnknownAuthorityError{}
+	case x509.CertificateInvalidError:
+		return x509.CertificateInvalidError{Reason: err.Reason}
+	}
+	return nil
+}
+
+// cas is where the CAs for Vault are.
+func (w *Wire) cas() string { return cmp.Or(w.config.CAs, "VAULT_CACERT") }
 
 // isNetwork reports whether an error comes from the network, not from TLS.
 func isNetwork(err error) bool {
@@ -128,8 +153,8 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 			f.Do = "reissue it with SHA-256 or better"
 			return
 		}
-		if w.config.TLS.RootCAs != nil {
-			f.Do = "add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: none of the CAs there did"
+		if w.config.CAs != "" {
+			f.Do = "add the certificate of the CA that signed it to " + w.config.CAs + " on the Patch server: none of the CAs there did"
 		}
 		switch last := chain[len(chain)-1]; {
 		case isSelfSigned(last):
@@ -163,9 +188,9 @@ func (w *Wire) outdated(f *fault.Error, c *x509.Certificate, chain []*x509.Certi
 		f.What = whose + " certificate"
 	case i < 0:
 		f.What = "a CA certificate on the Patch server"
-		f.Do = "replace it in VAULT_CACERT on the Patch server with the CA's current certificate"
+		f.Do = "replace it in " + w.cas() + " on the Patch server with the CA's current certificate"
 	case isSelfSigned(c):
-		f.Do = "renew it on the server and in VAULT_CACERT on the Patch server"
+		f.Do = "renew it on the server and in " + w.cas() + " on the Patch server"
 	}
 	if time.Now().Before(c.NotBefore) {
 		f.What += " is not valid yet"

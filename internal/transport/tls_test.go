@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -86,13 +87,13 @@ func TestTLS(t *testing.T) {
 		not    string
 	}{
 		{"unknown CA", serving(good), x509.NewCertPool(), nil, true,
-			[]string{"vault's certificate is not trusted (certificate signed by unknown authority, issued by CN=Root, sent without an intermediate certificate at ADDRESS); add the certificate of the CA that signed it to VAULT_CACERT on the Patch server: none of the CAs there did"}, ""},
+			[]string{"vault's certificate is not trusted (certificate signed by unknown authority, issued by CN=Root, sent without an intermediate certificate at ADDRESS); add the certificate of the CA that signed it to VAULT_CAPATH on the Patch server: none of the CAs there did"}, ""},
 		{"unknown CA, none is named", serving(good), nil, nil, true,
 			[]string{"vault's certificate is not trusted (certificate signed by unknown authority", "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"}, "those there now"},
 		{"self-signed", serving(self), root.Pool(), nil, true,
-			[]string{"signed by unknown authority, signed by itself: CN=Self at ADDRESS", "VAULT_CACERT"}, "intermediate"},
+			[]string{"signed by unknown authority, signed by itself: CN=Self at ADDRESS", "VAULT_CAPATH"}, "intermediate"},
 		{"unknown CA of a whole chain", serving(below, middle), oldRoot.Pool(), nil, true,
-			[]string{"signed by unknown authority, its chain ends with a certificate issued by CN=Root at ADDRESS", "VAULT_CACERT"}, "whole chain"},
+			[]string{"signed by unknown authority, its chain ends with a certificate issued by CN=Root at ADDRESS", "VAULT_CAPATH"}, "whole chain"},
 		{"missing intermediate", serving(below), root.Pool(), nil, true,
 			[]string{"issued by CN=Middle, sent without an intermediate certificate", "if that CA is an intermediate one, configure the server with its whole chain"}, ""},
 		{"expired leaf", serving(expired), root.Pool(), nil, true,
@@ -102,9 +103,9 @@ func TestTLS(t *testing.T) {
 		{"expired intermediate", serving(certify(oldMiddle, certificates{}), oldMiddle), root.Pool(), nil, true,
 			[]string{"vault's CA certificate is expired (CN=Old middle, valid from ", " to " + date(past), "renew it on the server"}, "VAULT_CACERT"},
 		{"expired root", serving(certify(oldRoot, certificates{})), oldRoot.Pool(), nil, true,
-			[]string{"a CA certificate on the Patch server is expired (CN=Old root, valid from ", " to " + date(past), "replace it in VAULT_CACERT on the Patch server"}, "renew it on the server"},
+			[]string{"a CA certificate on the Patch server is expired (CN=Old root, valid from ", " to " + date(past), "replace it in VAULT_CAPATH on the Patch server"}, "renew it on the server"},
 		{"expired root, sent by the server", serving(certify(oldRoot, certificates{}), oldRoot), oldRoot.Pool(), nil, true,
-			[]string{"vault's CA certificate is expired (CN=Old root, ", "renew it on the server and in VAULT_CACERT on the Patch server"}, ""},
+			[]string{"vault's CA certificate is expired (CN=Old root, ", "renew it on the server and in VAULT_CAPATH on the Patch server"}, ""},
 		{"common name alone", serving(certify(root, certificates{CommonName: "127.0.0.1", NoSAN: true})), root.Pool(), nil, true,
 			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name is ignored"}, "VAULT_TLS_SERVER_NAME"},
 		{"another name", serving(certify(root, certificates{DNSNames: []string{"vault.example.com"}})), root.Pool(), nil, true,
@@ -140,7 +141,11 @@ func TestTLS(t *testing.T) {
 				pair := server.client.TLS()
 				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 			}
-			f := fails(t, newWire(t, transport.Config{Address: parseURL(t, address), TLS: config}))
+			cas := ""
+			if server.roots != nil {
+				cas = "VAULT_CAPATH"
+			}
+			f := fails(t, newWire(t, transport.Config{Address: parseURL(t, address), TLS: config, CAs: cas}))
 			assert.Equal(t, fault.TLS, f.Fault.Kind, f.Fault.Error())
 			assert.Equal(t, patience.Never, f.Retry)
 			if server.unsent {
@@ -162,6 +167,20 @@ func TestTLS(t *testing.T) {
 		f := fails(t, wireTo(t, parseURL(t, address)))
 		_, ok := errors.AsType[x509.UnknownAuthorityError](f.Fault)
 		assert.True(t, ok)
+	})
+	t.Run("the cause holds no certificate", func(t *testing.T) {
+		t.Parallel()
+		echo := certify(root, certificates{CommonName: "Leaf", DNSNames: []string{canary.Secret + ".example"}})
+		address := vaulttest.ServeTLS(t, serving(echo), likeVault)
+		for _, roots := range []*x509.CertPool{root.Pool(), nil} {
+			w := newWire(t, transport.Config{Address: parseURL(t, address), TLS: &tls.Config{RootCAs: roots, ServerName: "vault.example"}})
+			w.Sent.Learn(canary.Secret)
+			f := fails(t, w)
+			require.ErrorIs(t, f.Fault, fault.TLS)
+			for sink, print := range canary.Sinks() {
+				assert.Empty(t, canary.Leak(print(f.Fault)+print(f.Fault.Cause)), sink)
+			}
+		}
 	})
 	for _, advice := range []struct {
 		name   string

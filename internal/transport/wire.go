@@ -48,6 +48,7 @@ func IsMountList(request *http.Request) bool {
 type Config struct {
 	Address     *url.URL      // without user info, query and fragment; its path is kept as a prefix
 	TLS         *tls.Config   // towards Vault
+	CAs         string        // the variable with the CAs for it; empty if they are the system's
 	ProxyTLS    *tls.Config   // towards an https proxy
 	Proxy       *Proxy        // nil means none
 	Connections int           // kept and opened at most
@@ -146,7 +147,9 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 		if IsMountList(request) {
 			most = maxMounts
 		}
-		if tooLarge = response.ContentLength > int64(most); !tooLarge {
+		tooLarge = response.ContentLength > int64(most)
+		// After 101, the body would be the connection itself, which no context closes.
+		if !tooLarge && response.StatusCode != http.StatusSwitchingProtocols {
 			body, err = readAll(response, most)
 			tooLarge = len(body) > most
 		}
