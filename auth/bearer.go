@@ -40,7 +40,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		if response.StatusCode != http.StatusForbidden {
+		if response.StatusCode != http.StatusForbidden || isLogin(request) {
 			if isServed(request, response) && !t.worked.Swap(true) {
 				s.prove(t)
 			}
@@ -66,6 +66,13 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 }
 
+// isLogin reports whether a request is a caller's own login, whose refusal is about the
+// credentials in it.
+func isLogin(request *http.Request) bool {
+	_, path, _ := strings.Cut(request.URL.Path, "/v1/auth/")
+	return strings.Contains(path, "/login")
+}
+
 // isServed reports whether an answer shows that Vault accepted the token.
 func isServed(request *http.Request, response *http.Response) bool {
 	switch {
@@ -85,10 +92,15 @@ func (s *session) mayHaveToken(request *http.Request) error {
 		return errors.New("vault: the client must not be used after Do; the request was not sent")
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
 		return errors.New("vault: the client adds its token by itself; a request with another one is not sent")
-	case !isBelow(request.URL, s.config.address) || request.Host != "" && !strings.EqualFold(request.Host, request.URL.Host):
+	case !s.isForVault(request):
 		return errors.New("vault: the token is not sent to an address other than the one in the settings")
 	}
 	return nil
+}
+
+// isForVault reports whether a request is for the Vault in the settings.
+func (s *session) isForVault(request *http.Request) bool {
+	return isBelow(request.URL, s.config.address) && (request.Host == "" || strings.EqualFold(request.Host, request.URL.Host))
 }
 
 // isBelow reports whether a URL belongs to the API of the Vault at address.

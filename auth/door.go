@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/vault/api"
 
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
@@ -42,6 +43,11 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	request, err := transport.Replayable(request)
 	if err != nil {
 		return nil, err
+	}
+	if !d.session.isForVault(request) {
+		f := fault.New(fault.Login, "it asks a server other than the one in the settings, so that request was not sent", "fix the method")
+		d.note(request, nil, f, time.Time{}, nil, nil)
+		return nil, f
 	}
 	var given []string // what may be a secret of the method's own
 	if d.session.config.method.handedIn {

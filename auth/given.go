@@ -123,7 +123,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if token.Period > 0 && token.Renewable && !refused {
 			do = "a run before then renews it"
 		}
-		s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(left), do)})
+		s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(max(left, 0)), do)})
 	}
 	s.mu.Lock()
 	t.facts = facts
@@ -134,7 +134,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 // mayBeItsOwn reports whether a fault may concern one request alone. If Vault is down,
 // the requests that follow fail, too.
 func mayBeItsOwn(f *fault.Error) bool {
-	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable
+	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable || f.Kind == fault.RateLimited
 }
 
 // renew renews the token for a whole lifetime, and returns when it now expires. Without

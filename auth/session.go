@@ -180,8 +180,8 @@ func (s *session) connect(ctx, last context.Context) error {
 	})
 	var until time.Time
 	if s.options.Check {
-		// Two attempts and patience, minus the time for the revocation.
-		until = time.Now().Add(s.options.Patience + 2*s.config.timeout - min(s.config.timeout, lastMoments))
+		// Patience and two attempts, less the time for the revocation.
+		until = time.Now().Add(s.options.Patience + 2*s.config.timeout - lastMoments)
 	}
 	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Until: until}
 	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Last: last, Until: until, Unclear: s.warnOfUnclearLogin}

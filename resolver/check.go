@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -37,6 +38,7 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	c := newCheck(vault, fields, options)
 	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
 	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		ctx = transport.Own(ctx)
 		mounts, err := listMounts(ctx, client, c.settings)
 		if err != nil {
 			return err

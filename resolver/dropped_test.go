@@ -132,11 +132,19 @@ func TestCheckWithALongTimeout(t *testing.T) {
 // A token in the wrong variable is not shown with the paths that may be read.
 func TestPinnedPathThatIsASecret(t *testing.T) {
 	t.Parallel()
-	vault := auth.New(auth.Settings{Address: "http://127.0.0.1:1"}, environment(map[string]string{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/luumen,hvs.canary"}))
-	err := resolver.One(t.Context(), vault, host("h", "password", "vault:other/app#password"), resolver.Options{}).Err()
-	require.ErrorIs(t, err, resolver.Pinned)
-	assert.ErrorContains(t, err, "it allows secret/luumen, not valid")
-	assert.NotContains(t, err.Error(), "canary")
+	for pin, want := range map[string]struct {
+		kind resolver.Kind
+		text string
+	}{
+		"hvs.canary":                           {resolver.Environment, "LUUMEN_VAULT_PATHS holds what looks like a credential"},
+		"ca9a4111-ca9a-4222-8333-ca9a4111ca9a": {resolver.Pinned, "it allows secret/luumen, not valid"},
+	} {
+		vault := auth.New(auth.Settings{Address: "http://127.0.0.1:1"}, environment(map[string]string{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/luumen," + pin}))
+		err := resolver.One(t.Context(), vault, host("h", "password", "vault:other/app#password"), resolver.Options{}).Err()
+		require.ErrorIs(t, err, want.kind)
+		assert.ErrorContains(t, err, want.text)
+		assert.NotContains(t, err.Error(), pin)
+	}
 }
 
 // Every refusal has Vault's own error as its cause.

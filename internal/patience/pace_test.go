@@ -2,6 +2,7 @@ package patience_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,36 @@ func TestRefusedForEver(t *testing.T) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// A quota on one path costs that path, and slows the others only at first.
+func TestQuotaOnOnePath(t *testing.T) {
+	t.Parallel()
+	for _, retryAfter := range []time.Duration{0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			r := play(t.Context(), patience.New(budget, 0, 0), 20_000, workers, script(healthy).poisoned(always(busyFor(retryAfter)), 1000))
+			require.Equal(t, []int{1000}, r.failed())
+			assert.ErrorIs(t, r.errs[1000], fault.RateLimited)
+			assert.Less(t, r.took, 2*budget)
+		})
+	}
+}
+
+// If others use up most of a quota, each request is refused now and then, and none fails.
+func TestQuotaThatOthersUseUp(t *testing.T) {
+	t.Parallel()
+	for one := range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			chance := rand.New(rand.NewPCG(1, uint64(one)))
+			r := play(t.Context(), patience.New(budget, 0, 0), 5000, workers, serially(func(_, _ int, _ time.Duration) (time.Duration, *patience.Failure) {
+				if chance.IntN(20) < one+1 {
+					return roundTrip, busy
+				}
+				return roundTrip, nil
+			}))
+			assert.Empty(t, r.failed())
 		})
 	}
 }

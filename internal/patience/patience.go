@@ -39,7 +39,8 @@
 //   - A request that fails with no other to compare it with has the whole budget.
 //
 // A 429 is no failure: Vault is well and asks for fewer requests. They are sent
-// more slowly (pace.go), and the budget counts only while none is answered. TLS
+// more slowly (pace.go), and the budget counts only while none is answered. A request
+// fails alone if it meets a 429 three times, and many others meet none in between. TLS
 // that two requests cannot establish ends patience at once, since waiting does not
 // change it.
 package patience
@@ -57,6 +58,9 @@ import (
 // triesAlone is how often a request is sent that fails while others are answered.
 const triesAlone = 3
 
+// manyAnswers to others, and no 429, show that a quota is not for the run as a whole.
+const manyAnswers = 20
+
 // Patience is shared by the requests of one run.
 type Patience struct {
 	budget time.Duration
@@ -69,6 +73,7 @@ type Patience struct {
 	answers     int                      // how many came
 	answeredAt  time.Time                // when the last one came
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
+	lastRefused *request                 // the last one that met a 429
 
 	// Failures since the last answer.
 	failingSince   time.Time               // when the first failed request was sent; zero in the state well
@@ -112,7 +117,11 @@ type request struct {
 	ownFailures int          // those outside of outages that it may have caused itself
 	overtaken   bool         // others were answered while it waited long for an answer
 	failedAt    time.Time    // when it last failed
-	retryAt     time.Time    // when it may be sent again; earlier if an outage ends
+
+	refusals       int // the last 429s, if it alone met them
+	answersRefused int // Patience.answers at the last of them
+
+	retryAt time.Time // when it may be sent again; earlier if an outage ends
 }
 
 // Do repeats a request until it is answered, fails for good, or patience or ctx
@@ -148,10 +157,20 @@ func (p *Patience) Over() *fault.Error {
 }
 
 // HasAnswers reports whether any request was answered.
-func (p *Patience) HasAnswers() bool {
+func (p *Patience) HasAnswers() bool { return p.Answers() > 0 }
+
+// Answers returns how many requests were answered.
+func (p *Patience) Answers() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.answers > 0
+	return p.answers
+}
+
+// IsPaced reports whether the rate of requests is limited, by the operator or by Vault.
+func (p *Patience) IsPaced() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pace.limiter != nil
 }
 
 // Stats returns how many requests were sent again, and how long the run waited
@@ -296,6 +315,13 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	switch {
 	case p.over != nil:
 		return true, p.over
+	case f.Retry == Paced && p.isRefusedAlone(r):
+		if r.refusals >= triesAlone {
+			return true, f.Fault
+		}
+		r.retryAt = now.Add(oneRefusal)
+		p.resume(now)
+		return false, nil
 	case f.Retry == Paced:
 		longest := p.remaining(now)
 		if longest > 2*time.Second {
@@ -326,6 +352,21 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 		p.wake()
 	}
 	return false, nil
+}
+
+// isRefusedAlone notes a refusal as one request too many. It reports whether this request
+// alone meets them: since its last one, many others were answered and none was refused.
+func (p *Patience) isRefusedAlone(r *request) bool {
+	alone := p.lastRefused == r && p.answers-r.answersRefused >= manyAnswers
+	if p.lastRefused == r {
+		r.retryAt = time.Now().Add(oneRefusal) // meanwhile others show
+	}
+	if !alone {
+		r.refusals = 0
+	}
+	r.refusals++
+	p.lastRefused, r.answersRefused = r, p.answers
+	return alone
 }
 
 // isOnlyOneSilent reports whether a request that is given up took the whole budget

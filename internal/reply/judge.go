@@ -175,8 +175,11 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	if s.Proxy != "" {
 		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
 	}
-	if status >= 500 {
+	switch {
+	case status >= 500:
 		failure.Retry = patience.Later // a balancer whose nodes are down for a moment
+	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:
+		failure.Retry, failure.Unsent = patience.Later, true // a fresh connection may do
 	}
 	return failure
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/proxy"
@@ -35,7 +36,8 @@ type dialer struct {
 	proxyTLS *tls.Config // towards an https proxy
 	proxy    *Proxy      // nil means none
 	timeout  time.Duration
-	dialed   func() // counts dials
+	dialed   func()                 // counts dials
+	answered atomic.Pointer[string] // the IP address that last did, of those with the same name
 }
 
 // proxyError is an error of the proxy, or of the connection to it.
@@ -105,7 +107,7 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
 	switch {
 	case d.proxy == nil:
-		return dialAny(ctx, address)
+		return d.dialAny(ctx, address)
 	case d.isSOCKS():
 		return d.dialSOCKS(ctx, address)
 	}
@@ -121,7 +123,7 @@ func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
 }
 
 func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
-	conn, err := dialAny(ctx, proxyAddress(d.proxy.URL))
+	conn, err := d.dialAny(ctx, proxyAddress(d.proxy.URL))
 	if err == nil && d.proxy.URL.Scheme == "https" {
 		conn, err = handshake(ctx, conn, d.proxyTLS, d.proxy.URL.Hostname())
 	}
@@ -137,7 +139,7 @@ func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error
 		password, _ := user.Password()
 		auth = &proxy.Auth{User: user.Username(), Password: password}
 	}
-	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.proxy.URL), auth, anyDialer{})
+	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.proxy.URL), auth, anyDialer{d})
 	if err != nil {
 		return nil, &proxyError{err}
 	}
@@ -164,16 +166,20 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 	}
 	// The proxy sends nothing after its answer: the client begins TLS. The limit is for a
 	// header that does not end.
-	answer, err := http.ReadResponse(bufio.NewReaderSize(http.MaxBytesReader(nil, conn, maxHeader), readBuffer), request)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		return err
-	case answer.StatusCode != http.StatusOK:
-		return httpRefusal(answer.StatusCode)
+	answers := bufio.NewReaderSize(http.MaxBytesReader(nil, conn, maxHeader), readBuffer)
+	for {
+		answer, err := http.ReadResponse(answers, request)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return err
+		case answer.StatusCode/100 == 2:
+			return nil
+		case answer.StatusCode/100 != 1 || answer.StatusCode == http.StatusSwitchingProtocols:
+			return httpRefusal(answer.StatusCode)
+		}
 	}
-	return nil
 }
 
 func handshake(ctx context.Context, conn net.Conn, config *tls.Config, host string) (net.Conn, error) {
@@ -203,23 +209,23 @@ func proxyAddress(u *url.URL) string {
 }
 
 // anyDialer makes package proxy use dialAny.
-type anyDialer struct{}
+type anyDialer struct{ *dialer }
 
-func (anyDialer) Dial(_, address string) (net.Conn, error) {
-	return dialAny(context.Background(), address)
+func (d anyDialer) Dial(_, address string) (net.Conn, error) {
+	return d.dialAny(context.Background(), address)
 }
 
-func (anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
-	return dialAny(ctx, address)
+func (d anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	return d.dialAny(ctx, address)
 }
 
 // stagger is the time after which the next address of a name is tried in parallel, as
 // RFC 8305 recommends.
 const stagger = 250 * time.Millisecond
 
-// dialAny connects to one of the addresses of a name. net.Dialer would spend most of
-// the time on the first one, if that does not answer.
-func dialAny(ctx context.Context, address string) (net.Conn, error) {
+// dialAny connects to one of the addresses of a name, first to the one that answered
+// before. net.Dialer would spend most of the time on the first one, if that does not answer.
+func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -228,7 +234,23 @@ func dialAny(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	}
-	return dialFirst(ctx, hosts, port)
+	if answered := d.answered.Load(); answered != nil {
+		slices.SortStableFunc(hosts, func(a, b string) int {
+			switch *answered {
+			case a:
+				return -1
+			case b:
+				return 1
+			}
+			return 0
+		})
+	}
+	conn, err := dialFirst(ctx, hosts, port)
+	if err == nil {
+		host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+		d.answered.Store(&host)
+	}
+	return conn, err
 }
 
 // dialFirst connects to the first of the hosts that answers.

@@ -51,6 +51,8 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 	switch {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return took >= r.Budget/12
+	case f.Retry == patience.Paced:
+		return took >= s.share // a quota on this path alone
 	case isBlock(f):
 		return took >= min(s.share, r.Budget/4)
 	}

@@ -23,8 +23,9 @@ const paceAfter = 2
 
 // refusals are the refusals of one request since pacing began.
 type refusals struct {
-	count int
-	last  time.Time
+	count   int
+	last    time.Time
+	answers int // to any request, until then
 }
 
 func (p *proxyRefusals) answered(path string) {
@@ -57,7 +58,11 @@ func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failur
 	}
 	// Refusals within a second count as one: they came before the pace slowed down.
 	if now := time.Now(); now.Sub(s.refused.last) >= time.Second {
-		s.refused.count, s.refused.last = s.refused.count+1, now
+		answers := s.retry.Patience.Answers()
+		if s.refused.count > 0 && answers == s.refused.answers {
+			return f // nothing is answered any more: the nodes are down
+		}
+		s.refused = refusals{s.refused.count + 1, now, answers}
 	}
 	if s.refused.count >= 3 {
 		return f.Final()

@@ -46,6 +46,12 @@ type Retry struct {
 	refusals proxyRefusals
 }
 
+type own struct{}
+
+// Own marks the requests of a context as the library's own, which have answers of Vault's
+// usual form alone.
+func Own(ctx context.Context) context.Context { return context.WithValue(ctx, own{}, true) }
+
 type harmless struct{}
 
 // Harmless marks the requests of a context as safe to repeat, whatever their method.
@@ -79,6 +85,11 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	maps.Copy(header, r.Wire.header)
 	ctx, end := endingWith(request.Context(), r.Run)
 	defer end()
+	if r.isCheck() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, r.Until)
+		defer cancel()
+	}
 	sending := ctx
 	if r.Last != nil {
 		var endLast func()
@@ -95,8 +106,12 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		return s.response, nil
 	case r.Run.Err() != nil:
 		return nil, r.Run.Err()
+	case request.Context().Err() != nil:
+		return nil, request.Context().Err()
+	case ctx.Err() != nil && s.last != nil && s.last.Retry == patience.Later:
+		err = s.last.Fault.After(time.Since(s.began))
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		err = r.tooSlow().Fault
 	}
 	f := err.(*fault.Error) // Patience returns nothing else here
 	if !f.Run && s.end == 0 && !r.Patience.HasAnswers() {
@@ -186,8 +201,14 @@ func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 
 // tooSlow is the failure for a request for which a check has no time left.
 func (r *Retry) tooSlow() *patience.Failure {
-	return &patience.Failure{Fault: fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
-		"check again; if the next run fails as well, check Vault's load and the network")}
+	f := fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
+		"check fewer references at once, or check again; if the next run fails as well, check Vault's load and the network")
+	f.Reason, f.Fix = "the check ended before Vault had answered all of it", "check fewer references at once; a run waits longer"
+	if r.Patience.IsPaced() {
+		f.Kind, f.What = fault.RateLimited, "a rate limit lets too few requests through for a check, which ends before a run does"
+		f.Do = "check fewer references at once; a run goes on at the rate that is allowed"
+	}
+	return &patience.Failure{Fault: f}
 }
 
 // judge returns why the response is not an answer, or nil. It masks secrets in the
@@ -209,12 +230,19 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	}
 	r.Wire.retire(f)
 	switch {
+	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && r.isOfCaller(s):
+		return nil // such as a certificate in PEM form
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, s, f)
 	case reply.IsProxyRefusal(response.StatusCode, f):
 		return r.refusals.judge(s, f)
 	}
 	return f
+}
+
+// isOfCaller reports whether a request is a caller's own, whose answers have any form.
+func (r *Retry) isOfCaller(s *exchange) bool {
+	return !r.isLogin() && s.end == 0 && s.request.Context().Value(own{}) == nil && s.request.Context().Value(harmless{}) == nil
 }
 
 // orFinal makes a failure final if the request must not be sent again.

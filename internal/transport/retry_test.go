@@ -153,7 +153,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"no active node", errorsOf(500, "local node not active but active cluster node not found"), put, false, 2},
 		{"412 of a standby", errorsOf(412, "required index state not present"), put, false, 2},
 		{"302", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }, get, false, 1},
-		{"not Vault", pageOf(200), get, false, 1},
+		{"not Vault", pageOf(200), get, false, 1}, // to the library itself
 	} {
 		t.Run(fmt.Sprintf("%s %s harmless=%t", c.method, c.name, c.harmless), func(t *testing.T) {
 			t.Parallel()
@@ -173,7 +173,7 @@ func TestWhatIsRepeated(t *testing.T) {
 				})
 				_, err := do(t.Context(), r, get, "another") // so that Vault has answered
 				require.NoError(t, err)
-				ctx := t.Context()
+				ctx := transport.Own(t.Context())
 				if c.harmless {
 					ctx = transport.Harmless(ctx)
 				}
