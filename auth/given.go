@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -105,7 +107,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
-		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: t.facts.Namespace}
+		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: cmp.Or(strings.Trim(token.Namespace, "/"), t.facts.Namespace)}
 	if token.TTL > 0 {
 		facts.Expires = sent.Add(seconds(token.TTL)).Round(time.Second).UTC() // the clocks may differ
 	}

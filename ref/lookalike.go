@@ -20,7 +20,7 @@ func (v Value) Warning() string {
 		return ""
 	case text == "":
 		return "is empty and is sent as an empty credential; if there is no credential, remove the field"
-	case text == mask || strings.HasPrefix(text, invalidMask):
+	case isMask(text):
 		return "is the printed mask of a credential; enter the credential again"
 	case marked(text):
 		return "" // it was escaped, so it is meant as a literal
@@ -70,12 +70,29 @@ func literalWarning(text string) string {
 	return ""
 }
 
+// isMask reports whether text is what a value prints or marshals as, perhaps in quotes.
+func isMask(text string) bool {
+	text = strings.Trim(text, "\"'\\ \t\r\n")
+	return text == mask || strings.HasPrefix(text, invalidMask) || strings.HasPrefix(text, "{") && strings.Contains(text, `"masked"`)
+}
+
 // isQuotedReference reports whether text is a marked string in quotes, or the
-// object form as text. A password that contains either is not ordinary.
+// object form as text, whole or in part. A password that contains either is not ordinary.
 func isQuotedReference(text string) bool {
 	unquoted := strings.TrimLeft(text, "\"'`“”‘’„")
 	return unquoted != text && marked(unquoted) ||
-		strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`)
+		strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`) || isObject(text)
+}
+
+// isObject reports whether text is the object form, whatever is missing around its members.
+func isObject(text string) bool {
+	text = strings.Map(func(r rune) rune {
+		if strings.ContainsRune("[{\"'\\", r) || unicode.IsSpace(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, text)
+	return strings.HasPrefix(text, "path:") && strings.Contains(text, ",key:") || strings.HasPrefix(text, "key:") && strings.Contains(text, ",path:")
 }
 
 // foreignForms lists how other products write a reference to a secret. A form begins
@@ -168,14 +185,17 @@ func hasReferenceInside(text string) bool {
 }
 
 // cutMistypedMark returns text without what looks like a mistyped mark, as in
-// vault;secret/a#b and valt:secret/a#b.
+// vault;secret/a#b, valt:secret/a#b and vаult:secret/a#b, with a Cyrillic letter.
 func cutMistypedMark(text string) string {
 	const word = "vault"
 	if hasPrefixFold(text, word) {
 		return strings.TrimLeftFunc(text[len(word):], func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	}
-	rest, _ := strings.CutPrefix(strings.TrimLeft(text, asciiLetters), ":")
-	return rest
+	head, rest, _ := strings.Cut(text, ":")
+	if strings.ContainsFunc(head, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }) {
+		return ""
+	}
+	return rest // the head may hold letters that look like those of vault
 }
 
 const asciiLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -244,7 +244,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
 			return func() { d.v["VAULT_CACERT_BYTES"] = string(content) }
 		}, ""},
-		{"no CA in the folder", resolver.Environment, "put certificates in PEM form there", func(t *testing.T, d *desk) func() {
+		{"no CA in the folder", resolver.Environment, "put files with certificates in PEM form directly into it", func(t *testing.T, d *desk) func() {
 			content, err := os.ReadFile(server.CAFile)
 			require.NoError(t, err)
 			d.v["VAULT_CACERT"], d.v["VAULT_CAPATH"] = "", t.TempDir()

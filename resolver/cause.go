@@ -14,7 +14,7 @@ import (
 
 // Cause is one reason why hosts were skipped. A host can have several.
 type Cause struct {
-	Problem          // of one of the hosts: another may use another key of the same secret
+	Problem          // its reference is zero if the hosts have different ones
 	Hosts   []string `json:"hosts"`
 }
 
@@ -77,6 +77,9 @@ func causesOf(skipped []*HostError) []Cause {
 				g = &group{Cause: Cause{Problem: f.problem()}}
 				g.Text = text
 				groups[text] = g
+			}
+			if g.Reference != f.problem().Reference {
+				g.Reference = ref.Ref{}
 			}
 			if g.last != host {
 				g.last = host

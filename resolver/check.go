@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/ref"
 )
@@ -93,22 +94,40 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	return v
 }
 
-// mountsOfReads are the KV mounts of the references. A mount from the settings is also a
+// pinnedNamespace is where the agent logs in, if it must be below the one in the UI.
+func (c *check) pinnedNamespace() string {
+	for _, s := range c.effective.Settings {
+		if s.Name == "pinned_namespace" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// mountsOfReads are the mounts of the references. A mount from the settings is also a
 // guess until it has led to a secret.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
-	table := cmp.Or(c.mounts, unlisted(c.settings))
+	table := c.mounts
+	if table == nil {
+		table = unlisted(c.settings)
+		table.namespace = between(c.pinnedNamespace(), c.settings.Namespace)
+		for _, m := range table.named {
+			m.Namespace = table.namespace
+		}
+	}
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m, _ := table.find(r.path)
-		if before, ok := mounts[m.Path]; !m.isKV() || ok && !before.Guessed {
-			continue
-		}
+		f, _ := r.err.(*fault.Error)
 		known := m.Mount
-		known.Guessed = !m.listed && r.secret == nil
-		mounts[m.Path] = known
+		known.NotKV = !m.isKV() || f != nil && f.Kind == fault.NotKV
+		known.Guessed = !m.listed && r.secret == nil && !known.NotKV
+		if before, ok := mounts[m.Path]; !ok || before.Guessed {
+			mounts[m.Path] = known
+		}
 	}
 	return slices.SortedFunc(maps.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 }

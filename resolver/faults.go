@@ -89,6 +89,9 @@ func withoutData(m *mount, path string) string {
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
 func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
+	if namesTokens(path) {
+		return notKV(m.Path, "of a type that Vault does not show") // no policy should grant it
+	}
 	f := fault.New(fault.Denied, "the agent's token can see no mount for "+quoted(path), "")
 	f.Detail = policiesOf(mounts)
 	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))

@@ -14,8 +14,8 @@ import (
 // Policy returns the Vault policy, in HCL, that grants read on the references and
 // nothing more: one line for each path, sorted. It belongs in the namespace that the
 // agent logs in to. Verdicts.Mounts has the mounts of checked references; for others,
-// Policy takes the first segment as the mount, and says so in a comment. The error has
-// a line for each reference that a policy cannot grant alone; the policy grants the rest.
+// Policy takes the first segment as the mount, and says so in a comment. It skips zero
+// references. The error has a line for each reference that a policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	table := tableOf(mounts)
 	lines := make(map[string]*mount) // by what they grant
@@ -28,6 +28,9 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 		why := ungrantable(m.granted(r.Path()))
 		if m.Guessed && namesTokens(r.Path()) {
 			why = "it may lead to a token, not to a secret; name its mount in the settings, if it is KV"
+		}
+		if m.NotKV {
+			why = "the mount " + quoted(m.Path) + " is not KV; name a secret in a KV mount"
 		}
 		if m.below(r.Path()) == "" {
 			why = "it names a mount, not a secret; write the path of the secret below it"

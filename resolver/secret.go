@@ -144,9 +144,11 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 	if near == "" {
 		return f
 	}
-	shown := fmt.Sprintf("%q", near)
+	shown := strconv.Quote(near)
 	if strings.ContainsFunc(near+key, func(r rune) bool { return r > '~' }) {
-		shown = fmt.Sprintf("%+q", near) // escapes tell apart letters that look alike
+		// Escapes tell apart letters that look alike. Both keys are short here.
+		shown = strconv.QuoteToASCII(near)
+		f.What = "no key " + strconv.QuoteToASCII(key) + atVersion(version)
 	}
 	f.Do = "did you mean " + shown + "?"
 	if _, err := ref.New("mount/path", near, 0); err != nil {

@@ -33,6 +33,26 @@ var echoes = []struct {
 		return base64.RawStdEncoding.EncodeToString([]byte("\x00\x00" + text + "\x00"))
 	}, fromBase64},
 	{"base64 of URLs", func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text + "\x00\x00")) }, fromBase64},
+	{"JSON of escapes alone", func(text string) string {
+		var b strings.Builder
+		for _, unit := range utf16.Encode([]rune(text)) {
+			fmt.Fprintf(&b, `\u%04X`, unit)
+		}
+		return b.String()
+	}, fromJSON},
+	{"JSON in JSON", func(text string) string { return inJSON(inJSON(text, true), true) }, func(text string) (all []string) {
+		for _, once := range fromJSON(text) {
+			all = append(all, fromJSON(once)...)
+		}
+		return all
+	}},
+	{"percent signs alone", func(text string) string {
+		var b strings.Builder
+		for _, c := range []byte(text) {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+		return b.String()
+	}, func(text string) []string { plain, _ := url.PathUnescape(text); return []string{plain} }},
 	{"a query", url.QueryEscape, func(text string) []string { plain, _ := url.QueryUnescape(text); return []string{plain} }},
 	{"a path", url.PathEscape, func(text string) []string { plain, _ := url.PathUnescape(text); return []string{plain} }},
 }

@@ -10,10 +10,9 @@ package mask
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"unicode"
@@ -72,12 +71,6 @@ func formsOf(secret string) []string {
 		return nil
 	}
 	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
-	for _, html := range []bool{true, false} { // Go escapes <, > and &, others do not
-		escaped := inJSON(secret, html)
-		for _, form := range []string{escaped, inASCII(escaped)} {
-			all = append(all, form, strings.ReplaceAll(form, "/", `\/`))
-		}
-	}
 	// A text has three forms in base64, depending on where it begins in the whole.
 	// Its first and last characters there also depend on its neighbors.
 	for shift := range 3 {
@@ -95,7 +88,7 @@ func formsOf(secret string) []string {
 	}
 	var forms []string
 	for _, form := range all {
-		form, _ = normalize(form)
+		form = locate(form).normal().text
 		if len(form) >= shortest && !slices.Contains(forms, form) {
 			forms = append(forms, form)
 		}
@@ -103,48 +96,124 @@ func formsOf(secret string) []string {
 	return forms
 }
 
-// inJSON returns the text as it is within a JSON string.
-func inJSON(text string, escapeHTML bool) string {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(escapeHTML)
-	encoder.Encode(text) // cannot fail for a text
-	return b.String()[1 : b.Len()-len("\"\n")]
+// located is a text with the place of each of its bytes in the text that it comes from.
+type located struct {
+	text  string
+	place []span
 }
 
-// inASCII escapes what is not ASCII, as many programs do when they write JSON.
-func inASCII(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case r < utf8.RuneSelf:
-			b.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
+type span struct{ start, end int } // bytes of a text
+
+func locate(text string) located {
+	l := located{text, make([]span, 0, len(text))}
+	for i := 0; i < len(text); {
+		_, n := utf8.DecodeRuneInString(text[i:])
+		for range n {
+			l.place = append(l.place, span{i, i + n})
+		}
+		i += n
+	}
+	return l
+}
+
+// readings returns what a text may stand for: itself, and the text without the escapes of
+// JSON, once or twice, and without those of a URL.
+func (l located) readings() []located {
+	all := []located{l}
+	for range 2 {
+		if last := all[len(all)-1]; strings.Contains(last.text, `\`) {
+			all = append(all, last.without(escapeInJSON))
 		}
 	}
-	return b.String()
+	for _, reading := range all {
+		if strings.Contains(reading.text, "%") {
+			all = append(all, reading.without(escapeInURL))
+		}
+	}
+	return all
 }
 
-// normalize returns the form in which texts and secrets are compared: without white
-// space and unprintable characters, and in one letter case. For each byte of the result,
-// it also returns where its character is in the text.
-func normalize(text string) (normal string, place []span) {
+// without replaces escapes. decode returns what the escape at the beginning of a text
+// stands for, and its length, which is 0 if there is none.
+func (l located) without(decode func(text string) (meaning string, length int)) located {
 	var b strings.Builder
-	for i, r := range text {
+	b.Grow(len(l.text))
+	place := make([]span, 0, len(l.text))
+	for i := 0; i < len(l.text); {
+		meaning, n := decode(l.text[i:])
+		if n == 0 {
+			_, n = utf8.DecodeRuneInString(l.text[i:])
+			meaning = l.text[i : i+n]
+		}
+		b.WriteString(meaning)
+		for range meaning {
+			place = append(place, span{l.place[i].start, l.place[i+n-1].end})
+		}
+		for len(place) < b.Len() { // further bytes of the same character
+			place = append(place, place[len(place)-1])
+		}
+		i += n
+	}
+	return located{b.String(), place}
+}
+
+// escapeInJSON also decodes the part of an escape at the end of a text, as nothing.
+func escapeInJSON(text string) (meaning string, length int) {
+	const escaped, control = `"\/`, "bfnrt"
+	switch {
+	case text[0] != '\\':
+		return "", 0
+	case len(text) == 1:
+		return "", 1
+	case strings.IndexByte(escaped, text[1]) >= 0:
+		return text[1:2], 2
+	case strings.IndexByte(control, text[1]) >= 0:
+		return " ", 2 // white space is not compared
+	case text[1] != 'u':
+		return "", 0
+	case len(text) < len(`\u0000`):
+		return "", len(text)
+	}
+	code, err := strconv.ParseUint(text[2:6], 16, 16)
+	switch r := rune(code); {
+	case err != nil:
+		return "", 0
+	case utf16.IsSurrogate(r) && len(text) >= 12 && text[6:8] == `\u`:
+		low, _ := strconv.ParseUint(text[8:12], 16, 16)
+		return string(utf16.DecodeRune(r, rune(low))), 12
+	default:
+		return string(r), 6
+	}
+}
+
+func escapeInURL(text string) (meaning string, length int) {
+	if text[0] != '%' || len(text) < len("%00") {
+		return "", 0
+	}
+	code, err := strconv.ParseUint(text[1:3], 16, 8)
+	if err != nil {
+		return "", 0
+	}
+	return string([]byte{byte(code)}), 3 // perhaps one of several bytes of a character
+}
+
+// normal returns the form in which texts and secrets are compared: without white space
+// and unprintable characters, and in one letter case.
+func (l located) normal() located {
+	var b strings.Builder
+	b.Grow(len(l.text))
+	place := make([]span, 0, len(l.text))
+	for i, r := range l.text {
 		if unicode.IsSpace(r) || isUnprintable(r) {
 			continue
 		}
 		before := b.Len()
 		b.WriteRune(fold(r))
 		for range b.Len() - before {
-			place = append(place, span{i, i + len(string(r))})
+			place = append(place, span{l.place[i].start, l.place[i+utf8.RuneLen(r)-1].end})
 		}
 	}
-	return b.String(), place
+	return located{b.String(), place}
 }
 
 // fold returns the same letter for both of its cases. ToLower alone is not enough: the
@@ -185,35 +254,15 @@ func (s *Secrets) hide(text string) string {
 	return b.String()
 }
 
-type span struct{ start, end int } // bytes of a text
-
 // ranges returns where secrets are in the text. It merges overlapping ones.
 func (s *Secrets) ranges(text string) []span {
 	known := s.known()
 	if len(known) == 0 {
 		return nil
 	}
-	normal, place := normalize(text)
 	var found []span
-	add := func(start, end int) {
-		found = append(found, span{place[start].start, place[end-1].end})
-	}
-	for _, secret := range known {
-		for from := 0; ; {
-			i := strings.Index(normal[from:], secret)
-			if i < 0 {
-				break
-			}
-			add(from+i, from+i+len(secret))
-			from += i + 1
-		}
-		// The text may be cut within a secret.
-		for n := min(len(secret)-1, len(normal)); n >= shortest; n-- {
-			if strings.HasSuffix(normal, secret[:n]) {
-				add(len(normal)-n, len(normal))
-				break
-			}
-		}
+	for _, reading := range locate(text).normal().readings() { // first, since white space may split an escape
+		found = append(found, reading.normal().occurrences(known)...)
 	}
 	slices.SortFunc(found, func(a, b span) int { return a.start - b.start })
 	var merged []span
@@ -225,6 +274,31 @@ func (s *Secrets) ranges(text string) []span {
 		}
 	}
 	return merged
+}
+
+// occurrences returns where the secrets are in the text that l comes from.
+func (l located) occurrences(secrets []string) (found []span) {
+	add := func(start, end int) {
+		found = append(found, span{l.place[start].start, l.place[end-1].end})
+	}
+	for _, secret := range secrets {
+		for from := 0; ; {
+			i := strings.Index(l.text[from:], secret)
+			if i < 0 {
+				break
+			}
+			add(from+i, from+i+len(secret))
+			from += i + 1
+		}
+		// The text may be cut within a secret.
+		for n := min(len(secret)-1, len(l.text)); n >= shortest; n-- {
+			if strings.HasSuffix(l.text, secret[:n]) {
+				add(len(l.text)-n, len(l.text))
+				break
+			}
+		}
+	}
+	return found
 }
 
 // cut returns at most the first most bytes of the text, without cutting a character.
