@@ -193,6 +193,7 @@ func TestProjectedFiles(t *testing.T) {
 		{"below a folder of the volume", "..data/vault/token", false},
 		{"with an absolute target", "ABSOLUTE", true},
 		{"into another folder", "other/token", true},
+		{"through another link", "token2", false},
 	} {
 		for method, v := range map[string]variables{
 			"kubernetes": {"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": ""},
@@ -213,6 +214,7 @@ func TestProjectedFiles(t *testing.T) {
 			if target == "ABSOLUTE" {
 				target = filepath.Join(volume, "other/token")
 			}
+			require.NoError(t, os.Symlink("..data/token", filepath.Join(volume, "token2")))
 			link := filepath.Join(volume, "token")
 			require.NoError(t, os.Symlink(target, link))
 			all := make(variables)

@@ -3,6 +3,7 @@ package auth
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -18,26 +19,29 @@ type pins struct {
 
 // pathPins are the path prefixes in LUUMEN_VAULT_PATHS.
 type pathPins struct {
-	text     string
 	prefixes map[string]bool // nil means that every path is permitted
 	shown    string          // the first of them, for messages
-	invalid  bool            // the text is malformed, so no path is permitted
+	problem  string          // of a malformed list, which permits no path
 }
 
 // fewPins is how many prefixes a message names.
 const fewPins = 10
 
-func parsePathPins(text string) pathPins {
-	p := pathPins{text: text}
-	if text == "" {
-		return p
+func (e *environment) pathPins() pathPins {
+	text := e.name("LUUMEN_VAULT_PATHS")
+	if slices.Contains(e.malformed, "LUUMEN_VAULT_PATHS") {
+		return pathPins{problem: e.problems[len(e.problems)-1]}
 	}
-	p.prefixes = make(map[string]bool)
+	if text == "" {
+		return pathPins{}
+	}
+	p := pathPins{prefixes: make(map[string]bool)}
 	var names []string
 	for prefix := range strings.SplitSeq(text, ",") {
 		prefix = strings.TrimSpace(prefix)
 		if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
-			return pathPins{text: text, prefixes: map[string]bool{}, invalid: true}
+			e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
+			return pathPins{problem: e.problems[len(e.problems)-1]}
 		}
 		prefix = strings.TrimSuffix(prefix, "/")
 		p.prefixes[prefix] = true
@@ -65,8 +69,8 @@ func (p pathPins) contain(path string) bool {
 // permit checks a path.
 func (p pathPins) permit(path string) error {
 	switch {
-	case p.invalid:
-		return fault.New(fault.Environment, malformedPathPins, "")
+	case p.problem != "":
+		return fault.New(fault.Environment, p.problem, "")
 	case p.prefixes == nil || p.contain(path):
 		return nil
 	}
@@ -78,8 +82,6 @@ func (p pathPins) permit(path string) error {
 	}
 	return f
 }
-
-const malformedPathPins = "LUUMEN_VAULT_PATHS holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv"
 
 func (e *environment) pins() pins {
 	var p pins
@@ -95,10 +97,7 @@ func (e *environment) pins() pins {
 	} else {
 		p.namespace = strings.TrimSuffix(text, "/")
 	}
-	if p.paths = parsePathPins(e.name("LUUMEN_VAULT_PATHS")); p.paths.invalid {
-		e.malformed = append(e.malformed, "LUUMEN_VAULT_PATHS")
-		e.problem(malformedPathPins)
-	}
+	p.paths = e.pathPins()
 	return p
 }
 

@@ -1,7 +1,11 @@
 package auth_test
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -111,5 +115,52 @@ func TestTrust(t *testing.T) {
 				assert.Contains(t, r.warnings()[0], test.warning)
 			}
 		})
+	}
+}
+
+// The folder of CAs may hold other files, too. What cannot be used is told.
+func TestFolderOfCAs(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	ca, err := os.ReadFile(server.CAFile)
+	require.NoError(t, err)
+	secret := newSecret(t, server)
+	token := server.NewToken(t, map[string]any{"policies": []string{secret.policy, "default"}, "ttl": "400h"})
+	utf16 := "\xff\xfe" + strings.Join(strings.Split(string(ca), ""), "\x00") + "\x00"
+	for _, test := range []struct {
+		name     string
+		files    map[string]string
+		mode     fs.FileMode
+		err      string // empty if it can be used
+		warnings string
+	}{
+		{"alone", map[string]string{"ca.pem": string(ca)}, 0o755, "", ""},
+		{"beside others", map[string]string{"ca.pem": string(ca), "README": "text", "empty": ""}, 0o755, "", ""},
+		{"beside one in UTF-16", map[string]string{"ca.pem": string(ca), "old.pem": utf16}, 0o755, "", "old.pem is UTF-16; save it as UTF-8"},
+		{"in UTF-16", map[string]string{"ca.pem": utf16}, 0o755, "ca.pem is UTF-16; save it as UTF-8", ""},
+		{"in a folder below", map[string]string{"below/ca.pem": string(ca)}, 0o755, "holds no certificate; put files with certificates in PEM form directly into it", ""},
+		{"of too many", map[string]string{"a": string(ca) + strings.Repeat("\n", 3<<20), "b": string(ca) + strings.Repeat("\n", 3<<20)}, 0o755, "holds more than 4 MiB", ""},
+		{"where others may write", map[string]string{"ca.pem": string(ca)}, 0o777, "", "every user of the Patch server can write "},
+		{"with a key", map[string]string{"ca.pem": string(ca) + "-----BEGIN PRIVATE KEY-----\n"}, 0o755, "", "every user of the Patch server can read "},
+	} {
+		folder := filepath.Join(t.TempDir(), "cas")
+		for name, content := range test.files {
+			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o755))
+			write(t, filepath.Join(folder, name), content)
+			require.NoError(t, os.Chmod(filepath.Join(folder, name), 0o644))
+		}
+		require.NoError(t, os.Chmod(folder, test.mode))
+		r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": token, "VAULT_CACERT": "", "VAULT_CAPATH": folder}), secret.path)
+		if test.err != "" {
+			assertKind(t, r.err, fault.Environment, "VAULT_CAPATH", test.err)
+			continue
+		}
+		require.NoError(t, r.err, test.name)
+		if test.warnings == "" || runtime.GOOS == "windows" {
+			assert.Empty(t, r.warnings(), test.name)
+		} else {
+			require.Len(t, r.warnings(), 1, test.name)
+			assert.Contains(t, r.warnings()[0], test.warnings, test.name)
+		}
 	}
 }

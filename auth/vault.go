@@ -17,8 +17,6 @@ import (
 	"sync"
 
 	"github.com/hashicorp/vault/api"
-
-	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // Options extend a Vault. The zero Options are the default.
@@ -47,8 +45,9 @@ type vault struct {
 	getenv   func(string) string
 	methods  map[string]func() (api.AuthMethod, error) // handed in
 
-	mu    sync.Mutex // guards the rest
-	paths pathPins   // as Permits last saw them
+	mu        sync.Mutex // guards the rest
+	pathsText string     // LUUMEN_VAULT_PATHS as Permits last saw it
+	paths     pathPins
 }
 
 // New returns a Vault. It copies its arguments, so make a new Vault for each run:
@@ -87,15 +86,12 @@ func (v *Vault) Validate() error {
 // checks call Permits themselves; [Vault.Do] does not.
 func (v *Vault) Permits(path string) error {
 	inner := v.inner()
-	e := &environment{getenv: inner.getenv}
-	text := e.name("LUUMEN_VAULT_PATHS")
-	if len(e.malformed) > 0 {
-		return fault.New(fault.Environment, e.problems[0], "")
-	}
+	text := inner.getenv("LUUMEN_VAULT_PATHS")
 	inner.mu.Lock()
 	defer inner.mu.Unlock()
-	if inner.paths.text != text { // a run asks for thousands of paths
-		inner.paths = parsePathPins(text)
+	if inner.pathsText != text { // a run asks for thousands of paths, and a list can be long
+		e := &environment{getenv: func(string) string { return text }}
+		inner.pathsText, inner.paths = text, e.pathPins()
 	}
 	return inner.paths.permit(path)
 }

@@ -192,7 +192,7 @@ func cutMistypedMark(text string) string {
 		return strings.TrimLeftFunc(text[len(word):], func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	}
 	head, rest, _ := strings.Cut(text, ":")
-	if strings.ContainsFunc(head, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }) {
+	if strings.ContainsFunc(head, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsNumber(r) }) {
 		return ""
 	}
 	return rest // the head may hold letters that look like those of vault

@@ -12,6 +12,17 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
+// What a value prints or marshals as can be pasted back, in whatever is around it.
+func TestWarningOfAMask(t *testing.T) {
+	t.Parallel()
+	invalid, err := json.Marshal(ref.Parse("Vault:x"))
+	require.NoError(t, err)
+	for _, field := range []string{"[masked]", "[masked]\n", ` "[masked]"`, `\"[masked]\"`, `{"masked":"literal"}`, ` {"masked":"literal"}`, string(invalid), ref.Parse("Vault:x").String()} {
+		assert.Contains(t, ref.Parse(field).Warning(), "is the printed mask of a credential", field)
+	}
+	assert.Empty(t, ref.Parse("[masked").Warning())
+}
+
 func TestWarning(t *testing.T) {
 	t.Parallel()
 	const (
@@ -37,6 +48,20 @@ func TestWarning(t *testing.T) {
 		{"an escaped colon", "vault%3Asecret/a#key", unmarked},
 		{"a misspelled mark", "valut:secret/a#key", unmarked},
 		{"a mark of another name", "hcv:secret/a#key", unmarked},
+		{"a Cyrillic letter in the mark", "vаult:secret/a#key", unmarked},
+		{"an accent in the mark", "vau\u0301lt:secret/a#key", unmarked},
+		{"a Roman numeral in the mark", "vauⅼt:secret/a#key", unmarked},
+		{"a digit in the mark", "vau1t:secret/a#key", unmarked},
+		{"a code", "a-b:secret/a#key", ""},
+
+		{"an object without its braces", `"path": "secret/a", "key": "b"`, quoted},
+		{"an object with the key first", `key: b, path: secret/a`, quoted},
+		{"an object in a list", `[{"path": "secret/a", "key": "b"}]`, quoted},
+		{"an object with capitals", `{"Path": "secret/a", "Key": "b"}`, quoted},
+		{"an object with escaped quotes", `{\"path\": \"secret/a\", \"key\": \"b\"}`, quoted},
+		{"an object of Python", `{'path': 'secret/a', 'key': 'b'}`, quoted},
+		{"an object of YAML", `{path: secret/a, key: b}`, quoted},
+		{"a path alone", "path: secret/a", ""},
 
 		{"a space before the colon", "vault :secret/a#key", space},
 		{"a space before the colon, without a key", "Vault : secret/a", space},

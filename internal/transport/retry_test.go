@@ -356,6 +356,31 @@ func TestProxyPacesWith503(t *testing.T) {
 	}
 }
 
+// Once a proxy has paced, its nodes can still go down: that is an outage, and one request
+// shows when it ends.
+func TestOutageBehindAProxyThatPaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var requests, refused atomic.Int64
+		var down atomic.Bool
+		served := limited(200, 1, says200)
+		r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) {
+			if requests.Add(1) == 400 {
+				down.Store(true)
+				time.AfterFunc(budget*2/3, func() { down.Store(false) })
+			}
+			if down.Load() {
+				refused.Add(1)
+				pageOf(503)(w, q)
+				return
+			}
+			served(w, q)
+		})
+		assert.Empty(t, each(t.Context(), r, 600))
+		assert.Less(t, refused.Load(), int64(16*4+12)) // each worker's until it is clear, then the prober's
+	})
+}
+
 // A path that always gets such a 503 fails alone.
 func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,201 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+)
+
+// A method asks the Vault of the settings alone: at another, a token would be left behind.
+func TestMethodThatAsksAnotherServer(t *testing.T) {
+	t.Parallel()
+	server, other := newStandIn(t, nil), newStandIn(t, nil)
+	for name, change := range map[string]func(*api.Client) error{
+		"address": func(c *api.Client) error { return c.SetAddress(other.address) },
+		"scheme":  func(c *api.Client) error { return c.SetAddress(strings.Replace(server.address, "http:", "https:", 1)) },
+		"path":    func(c *api.Client) error { return c.SetAddress(server.address + "/elsewhere") },
+	} {
+		r := readOnce(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
+			if err := change(client); err != nil {
+				return nil, err
+			}
+			return client.Logical().WriteWithContext(ctx, "auth/custom/login", nil)
+		}), nil))
+		assertKind(t, r.err, fault.Login, "the login method custom: it asks a server other than the one in the settings, so that request was not sent; fix the method")
+		assert.Empty(t, server.requests(), name)
+		assert.Empty(t, other.requests(), name)
+	}
+}
+
+// Whoever logs in for somebody else within Do learns of a refusal, and nothing else ends.
+func TestLoginWithinDo(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	mount := "userpass-" + vaulttest.Name()
+	server.Must(t, "POST", "sys/auth/"+mount, map[string]any{"type": "userpass"})
+	server.Must(t, "POST", "auth/"+mount+"/users/alice", map[string]any{"password": password})
+	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy})
+	r := &run{id: vaulttest.Name()}
+	r.usage, r.err = do(t.Context(), vault, auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+		for range 7 { // Vault locks the user after the fifth, and then says only: permission denied
+			_, err := client.Logical().WriteWithContext(ctx, "auth/"+mount+"/login/alice", map[string]any{"password": "wrong"})
+			require.Error(t, err)
+			_, ofTheLibrary := errors.AsType[fault.Kind](err)
+			assert.False(t, ofTheLibrary, "%v", err)
+		}
+		answer, err := get(ctx, client, secret.path)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusOK, answer.Status)
+		return nil
+	})
+	require.NoError(t, r.err)
+	assert.Equal(t, 1, count(r.requests(t, server), "/login"))
+	assert.Zero(t, tokensOf(t, server, a.Mount))
+}
+
+// Vault answers some requests with something else than JSON.
+func TestDoGetsAnswersOfAnyForm(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := "pki-" + vaulttest.Name()
+	server.Must(t, "POST", "sys/mounts/"+mount, map[string]any{"type": "pki"})
+	server.Must(t, "POST", mount+"/root/generate/internal", map[string]any{"common_name": "Root"})
+	_, err := do(t.Context(), at(server, "", variables{"VAULT_TOKEN": server.Token}), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		response, err := client.Logical().ReadRawWithContext(ctx, mount+"/ca/pem")
+		require.NoError(t, err)
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		block, _ := pem.Decode(text)
+		require.NotNil(t, block, "%q", text)
+		assert.Equal(t, "CERTIFICATE", block.Type)
+
+		status, err := client.Sys().SealStatusWithContext(ctx)
+		require.NoError(t, err)
+		assert.False(t, status.Sealed)
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+// A quota on the look-up alone costs a warning.
+func TestQuotaOnTheLookUp(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		is := strings.HasSuffix(r.URL.Path, "/lookup-self")
+		if is {
+			say(w, 429, `{"errors":["request path \"auth/token/lookup-self\": rate limit quota exceeded"]}`)
+		}
+		return is
+	})
+	const patience = 3 * time.Second
+	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "hvs.given"}.options())
+	began := time.Now()
+	usage, err := do(t.Context(), vault, auth.Use{Patience: patience}, func(ctx context.Context, client *api.Client) error {
+		assert.Less(t, time.Since(began), patience*2/3)
+		_, err := get(ctx, client, "x/y")
+		return err
+	})
+	require.NoError(t, err)
+	require.Len(t, usage.Findings, 1)
+	assert.Equal(t, auth.TokenUnknown, usage.Findings[0].Code)
+}
+
+// Only 200, 204 and 404 are Vault's answers to a token that it accepts. What any other says
+// is masked.
+func TestOtherSuccess(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{201, 202, 203, 206, 226} {
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			body, _ := io.ReadAll(r.Body)
+			say(w, status, `{"request_id":"1","errors":["no: `+r.Header.Get("X-Vault-Token")+password+string(body)+`"]}`)
+			return true
+		})
+		given := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": password}.options())
+		usage, err := do(t.Context(), given, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+			assert.False(t, auth.TokenOf(ctx).Proven, status)
+			_, err := get(ctx, client, "x/y")
+			return err
+		})
+		assert.NoError(t, err)
+		assert.False(t, usage.Token.Proven, status)
+
+		approle := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id", "VAULT_SECRET_ID": password}.options())
+		_, err = do(t.Context(), approle, auth.Use{}, nil)
+		require.ErrorIs(t, err, fault.Login)
+		assert.False(t, strings.Contains(err.Error(), password), status)
+	}
+}
+
+// The list of paths can be long, and a run asks for thousands of paths.
+func TestManyPathPins(t *testing.T) {
+	var all []string
+	for i := range 1000 {
+		all = append(all, "secret/team-"+strings.Repeat("x", i%20)+vaulttest.Name())
+	}
+	pins := strings.Join(all, ", ")
+	vault := auth.New(auth.Settings{Address: "https://vault.example"}, auth.Options{Getenv: func(name string) string {
+		if name == "LUUMEN_VAULT_PATHS" {
+			return pins
+		}
+		return ""
+	}})
+	for _, path := range []string{all[0], all[999] + "/app"} {
+		assert.NoError(t, vault.Permits(path))
+	}
+	err := vault.Permits("secret/other")
+	assertKind(t, err, fault.Pinned, "it allows "+all[0], " and 990 more")
+	assert.Less(t, len(err.Error()), 1000)
+	allocations := testing.AllocsPerRun(10, func() { vault.Permits(all[500]) })
+	assert.Less(t, allocations, 5.0, "the list is parsed once")
+
+	pins = "secret/other" // an environment that changes
+	assert.NoError(t, vault.Permits("secret/other"))
+	for _, malformed := range []string{"secret/a,", "secret/a,,b", "secret/a\nteam", "secret/*", "hvs.pasted"} {
+		pins = malformed
+		assertKind(t, vault.Permits("secret/a"), fault.Environment, "LUUMEN_VAULT_PATHS")
+	}
+}
+
+// A credential in place of a name is in no error, and goes nowhere.
+func TestCredentialInPlaceOfAName(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	for _, secret := range []string{"hvs.Kq7canaryZ9Kq7canaryZ9", "s.Kq7canaryZ9Kq7canaryZ9Kq", "eyJhbGciOiJub25lIn0.Kq7canaryZ9.x", "VAULT_TOKEN=Kq7canaryZ9"} {
+		for variable, method := range map[string]string{
+			"VAULT_APPROLE_MOUNT": "approle", "VAULT_JWT_ROLE": "jwt", "VAULT_KUBERNETES_ROLE": "kubernetes", "VAULT_CERT_ROLE": "cert",
+			"VAULT_TLS_SERVER_NAME": "token", "VAULT_NAMESPACE": "token", "LUUMEN_VAULT_PATHS": "token",
+		} {
+			v := variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r", "VAULT_JWT_FILE": "/f", "VAULT_KUBERNETES_JWT_FILE": "/f", "VAULT_JWT_ROLE": "r"}
+			if method == "cert" {
+				v = variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}
+			}
+			v[variable] = secret
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, v.options()), "x/y")
+			assertKind(t, r.err, fault.Environment, variable)
+			assert.False(t, strings.Contains(r.err.Error(), "canary"), variable)
+		}
+	}
+	uuid := "ca9a4111-CA9A-4222-8333-ca9a4111ca9a" // the form of a secret id
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": uuid}.options()))
+	assertKind(t, r.err, fault.Environment, "VAULT_APPROLE_MOUNT")
+	assert.NotContains(t, r.err.Error(), uuid)
+	faults := auth.Settings{Address: server.address, Namespace: "hvs.Kq7canaryZ9Kq7canaryZ9"}.Faults()
+	require.Len(t, faults, 1)
+	assert.Equal(t, "namespace", faults[0].Setting)
+	assert.Empty(t, server.requests())
+}

@@ -1,0 +1,141 @@
+package resolver_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/ref"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// A check ends in time, at whatever rate Vault lets requests through. It says that it ended
+// too early, and not that Vault is down.
+func TestCheckUnderARateLimit(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{})
+	kv := server.KV(t, 2)
+	const n = 60
+	var fields []ref.Value
+	for i := range n {
+		server.Put(t, kv, fmt.Sprint("a", i), map[string]any{"password": "x"})
+		fields = append(fields, ref.Parse(fmt.Sprintf("vault:%s/a%d#password", kv, i)))
+	}
+	check := func(variables map[string]string) {
+		variables["VAULT_TOKEN"], variables["VAULT_CLIENT_TIMEOUT"] = server.Token, "1"
+		began := time.Now()
+		v := resolver.Check(t.Context(), auth.New(auth.Settings{Address: server.Address}, environment(variables)), fields, resolver.CheckOptions{})
+		assert.Less(t, time.Since(began), 5*time.Second, "patience and two attempts")
+		assert.Equal(t, resolver.OK, v.Connection.Kind)
+		kinds := make(map[resolver.Kind]int)
+		for _, field := range v.Fields {
+			kinds[field.Kind]++
+			if field.Kind != resolver.OK {
+				assert.Equal(t, "the check ended before Vault had answered all of it", field.Reason)
+			}
+		}
+		assert.NotZero(t, kinds[resolver.OK])
+		assert.NotZero(t, kinds[resolver.RateLimited])
+		assert.Equal(t, n, kinds[resolver.OK]+kinds[resolver.RateLimited], "%v", kinds)
+	}
+	check(map[string]string{"VAULT_RATE_LIMIT": "5:5"}) // the operator's own
+	server.Must(t, http.MethodPost, "sys/quotas/rate-limit/q", map[string]any{"rate": 3, "interval": "1s", "path": kv + "/"})
+	check(map[string]string{})
+}
+
+// What a check found to be no KV mount gets no policy.
+func TestPolicyAfterACheckOfAnotherEngine(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv, pki := server.KV(t, 2), "pki-"+vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+pki, map[string]any{"type": "pki"})
+	server.Must(t, http.MethodPost, pki+"/root/generate/internal", map[string]any{"common_name": "Root"})
+	server.Put(t, kv, "app", map[string]any{"password": "x"})
+	fields := []ref.Value{ref.Parse("vault:" + kv + "/app#password"), ref.Parse("vault:" + pki + "/cert/ca#certificate")}
+	for _, blocked := range []bool{false, true} {
+		address, version := server.Address, ""
+		if blocked {
+			address, version = behind(t, server, refuses("sys/internal/ui/mounts")), "v1"
+		}
+		vault := auth.New(auth.Settings{Address: address, KVVersion: version}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+		v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
+		require.Equal(t, resolver.NotKV, v.Fields[1].Kind)
+		policy, err := resolver.Policy([]ref.Ref{fields[0].Ref(), fields[1].Ref()}, v.Mounts)
+		assert.ErrorContains(t, err, "the mount "+pki+" is not KV")
+		assert.NotContains(t, policy, pki)
+		assert.Contains(t, policy, kv)
+	}
+}
+
+// Whoever types a reference cannot put a policy line for a path with tokens into the log.
+func TestNoPolicyLineForTokens(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	token := server.ReaderToken(t, server.KV(t, 2)+"/data/app")
+	for _, path := range []string{"team/auth/token/lookup-self", "team/sys/raw/x", "team/identity/oidc/token/x"} {
+		_, err := resolve(t, connect(server, token), "vault:"+path+"#password")
+		require.ErrorIs(t, err, resolver.NotKV, path)
+		assert.NotContains(t, err.Error(), "capabilities")
+	}
+}
+
+// Policies after a check that could not log in have the prefix that the pinned namespace
+// demands.
+func TestNamespaceAfterAFailedLogin(t *testing.T) {
+	t.Parallel()
+	server := wrongServer(t, always(400, `{"errors":["invalid role or secret ID"]}`))
+	vault := auth.New(auth.Settings{Address: server, AuthMethod: "approle", Namespace: "team/child", Mounts: []string{"named"}},
+		environment(map[string]string{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "the-secret-id", "VAULT_NAMESPACE": "team"}))
+	fields := []ref.Value{ref.Parse("vault:kv/app#password"), ref.Parse("vault:named/app#password")}
+	v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
+	require.Equal(t, resolver.Login, v.Connection.Kind)
+	policy, err := resolver.Policy([]ref.Ref{fields[0].Ref(), fields[1].Ref()}, v.Mounts)
+	require.NoError(t, err)
+	assert.Contains(t, policy, `path "child/kv/data/app"`)
+	assert.Contains(t, policy, `path "child/named/data/app"`)
+}
+
+// The namespace of a given token is the one that Vault says. Its policies count from there.
+func TestNamespaceOfAGivenToken(t *testing.T) {
+	t.Parallel()
+	server := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/lookup-self"):
+			always(200, `{"request_id":"1","data":{"accessor":"a","ttl":0,"type":"service","policies":["p"],"namespace_path":"team/"},"mount_type":"token"}`)(w, r)
+		case strings.HasSuffix(r.URL.Path, "/mounts"):
+			always(200, `{"request_id":"1","data":{"secret":{"kv/":{"type":"kv","options":{"version":"2"}}}}}`)(w, r)
+		default:
+			always(403, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)(w, r)
+		}
+	})
+	vault := auth.New(auth.Settings{Address: server, Namespace: "team/child"}, environment(map[string]string{"VAULT_TOKEN": "hvs.given"}))
+	_, err := resolve(t, vault, "vault:kv/app#password")
+	require.ErrorIs(t, err, resolver.Denied)
+	assert.ErrorContains(t, err, `path "child/kv/data/app" { capabilities = ["read"] }`)
+}
+
+// A cause has the reference that its hosts share.
+func TestReferenceOfACause(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for other, want := range map[string]string{"password": "vault:" + kv + "/none#password", "user": ""} {
+		hosts := []resolver.Host{host("a", "p", "vault:"+kv+"/none#password"), host("b", "p", "vault:"+kv+"/none#"+other)}
+		run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})
+		collect(run)
+		causes := run.Report().Causes
+		require.Len(t, causes, 1)
+		assert.Equal(t, want, causes[0].Reference.String())
+		text, err := json.Marshal(causes[0])
+		require.NoError(t, err)
+		assert.Equal(t, want != "", strings.Contains(string(text), "#password"))
+	}
+}
