@@ -99,8 +99,8 @@ func (c *config) warn(pins pins) {
 }
 
 // suspectMethod says which method the environment is for, if it has nothing for the
-// chosen one. Then somebody probably forgot to choose it in the UI. Of a method of
-// Options, nobody here knows what it needs.
+// chosen one. Then somebody probably forgot to choose it in the UI. What a method of
+// Options needs is not known here.
 func (e *environment) suspectMethod(chosen chosen) {
 	isFor := func(m *method) (variable string) {
 		for _, v := range m.variables {

@@ -76,8 +76,8 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// note keeps what Vault said, and the token that it made. A token that the method sent is
-// not such a one: a renewal returns the token that it is about.
+// note keeps what Vault said, and the token that it made. It ignores a token that the
+// method sent: a renewal returns the token that it renews.
 func (d *door) note(request *http.Request, answer *reply.Answer, err error, sent time.Time, response *http.Response, given []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

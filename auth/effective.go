@@ -11,7 +11,7 @@ import (
 
 // Setting is one effective setting.
 type Setting struct {
-	Name   string `json:"name"`           // for a variable in use, its name in lower case without VAULT_
+	Name   string `json:"name"`           // as in the UI; for a variable, its name in lower case without VAULT_, or pinned_ and what it pins
 	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of a malformed value
 	Source string `json:"source"`         // "UI", "default", or the variable's name
 	Note   string `json:"note,omitempty"` // why it has no effect, and what to use instead
@@ -82,7 +82,7 @@ func (v *Vault) Effective() Effective {
 			if m == chosen {
 				fromEnvironment(v)
 			} else if e.isSet(v.name) {
-				report.Unused = append(report.Unused, Setting{Name: v.name, Value: "set", Source: v.name, Note: "of the login method " + m.name})
+				report.Unused = append(report.Unused, Setting{Name: v.name, Value: "set", Source: v.name, Note: "it is for the login method " + m.name})
 			}
 		}
 	}

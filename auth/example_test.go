@@ -79,7 +79,7 @@ func ExampleVault_Effective() {
 	// pinned_addr = https://vault.example:8200 (VAULT_ADDR)
 	// pinned_namespace = team (VAULT_NAMESPACE)
 	// client_timeout = 30s (VAULT_CLIENT_TIMEOUT)
-	// VAULT_TOKEN is not used: of the login method token
+	// VAULT_TOKEN is not used: it is for the login method token
 	// VAULT_K8S_ROLE is not read: use VAULT_KUBERNETES_ROLE
 }
 

@@ -103,7 +103,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	token := data.Value
 	if token.UsesLeft < 0 {
-		return fault.New(fault.Token, "the given token had one use left, and its look-up took that", "replace it with one without a limit of uses").OfRun()
+		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses").OfRun()
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
@@ -140,7 +140,7 @@ func mayBeItsOwn(f *fault.Error) bool {
 }
 
 // renew renews the token for a whole lifetime, and returns when it now expires. Without
-// a time, Vault repeats that of the last renewal, which can have been short.
+// an increment, Vault repeats that of the last renewal, which may have been short.
 func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, expires time.Time) (until time.Time, refused bool) {
 	client, err := s.newClient(withToken{t, s.reads}, t.facts.Namespace)
 	if err == nil {

@@ -194,7 +194,8 @@ type handedIn struct {
 
 func (h handedIn) authMethod(*files) (api.AuthMethod, error) { return h, nil }
 
-// Login makes the method in the login itself, which stands whatever the func does.
+// Login calls the func here and not in authMethod, so that a panic of it is recovered, and
+// it is not waited for too long.
 func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	method, err := h.method()
 	if err != nil {

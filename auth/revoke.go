@@ -88,7 +88,7 @@ func reason(err error, p *patience.Patience) string {
 		return err.Error()
 	}
 	if _, last := p.Silence(); last != nil {
-		return last.Error() // more than that the time is over
+		return last.Error() // says more than that the time is over
 	}
 	return "vault did not answer within " + fault.Duration(lastMoments)
 }

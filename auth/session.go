@@ -19,7 +19,7 @@ import (
 type Use struct {
 	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
-	RunID       string        // in the User-Agent, and so in Vault's audit log: up to 128 characters of visible ASCII, without others; empty means a random one
+	RunID       string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
 	Check       bool          // ask for Vault's health, too, and give attempts as much time as in a run
 }
 

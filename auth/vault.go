@@ -2,9 +2,9 @@
 // the credentials and pins of the agent's environment.
 //
 //	vault := auth.New(config.Vault, auth.Options{}) // no I/O
-//	for _, fault := range config.Vault.Faults() {   // the UI shows them beside the settings
-//		fmt.Println(fault)
-//	}
+//	usage, err := vault.Do(ctx, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+//		… // client is logged in
+//	})
 //
 // Each run reads the environment and its files again, logs in, and revokes the token
 // of its login. Start with [New]. Package resolver reads secrets with a Vault; use

@@ -27,7 +27,7 @@ func parseHosts(text string) *hostList {
 		glob = comparable(strings.TrimSpace(glob))
 		_, err := path.Match(literalBackslash.Replace(glob), "")
 		switch {
-		case err != nil || strings.Contains(glob, "[!"): // not of shells: it would match what [! excludes there
+		case err != nil || strings.Contains(glob, "[!"): // path.Match has no [!, and would match what it excludes in a shell
 			list.malformed = true
 		case glob != "":
 			list.globs = append(list.globs, glob)
@@ -46,7 +46,7 @@ func (l *hostList) has(host string) bool {
 	}
 	host = comparable(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
-		// A name with a bracket in it is also a glob of another.
+		// A name with a bracket is also a glob for other names, so it is compared as it is, too.
 		ok, err := path.Match(literalBackslash.Replace(glob), host)
 		return glob == host || ok && err == nil
 	})

@@ -139,3 +139,25 @@ func TestReferenceOfACause(t *testing.T) {
 		assert.Equal(t, want != "", strings.Contains(string(text), "#password"))
 	}
 }
+
+// A quota of Vault on one path costs the hosts of that path alone.
+func TestQuotaOnOnePath(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{})
+	kv := server.KV(t, 1)
+	var hosts []resolver.Host
+	for i := range 400 {
+		server.Put(t, kv, fmt.Sprint("a", i), map[string]any{"password": "x"})
+		hosts = append(hosts, host(fmt.Sprint("h", i), "p", fmt.Sprintf("vault:%s/a%d#password", kv, i)))
+	}
+	server.Must(t, http.MethodPost, "sys/quotas/rate-limit/q", map[string]any{"rate": 1, "interval": "1h", "path": kv + "/a3"})
+	server.Do(http.MethodGet, kv+"/a3", nil)
+	vault := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+	for i, result := range resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 8 * time.Second}).Results() {
+		if i == 3 {
+			assert.ErrorIs(t, result.Err(), resolver.RateLimited)
+		} else {
+			assert.NoError(t, result.Err())
+		}
+	}
+}

@@ -39,7 +39,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 			refused = append(refused, errors.New(r.String()+": "+why))
 			continue
 		}
-		// A secret of KV v1 can share its path of the API with one of KV v2, if a mount is wrong.
+		// If a mount is wrong, secrets of KV v1 and v2 can have the same path of the API.
 		api := m.granted(r.Path())
 		if other, ok := lines[api]; !ok || other.Guessed && (!m.Guessed || m.Path < other.Path) {
 			lines[api] = m

@@ -129,7 +129,8 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 }
 
 // namesTokens reports whether a path could lead to a token, if Vault does not show
-// what is mounted there. The reserved segment may follow a namespace.
+// what is mounted there. The reserved segment, one of those of package ref, may follow a
+// namespace.
 func namesTokens(path string) bool {
 	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
 		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"

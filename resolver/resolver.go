@@ -47,7 +47,7 @@ type Host struct {
 type Options struct {
 	Workers  int           // concurrent reads, each over its own connection; 0 means 16
 	Patience time.Duration // how long to wait without any answer; 0 means 60 s
-	RunID    string        // in the User-Agent, and so in Vault's audit log: up to 128 characters of visible ASCII, without others; empty means a random one
+	RunID    string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
 }
 
 const defaultWorkers = 16
@@ -58,7 +58,7 @@ type Run struct {
 	inner func() *run
 }
 
-// run is the inside of a Run.
+// run is the state of a Run.
 type run struct {
 	ctx     context.Context // of Resolve: Results is the rest of that call
 	options Options

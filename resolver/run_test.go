@@ -334,7 +334,9 @@ func TestTokenDiesMidway(t *testing.T) {
 	assert.Equal(t, 3, ready)
 	report := run.Report()
 	require.Len(t, report.Causes, 1)
-	assert.Equal(t, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and restart the agent: host-0, host-1, host-2 and 4 more skipped", report.Causes[0].String())
+	cause := report.Causes[0].String()
+	assert.True(t, strings.HasPrefix(cause, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and restart the agent: "), cause)
+	assert.True(t, strings.HasSuffix(cause, " and 4 more skipped"), cause)
 	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it with one without a limit of uses")
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
 }

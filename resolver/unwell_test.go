@@ -127,7 +127,7 @@ func TestUnwell(t *testing.T) {
 				s.token = s.NewToken(t, map[string]any{"policies": []string{"default"}, "num_uses": 1})
 				return s
 			},
-			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, and its look-up took that; replace it with one without a limit of uses",
+			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, which its look-up used; replace it with one without a limit of uses",
 		},
 		{
 			name: "the policy grants another path",

@@ -40,7 +40,8 @@
 //
 // A 429 is no failure: Vault is well and asks for fewer requests. They are sent
 // more slowly (pace.go), and the budget counts only while none is answered. A request
-// fails alone if it meets a 429 three times, and many others meet none in between. TLS
+// fails alone if it meets a 429 three times while many others are answered and none
+// meets any; meanwhile it slows down nobody else. TLS
 // that two requests cannot establish ends patience at once, since waiting does not
 // change it.
 package patience
@@ -58,7 +59,7 @@ import (
 // triesAlone is how often a request is sent that fails while others are answered.
 const triesAlone = 3
 
-// manyAnswers to others, and no 429, show that a quota is not for the run as a whole.
+// manyAnswers to others, and no 429 to any, show that a quota is for one request alone.
 const manyAnswers = 20
 
 // Patience is shared by the requests of one run.
@@ -118,7 +119,8 @@ type request struct {
 	overtaken   bool         // others were answered while it waited long for an answer
 	failedAt    time.Time    // when it last failed
 
-	refusals       int // the last 429s, if it alone met them
+	refusals       int // 429s since the last one to another request
+	othersServed   int // answers to others since the first of them
 	answersRefused int // Patience.answers at the last of them
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
@@ -315,19 +317,19 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	switch {
 	case p.over != nil:
 		return true, p.over
-	case f.Retry == Paced && p.isRefusedAlone(r):
-		if r.refusals >= triesAlone {
-			return true, f.Fault
-		}
-		r.retryAt = now.Add(oneRefusal)
-		p.resume(now)
-		return false, nil
 	case f.Retry == Paced:
 		longest := p.remaining(now)
 		if longest > 2*time.Second {
 			longest -= time.Second // patience for a request behind the pause
 		}
-		p.pace.slow(now, f.RetryAfter, longest, p.answers)
+		switch alone := p.isRefusedAlone(r); {
+		case alone && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
+			return true, f.Fault
+		case alone:
+			r.retryAt = now.Add(min(max(f.RetryAfter, oneRefusal), longest))
+		default:
+			p.pace.slow(now, f.RetryAfter, longest, p.answers)
+		}
 		p.resume(now)
 		return false, nil
 	case p.outage:
@@ -354,18 +356,18 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 	return false, nil
 }
 
-// isRefusedAlone notes a refusal as one request too many. It reports whether this request
-// alone meets them: since its last one, many others were answered and none was refused.
+// isRefusedAlone notes a refusal as one request too many. It reports whether others have
+// been answered and none refused since this request last was: then a quota may be for this
+// request, and not for the run.
 func (p *Patience) isRefusedAlone(r *request) bool {
-	alone := p.lastRefused == r && p.answers-r.answersRefused >= manyAnswers
-	if p.lastRefused == r {
-		r.retryAt = time.Now().Add(oneRefusal) // meanwhile others show
-	}
+	alone := p.lastRefused == r && p.answers > r.answersRefused
 	if !alone {
-		r.refusals = 0
+		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
+	} else {
+		r.othersServed += p.answers - r.answersRefused
 	}
 	r.refusals++
-	p.lastRefused, r.answersRefused = r, p.answers
+	r.answersRefused = p.answers
 	return alone
 }
 

@@ -25,7 +25,7 @@ type internalErrors struct {
 func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Failure) *patience.Failure {
 	r := s.retry
 	if !e.mu.TryLock() {
-		return f // not to wait for the answer to another, perhaps beyond the end of ctx
+		return f // another request asks already; waiting for it could outlast ctx
 	}
 	defer e.mu.Unlock()
 	if time.Since(e.asked) < r.Budget/12 {
