@@ -60,7 +60,7 @@ import (
 const triesAlone = 3
 
 // manyAnswers to others, and no 429 to any, show that a quota is for one request alone.
-const manyAnswers = 20
+const manyAnswers = 200
 
 // Patience is shared by the requests of one run.
 type Patience struct {
