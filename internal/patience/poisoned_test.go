@@ -33,7 +33,7 @@ func TestPoisonedFailsAlone(t *testing.T) {
 		{"one of the last", 10_000, []int{9_950}, always(broken), fault.ServerError, time.Second},
 		{"three next to each other", 10_000, []int{100, 101, 102}, always(broken), fault.ServerError, time.Second},
 		{"three next to each other, reset", 10_000, []int{100, 101, 102}, always(reset), fault.Unreachable, time.Second},
-		{"fifteen next to each other", 10_000, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, always(broken), fault.ServerError, 2 * time.Second},
+		{"fifteen next to each other", 10_000, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, always(broken), fault.ServerError, 5 * time.Second}, // 2.8 s were seen
 		{"every hundredth", 10_000, every(100, 10_000), always(gateway), fault.BadResponse, 5 * time.Second},
 		{"every tenth", 1_000, every(10, 1_000), always(broken), fault.ServerError, 5 * time.Second},
 	} {
