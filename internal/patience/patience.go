@@ -119,9 +119,10 @@ type request struct {
 	overtaken   bool         // others were answered while it waited long for an answer
 	failedAt    time.Time    // when it last failed
 
-	refusals       int // 429s since the last one to another request
-	othersServed   int // answers to others since the first of them
-	answersRefused int // Patience.answers at the last of them
+	refusals       int       // 429s since the last one to another request; those within a second are one
+	othersServed   int       // answers to others since the first of them
+	answersRefused int       // Patience.answers at the last of them
+	refusedAt      time.Time // when the last of them came
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 }
@@ -322,7 +323,7 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 		if longest > 2*time.Second {
 			longest -= time.Second // patience for a request behind the pause
 		}
-		switch alone := p.isRefusedAlone(r); {
+		switch alone := p.isRefusedAlone(r, now); {
 		case alone && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 			return true, f.Fault
 		case alone:
@@ -359,7 +360,11 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 // isRefusedAlone notes a refusal as one request too many. It reports whether others have
 // been answered and none refused since this request last was: then a quota may be for this
 // request, and not for the run.
-func (p *Patience) isRefusedAlone(r *request) bool {
+func (p *Patience) isRefusedAlone(r *request, now time.Time) bool {
+	if now.Sub(r.refusedAt) < oneRefusal {
+		return false
+	}
+	r.refusedAt = now
 	alone := p.lastRefused == r && p.answers > r.answersRefused
 	if !alone {
 		p.lastRefused, r.refusals, r.othersServed = r, 0, 0

@@ -60,7 +60,11 @@ func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failur
 	if now := time.Now(); now.Sub(s.refused.last) >= time.Second {
 		answers := s.retry.Patience.Answers()
 		if s.refused.count > 0 && answers == s.refused.answers {
-			return f // nothing is answered any more: the nodes are down
+			// Nothing is answered any more: the nodes are down, which is no fault of this request.
+			s.refused = refusals{}
+			down := *f
+			down.Unsent = true
+			return &down
 		}
 		s.refused = refusals{s.refused.count + 1, now, answers}
 	}
