@@ -362,6 +362,7 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 // request, and not for the run.
 func (p *Patience) isRefusedAlone(r *request, now time.Time) bool {
 	if now.Sub(r.refusedAt) < oneRefusal {
+		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
 	}
 	r.refusedAt = now
