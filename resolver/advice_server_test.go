@@ -294,7 +294,7 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			return func() { d.v["VAULT_CLIENT_TIMEOUT"] = "30" }
 		}
 	}
-	const late = 800 * time.Millisecond
+	const late = 1500 * time.Millisecond
 	const knob = "if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 	prove(t, withToken(server), []advice{
 		{"slow reads", resolver.Unreachable, knob, raised(func(d *desk) slowness { return slowly(late, d.mount()) }, false), ""},

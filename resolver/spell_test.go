@@ -81,7 +81,7 @@ func TestSpellInTheOnlyRequest(t *testing.T) {
 			for i := range hosts {
 				hosts[i] = host(fmt.Sprint("host", i), "password", "vault:kv/default#password")
 			}
-			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 6 * time.Second})
+			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 18 * time.Second})
 			for range run.Results() {
 			}
 			report := run.Report()
