@@ -93,8 +93,9 @@ type session struct {
 //
 // The client works in the namespace of the settings. LUUMEN_VAULT_PATHS does not limit
 // its paths. Answers may have any form, such as a certificate in PEM form. It repeats
-// reads until patience ends, and writes only if Vault certainly did not act on them. It logs in again if its token expires. Requests with
-// another token, for another address, or after use has returned fail unsent.
+// reads until patience ends, and writes only if Vault certainly did not act on them. It
+// logs in again if its token expires. Requests with another token, for another address,
+// or after use has returned fail unsent.
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
 // several lines. If Vault does not answer it, fails, is sealed, or refuses the token,
