@@ -230,3 +230,19 @@ func TestProjectedFiles(t *testing.T) {
 		}
 	}
 }
+
+// A FIFO in SSL_CERT_FILE would block crypto/x509. Anything else there is Go's to judge.
+func TestSystemCAs(t *testing.T) {
+	server := newStandIn(t, nil)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	for name, blocks := range map[string]bool{"": false, "/dev/null": false, t.TempDir(): false, fifo + "-none": false, fifo: true} {
+		t.Setenv("SSL_CERT_FILE", name)
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "x/y")
+		if blocks {
+			assertKind(t, r.err, fault.Environment, "SSL_CERT_FILE", "is not a regular file")
+		} else {
+			assert.NoError(t, r.err, name)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,10 +62,10 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 		InsecureSkipVerify: t.skipVerify, // the operator's choice; every run warns of it
 	}
 	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
-	if err := checkSystemCAs(); err != nil {
-		return nil, nil, err
-	}
 	pem, err := t.cas(f)
+	if err == nil && (pem == nil || httpsProxy) {
+		err = checkSystemCAs()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,10 +92,11 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 	return vault, proxy, nil
 }
 
-// checkSystemCAs returns an error for a file that would block crypto/x509.
+// checkSystemCAs returns an error for a FIFO, which would block crypto/x509. That ignores
+// other files that it cannot use.
 func checkSystemCAs() error {
 	name := os.Getenv("SSL_CERT_FILE")
-	if info, err := os.Stat(name); name != "" && err == nil && !info.Mode().IsRegular() {
+	if info, err := os.Stat(name); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 		return badFile("SSL_CERT_FILE", name, "is not a regular file", "name one")
 	}
 	return nil

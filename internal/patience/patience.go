@@ -361,7 +361,7 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 // been answered and none refused since this request last was: then a quota may be for this
 // request, and not for the run.
 func (p *Patience) isRefusedAlone(r *request, now time.Time) bool {
-	if now.Sub(r.refusedAt) < oneRefusal {
+	if now.Sub(r.refusedAt) < oneRefusal { // this says nothing new
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
 	}
