@@ -84,8 +84,8 @@ var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-
 func isJWT(text string) bool { return strings.HasPrefix(text, "eyJ") && jwtShape.MatchString(text) }
 
 var (
-	tokenShape = regexp.MustCompile(`\bhv[sbr]\.|^["']?[sb]\.[A-Za-z0-9]{20,}["']?$`)
-	idShape    = regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|^["']?[sb]\.[A-Za-z0-9_-]{20,}`)
+	tokenShape = regexp.MustCompile(`\bhv[sbr]\.[A-Za-z0-9_-]{20,}|^["']?[sb]\.[A-Za-z0-9]{20,}["']?$`)
+	idShape    = regexp.MustCompile(`(?i)\bhv[sbr]\.|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|^["']?[sb]\.[A-Za-z0-9_-]{20,}`)
 )
 
 // isCredential reports whether a text looks like a token, a JWT, or what misplaced finds,
@@ -95,8 +95,8 @@ func isCredential(text string) bool {
 	return reason != "" || isJWT(text) || tokenShape.MatchString(text)
 }
 
-// isSecretLike reports whether a text may be a credential, or a role id or secret id, which
-// can also be names.
+// isSecretLike reports whether a text may be a credential, part of one, or a role id or
+// secret id, which can also be names. It is only hidden.
 func isSecretLike(text string) bool { return isCredential(text) || idShape.MatchString(text) }
 
 // oddToken says what is unusual about a refused token; empty if nothing is.

@@ -165,7 +165,7 @@ func TestManyPathPins(t *testing.T) {
 
 	pins = "secret/other" // an environment that changes
 	assert.NoError(t, vault.Permits("secret/other"))
-	for _, malformed := range []string{"secret/a,", "secret/a,,b", "secret/a\nteam", "secret/*", "hvs.pasted"} {
+	for _, malformed := range []string{"secret/a,", "secret/a,,b", "secret/a\nteam", "secret/*", "hvs.pasted0123456789pasted"} {
 		pins = malformed
 		assertKind(t, vault.Permits("secret/a"), fault.Environment, "LUUMEN_VAULT_PATHS")
 	}
@@ -198,4 +198,8 @@ func TestCredentialInPlaceOfAName(t *testing.T) {
 	require.Len(t, faults, 1)
 	assert.Equal(t, "namespace", faults[0].Setting)
 	assert.Empty(t, server.requests())
+	for variable, name := range (variables{"VAULT_TLS_SERVER_NAME": "hvs.corp.example", "VAULT_NAMESPACE": "s.team", "LUUMEN_VAULT_PATHS": "x/b.team"}) {
+		vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t", variable: name}.options())
+		assert.NoError(t, vault.Validate(), "%s can be a name", name)
+	}
 }
