@@ -52,10 +52,10 @@ var (
 	errSilent = errors.New("the method did not return")
 )
 
-// enter calls a login method. It can be the agent's own and behave badly, so enter
-// stops waiting when the method had no answer from Vault for a whole patience, when a
-// check must end, or after the last moments. It recovers a panic, which would end the
-// agent, and drops its text, which may hold credentials.
+// enter calls a login method. It recovers a panic, which would end the agent, and drops
+// its text, which may hold credentials. A method that was handed in may never return, so
+// enter stops waiting when it had no answer from Vault for a whole patience, when a check
+// must end, or after the last moments. The other methods end with their request.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
 	type result struct {
 		secret *api.Secret
@@ -73,6 +73,10 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		}()
 		r.secret, r.err = method.Login(last, client)
 	}()
+	if !s.config.method.handedIn {
+		r := <-results
+		return r.secret, r.err
+	}
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
 	left := func() time.Duration {
 		if until := s.logins.Until; !until.IsZero() {
