@@ -118,8 +118,28 @@ func (s *session) prove(t *token) {
 }
 
 // afterRefusal handles a 403. It reports whether to send the request again with a
-// new token.
+// new token. If ctx, that of the request, ends first, a login goes on for other requests.
 func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
+	type result struct {
+		replaced bool
+		err      error
+	}
+	results := make(chan result, 1)
+	go func() {
+		replaced, err := s.replaceIfDead(s.logins.Run, used, answer)
+		results <- result{replaced, err}
+	}()
+	select {
+	case r := <-results:
+		return r.replaced, r.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// replaceIfDead reports whether the session has another token than the one used, which it
+// replaces if the answer shows that it is dead.
+func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
 	refusal := answer.Refusal()
 	s.login.Lock()
 	defer s.login.Unlock()
@@ -156,7 +176,6 @@ func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (b
 	t.looked = true
 	look, err := s.look(ctx, t, nil)
 	if err != nil {
-		t.looked = ctx.Err() == nil // one that did not end may be asked again
 		return false, ctx.Err()
 	}
 	refusal := look.Refusal()

@@ -36,8 +36,6 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		s.setToken(t) // also if ctx has ended: the token before it is dead
 	}
 	switch {
-	case f != nil && s.logins.Run.Err() == nil: // the context of one request does not end the login
-		return nil, f
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case f != nil:

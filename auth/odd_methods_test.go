@@ -50,20 +50,20 @@ func TestMethodThatChoosesItsNamespace(t *testing.T) {
 	assert.Equal(t, "machines", r.usage.Token.Namespace)
 }
 
-// A login that fails says why, even if the request that needed it could not wait so long.
-func TestLoginThatARequestDoesNotWaitFor(t *testing.T) {
+// A request ends with its own context, even within a login that another request waits for.
+func TestRequestThatDoesNotWaitForALogin(t *testing.T) {
 	t.Parallel()
-	logins := 0
-	var short context.CancelFunc
+	logins, began, end := 0, make(chan bool), make(chan bool)
 	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/login"):
 			if logins++; logins == 1 {
 				return false
 			}
-			short()
+			close(began)
+			<-end
 			say(w, 400, `{"errors":["invalid role or secret ID"]}`)
-		case logins == 1 && strings.HasSuffix(r.URL.Path, "/z"):
+		case strings.HasSuffix(r.URL.Path, "/z"):
 			say(w, 403, `{"errors":["permission denied","invalid token"]}`)
 		default:
 			return false
@@ -74,13 +74,21 @@ func TestLoginThatARequestDoesNotWaitFor(t *testing.T) {
 	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
 		_, err := get(ctx, client, "x/y")
 		require.NoError(t, err)
-		var request context.Context
-		request, short = context.WithCancel(ctx)
-		defer short()
-		_, err = get(request, client, "x/z")
-		assertKind(t, err, fault.Login, "invalid role or secret ID")
-		_, err = get(ctx, client, "x/y")
-		return err
+		request, cancel := context.WithCancel(ctx)
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := get(request, client, "x/z")
+			first <- err
+		}()
+		<-began
+		go func() {
+			_, err := get(ctx, client, "x/z")
+			second <- err
+		}()
+		cancel()
+		assert.ErrorIs(t, <-first, context.Canceled)
+		close(end)
+		return <-second
 	})
 	assertKind(t, err, fault.Login, "invalid role or secret ID")
 	assert.Equal(t, 2, logins)
