@@ -13,7 +13,9 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // readAll reads all paths with a bounded number of workers. It stops early and returns the
@@ -30,14 +32,19 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 		}
 	}
 	share := newShare(p.reads, workers)
+	ctx = transport.GivingWay(ctx, share.hasFresh)
 	var ofRun atomic.Pointer[fault.Error]
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
 			for r, part := share.take(); r != nil && ctx.Err() == nil; r, part = share.take() {
-				if f := p.read(ctx, client, mounts, r); f != nil {
+				aside, f := p.read(ctx, client, mounts, r)
+				if f != nil {
 					ofRun.Store(f)
 					return
+				}
+				if aside {
+					share.putAside(r)
 				}
 				share.done(part)
 			}
@@ -58,7 +65,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
 		r.visible = true
-		if f := p.read(ctx, client, mounts, r); f != nil || ctx.Err() != nil {
+		if _, f := p.read(ctx, client, mounts, r); f != nil || ctx.Err() != nil {
 			return f
 		}
 		if tried = r; r.sent {
@@ -74,22 +81,25 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 	return nil
 }
 
-// read reads one path. It returns a fault of all paths, if there is one.
-func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable, r *read) *fault.Error {
+// read reads one path. It reports whether the read has given way to others, and returns a
+// fault of all paths, if there is one.
+func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (aside bool, f *fault.Error) {
 	if p.isSettled(r) {
-		return nil
+		return false, nil
 	}
 	secret, err := p.readSecret(ctx, client, mounts, r)
-	if err != nil && ctx.Err() != nil {
-		return nil // every path gets the caller's own error
-	}
-	// Until something has answered as Vault does, an answer that is not Vault's
-	// concerns every path.
-	if f, ok := err.(*fault.Error); ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven) {
-		return f
+	switch f, ok := err.(*fault.Error); {
+	case err == patience.ErrAside:
+		return true, nil
+	case err != nil && ctx.Err() != nil:
+		return false, nil // every path gets the caller's own error
+	case ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven):
+		// Until something has answered as Vault does, an answer that is not Vault's
+		// concerns every path.
+		return false, f
 	}
 	p.settle(r, secret, err)
-	return nil
+	return false, nil
 }
 
 // readSecret reads one path.

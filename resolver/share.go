@@ -8,10 +8,12 @@ import (
 // share hands the reads of a run to its workers. Paths that fail for a while should
 // not occupy all workers, since only the answer to another path shows that Vault is
 // well. So the reads are cut into parts, each in one mount, and a worker takes from
-// the part with the fewest reads under way, alternately from its two ends.
+// the part with the fewest reads under way, alternately from its two ends. Reads that
+// failed and gave way come last.
 type share struct {
 	mu    sync.Mutex
 	parts parts
+	aside []*read
 }
 
 // part is some of the reads in one mount.
@@ -44,12 +46,18 @@ func newShare(reads []*read, workers int) *share {
 	return s
 }
 
-// take returns a read that no worker has taken, and its part; nil if none is left.
+// take returns a read that no worker has, with its part; the part of one that gave way is
+// nil. The read is nil if none is left.
 func (s *share) take() (*read, *part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.parts) == 0 {
-		return nil, nil
+		if len(s.aside) == 0 {
+			return nil, nil
+		}
+		r := s.aside[0]
+		s.aside = s.aside[1:]
+		return r, nil
 	}
 	p := s.parts[0]
 	last := len(p.reads) - 1
@@ -68,8 +76,25 @@ func (s *share) take() (*read, *part) {
 	return r, p
 }
 
-// done notes that a read of the part has ended.
+// hasFresh reports whether there is a read that no worker has taken yet.
+func (s *share) hasFresh() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.parts) > 0
+}
+
+// putAside takes back a read that gave way.
+func (s *share) putAside(r *read) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.aside = append(s.aside, r)
+}
+
+// done notes that a worker is done with a read of the part.
 func (s *share) done(p *part) {
+	if p == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.underWay--

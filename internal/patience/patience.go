@@ -48,6 +48,7 @@ package patience
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -74,23 +75,23 @@ type Patience struct {
 	answers     int                      // how many came
 	answeredAt  time.Time                // when the last one came
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
-	lastRefused *request                 // the last one that met a 429
+	lastRefused *Request                 // the last one that met a 429
 
 	// Failures since the last answer.
 	failingSince   time.Time               // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error            // of the last request that failed
-	firstFailed    map[fault.Kind]*request // the first request that failed, by cause
+	firstFailed    map[fault.Kind]*Request // the first request that failed, by cause
 	abandonedSince time.Time               // when the first request was sent that its caller gave up
 
 	// The outage.
 	outage        bool      // the state is outage
 	electing      bool      // a standby answered in it, so the cluster elects a leader
-	prober        *request  // the one request under way
+	prober        *Request  // the one request under way
 	failedProbes  int       // in this outage
 	probeAt       time.Time // when the next may be sent
 	outageEndedAt time.Time // the last one
 
-	waiting []*request    // those that may not be sent yet, the longest waiting first
+	waiting []*Request    // those that may not be sent yet, the longest waiting first
 	changed chan struct{} // closed and replaced when waiting requests must look again
 
 	retries int           // requests that were sent again
@@ -103,14 +104,14 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 	return &Patience{
 		budget:      budget,
 		pace:        newPace(perSecond, burst),
-		firstFailed: make(map[fault.Kind]*request),
+		firstFailed: make(map[fault.Kind]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
 		changed:     make(chan struct{}),
 	}
 }
 
-// request is one call of Do.
-type request struct {
+// Request is a request with its failures so far. The zero Request is a new one.
+type Request struct {
 	fault       *fault.Error // the last one; nil until the request fails
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
 	answersThen int          // Patience.answers when that attempt failed
@@ -127,13 +128,22 @@ type request struct {
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 }
 
+// ErrAside is returned for a request that was laid aside.
+var ErrAside = errors.New("the request was laid aside")
+
 // Do repeats a request until it is answered, fails for good, or patience or ctx
 // ends. send sends it once, within limit, and returns nil if Vault answered. Do
 // returns nil, ctx's error or a *fault.Error.
 func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	r := &request{}
+	return p.Try(ctx, &Request{}, nil, send)
+}
+
+// Try is like Do, but returns ErrAside if the request has failed and must wait, while
+// others reports that another one could be sent. Later, Try goes on with the same Request.
+// A nil func reports that there is no other.
+func (p *Patience) Try(ctx context.Context, r *Request, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	for {
-		limit, err := p.await(ctx, r)
+		limit, err := p.await(ctx, r, others)
 		if err != nil {
 			return err
 		}
@@ -209,7 +219,7 @@ func (p *Patience) silentSince() time.Time {
 }
 
 // await returns when the request may be sent, with how long it may take.
-func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, err error) {
+func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, r)
@@ -229,13 +239,20 @@ func (p *Patience) await(ctx context.Context, r *request) (limit time.Duration, 
 			p.noteSent(r)
 			return remaining, nil
 		}
+		if r.hasFailed() && others != nil && others() {
+			return 0, ErrAside
+		}
 		p.sleep(ctx, min(wait, remaining))
 	}
 }
 
+// hasFailed reports whether the request failed when it was last sent, and not by a 429,
+// after which others must wait, too.
+func (r *Request) hasFailed() bool { return r.fault != nil && r.fault.Kind != fault.RateLimited }
+
 // untilTurn returns how long the request must wait at least; 0 means that it may
 // be sent now.
-func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
+func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
 	if soon := r.firstSent.Add(p.moment()); p.sawOutageEnd(r) && soon.Before(at) {
 		at = soon // an outage that ended shortens the wait, but does not skip it
@@ -254,13 +271,13 @@ func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
 
 // nextProber alternates between a request that failed and one that was never sent:
 // the former may fail for its own reasons; the latter shows whether Vault is well.
-func (p *Patience) nextProber() *request {
+func (p *Patience) nextProber() *Request {
 	fresh := p.failedProbes%2 == 0
-	i := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault == nil) == fresh })
+	i := slices.IndexFunc(p.waiting, func(w *Request) bool { return (w.fault == nil) == fresh })
 	return p.waiting[max(i, 0)]
 }
 
-func (p *Patience) noteSent(r *request) {
+func (p *Patience) noteSent(r *Request) {
 	if r.fault != nil {
 		p.retries++
 	}
@@ -271,8 +288,8 @@ func (p *Patience) noteSent(r *request) {
 
 // leave removes the request from those that wait, and lets another be the prober
 // if this one left unsent.
-func (p *Patience) leave(r *request) {
-	p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
+func (p *Patience) leave(r *Request) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
 	if p.outage && p.prober == nil {
 		p.wake()
 	}
@@ -293,7 +310,7 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 }
 
 // record notes how an attempt ended, and reports whether the request is done.
-func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, err error) {
+func (p *Patience) record(r *Request, sent time.Time, f *Failure) (done bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -360,7 +377,7 @@ func (p *Patience) record(r *request, sent time.Time, f *Failure) (done bool, er
 // isRefusedAlone notes a refusal as one request too many. It reports whether others have
 // been answered and none refused since this request last was: then a quota may be for this
 // request, and not for the run.
-func (p *Patience) isRefusedAlone(r *request, now time.Time) bool {
+func (p *Patience) isRefusedAlone(r *Request, now time.Time) bool {
 	if now.Sub(r.refusedAt) < oneRefusal { // this says nothing new
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
@@ -385,7 +402,7 @@ func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
 }
 
 // answer changes the state to well.
-func (p *Patience) answer(r *request, now time.Time) {
+func (p *Patience) answer(r *Request, now time.Time) {
 	if r.fault != nil {
 		p.recoveredAt[cause(r.fault)] = now
 	}
@@ -411,11 +428,11 @@ func (p *Patience) resume(now time.Time) {
 }
 
 // sawOutageEnd reports whether an outage has ended since the request last failed.
-func (p *Patience) sawOutageEnd(r *request) bool { return !r.failedAt.After(p.outageEndedAt) }
+func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
 // refuse ends a request that would fail again. If two requests cannot establish
 // TLS, it ends patience.
-func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
+func (p *Patience) refuse(r *Request, now time.Time, f *fault.Error) error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(now.Sub(r.firstSent))
 	}
@@ -435,7 +452,7 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) error {
 
 // fail starts the clock if it is not running, and ends patience if the budget is
 // spent.
-func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
+func (p *Patience) fail(r *Request, sent, now time.Time, f *Failure) {
 	if p.failingSince.IsZero() {
 		p.failingSince = latest(sent, p.answeredAt)
 		p.wake()
@@ -475,7 +492,7 @@ func cause(f *fault.Error) fault.Kind {
 // isOutage notes that the request failed, and reports whether two different ones
 // have failed for the same cause since the last answer. If others were answered
 // since both first failed, each probably fails for its own reasons.
-func (p *Patience) isOutage(r *request, f *fault.Error) bool {
+func (p *Patience) isOutage(r *Request, f *fault.Error) bool {
 	first := p.firstFailed[cause(f)]
 	if first == nil || first == r {
 		p.firstFailed[cause(f)] = r
@@ -486,11 +503,11 @@ func (p *Patience) isOutage(r *request, f *fault.Error) bool {
 
 // othersAnswered reports whether another request was answered since this one first
 // failed.
-func (p *Patience) othersAnswered(r *request) bool { return p.answers > r.answersThen }
+func (p *Patience) othersAnswered(r *Request) bool { return p.answers > r.answersThen }
 
 // failsAlone reports whether the request fails while others are answered, or has
 // spent the whole budget.
-func (p *Patience) failsAlone(r *request, now time.Time) bool {
+func (p *Patience) failsAlone(r *Request, now time.Time) bool {
 	if now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.budget {
 		return true
 	}
@@ -498,7 +515,7 @@ func (p *Patience) failsAlone(r *request, now time.Time) bool {
 }
 
 // abandon notes that the caller of a request gave it up.
-func (p *Patience) abandon(r *request, sent time.Time) {
+func (p *Patience) abandon(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.abandonedSince.IsZero() {

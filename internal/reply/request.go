@@ -10,10 +10,12 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 )
 
 // Read reads a path of Vault's API below /v1/, and decodes the data of the answer into
-// what data points to. The error is a *fault.Error, or that of a context.
+// what data points to. The error is a *fault.Error, that of a context, or
+// [patience.ErrAside].
 func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
 	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
 	answer, err := answerIn(response, err, data)
@@ -42,14 +44,14 @@ func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	return Parse(response, data)
 }
 
-// faultIn returns the fault or the context's error in the error of a client's method.
+// faultIn returns the error for Read that is in the error of a client's method.
 func faultIn(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
-	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, ended) {
-			return ended
+	for _, other := range []error{context.Canceled, context.DeadlineExceeded, patience.ErrAside} {
+		if errors.Is(err, other) {
+			return other
 		}
 	}
 	return NotVault("")

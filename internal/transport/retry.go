@@ -44,6 +44,7 @@ type Retry struct {
 	times    times
 	internal internalErrors
 	refusals proxyRefusals
+	asides   asides
 }
 
 type own struct{}
@@ -97,13 +98,15 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		defer endLast()
 	}
 	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
-	err = r.Patience.Do(ctx, s.once)
+	err = s.try(ctx)
 	if err != nil && s.end != 0 && time.Since(s.began) >= s.share {
 		r.hung.Store(true)
 	}
 	switch {
 	case err == nil:
 		return s.response, nil
+	case err == patience.ErrAside:
+		return nil, err
 	case r.Run.Err() != nil:
 		return nil, r.Run.Err()
 	case request.Context().Err() != nil:
