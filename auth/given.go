@@ -76,9 +76,9 @@ type lookup struct {
 
 // examine looks up a given token once, renews it, and warns if it expires soon.
 func (s *session) examine(ctx context.Context, t *token) error {
-	var data reply.Optional[lookup]
+	var token *lookup // nil if the answer has no data
 	sent := time.Now()
-	answer, err := s.look(ctx, t, &data)
+	answer, err := s.look(ctx, t, &token)
 	if err != nil {
 		if f, ok := err.(*fault.Error); !ok || f.Run || !mayBeItsOwn(f) {
 			return err
@@ -97,11 +97,10 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	case reply.ByPolicy:
 		s.prove(t)
 	}
-	if !answer.Ok() || !data.Ok {
+	if !answer.Ok() || answer.Malformed || token == nil {
 		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy before Vault pass it"})
 		return nil
 	}
-	token := data.Value
 	if token.UsesLeft < 0 {
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses").OfRun()
 	}

@@ -45,7 +45,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	if err != nil {
 		return // the use had an error of the same kind
 	}
-	var data reply.Optional[lookup]
+	var data lookup
 	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, &data)
 	switch {
 	case err != nil:
@@ -56,7 +56,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	case !answer.Ok():
 		warn("was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
 		return
-	case t.accessor == "" || data.Value.Accessor != t.accessor:
+	case t.accessor == "" || data.Accessor != t.accessor:
 		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
 		return
 	}

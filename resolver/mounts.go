@@ -36,12 +36,12 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	for _, m := range table.named {
 		m.Namespace = table.namespace
 	}
-	var data reply.Optional[struct {
+	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
-	}]
+	}
 	answer, err := reply.Read(transport.Optional(ctx, transport.InAWhile), client, listPath, nil, &data)
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
@@ -53,12 +53,12 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	if f := answer.NoAPI(settings.Address); f != nil && !token.Proven {
 		return nil, f
 	}
-	if !answer.Ok() || !data.Ok || data.Value.Secret == nil {
+	if !answer.Ok() || answer.Malformed || data.Secret == nil {
 		return table, nil
 	}
 	table.blocked = false
-	table.listed = make(map[string]*mount, len(data.Value.Secret))
-	for path, listed := range data.Value.Secret {
+	table.listed = make(map[string]*mount, len(data.Secret))
+	for path, listed := range data.Secret {
 		m := &mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
 		if listed.Options["version"] == "2" {
 			m.Version = 2

@@ -57,18 +57,18 @@ func askPowers(ctx context.Context, client *api.Client, paths []string) powers {
 }
 
 func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (ok bool) {
-	var data reply.Optional[map[string]reply.Optional[[]string]]
+	var data map[string][]string
 	ctx = transport.Harmless(transport.Optional(ctx, transport.AtOnce))
 	answer, err := reply.Write(ctx, client, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
-	if err != nil || !answer.Ok() || !data.Ok {
+	if err != nil || !answer.Ok() || answer.Malformed {
 		return false
 	}
 	for _, path := range paths {
-		capabilities, ok := data.Value[path]
+		capabilities, ok := data[path]
 		if !ok {
 			return false
 		}
-		for _, capability := range capabilities.Value {
+		for _, capability := range capabilities {
 			switch capability {
 			case "root":
 				p.root = true

@@ -117,19 +117,14 @@ func (*ignored) UnmarshalJSON([]byte) error { return nil }
 // TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
 // whose answers end with the type of the mount.
 func TellsMountType(response *http.Response) bool {
-	inMemory, ok := response.Body.(interface{ Bytes() []byte })
-	if !ok {
-		return false
-	}
-	body := inMemory.Bytes()
+	body := inMemory(response.Body)
 	return endsWithMountType.Match(body[max(0, len(body)-80):])
 }
 
 // ListsNothing reports whether an answer in memory is a list of mounts without any that
 // can hold secrets.
 func ListsNothing(response *http.Response) bool {
-	inMemory, ok := response.Body.(interface{ Bytes() []byte })
-	return ok && bytes.Contains(inMemory.Bytes(), []byte(`"secret":{}`))
+	return bytes.Contains(inMemory(response.Body), []byte(`"secret":{}`))
 }
 
 // endsWithMountType matches only the last member of an answer: a secret may have a key
@@ -138,22 +133,17 @@ var endsWithMountType = regexp.MustCompile(`,"mount_type":"[^"]*"}\n?$`)
 
 // bytesOf returns the whole body, without copying one that is in memory.
 func bytesOf(body io.Reader) ([]byte, error) {
-	if inMemory, ok := body.(interface{ Bytes() []byte }); ok {
-		return inMemory.Bytes(), nil
+	if held := inMemory(body); held != nil {
+		return held, nil
 	}
 	return io.ReadAll(body)
 }
 
-// Optional decodes JSON of the form of T. Any other JSON is not an error, but sets Ok to
-// false.
-type Optional[T any] struct {
-	Value T
-	Ok    bool
-}
-
-// UnmarshalJSON never fails.
-func (o *Optional[T]) UnmarshalJSON(text []byte) error {
-	o.Ok = decode(text, &o.Value) == nil
+// inMemory returns the bytes of a body in memory, and nil for any other body.
+func inMemory(body io.Reader) []byte {
+	if held, ok := body.(interface{ Bytes() []byte }); ok {
+		return held.Bytes()
+	}
 	return nil
 }
 

@@ -122,20 +122,20 @@ func TestParseHealth(t *testing.T) {
 }
 
 // Data of another form does not fail the answer around it.
-func TestOptional(t *testing.T) {
+func TestMalformedData(t *testing.T) {
 	t.Parallel()
-	var data reply.Optional[struct {
+	var data struct {
 		A int `json:"a"`
-	}]
+	}
 	header := http.Header{"Content-Type": {json}}
-	_, f := understand(newSource(), 200, header, `{"request_id":"1","data":{"a":1}}`, &data)
+	answer, f := understand(newSource(), 200, header, `{"request_id":"1","data":{"a":1}}`, &data)
 	require.Nil(t, f)
-	assert.True(t, data.Ok)
-	assert.Equal(t, 1, data.Value.A)
+	assert.False(t, answer.Malformed)
+	assert.Equal(t, 1, data.A)
 	for _, other := range []string{`["a"]`, `"a"`, `{"a":"b"}`} {
 		answer, f := understand(newSource(), 200, header, `{"request_id":"1","lease_id":"l","data":`+other+`}`, &data)
 		require.Nil(t, f)
-		assert.False(t, data.Ok, other)
+		assert.True(t, answer.Malformed, other)
 		assert.Equal(t, "l", answer.LeaseID)
 	}
 }
