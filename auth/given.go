@@ -52,7 +52,7 @@ func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, data)
+	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce}), client, "auth/token/lookup-self", nil, data)
 	if err == nil && answer.MountType != nil {
 		s.modern.Store(true)
 	}
@@ -144,7 +144,7 @@ func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, e
 	client, err := s.newClient(withToken{t, s.reads}, t.facts.Namespace)
 	if err == nil {
 		var answer *reply.Answer
-		answer, err = reply.Write(transport.Harmless(transport.Optional(ctx, transport.AtOnce)), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
+		answer, err = reply.Write(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true}), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 		if err == nil && answer.Ok() && answer.Auth != nil {
 			return time.Now().Add(seconds(answer.Auth.LeaseDuration)), false
 		}

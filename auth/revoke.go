@@ -46,7 +46,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		return // the use had an error of the same kind
 	}
 	var data lookup
-	answer, err := reply.Read(transport.Optional(ctx, transport.AtOnce), client, "auth/token/lookup-self", nil, &data)
+	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce}), client, "auth/token/lookup-self", nil, &data)
 	switch {
 	case err != nil:
 		warn("was not revoked, because Vault did not answer its look-up,", grant, reason(err, chain.Patience))
@@ -60,7 +60,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
 		return
 	}
-	answer, err = reply.Write(transport.Harmless(ctx), client, "auth/token/revoke-self", struct{}{}, nil)
+	answer, err = reply.Write(transport.WithOwn(ctx, transport.Own{Harmless: true}), client, "auth/token/revoke-self", struct{}{}, nil)
 	switch {
 	case err != nil:
 		warn("could not be revoked", grant, reason(err, chain.Patience))

@@ -39,7 +39,7 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	c := newCheck(vault, fields, options)
 	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
 	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
-		ctx = transport.Own(ctx)
+		ctx = transport.WithOwn(ctx, transport.Own{})
 		mounts, err := listMounts(ctx, client, c.settings)
 		if err != nil {
 			return err

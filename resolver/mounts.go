@@ -42,7 +42,7 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 			Options map[string]string `json:"options"`
 		} `json:"secret"`
 	}
-	answer, err := reply.Read(transport.Optional(ctx, transport.InAWhile), client, listPath, nil, &data)
+	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile}), client, listPath, nil, &data)
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
 		return table, nil

@@ -58,7 +58,7 @@ func askPowers(ctx context.Context, client *api.Client, paths []string) powers {
 
 func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (ok bool) {
 	var data map[string][]string
-	ctx = transport.Harmless(transport.Optional(ctx, transport.AtOnce))
+	ctx = transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true})
 	answer, err := reply.Write(ctx, client, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
 	if err != nil || !answer.Ok() || answer.Malformed {
 		return false

@@ -154,7 +154,7 @@ func (r *run) read(ctx context.Context) {
 	use := auth.Use{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
 	var short, found []auth.Finding
 	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
-		ctx = transport.Own(ctx)
+		ctx = transport.WithOwn(ctx, transport.Own{})
 		mounts, err := listMounts(ctx, client, r.plan.vault.Settings())
 		if err != nil {
 			return err

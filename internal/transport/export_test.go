@@ -15,7 +15,8 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 	p := patience.New(time.Minute, 0, 0)
 	p.Do(request.Context(), func(context.Context, time.Duration) *patience.Failure { return nil })
 	r := &Retry{Patience: p, Wire: w, Budget: time.Minute, Run: request.Context()}
-	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now()}
+	_, isOwn := ownOf(request)
+	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now(), isOwn: isOwn}
 	f := s.once(request.Context(), limit)
 	return s.response, f
 }

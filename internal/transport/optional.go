@@ -1,34 +1,12 @@
 package transport
 
 import (
-	"context"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
 )
-
-// End is when an optional request gives up, if it may be the only one that fails. The
-// zero End means that the request is not optional.
-type End int
-
-const (
-	AtOnce   End = iota + 1
-	InAWhile     // after a quarter of patience
-)
-
-type optional struct{}
-
-// Optional marks the requests of a context as optional: the run can go on without
-// their answers. A proxy may block them alone; then they give up at end. The first that
-// hangs gives up after a quarter of patience, and the next one after a twelfth, so that
-// together they cost a third. While Vault as a whole is down, they wait like others.
-func Optional(ctx context.Context, end End) context.Context {
-	return context.WithValue(ctx, optional{}, end)
-}
-
-func endOf(ctx context.Context) End { end, _ := ctx.Value(optional{}).(End); return end }
 
 // forOptional is how long an optional request may take. In a check it leaves time for
 // an attempt of another request.

@@ -47,26 +47,6 @@ type Retry struct {
 	asides   asides
 }
 
-type own struct{}
-
-// Own marks the requests of a context as the library's own, which have answers of Vault's
-// usual form alone.
-func Own(ctx context.Context) context.Context { return context.WithValue(ctx, own{}, true) }
-
-type harmless struct{}
-
-// Harmless marks the requests of a context as safe to repeat, whatever their method.
-func Harmless(ctx context.Context) context.Context { return context.WithValue(ctx, harmless{}, true) }
-
-// IsHarmless reports whether a request is safe to repeat.
-func IsHarmless(request *http.Request) bool {
-	switch request.Method {
-	case http.MethodGet, http.MethodHead, "LIST":
-		return true
-	}
-	return request.Context().Value(harmless{}) != nil
-}
-
 // RoundTrip repeats the request until it is answered, fails for good, or patience or a
 // context ends.
 func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -97,7 +77,8 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		sending, endLast = endingWith(request.Context(), r.Last)
 		defer endLast()
 	}
-	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), end: endOf(ctx), share: r.forOptional()}
+	own, isOwn := ownOf(request)
+	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), isOwn: isOwn || r.isLogin(), end: own.Optional, share: r.forOptional()}
 	err = s.try(ctx)
 	if err != nil && s.end != 0 && time.Since(s.began) >= s.share {
 		r.hung.Store(true)
@@ -154,6 +135,7 @@ type exchange struct {
 	sending  context.Context // of each attempt
 	response *http.Response
 	began    time.Time
+	isOwn    bool          // the request is not a caller's
 	end      End           // 0 if the request is not optional
 	share    time.Duration // that an optional request may take
 
@@ -233,7 +215,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	}
 	r.Wire.retire(f)
 	switch {
-	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && r.isOfCaller(s):
+	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !s.isOwn:
 		return nil // such as a certificate in PEM form
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, s, f)
@@ -241,11 +223,6 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 		return r.refusals.judge(s, f)
 	}
 	return f
-}
-
-// isOfCaller reports whether a request is a caller's own, whose answers have any form.
-func (r *Retry) isOfCaller(s *exchange) bool {
-	return !r.isLogin() && s.end == 0 && s.request.Context().Value(own{}) == nil && s.request.Context().Value(harmless{}) == nil
 }
 
 // orFinal makes a failure final if the request must not be sent again.

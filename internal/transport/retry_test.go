@@ -173,10 +173,7 @@ func TestWhatIsRepeated(t *testing.T) {
 				})
 				_, err := do(t.Context(), r, get, "another") // so that Vault has answered
 				require.NoError(t, err)
-				ctx := transport.Own(t.Context())
-				if c.harmless {
-					ctx = transport.Harmless(ctx)
-				}
+				ctx := transport.WithOwn(t.Context(), transport.Own{Harmless: c.harmless})
 				status, err := do(ctx, r, c.method, "subject")
 				assert.Equal(t, c.requests, requests.Load())
 				if c.requests == 1 {
@@ -275,11 +272,11 @@ func TestOptionalRequestHangs(t *testing.T) {
 				says200(w, q)
 			})
 			began := time.Now()
-			_, err := do(transport.Optional(t.Context(), end), r, http.MethodGet, "optional")
+			_, err := do(transport.WithOwn(t.Context(), transport.Own{Optional: end}), r, http.MethodGet, "optional")
 			took := time.Since(began)
 			require.ErrorIs(t, err, fault.Unreachable)
 			assert.InDelta(t, budget/4, took, float64(time.Second))
-			_, next := do(transport.Optional(t.Context(), end), r, http.MethodGet, "optional")
+			_, next := do(transport.WithOwn(t.Context(), transport.Own{Optional: end}), r, http.MethodGet, "optional")
 			require.ErrorIs(t, next, fault.Unreachable)
 			assert.InDelta(t, budget/3, time.Since(began), float64(time.Second))
 			f, _ := err.(*fault.Error)

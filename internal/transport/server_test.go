@@ -110,7 +110,7 @@ func wireTo(t testing.TB, address *url.URL) *transport.Wire {
 // request makes a request for a path of the API, with the token.
 func request(t testing.TB, w *transport.Wire, method, path string) *http.Request {
 	t.Helper()
-	r, err := http.NewRequestWithContext(transport.Own(t.Context()), method, w.Address()+"/v1/"+path, nil)
+	r, err := http.NewRequestWithContext(transport.WithOwn(t.Context(), transport.Own{}), method, w.Address()+"/v1/"+path, nil)
 	require.NoError(t, err)
 	r.Header.Set("X-Vault-Token", token)
 	return r

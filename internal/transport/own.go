@@ -1,0 +1,46 @@
+package transport
+
+import (
+	"context"
+	"net/http"
+)
+
+// Own describes a request of the library's own. Its answer has Vault's usual form; answers
+// to a caller's requests may have any.
+type Own struct {
+	Optional End  // when it gives up; 0 if the run cannot go on without its answer
+	Harmless bool // safe to repeat, whatever its method
+}
+
+// End is when an optional request gives up, if a proxy may block it alone. The first one
+// that hangs gives up after a quarter of patience, and the next after a twelfth, so that
+// together they cost a third. While Vault as a whole is down, they wait like others.
+type End int
+
+const (
+	AtOnce   End = iota + 1
+	InAWhile     // after a quarter of patience
+)
+
+type ownKey struct{}
+
+// WithOwn marks the requests of a context as the library's own.
+func WithOwn(ctx context.Context, own Own) context.Context {
+	return context.WithValue(ctx, ownKey{}, own)
+}
+
+// ownOf describes a request. It reports false for a caller's.
+func ownOf(request *http.Request) (own Own, isOwn bool) {
+	own, isOwn = request.Context().Value(ownKey{}).(Own)
+	return own, isOwn
+}
+
+// IsHarmless reports whether a request is safe to repeat.
+func IsHarmless(request *http.Request) bool {
+	switch request.Method {
+	case http.MethodGet, http.MethodHead, "LIST":
+		return true
+	}
+	own, _ := ownOf(request)
+	return own.Harmless
+}
