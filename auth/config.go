@@ -44,7 +44,7 @@ func (v *vault) config() (*config, error) {
 			f.What, f.Do = "vault is disabled in the UI", "enable it there, or enter the credential itself"
 			f.Reason, f.Fix = "Vault is disabled", "enable it in the settings, or enter the credential itself"
 		}
-		return nil, f.OfRun()
+		return nil, f
 	}
 	if faults := s.Faults(slices.Sorted(maps.Keys(v.methods))...); len(faults) > 0 {
 		texts := make([]string, len(faults))
@@ -53,16 +53,16 @@ func (v *vault) config() (*config, error) {
 		}
 		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, "; also, "), "")
 		f.Fix = strings.Join(texts, "; also, ")
-		return nil, f.OfRun()
+		return nil, f
 	}
 	e := &environment{getenv: v.getenv}
 	c, pins := v.configure(e)
 	if len(e.problems) > 0 {
 		e.suspectMethod(c.method)
-		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "").OfRun()
+		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
 	}
 	if err := pins.check(c); err != nil {
-		return nil, ofRun(err)
+		return nil, err
 	}
 	c.warn(pins)
 	return c, nil

@@ -20,7 +20,7 @@ const soon = 7 * 24 * time.Hour
 func (s *session) begin(ctx context.Context) error {
 	t, err := s.obtain(ctx)
 	if err != nil {
-		return ofRun(err)
+		return err
 	}
 	if !t.facts.Given {
 		return nil
@@ -102,7 +102,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		return nil
 	}
 	if token.UsesLeft < 0 {
-		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses").OfRun()
+		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses")
 	}
 	t.worked.Store(true)
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),

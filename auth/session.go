@@ -120,11 +120,11 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		s.findings.add(f)
 	}
 	if err := s.connect(ctx, last); err != nil {
-		return ofRun(err)
+		return err
 	}
 	client, err := s.newClient(&bearer{s}, s.config.namespace)
 	if err != nil {
-		return ofRun(err)
+		return err
 	}
 	defer context.AfterFunc(caller, func() { s.canceled.Store(new(time.Now())) })()
 	var asking sync.WaitGroup
@@ -156,14 +156,6 @@ func (s *session) finish(end func()) {
 	defer s.login.Unlock()
 	s.doors.Lock()
 	defer s.doors.Unlock()
-}
-
-// ofRun marks a fault as that of every request.
-func ofRun(err error) error {
-	if f, ok := err.(*fault.Error); ok {
-		return f.OfRun()
-	}
-	return err
 }
 
 // connect prepares the connection. It reads the TLS files.

@@ -204,7 +204,7 @@ func (a *Answer) NoAPI(address string) *fault.Error {
 	}
 	f := NotVault("status 404 at " + address)
 	f.Do, f.Fix = "omit "+strings.TrimRight(u.Path, "/")+" from the address, unless a proxy there adds it", "omit the path from the address"
-	return f.OfRun()
+	return f
 }
 
 // NotVault is the fault for a response that Vault does not send.
