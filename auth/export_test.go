@@ -3,6 +3,9 @@ package auth
 // VersionIn returns the library's version in a build.
 var VersionIn = versionIn
 
+// ParseHealth parses the answer of sys/health.
+var ParseHealth = parseHealth
+
 // Renewal returns what errors say about replacing a dead given token.
 func Renewal(v *Vault) string {
 	c, err := v.inner().config()

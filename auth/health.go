@@ -2,10 +2,10 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
+	"regexp"
 	"strings"
 	"time"
-
-	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // Health is what Vault's sys/health says.
@@ -21,24 +21,43 @@ type Health struct {
 // askHealth asks for Vault's health while the login goes on. If there is no answer,
 // the requests of the login show why, or a proxy blocks this one alone.
 func (s *session) askHealth(ctx context.Context) {
-	told, ok := s.logins.Health(ctx)
+	answer, at, ok := s.logins.Health(ctx)
 	if !ok {
 		return
 	}
+	health := parseHealth(answer, at)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.health = &Health{
-		Initialized: told.Initialized,
-		Sealed:      told.Sealed,
-		Standby:     told.Standby,
-		Version:     told.Version,
-		Namespaces:  hasNamespaces(told),
-		Ahead:       int(told.Ahead.Round(time.Second).Seconds()),
-	}
+	s.health = health
 }
 
-// hasNamespaces is false for Vault's Community Edition, which ignores the header.
-// OpenBao has namespaces too; its versions begin at 2.
-func hasNamespaces(h reply.Health) bool {
-	return h.Enterprise || strings.Contains(h.Version, "+ent") || !strings.HasPrefix(h.Version, "1.")
+// release matches the version of a release. Any other version is dropped: it would go to
+// the UI, and a server could put a token there.
+var release = regexp.MustCompile(`^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}([-+](ent|hsm|fips1402|fips1403|beta|rc|dev|[0-9.]){1,6})*$`)
+
+// parseHealth parses the answer of sys/health, or returns nil. Vault made the answer at
+// this time by the clock of this machine.
+func parseHealth(answer []byte, at time.Time) *Health {
+	var told struct {
+		Initialized bool   `json:"initialized"`
+		Sealed      bool   `json:"sealed"`
+		Standby     bool   `json:"standby"`
+		Enterprise  bool   `json:"enterprise"`
+		Version     string `json:"version"`
+		ServerTime  int64  `json:"server_time_utc"`
+	}
+	if json.Unmarshal(answer, &told) != nil || told.ServerTime == 0 {
+		return nil
+	}
+	h := &Health{Initialized: told.Initialized, Sealed: told.Sealed, Standby: told.Standby}
+	if release.MatchString(told.Version) {
+		h.Version = told.Version
+	}
+	// Vault's Community Edition has no namespaces and ignores the header. OpenBao has them
+	// too; its versions begin at 2.
+	h.Namespaces = told.Enterprise || strings.Contains(h.Version, "+ent") || !strings.HasPrefix(h.Version, "1.")
+	// Vault sends whole seconds, so its time is in the middle of one.
+	there := time.Unix(told.ServerTime, int64(500*time.Millisecond))
+	h.Ahead = int(there.Sub(at).Round(time.Second).Seconds())
+	return h
 }

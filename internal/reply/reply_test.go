@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
@@ -98,26 +97,6 @@ func TestIsProxyRefusal(t *testing.T) {
 		f := judge(response.status, response.contentType, response.body)
 		require.NotNil(t, f)
 		assert.Equal(t, response.is, reply.IsProxyRefusal(response.status, f), response)
-	}
-}
-
-func TestParseHealth(t *testing.T) {
-	t.Parallel()
-	const body = `{"initialized":true,"sealed":false,"standby":true,"enterprise":true,"server_time_utc":1764097200,"version":"VERSION"}`
-	sent := time.Unix(1764097200-60, 500_000_000)
-	for version, shown := range map[string]string{
-		"1.21.1": "1.21.1", "1.21.1+ent": "1.21.1+ent", "1.18.0-rc1": "1.18.0-rc1", "1.16.2+ent.hsm.fips1402": "1.16.2+ent.hsm.fips1402",
-		token: "", "": "", "1.21": "", "1.21.1 " + token: "", "1.21.1\\n": "", "9999999.1.1": "",
-	} {
-		h, ok := reply.ParseHealth([]byte(strings.ReplaceAll(body, "VERSION", version)), sent, sent)
-		require.True(t, ok)
-		assert.Equal(t, shown, h.Version)
-		assert.Equal(t, time.Minute, h.Ahead)
-		assert.True(t, h.Initialized && h.Standby && h.Enterprise && !h.Sealed)
-	}
-	for _, other := range []string{``, `{}`, `[]`, `{"server_time_utc":"soon"}`, `{"request_id":"1"}`} {
-		_, ok := reply.ParseHealth([]byte(other), sent, sent)
-		assert.False(t, ok, other)
 	}
 }
 

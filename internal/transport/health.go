@@ -7,22 +7,22 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/internal/patience"
-	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// Health asks for Vault's health without a token, twice at most. It reports false if
-// there is no answer.
-func (r *Retry) Health(ctx context.Context) (reply.Health, bool) {
-	sent := time.Now()
-	response, f := r.health(ctx, okQuery, r.attempt())
-	if f != nil && f.Retry != patience.Never && !isSilence(f) { // once more, over a fresh connection
-		sent = time.Now()
-		response, f = r.health(ctx, okQuery, r.attempt())
+// Health asks for Vault's health without a token, twice at most. at is the middle of the
+// request that was answered. It reports false if there is no answer.
+func (r *Retry) Health(ctx context.Context) (answer []byte, at time.Time, ok bool) {
+	for range 2 { // the second time over a fresh connection
+		sent := time.Now()
+		response, f := r.health(ctx, okQuery, r.attempt())
+		if f == nil {
+			return response.Body.(*buffered).Bytes(), sent.Add(time.Since(sent) / 2), true
+		}
+		if f.Retry == patience.Never || isSilence(f) {
+			break
+		}
 	}
-	if f != nil {
-		return reply.Health{}, false
-	}
-	return reply.ParseHealth(response.Body.(*buffered).Bytes(), sent, time.Now())
+	return nil, time.Time{}, false
 }
 
 // okQuery makes Vault answer sys/health with status 200 in every state. A balancer may
