@@ -11,13 +11,14 @@ import (
 )
 
 // unread is the fault for a path that Vault answered without a secret.
-func unread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fault.Error {
-	f := whyUnread(answer, mounts, m, r)
+func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+	f := whyUnread(answer, mounts, r)
 	f.Cause = answer.ResponseError()
 	return f
 }
 
-func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fault.Error {
+func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+	m := r.mount
 	path := m.api(r.path)
 	switch answer.Status {
 	case 403:
@@ -59,14 +60,14 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, m *mount, r *read) *fau
 }
 
 // deleted is the fault for a version that was deleted or destroyed.
-func deleted(answer *reply.Answer, meta metadata, m *mount, r *read) *fault.Error {
+func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	f := &fault.Error{Kind: fault.Deleted, Cause: answer.ResponseError()}
 	if meta.Destroyed {
 		f.What, f.Do = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path)), "write the secret again"
 		return f
 	}
 	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
-	f.Do = fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(m.Path), meta.Version, argument(m.below(r.path)))
+	f.Do = fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path)))
 	return f
 }
 
@@ -88,7 +89,8 @@ func withoutData(m *mount, path string) string {
 
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
-func invisible(mounts *mountTable, m *mount, path string) *fault.Error {
+func invisible(mounts *mountTable, r *read) *fault.Error {
+	m, path := r.mount, r.path
 	if namesTokens(path) {
 		return notKV(m.Path, "of a type that Vault does not show") // no policy should grant it
 	}

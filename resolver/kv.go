@@ -10,14 +10,14 @@ import (
 )
 
 // secretIn returns the secret in the answer to a read.
-func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r *read) (s *secret, err error) {
+func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s *secret, err error) {
 	if answer.Malformed {
 		data = dataOf(r)
 	}
-	if m.Version == 1 {
-		s, err = secretV1(answer, data.Values, mounts, m, r)
+	if r.mount.Version == 1 {
+		s, err = secretV1(answer, data.Values, mounts, r)
 	} else {
-		s, err = secretV2(answer, data, mounts, m, r)
+		s, err = secretV2(answer, data, mounts, r)
 	}
 	if err != nil {
 		return nil, err
@@ -47,12 +47,13 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 }
 
 // secretV1 returns the secret in an answer of KV v1.
-func secretV1(answer *reply.Answer, data values, mounts *mountTable, m *mount, r *read) (*secret, error) {
+func secretV1(answer *reply.Answer, data values, mounts *mountTable, r *read) (*secret, error) {
+	m := r.mount
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
-		return nil, unread(answer, mounts, m, r)
+		return nil, unread(answer, mounts, r)
 	case !data.present:
 		return nil, noSecret(m.api(r.path))
 	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
@@ -62,15 +63,15 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, m *mount, r
 }
 
 // secretV2 returns the secret in an answer of KV v2.
-func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, m *mount, r *read) (*secret, error) {
-	meta := data.Metadata
+func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (*secret, error) {
+	m, meta := r.mount, data.Metadata
 	switch {
 	case r.version != 0 && meta.Version != 0 && meta.Version != r.version:
 		return nil, otherPin(m.api(r.path), meta.Version, r.version)
 	case answer.Status == 404 && meta.Version != 0:
-		return nil, deleted(answer, meta, m, r)
+		return nil, deleted(answer, meta, r)
 	case answer.Status != 200:
-		return nil, unread(answer, mounts, m, r)
+		return nil, unread(answer, mounts, r)
 	case meta.Version == 0 && !m.listed:
 		return nil, otherVersion(m, 1)
 	case meta.Version == 0:

@@ -107,7 +107,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	m := r.mount
 	switch {
 	case !r.visible:
-		return nil, invisible(mounts, m, r.path)
+		return nil, invisible(mounts, r)
 	case !m.isKV():
 		return nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
@@ -135,7 +135,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	if err := m.checkKV(answer); err != nil {
 		return nil, err
 	}
-	return secretIn(answer, data, mounts, m, r)
+	return secretIn(answer, data, mounts, r)
 }
 
 // namesTokens reports whether a path could lead to a token, if Vault does not show
