@@ -40,18 +40,17 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
 	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
 		ctx = transport.WithOwn(ctx, transport.Own{})
-		mounts, err := listMounts(ctx, client, c.settings)
-		if err != nil {
+		var err error
+		if c.plan.mounts, err = listMounts(ctx, client, c.settings); err != nil {
 			return err
 		}
-		paths := pathsToAsk(mounts, c.plan.reads) // here, since readAll may change mounts
+		paths := pathsToAsk(c.plan.mounts, c.plan.reads) // here, since readAll may change mounts
 		var asking sync.WaitGroup
 		asking.Go(func() { c.powers = askPowers(ctx, client, paths) })
 		if len(c.plan.reads) > 0 {
-			err = c.plan.readAll(ctx, client, mounts, min(defaultWorkers, len(c.plan.reads)))
+			err = c.plan.readAll(ctx, client, min(defaultWorkers, len(c.plan.reads)))
 		}
 		asking.Wait()
-		c.mounts = mounts
 		return cmp.Or(err, ctx.Err())
 	})
 	if err == nil && !usage.Token.Proven {
@@ -68,7 +67,6 @@ type check struct {
 	plan      *plan // each field is a host of its own
 	settings  auth.Settings
 	effective auth.Effective
-	mounts    *mountTable // nil if there was no login, or no answer
 	powers    powers
 }
 
@@ -110,14 +108,7 @@ func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
-	table := c.mounts
-	if table == nil {
-		table = unlisted(c.settings)
-		table.namespace = between(c.pinnedNamespace(), c.settings.Namespace)
-		for _, m := range table.named {
-			m.Namespace = table.namespace
-		}
-	}
+	table := cmp.Or(c.plan.mounts, unlisted(c.settings, c.pinnedNamespace()))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m, _ := table.find(r.path)

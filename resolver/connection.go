@@ -98,8 +98,8 @@ func answered(k Kind) bool {
 // unproven is the error of a check in which nothing shows whether Vault accepts the
 // token, because those requests are blocked.
 func (c *check) unproven() error {
-	if c.mounts != nil && c.mounts.fault != nil {
-		return c.mounts.fault
+	if c.plan.mounts != nil && c.plan.mounts.fault != nil {
+		return c.plan.mounts.fault
 	}
 	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
 		"let the proxy before Vault pass these paths, or check a reference as well")
@@ -136,13 +136,13 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		default:
 			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy before it answers other requests differently; unseal it: vault operator unseal")
 		}
-	} else if c.mounts != nil {
+	} else if c.plan.mounts != nil {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
 	}
 	findings = append(findings, usage.Findings...)
 	findings = append(findings, c.plan.shortOfUses(usage.Token, 1)...)
-	if c.mounts != nil {
-		findings = append(findings, c.mounts.findings(c.plan.reads)...)
+	if c.plan.mounts != nil {
+		findings = append(findings, c.plan.mounts.findings(c.plan.reads)...)
 	}
 	switch {
 	case c.powers.root:

@@ -29,13 +29,9 @@ const listPath = transport.MountsPath
 // listMounts asks Vault which mounts the token can see. If the list is blocked, the
 // settings and the first segments of paths are used instead.
 func listMounts(ctx context.Context, client *api.Client, settings auth.Settings) (*mountTable, error) {
-	table := unlisted(settings)
 	token := auth.TokenOf(ctx)
+	table := unlisted(settings, token.Namespace)
 	table.policies = token.Policies
-	table.namespace = between(token.Namespace, settings.Namespace)
-	for _, m := range table.named {
-		m.Namespace = table.namespace
-	}
 	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`
@@ -79,15 +75,15 @@ func between(token, namespace string) string {
 	return strings.TrimPrefix(namespace, token+"/")
 }
 
-// unlisted is the table without Vault's list.
-func unlisted(settings auth.Settings) *mountTable {
-	table := &mountTable{version: 2, blocked: true, named: make(map[string]*mount)}
+// unlisted is the table without Vault's list, for a token of the namespace.
+func unlisted(settings auth.Settings, namespace string) *mountTable {
+	table := &mountTable{version: 2, blocked: true, named: make(map[string]*mount), namespace: between(namespace, settings.Namespace)}
 	if settings.KVVersion == "v1" {
 		table.version = 1
 	}
 	for _, path := range settings.Mounts {
 		path = strings.TrimSuffix(path, "/")
-		table.named[path] = &mount{Mount: Mount{Path: path, Version: table.version}}
+		table.named[path] = &mount{Mount: Mount{Path: path, Version: table.version, Namespace: table.namespace}}
 	}
 	return table
 }

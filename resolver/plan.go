@@ -15,10 +15,11 @@ type plan struct {
 	vault     *auth.Vault
 	invalid   error // why Vault cannot be used
 	hosts     []host
-	reads     []*read  // in the order of the hosts
-	immediate []int    // hosts that need no read
-	odd       examples // literals that look mistyped
-	complete  chan int // hosts whose last path has been read; has room for all hosts
+	reads     []*read     // in the order of the hosts
+	mounts    *mountTable // nil before the login, and if Vault did not answer
+	immediate []int       // hosts that need no read
+	odd       examples    // literals that look mistyped
+	complete  chan int    // hosts whose last path has been read; has room for all hosts
 
 	mu sync.Mutex // guards what settle changes
 }

@@ -21,12 +21,12 @@ import (
 // readAll reads all paths with a bounded number of workers. It stops early and returns the
 // fault if one read shows a fault of all paths. Reads under way then may still succeed.
 // It settles all others at once, so that hosts do not wait for the revocation.
-func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTable, workers int) error {
+func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
-		r.mount, r.visible = mounts.find(r.path)
+		r.mount, r.visible = p.mounts.find(r.path)
 	}
-	if mounts.isEmpty() {
-		if f := p.tryOne(ctx, client, mounts); f != nil {
+	if p.mounts.isEmpty() {
+		if f := p.tryOne(ctx, client); f != nil {
 			p.settleAll(f)
 			return f
 		}
@@ -38,7 +38,7 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 	for range workers {
 		working.Go(func() {
 			for r, part := share.take(); r != nil && ctx.Err() == nil; r, part = share.take() {
-				aside, f := p.read(ctx, client, mounts, r)
+				aside, f := p.read(ctx, client, r)
 				if f != nil {
 					ofRun.Store(f)
 					return
@@ -61,11 +61,11 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, mounts *mountTab
 // tryOne reads one path if Vault lists no mount at all. A token without any policy
 // sees that, and so does a request whose token a proxy dropped. It returns a fault of
 // all paths, if there is one.
-func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTable) *fault.Error {
+func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
 		r.visible = true
-		if _, f := p.read(ctx, client, mounts, r); f != nil || ctx.Err() != nil {
+		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
 		if tried = r; r.sent {
@@ -73,7 +73,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 		}
 	}
 	if f, ok := tried.err.(*fault.Error); tried.sent && (!ok || f.Kind != fault.Denied) {
-		mounts.blocked = true // the list is wrong
+		p.mounts.blocked = true // the list is wrong
 		for _, r := range p.reads {
 			r.visible = true
 		}
@@ -83,11 +83,11 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client, mounts *mountTabl
 
 // read reads one path. It reports whether the read has given way to others, and returns a
 // fault of all paths, if there is one.
-func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (aside bool, f *fault.Error) {
+func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside bool, f *fault.Error) {
 	if p.isSettled(r) {
 		return false, nil
 	}
-	secret, err := p.readSecret(ctx, client, mounts, r)
+	secret, err := p.readSecret(ctx, client, r)
 	switch f, ok := err.(*fault.Error); {
 	case err == patience.ErrAside:
 		return true, nil
@@ -103,11 +103,11 @@ func (p *plan) read(ctx context.Context, client *api.Client, mounts *mountTable,
 }
 
 // readSecret reads one path.
-func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mountTable, r *read) (*secret, error) {
+func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
 	switch {
 	case !r.visible:
-		return nil, invisible(mounts, r)
+		return nil, invisible(p.mounts, r)
 	case !m.isKV():
 		return nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
@@ -135,7 +135,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, mounts *mount
 	if err := m.checkKV(answer); err != nil {
 		return nil, err
 	}
-	return secretIn(answer, data, mounts, r)
+	return secretIn(answer, data, p.mounts, r)
 }
 
 // namesTokens reports whether a path could lead to a token, if Vault does not show

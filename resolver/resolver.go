@@ -155,14 +155,14 @@ func (r *run) read(ctx context.Context) {
 	var short, found []auth.Finding
 	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
 		ctx = transport.WithOwn(ctx, transport.Own{})
-		mounts, err := listMounts(ctx, client, r.plan.vault.Settings())
-		if err != nil {
+		var err error
+		if r.plan.mounts, err = listMounts(ctx, client, r.plan.vault.Settings()); err != nil {
 			return err
 		}
 		short = r.plan.shortOfUses(auth.TokenOf(ctx), 0)
-		err = r.plan.readAll(ctx, client, mounts, workers)
+		err = r.plan.readAll(ctx, client, workers)
 		if auth.TokenOf(ctx).Proven {
-			found = append(mounts.findings(r.plan.reads), r.plan.secretFindings()...)
+			found = append(r.plan.mounts.findings(r.plan.reads), r.plan.secretFindings()...)
 		}
 		return cmp.Or(err, ctx.Err())
 	})
