@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -30,39 +30,39 @@ const (
 // Secrets are the secrets that were sent to a server. The zero Secrets are
 // empty and ready to use, by any number of goroutines.
 type Secrets struct {
-	// A func, because printing by reflection would show the secrets.
-	forms atomic.Pointer[func() []string]
+	mu sync.Mutex
+
+	// A func, because printing by reflection would show the secrets. Nil means none.
+	forms func() []string
 }
 
 // Learn adds secrets. It ignores those shorter than 6 bytes: masking them would make
 // texts unreadable and hide nothing.
 func (s *Secrets) Learn(secrets ...string) {
-	for {
-		before := s.forms.Load()
-		known := s.known()
-		all := slices.Clone(known)
-		for _, secret := range secrets {
-			// Texts are cut, so they hold no more of a long secret than its start.
-			for _, form := range formsOf(cut(secret, maxText)) {
-				if !slices.Contains(all, form) {
-					all = append(all, form)
-				}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	if s.forms != nil {
+		all = s.forms()
+	}
+	for _, secret := range secrets {
+		// Texts are cut, so they hold no more of a long secret than its start.
+		for _, form := range formsOf(cut(secret, maxText)) {
+			if !slices.Contains(all, form) {
+				all = append(all, form)
 			}
 		}
-		if len(all) == len(known) {
-			return
-		}
-		if after := func() []string { return all }; s.forms.CompareAndSwap(before, &after) {
-			return
-		}
 	}
+	s.forms = func() []string { return all }
 }
 
 func (s *Secrets) known() []string {
-	if forms := s.forms.Load(); forms != nil {
-		return (*forms)()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forms == nil {
+		return nil
 	}
-	return nil
+	return s.forms()
 }
 
 // formsOf returns the forms in which a server may echo a secret, normalized.
