@@ -184,9 +184,9 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	return failure
 }
 
-// IsProxyRefusal reports whether the failure may come from a proxy that limits the rate
+// MayBePacing reports whether the failure may come from a proxy that limits the rate
 // with status 503, as nginx's limit_req does by default.
-func IsProxyRefusal(status int, f *patience.Failure) bool {
+func MayBePacing(status int, f *patience.Failure) bool {
 	return status == http.StatusServiceUnavailable && f.Fault.Kind == fault.BadResponse
 }
 

@@ -79,7 +79,7 @@ func TestIsInternalError(t *testing.T) {
 }
 
 // A 503 is a proxy's refusal only if it is not Vault's own.
-func TestIsProxyRefusal(t *testing.T) {
+func TestMayBePacing(t *testing.T) {
 	t.Parallel()
 	for _, response := range []struct {
 		status            int
@@ -96,7 +96,7 @@ func TestIsProxyRefusal(t *testing.T) {
 	} {
 		f := judge(response.status, response.contentType, response.body)
 		require.NotNil(t, f)
-		assert.Equal(t, response.is, reply.IsProxyRefusal(response.status, f), response)
+		assert.Equal(t, response.is, reply.MayBePacing(response.status, f), response)
 	}
 }
 

@@ -43,8 +43,8 @@ type Retry struct {
 	hung     atomic.Bool // an optional request has hung
 	times    times
 	internal internalErrors
-	refusals proxyRefusals
 	asides   asides
+	pacing   pacingProxy
 }
 
 // RoundTrip repeats the request until it is answered, fails for good, or patience or a
@@ -210,7 +210,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body))}
 		}
 		r.times.add(took)
-		r.refusals.answered(s.request.URL.Path)
+		r.pacing.answered(s.request.URL.Path)
 		return nil
 	}
 	r.Wire.retire(f)
@@ -219,8 +219,8 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 		return nil // such as a certificate in PEM form
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, s, f)
-	case reply.IsProxyRefusal(response.StatusCode, f):
-		return r.refusals.judge(s, f)
+	case reply.MayBePacing(response.StatusCode, f):
+		return r.pacing.judge(s, f)
 	}
 	return f
 }

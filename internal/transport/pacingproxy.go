@@ -2,23 +2,21 @@ package transport
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// proxyRefusals distinguishes a proxy that limits the rate with status 503 from a
-// balancer whose nodes are down.
-type proxyRefusals struct {
-	pacing atomic.Bool // paceAfter paths were refused and then answered
-
+// pacingProxy distinguishes a proxy that limits the rate with status 503 from a balancer
+// whose nodes are down.
+type pacingProxy struct {
 	mu      sync.Mutex
 	refused map[string]bool // paths, until they are answered
 	passed  int             // paths that were refused and then answered
 }
 
+// paceAfter paths that were refused and then answered show such a proxy.
 const paceAfter = 2
 
 // refusals are the refusals of one request since pacing began.
@@ -28,32 +26,32 @@ type refusals struct {
 	answers int // to any request, until then
 }
 
-func (p *proxyRefusals) answered(path string) {
-	if p.pacing.Load() {
-		return
-	}
+func (p *pacingProxy) answered(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.refused[path] {
 		delete(p.refused, path)
-		if p.passed++; p.passed == paceAfter {
-			p.refused = nil
-			p.pacing.Store(true)
-		}
+		p.passed++
 	}
 }
 
-func (p *proxyRefusals) judge(s *exchange, f *patience.Failure) *patience.Failure {
-	if !IsHarmless(s.request) {
-		return f // Vault may have acted on it
+// refuses notes that a path was refused, and reports whether a proxy limits the rate.
+func (p *pacingProxy) refuses(path string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.passed >= paceAfter {
+		return true
 	}
-	if !p.pacing.Load() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.refused == nil {
-			p.refused = make(map[string]bool)
-		}
-		p.refused[s.request.URL.Path] = true
+	if p.refused == nil {
+		p.refused = make(map[string]bool)
+	}
+	p.refused[path] = true
+	return false
+}
+
+func (p *pacingProxy) judge(s *exchange, f *patience.Failure) *patience.Failure {
+	// Vault may have acted on a request that is not harmless.
+	if !IsHarmless(s.request) || !p.refuses(s.request.URL.Path) {
 		return f
 	}
 	// Refusals within a second count as one: they came before the pace slowed down.
