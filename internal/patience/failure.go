@@ -10,7 +10,7 @@ import (
 // sent again.
 type Failure struct {
 	Fault      *fault.Error
-	Retry      Retry
+	Retry      When
 	Unsent     bool          // Vault certainly did not act on the request
 	RetryAfter time.Duration // what Vault asked for; 0 if it asked for nothing
 	GiveUp     bool          // this request is not sent again; Retry is about others
@@ -24,11 +24,11 @@ func (f *Failure) Final() *Failure {
 	return &final
 }
 
-// Retry says whether a request that was not answered can succeed later.
-type Retry int
+// When says when a request that was not answered may succeed.
+type When int
 
 const (
-	Never Retry = iota // the same request would fail again
-	Later              // Vault, or the network, may recover
-	Paced              // Vault asked for fewer requests
+	Never When = iota // the same request would fail again
+	Later             // Vault, or the network, may recover
+	Paced             // Vault asked for fewer requests
 )

@@ -17,7 +17,7 @@ const (
 type pace struct {
 	limiter     *rate.Limiter // nil while there is no limit
 	allowed     rate.Limit    // by the operator
-	refusedAt   rate.Limit    // the rate at which Vault last refused; 0 if it never did
+	refusedRate rate.Limit    // the rate at which Vault last refused; 0 if it never did
 	pausedUntil time.Time     // by Retry-After
 	startedAt   time.Time     // when the first request was sent
 	halvedAt    time.Time     // when the rate was last halved
@@ -63,8 +63,8 @@ func (p *pace) slow(now time.Time, retryAfter, longest time.Duration, answers in
 		elapsed := max(now.Sub(p.startedAt), time.Second)
 		p.limiter = rate.NewLimiter(rate.Limit(float64(answers)/elapsed.Seconds()), 1)
 	}
-	p.refusedAt = max(p.limiter.Limit(), min(slowest, p.allowed))
-	p.limiter.SetLimitAt(now, min(max(p.refusedAt/2, slowest), p.refusedAt))
+	p.refusedRate = max(p.limiter.Limit(), min(slowest, p.allowed))
+	p.limiter.SetLimitAt(now, min(max(p.refusedRate/2, slowest), p.refusedRate))
 	p.limiter.SetBurstAt(now, 1)
 	p.halvedAt, p.raisedAt = now, now
 }
@@ -73,16 +73,16 @@ func (p *pace) slow(now time.Time, retryAfter, longest time.Duration, answers in
 // rate that Vault refused, slowly up to eleven tenths, and then by a fifth of itself
 // a second, since Vault now allows more than it did.
 func (p *pace) quicken(now time.Time) {
-	if p.refusedAt == 0 {
+	if p.refusedRate == 0 {
 		return
 	}
 	limit := p.limiter.Limit()
 	slope := limit / 5 // a second
 	switch {
-	case limit < p.refusedAt*9/10:
-		slope = p.refusedAt / 5
-	case limit < p.refusedAt*11/10:
-		slope = p.refusedAt / 50
+	case limit < p.refusedRate*9/10:
+		slope = p.refusedRate / 5
+	case limit < p.refusedRate*11/10:
+		slope = p.refusedRate / 50
 	}
 	p.limiter.SetLimitAt(now, min(limit+slope*rate.Limit(now.Sub(p.raisedAt).Seconds()), p.allowed))
 	p.raisedAt = now

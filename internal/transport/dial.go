@@ -49,7 +49,7 @@ func (e *proxyError) Unwrap() error { return e.err }
 // proxyRefusal is why a proxy did not connect to Vault.
 type proxyRefusal struct {
 	words string
-	retry patience.Retry
+	retry patience.When
 }
 
 func (r proxyRefusal) Error() string { return r.words }

@@ -45,7 +45,7 @@ func TestProxyFails(t *testing.T) {
 		name   string
 		answer func(net.Conn)
 		scheme string // of the target
-		retry  patience.Retry
+		retry  patience.When
 		text   string
 		kind   fault.Kind
 	}{
@@ -284,7 +284,7 @@ func TestSOCKS(t *testing.T) {
 		user, password string // that it wants
 		reply          byte
 		given          *url.Userinfo
-		retry          patience.Retry
+		retry          patience.When
 		text           string // empty for an answer
 	}{
 		{"open", "", "", 0, nil, 0, ""},

@@ -35,7 +35,7 @@ func TestWrongAnswers(t *testing.T) {
 		name   string
 		answer func(net.Conn)
 		kind   fault.Kind
-		retry  patience.Retry
+		retry  patience.When
 		unsent bool
 		text   string // ADDRESS stands for the server's
 	}{
