@@ -31,12 +31,9 @@ type Proxy struct {
 // net/http would use Vault's TLS settings for an https proxy, and would not say which
 // of the two failed.
 type dialer struct {
-	target   *url.URL
-	tls      *tls.Config // towards Vault
-	proxyTLS *tls.Config // towards an https proxy
-	proxy    *Proxy      // nil means none
-	timeout  time.Duration
-	dialed   func()                 // counts dials
+	Config
+
+	dials    atomic.Int64
 	answered atomic.Pointer[string] // the IP address that last did, of those with the same name
 }
 
@@ -79,22 +76,22 @@ func socksRefusal(err error) proxyRefusal {
 // forwards reports whether net/http sends its requests to the proxy, because Vault's
 // address begins with http.
 func (d *dialer) forwards() bool {
-	return d.proxy != nil && d.target.Scheme == "http" && !d.isSOCKS()
+	return d.Proxy != nil && d.Address.Scheme == "http" && !d.isSOCKS()
 }
 
 func (d *dialer) isSOCKS() bool {
-	return d.proxy.URL.Scheme == "socks5" || d.proxy.URL.Scheme == "socks5h"
+	return d.Proxy.URL.Scheme == "socks5" || d.Proxy.URL.Scheme == "socks5h"
 }
 
 // dial makes a connection for HTTP, to Vault's address, or to the proxy if that
 // forwards.
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
-	d.dialed()
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	d.dials.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	conn, err := d.reach(ctx, address)
-	if err == nil && d.target.Scheme == "https" {
-		conn, err = handshake(ctx, conn, d.tls, d.target.Hostname())
+	if err == nil && d.Address.Scheme == "https" {
+		conn, err = handshake(ctx, conn, d.TLS, d.Address.Hostname())
 	}
 	if err != nil {
 		return nil, err
@@ -106,7 +103,7 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 // forwards, the connection ends there.
 func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
 	switch {
-	case d.proxy == nil:
+	case d.Proxy == nil:
 		return d.dialAny(ctx, address)
 	case d.isSOCKS():
 		return d.dialSOCKS(ctx, address)
@@ -123,9 +120,9 @@ func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
 }
 
 func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
-	conn, err := d.dialAny(ctx, proxyAddress(d.proxy.URL))
-	if err == nil && d.proxy.URL.Scheme == "https" {
-		conn, err = handshake(ctx, conn, d.proxyTLS, d.proxy.URL.Hostname())
+	conn, err := d.dialAny(ctx, proxyAddress(d.Proxy.URL))
+	if err == nil && d.Proxy.URL.Scheme == "https" {
+		conn, err = handshake(ctx, conn, d.ProxyTLS, d.Proxy.URL.Hostname())
 	}
 	if err != nil {
 		return nil, &proxyError{err}
@@ -135,11 +132,11 @@ func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
 
 func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error) {
 	var auth *proxy.Auth
-	if user := d.proxy.URL.User; user != nil {
+	if user := d.Proxy.URL.User; user != nil {
 		password, _ := user.Password()
 		auth = &proxy.Auth{User: user.Username(), Password: password}
 	}
-	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.proxy.URL), auth, anyDialer{d})
+	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.Proxy.URL), auth, anyDialer{d})
 	if err != nil {
 		return nil, &proxyError{err}
 	}
@@ -156,7 +153,7 @@ func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error
 // tunnel asks an HTTP proxy for a connection to the address.
 func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) error {
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: make(http.Header)}
-	if user := d.proxy.URL.User; user != nil {
+	if user := d.Proxy.URL.User; user != nil {
 		password, _ := user.Password()
 		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
 	}

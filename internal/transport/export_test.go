@@ -31,7 +31,7 @@ func FailureOf(w *Wire, err error) *patience.Failure {
 // DialWith makes the Wire use the func for its connections.
 func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 	w.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		w.dialer.dialed()
+		w.dialer.dials.Add(1)
 		conn, err := dial(ctx)
 		if err != nil {
 			return nil, err

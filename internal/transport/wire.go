@@ -66,21 +66,16 @@ type Wire struct {
 	dialer    *dialer
 	transport *http.Transport
 	limiter   limiter
-	dials     atomic.Int64
 	requests  atomic.Int64
 }
 
 // NewWire makes a Wire. It does no I/O.
 func NewWire(config Config) *Wire {
-	w := &Wire{config: config, header: http.Header{
+	w := &Wire{config: config, dialer: &dialer{Config: config}, header: http.Header{
 		"User-Agent":          {config.UserAgent},
 		api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
 	}}
 	w.source = reply.Source{Address: strings.TrimSuffix(config.Address.String(), "/"), Sent: &w.Sent}
-	w.dialer = &dialer{
-		target: config.Address, tls: config.TLS, proxyTLS: config.ProxyTLS, proxy: config.Proxy, timeout: config.Timeout,
-		dialed: func() { w.dials.Add(1) },
-	}
 	if p := config.Proxy; p != nil && p.URL.User != nil {
 		password, _ := p.URL.User.Password()
 		w.Sent.Learn(password, p.URL.User.Username(), p.URL.User.Username()+":"+password)
@@ -115,7 +110,7 @@ func (w *Wire) Close() { w.transport.CloseIdleConnections() }
 func (w *Wire) Address() string { return w.source.Address }
 
 // Dials is the number of connections tried so far.
-func (w *Wire) Dials() int { return int(w.dials.Load()) }
+func (w *Wire) Dials() int { return int(w.dialer.dials.Load()) }
 
 // Requests is the number of requests sent or tried so far.
 func (w *Wire) Requests() int { return int(w.requests.Load()) }
