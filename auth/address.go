@@ -16,7 +16,7 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 	switch {
 	case strings.TrimSpace(text) != text:
 		return nil, "white space at its beginning or end", "remove it"
-	case err != nil || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+	case err != nil || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || isUnprintable(r) }):
 		return nil, "not a URL", example
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, "neither https:// nor http://", example
@@ -30,9 +30,9 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "holds a ? or a #", example
 	case u.Port() == "" && strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
 		return nil, "not a port", example
-	case contains("/v1", u.Path) || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
+	case isWithin(u.Path, "/v1") || strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
 		return nil, "holds /v1", "omit /v1 and what follows: it is added to every request"
-	case contains("/ui", u.Path):
+	case isWithin(u.Path, "/ui"):
 		return nil, "is one of Vault's web pages", "omit /ui and what follows"
 	case u.RawPath != "" || strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return nil, "not a plain path after the host", example

@@ -153,7 +153,7 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 	case refusal == reply.BareDenial && !s.mayBeDead(used):
 		return false, s.end(s.tokenRefused(used, answer))
 	case refusal == reply.ByPolicy:
-		dead, err := s.isDead(ctx, used, answer)
+		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
 		}
@@ -169,7 +169,7 @@ func (s *session) mayBeDead(t *token) bool {
 
 // isDead looks up, once, whether a token is dead although it was refused in the words
 // for a missing policy. Vault before 1.16 and OpenBao answer some requests so.
-func (s *session) isDead(ctx context.Context, t *token, answer *reply.Answer) (bool, error) {
+func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 	if s.modern.Load() || t.looked {
 		return false, nil
 	}

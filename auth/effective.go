@@ -82,7 +82,7 @@ func (v *Vault) Effective() Effective {
 			if m == chosen {
 				fromEnvironment(v)
 			} else if e.isSet(v.name) {
-				report.Unused = append(report.Unused, Setting{Name: v.name, Value: "set", Source: v.name, Note: "it is for the login method " + m.name})
+				report.Unused = append(report.Unused, noEffect(v.name, "it is for the login method "+m.name))
 			}
 		}
 	}
@@ -93,9 +93,9 @@ func (v *Vault) Effective() Effective {
 		switch {
 		case !e.isSet(name):
 		case e.isSet("VAULT_PROXY_ADDR"):
-			report.Unused = append(report.Unused, Setting{Name: name, Value: "set", Source: name, Note: "VAULT_PROXY_ADDR is set"})
+			report.Unused = append(report.Unused, noEffect(name, "VAULT_PROXY_ADDR is set"))
 		case !strings.EqualFold(name, "NO_PROXY") && !slices.Contains(e.malformed, name) && (c.proxy == nil || c.proxy.Variable != name):
-			report.Unused = append(report.Unused, Setting{Name: name, Value: "set", Source: name, Note: "not for this address"})
+			report.Unused = append(report.Unused, noEffect(name, "not for this address"))
 		default:
 			fromEnvironment(variable{name: name})
 		}
@@ -111,9 +111,14 @@ func (v *Vault) Effective() Effective {
 		if instead := notRead[variable]; instead != "" {
 			note = "use " + instead
 		}
-		report.NotRead = append(report.NotRead, Setting{Name: variable, Value: "set", Source: variable, Note: note})
+		report.NotRead = append(report.NotRead, noEffect(variable, note))
 	}
 	return report
+}
+
+// noEffect is a variable that is set without effect.
+func noEffect(variable, why string) Setting {
+	return Setting{Name: variable, Value: "set", Source: variable, Note: why}
 }
 
 // settingName is the name of a variable as a setting.

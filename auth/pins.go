@@ -45,7 +45,7 @@ func (e *environment) pathPins() pathPins {
 		}
 		prefix = strings.TrimSuffix(prefix, "/")
 		p.prefixes[prefix] = true
-		names = append(names, shown(prefix))
+		names = append(names, shownPin(prefix))
 	}
 	p.shown = strings.Join(names[:min(len(names), fewPins)], ", ")
 	if more := len(names) - fewPins; more > 0 {
@@ -101,8 +101,8 @@ func (e *environment) pins() pins {
 	return p
 }
 
-// shown is a pin, unless it may be a secret in the wrong variable.
-func shown(pin string) string {
+// shownPin is a pin, unless it may be a secret in the wrong variable.
+func shownPin(pin string) string {
 	if isSecretLike(pin) {
 		return notValid
 	}
@@ -115,7 +115,7 @@ func (p pins) check(c *config) error {
 	if p.address != nil && !sameServer(p.address, c.address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, so nothing was sent",
-			Detail: plainAddress(c.address) + ", not " + shown(plainAddress(p.address)),
+			Detail: plainAddress(c.address) + ", not " + shownPin(plainAddress(p.address)),
 			Do:     "correct one of them",
 			Fix:    "enter the address that the Patch server is pinned to, or change the pin there",
 		}
@@ -128,10 +128,10 @@ func (p pins) check(c *config) error {
 	if c.namespace == "" {
 		c.namespace = p.namespace
 	}
-	if !contains(p.namespace, c.namespace) {
+	if !isWithin(c.namespace, p.namespace) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, so nothing was sent",
-			Detail: c.namespace + ", not " + shown(p.namespace),
+			Detail: c.namespace + ", not " + shownPin(p.namespace),
 			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}
@@ -139,7 +139,7 @@ func (p pins) check(c *config) error {
 	return nil
 }
 
-// contains reports whether path is prefix or below it, by whole segments.
-func contains(prefix, path string) bool {
+// isWithin reports whether path is prefix or below it, by whole segments.
+func isWithin(path, prefix string) bool {
 	return path == prefix || strings.HasPrefix(path, prefix+"/")
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/luumen/patch-vault/ref"
 )
@@ -73,7 +72,7 @@ func (s Settings) Faults(methods ...string) []Fault {
 	} else if _, reason, fix := parseAddress(s.Address); reason != "" {
 		add("address", reason, fix)
 	}
-	if _, ok := kvVersions[s.KVVersion]; !ok {
+	if !slices.Contains([]string{"", "v1", "v2"}, s.KVVersion) {
 		add("kv_version", "unknown", `choose "v1" or "v2"`)
 	}
 	if s.AuthMethod != "" && methodNamed(s.AuthMethod) == nil && !slices.Contains(methods, s.AuthMethod) {
@@ -164,9 +163,6 @@ func member[T any](s *Settings, members map[string]json.RawMessage, name string,
 	*target = value
 }
 
-// kvVersions are the versions by their names in the settings.
-var kvVersions = map[string]int{"": 2, "v1": 1, "v2": 2}
-
 // isNamespace accepts a namespace with or without its trailing slash; it is
 // sent in a header.
 func isNamespace(text string) bool {
@@ -186,7 +182,7 @@ func isPlainPath(text string) bool {
 			return false
 		}
 	}
-	return !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+	return !strings.ContainsFunc(text, isUnprintable)
 }
 
 // String returns the settings, without malformed values.

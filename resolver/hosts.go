@@ -24,7 +24,7 @@ func parseHosts(text string) *hostList {
 	}
 	list := &hostList{}
 	for glob := range strings.SplitSeq(text, ",") {
-		glob = comparable(strings.TrimSpace(glob))
+		glob = normalHost(strings.TrimSpace(glob))
 		_, err := path.Match(literalBackslash.Replace(glob), "")
 		switch {
 		case err != nil || strings.Contains(glob, "[!"): // path.Match has no [!, and would match what it excludes in a shell
@@ -44,7 +44,7 @@ func (l *hostList) has(host string) bool {
 	if l == nil {
 		return true
 	}
-	host = comparable(host)
+	host = normalHost(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
 		// A name with a bracket is also a glob for other names, so it is compared as it is, too.
 		ok, err := path.Match(literalBackslash.Replace(glob), host)
@@ -55,9 +55,9 @@ func (l *hostList) has(host string) bool {
 // literalBackslash escapes the backslash in the name of a Windows host.
 var literalBackslash = strings.NewReplacer(`\`, `\\`)
 
-// comparable is the form in which globs and names are compared. A name is not a path, so *
+// normalHost is the form in which globs and names are compared. A name is not a path, so *
 // matches a slash, too.
-func comparable(text string) string { return strings.ReplaceAll(lowerASCII(text), "/", "\x00") }
+func normalHost(text string) string { return strings.ReplaceAll(lowerASCII(text), "/", "\x00") }
 
 // lowerASCII changes only ASCII letters. Some others, such as the Kelvin sign, would
 // become ASCII letters in lower case.

@@ -10,12 +10,12 @@ const (
 	maxSearches = 32  // searches in one secret
 )
 
-// isNear reports whether a key has a length for which a near match means something.
-func isNear(key string) bool { return len(key) <= maxNear && utf8.RuneCountInString(key) >= 4 }
+// canBeNear reports whether a key has a length for which a near match means something.
+func canBeNear(key string) bool { return len(key) <= maxNear && utf8.RuneCountInString(key) >= 4 }
 
 // nearest returns the candidate that was probably meant, at most two edits away, or "".
 func nearest(key string, candidates []string) string {
-	if !isNear(key) {
+	if !canBeNear(key) {
 		return ""
 	}
 	best, distance := "", 3

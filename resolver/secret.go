@@ -58,7 +58,7 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 			return err
 		}
 		name := token.String()
-		if isNear(name) && len(v.near) < maxNames {
+		if canBeNear(name) && len(v.near) < maxNames {
 			v.near = append(v.near, name)
 		}
 		text, err := d.ReadValue()
