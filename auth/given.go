@@ -13,7 +13,7 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// soon is the time before a given token expires in which every run warns.
+// soon is how long before a given token expires every run warns of it.
 const soon = 7 * 24 * time.Hour
 
 // begin gets the first token, and looks it up if it was given.

@@ -35,8 +35,8 @@ func (s *session) askHealth(ctx context.Context) {
 // the UI, and a server could put a token there.
 var release = regexp.MustCompile(`^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}([-+](ent|hsm|fips1402|fips1403|beta|rc|dev|[0-9.]){1,6})*$`)
 
-// parseHealth parses the answer of sys/health, or returns nil. Vault made the answer at
-// this time by the clock of this machine.
+// parseHealth parses the answer of sys/health, or returns nil. at is when Vault answered,
+// by the clock of this machine.
 func parseHealth(answer []byte, at time.Time) *Health {
 	var told struct {
 		Initialized bool   `json:"initialized"`

@@ -61,7 +61,7 @@ type session struct {
 
 	mu     sync.Mutex
 	token  *token
-	own    []*token // that Vault made for this session; revoked at its end
+	own    []*token // made by Vault for this session alone, which revokes them at its end
 	health *Health
 
 	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login

@@ -142,7 +142,7 @@ func (t trust) cas(f *files) ([]byte, error) {
 }
 
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
-// be read is no error beside others.
+// be read is an error only if no other file has a certificate.
 func (t trust) casInFolder(f *files) ([]byte, error) {
 	info, err := os.Stat(t.caPath)
 	var entries []os.DirEntry
@@ -154,7 +154,7 @@ func (t trust) casInFolder(f *files) ([]byte, error) {
 		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
 		return nil, f
 	}
-	f.warnIfExposed("VAULT_CAPATH", t.caPath, info.Mode()&^0o004, false) // to list it does no harm
+	f.warnIfExposed("VAULT_CAPATH", t.caPath, info.Mode()&^0o004, false) // listing it does no harm
 	var all []byte
 	var unread error
 	for _, entry := range entries {

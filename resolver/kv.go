@@ -111,10 +111,10 @@ type kvData struct {
 	Metadata metadata `json:"metadata"`
 }
 
-// dataOf is where the data of an answer to the read goes.
+// dataOf returns what the answer to a read is decoded into.
 func dataOf(r *read) kvData { return kvData{Values: values{keys: &r.keys}} }
 
-// target is where the data of an answer is decoded to.
+// target points to the part that has the form of the answer's data.
 func (d *kvData) target(version int) any {
 	if version == 1 {
 		return &d.Values

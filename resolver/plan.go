@@ -165,7 +165,7 @@ func (g *grouping) add(f *field) {
 	f.read, f.key = r, r.keys.add(reference.Key())
 }
 
-// awaitedBy makes the host wait for the read, once for all fields.
+// awaitedBy makes the host wait for the read, once however many of its fields need it.
 func (r *read) awaitedBy(i int, h *host) {
 	if n := len(r.hosts); r.settled || n > 0 && r.hosts[n-1] == i {
 		return

@@ -18,9 +18,9 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// readAll reads all paths with a bounded number of workers. It stops early and returns the
-// fault if one read shows a fault of all paths. Reads under way then may still succeed.
-// It settles all others at once, so that hosts do not wait for the revocation.
+// readAll reads all paths with a bounded number of workers. If a read fails with a fault
+// that concerns every path, it settles the others with it at once, so that hosts do not
+// wait for the revocation, and returns it. Reads under way may still succeed.
 func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
 		r.mount, r.visible = p.mounts.find(r.path)
@@ -32,7 +32,7 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) err
 		}
 	}
 	share := newShare(p.reads, workers)
-	ctx = transport.GivingWay(ctx, share.hasFresh)
+	ctx = transport.WithOwn(ctx, transport.Own{Others: share.hasFresh})
 	var ofRun atomic.Pointer[fault.Error]
 	var working sync.WaitGroup
 	for range workers {
@@ -59,8 +59,8 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) err
 }
 
 // tryOne reads one path if Vault lists no mount at all. A token without any policy
-// sees that, and so does a request whose token a proxy dropped. It returns a fault of
-// all paths, if there is one.
+// sees that, and so does a request whose token a proxy dropped. It returns a fault that
+// concerns every path, or nil.
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
@@ -81,8 +81,8 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	return nil
 }
 
-// read reads one path. It reports whether the read has given way to others, and returns a
-// fault of all paths, if there is one.
+// read reads one path and settles it, unless it returns a fault that concerns every path,
+// or reports that the read gave way to others.
 func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside bool, f *fault.Error) {
 	if p.isSettled(r) {
 		return false, nil
@@ -102,7 +102,8 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 	return false, nil
 }
 
-// readSecret reads one path.
+// readSecret returns the secret at the path, unless it is certain without a request that
+// there is none, or that it must not be read.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
 	switch {

@@ -81,7 +81,7 @@ type Patience struct {
 	failingSince   time.Time               // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error            // of the last request that failed
 	firstFailed    map[fault.Kind]*Request // the first request that failed, by cause
-	abandonedSince time.Time               // when the first request was sent that its caller gave up
+	abandonedSince time.Time               // when the first request that its caller gave up was sent
 
 	// The outage.
 	outage        bool      // the state is outage
@@ -218,7 +218,7 @@ func (p *Patience) silentSince() time.Time {
 	return p.failingSince
 }
 
-// await returns when the request may be sent, with how long it may take.
+// await waits until the request may be sent, and returns how long it may take.
 func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -338,7 +338,7 @@ func (p *Patience) record(r *Request, sent time.Time, f *Failure) (done bool, er
 	case f.Retry == Paced:
 		longest := p.remaining(now)
 		if longest > 2*time.Second {
-			longest -= time.Second // patience for a request behind the pause
+			longest -= time.Second // so that some patience is left for a request after the pause
 		}
 		switch alone := p.isRefusedAlone(r, now); {
 		case alone && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
@@ -374,11 +374,11 @@ func (p *Patience) record(r *Request, sent time.Time, f *Failure) (done bool, er
 	return false, nil
 }
 
-// isRefusedAlone notes a refusal as one request too many. It reports whether others have
-// been answered and none refused since this request last was: then a quota may be for this
-// request, and not for the run.
+// isRefusedAlone notes that the request met a 429. It reports whether others were answered
+// and none met one since this request last did: then the quota may be for this request
+// alone, and not for the run.
 func (p *Patience) isRefusedAlone(r *Request, now time.Time) bool {
-	if now.Sub(r.refusedAt) < oneRefusal { // this says nothing new
+	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
 	}
@@ -418,7 +418,7 @@ func (p *Patience) answer(r *Request, now time.Time) {
 	p.resume(now)
 }
 
-// resume ends the outage, if there is one.
+// resume ends an outage.
 func (p *Patience) resume(now time.Time) {
 	if !p.outage {
 		return

@@ -7,16 +7,6 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-type others struct{}
-
-// GivingWay marks the requests of a context, with distinct URLs, as ones to lay aside. If
-// one has failed and must wait, and exist reports that another one could be sent, its error
-// is [patience.ErrAside]. Send it again later. So requests that fail for their own reasons
-// do not occupy all workers.
-func GivingWay(ctx context.Context, exist func() bool) context.Context {
-	return context.WithValue(ctx, others{}, exist)
-}
-
 // asides are the requests that were laid aside, by URL.
 type asides struct {
 	mu  sync.Mutex
@@ -49,14 +39,13 @@ func (a *asides) put(s *exchange, r *patience.Request) {
 }
 
 // try sends the request with patience.
-func (s *exchange) try(ctx context.Context) error {
+func (s *exchange) try(ctx context.Context, others func() bool) error {
 	r := s.retry
-	exist, ok := s.request.Context().Value(others{}).(func() bool)
-	if !ok {
+	if others == nil {
 		return r.Patience.Do(ctx, s.once)
 	}
 	request := r.asides.take(s)
-	err := r.Patience.Try(ctx, request, exist, s.once)
+	err := r.Patience.Try(ctx, request, others, s.once)
 	if err == patience.ErrAside {
 		r.asides.put(s, request)
 	}

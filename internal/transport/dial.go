@@ -34,7 +34,7 @@ type dialer struct {
 	Config
 
 	dials    atomic.Int64
-	answered atomic.Pointer[string] // the IP address that last did, of those with the same name
+	answered atomic.Pointer[string] // the address of Vault's name, or the proxy's, that answered last
 }
 
 // proxyError is an error of the proxy, or of the connection to it.

@@ -10,6 +10,11 @@ import (
 type Own struct {
 	Optional End  // when it gives up; 0 if the run cannot go on without its answer
 	Harmless bool // safe to repeat, whatever its method
+
+	// Others reports whether another request could be sent in place of this one. If so, and
+	// it has failed and must wait, its error is [patience.ErrAside]; send it again later.
+	// Nil means that it waits. URLs of requests with Others are distinct.
+	Others func() bool
 }
 
 // End is when an optional request gives up, if a proxy may block it alone. The first one

@@ -79,7 +79,7 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	}
 	own, isOwn := ownOf(request)
 	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), isOwn: isOwn || r.isLogin(), end: own.Optional, share: r.forOptional()}
-	err = s.try(ctx)
+	err = s.try(ctx, own.Others)
 	if err != nil && s.end != 0 && time.Since(s.began) >= s.share {
 		r.hung.Store(true)
 	}
@@ -131,8 +131,8 @@ func (r *Retry) attempt() time.Duration {
 type exchange struct {
 	retry    *Retry
 	request  *http.Request
-	header   http.Header     // in place of the request's
-	sending  context.Context // of each attempt
+	header   http.Header     // sent in place of the request's own
+	sending  context.Context // ends each attempt
 	response *http.Response
 	began    time.Time
 	isOwn    bool          // the request is not a caller's
