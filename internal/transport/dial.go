@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,8 +34,8 @@ type Proxy struct {
 type dialer struct {
 	Config
 
-	dials    atomic.Int64
-	answered atomic.Pointer[string] // the address of Vault's name, or the proxy's, that answered last
+	dials atomic.Int64
+	nodes nodes
 }
 
 // proxyError is an error of the proxy, or of the connection to it.
@@ -91,7 +92,10 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	defer cancel()
 	conn, err := d.reach(ctx, address)
 	if err == nil && d.Address.Scheme == "https" {
-		conn, err = handshake(ctx, conn, d.TLS, d.Address.Hostname())
+		node := conn.RemoteAddr()
+		if conn, err = handshake(ctx, conn, d.TLS, d.Address.Hostname()); err != nil {
+			d.nodes.avoid(node)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -220,8 +224,8 @@ func (d anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn
 // RFC 8305 recommends.
 const stagger = 250 * time.Millisecond
 
-// dialAny connects to one of the addresses of a name, first to the one that answered
-// before. net.Dialer would spend most of the time on the first one, if that does not answer.
+// dialAny connects to one of the addresses of a name. net.Dialer would spend most of the
+// time on the first one, if that does not answer.
 func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -231,23 +235,58 @@ func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) 
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	}
-	if answered := d.answered.Load(); answered != nil {
-		slices.SortStableFunc(hosts, func(a, b string) int {
-			switch *answered {
-			case a:
-				return -1
-			case b:
-				return 1
-			}
-			return 0
-		})
-	}
+	d.nodes.sort(hosts)
 	conn, err := dialFirst(ctx, hosts, port)
 	if err == nil {
-		host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-		d.answered.Store(&host)
+		d.nodes.prefer(conn.RemoteAddr())
 	}
 	return conn, err
+}
+
+// nodes orders the addresses of Vault's name, or the proxy's: first the one that was last
+// connected to, and last the one where a connection or request last failed. A node that is
+// sealed, or hangs, may still accept connections.
+type nodes struct {
+	mu                 sync.Mutex
+	preferred, avoided string
+}
+
+func (n *nodes) prefer(node net.Addr) {
+	host := hostOf(node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.preferred = host; n.avoided == host {
+		n.avoided = ""
+	}
+}
+
+func (n *nodes) avoid(node net.Addr) {
+	host := hostOf(node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.avoided = host; n.preferred == host {
+		n.preferred = ""
+	}
+}
+
+func (n *nodes) sort(hosts []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	place := func(host string) int {
+		switch host {
+		case n.preferred:
+			return -1
+		case n.avoided:
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(hosts, func(a, b string) int { return place(a) - place(b) })
+}
+
+func hostOf(node net.Addr) string {
+	host, _, _ := net.SplitHostPort(node.String())
+	return host
 }
 
 // dialFirst connects to the first of the hosts that answers.

@@ -39,6 +39,7 @@ func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (
 	if f != nil {
 		return nil, f
 	}
-	f = r.Wire.source.Judge(response.StatusCode, response.Header, response.Body.(*buffered).Bytes())
-	return response, r.Wire.retire(f)
+	body := response.Body.(*buffered)
+	f = r.Wire.source.Judge(response.StatusCode, response.Header, body.Bytes())
+	return response, r.Wire.retire(body.conn, f)
 }

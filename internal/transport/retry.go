@@ -200,20 +200,21 @@ func (r *Retry) tooSlow() *patience.Failure {
 // errors of an answer.
 func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
 	r := s.retry
-	body := response.Body.(*buffered).Bytes()
+	buffer := response.Body.(*buffered)
+	body := buffer.Bytes()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
 		return r.Wire.failureOf(&proxyError{httpRefusal(response.StatusCode)}, &progress{})
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {
 		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
-			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body))}
+			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.conn}
 		}
 		r.times.add(took)
 		r.pacing.answered(s.request.URL.Path)
 		return nil
 	}
-	r.Wire.retire(f)
+	r.Wire.retire(buffer.conn, f)
 	switch {
 	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !s.isOwn:
 		return nil // such as a certificate in PEM form

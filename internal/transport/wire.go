@@ -152,13 +152,13 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	}
 	switch {
 	case tooLarge:
-		return nil, w.retire(&patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
+		return nil, w.retire(progress.conn, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
 	case err != nil && !isRefusalOfHTTP(response, body):
-		return nil, w.retire(w.failureOf(err, progress))
+		return nil, w.retire(progress.conn, w.failureOf(err, progress))
 	}
 	// A copy, since net/http keeps its response until the connection's next one.
 	answer := *response
-	answer.Body = &buffered{*bytes.NewBuffer(body)}
+	answer.Body = &buffered{*bytes.NewBuffer(body), progress.conn}
 	return &answer, nil
 }
 
@@ -210,18 +210,24 @@ func Replayable(request *http.Request) (*http.Request, error) {
 	return &again, nil
 }
 
-// retire closes the connections that are not in use if a retry may help, so that it
-// uses a fresh one: behind a balancer, a kept connection always leads to the same
-// node.
-func (w *Wire) retire(f *patience.Failure) *patience.Failure {
+// retire prepares for a retry, if that may help: it closes the connections that are not in
+// use, since a kept one behind a balancer always leads to the same node, and avoids the
+// node of the one that failed, which may be nil.
+func (w *Wire) retire(conn *answerConn, f *patience.Failure) *patience.Failure {
 	if f != nil && f.Retry == patience.Later {
 		w.transport.CloseIdleConnections()
+		if conn != nil {
+			w.dialer.nodes.avoid(conn.RemoteAddr())
+		}
 	}
 	return f
 }
 
 // buffered is a body in memory.
-type buffered struct{ bytes.Buffer }
+type buffered struct {
+	bytes.Buffer
+	conn *answerConn // that it came from
+}
 
 func (*buffered) Close() error { return nil }
 
