@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		if response.StatusCode != http.StatusForbidden || isLogin(request) {
+		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
 			if isServed(request, response) && !t.worked.Swap(true) {
 				s.prove(t)
 			}
@@ -68,9 +69,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // isLogin reports whether a request is a caller's own login, whose refusal is about the
 // credentials in it.
-func isLogin(request *http.Request) bool {
-	_, path, _ := strings.Cut(request.URL.Path, "/v1/auth/")
-	return strings.Contains(path, "/login")
+func (s *session) isLogin(request *http.Request) bool {
+	path, ok := strings.CutPrefix(request.URL.Path, strings.TrimSuffix(s.config.address.Path, "/")+"/v1/auth/")
+	return ok && !transport.IsOwn(request) && slices.Contains(strings.Split(path, "/"), "login")
 }
 
 // isServed reports whether an answer shows that Vault accepted the token.
@@ -91,7 +92,7 @@ func (s *session) mayHaveToken(request *http.Request) error {
 	case s.returned.Load():
 		return errors.New("vault: the client must not be used after Do; the request was not sent")
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
-		return errors.New("vault: the client adds its token by itself; a request with another one is not sent")
+		return errors.New("vault: the client adds its token by itself; a request with another one is not sent (call ClearToken on a client that has one)")
 	case !s.isForVault(request):
 		return errors.New("vault: the token is not sent to an address other than the one in the settings")
 	}

@@ -20,6 +20,8 @@ func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Cli
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		DisableRedirects: true,
+		CloneHeaders:     true, // otherwise a clone has those of VAULT_HEADERS, and no namespace
+		CloneToken:       true, // otherwise a clone has VAULT_TOKEN
 		CheckRetry:       func(context.Context, *http.Response, error) (bool, error) { return false, nil },
 	})
 	if err != nil {

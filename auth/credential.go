@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,7 +15,7 @@ var hasWrapInfo = regexp.MustCompile(`"wrap_info"\s*:\s*[^\sn]`)
 // can be one. The reason never holds the text.
 func misplaced(text string) (reason, fix string) {
 	switch {
-	case jsonStart.MatchString(text):
+	case jsonStart.MatchString(text) && (strings.Contains(text, `":`) || json.Valid([]byte(text))):
 		if hasWrapInfo.MatchString(text) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
 			return "holds JSON, as Vault Agent writes it with wrap_ttl", "remove wrap_ttl from Agent's sink"
 		}
@@ -85,19 +86,26 @@ func isJWT(text string) bool { return strings.HasPrefix(text, "eyJ") && jwtShape
 
 var (
 	tokenShape = regexp.MustCompile(`\bhv[sbr]\.[A-Za-z0-9_-]{20,}|^["']?[sb]\.[A-Za-z0-9]{20,}["']?$`)
-	idShape    = regexp.MustCompile(`(?i)\bhv[sbr]\.|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|^["']?[sb]\.[A-Za-z0-9_-]{20,}`)
+	startShape = regexp.MustCompile(`(?i)^["']?(hv[sbr]\.|[sb]\.[A-Za-z0-9_-]{20,})`)
+	idShape    = regexp.MustCompile(`(?i)^["']?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}["']?$`)
 )
 
 // isCredential reports whether a text looks like a token, a JWT, or what misplaced finds,
 // and not like a name.
 func isCredential(text string) bool {
 	reason, _ := misplaced(text)
-	return reason != "" || isJWT(text) || tokenShape.MatchString(text)
+	token := tokenShape.FindString(text)
+	return reason != "" || isJWT(text) || strings.ToLower(token) != token // names are in lower case
 }
 
-// isSecretLike reports whether a text may be a credential, part of one, or a role id or
-// secret id, which can also be names. It is only hidden.
-func isSecretLike(text string) bool { return isCredential(text) || idShape.MatchString(text) }
+// isID reports whether a text looks like a role id or secret id that Vault made.
+func isID(text string) bool { return idShape.MatchString(text) }
+
+// isSecretLike reports whether a text may be a credential, the start of one, or an id,
+// which can also be names. It is only hidden.
+func isSecretLike(text string) bool {
+	return isCredential(text) || isID(text) || startShape.MatchString(text)
+}
 
 // oddToken says what is unusual about a refused token; empty if nothing is.
 func oddToken(text string) string {

@@ -136,9 +136,9 @@ func (e *environment) shown(v variable) string {
 		return "set"
 	}
 	switch value := e.text(v.name); {
-	case value == "" || slices.Contains(e.malformed, v.name) || isSecretLike(value):
+	case value == "" || slices.Contains(e.malformed, v.name):
 		return notValid
-	case isFileVariable(v.name) && !filepath.IsAbs(value):
+	case isSecretLike(value), isFileVariable(v.name) && !filepath.IsAbs(value):
 		return "set" // it may be the credential itself
 	default:
 		return value

@@ -183,5 +183,5 @@ func TestEffectiveShowsGosOwnVariables(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"SSL_CERT_FILE": file, "SSL_CERT_DIR": "hvs.pasted"}.options()).Effective()
 	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_file", Value: file, Source: "SSL_CERT_FILE"})
-	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_dir", Value: "not valid", Source: "SSL_CERT_DIR"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_dir", Value: "set", Source: "SSL_CERT_DIR"})
 }

@@ -82,7 +82,7 @@ func (e *environment) requiredName(variable string) string {
 // mount returns where a login method is mounted.
 func (e *environment) mount(v variable) string {
 	mount := cmp.Or(e.name(v.name), v.otherwise)
-	if !isPlainPath(mount) || isWithin(mount, "auth") || isSecretLike(mount) {
+	if !isPlainPath(mount) || isWithin(mount, "auth") || isID(mount) {
 		e.reject(v.name, "is not the path of a login mount; write it without auth/, such as "+v.otherwise)
 	}
 	return strings.TrimSuffix(mount, "/")

@@ -61,10 +61,12 @@ func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, 
 
 // lookup is the answer to a token look-up.
 type lookup struct {
+	ID          string    `json:"id"` // the token itself
 	Accessor    string    `json:"accessor"`
-	TTL         int64     `json:"ttl"`          // seconds; 0 means that it does not expire
-	CreationTTL int64     `json:"creation_ttl"` // seconds
-	Period      int64     `json:"period"`       // seconds
+	TTL         int64     `json:"ttl"`              // seconds; 0 means that it does not expire
+	CreationTTL int64     `json:"creation_ttl"`     // seconds
+	Period      int64     `json:"period"`           // seconds
+	MaxTTL      int64     `json:"explicit_max_ttl"` // seconds; 0 if renewals may go on
 	Expires     time.Time `json:"expire_time"`
 	UsesLeft    int       `json:"num_uses"`
 	Renewable   bool      `json:"renewable"`
@@ -105,6 +107,11 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses")
 	}
 	t.worked.Store(true)
+	if token.ID != "" && token.ID != t.secret && token.Accessor == "" {
+		// A Vault Agent or Proxy puts its own token in place of each, and renews that one.
+		s.prove(t)
+		return nil
+	}
 	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
 		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: cmp.Or(strings.Trim(token.Namespace, "/"), t.facts.Namespace)}
 	if token.TTL > 0 {
@@ -121,7 +128,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < early {
 		do := "replace it"
-		if token.Period > 0 && token.Renewable && !refused {
+		if token.Period > 0 && token.MaxTTL == 0 && token.Renewable && !refused {
 			do = "a run before then renews it"
 		}
 		s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(max(left, 0)), do)})

@@ -437,7 +437,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 		{"kubernetes", variables{"VAULT_KUBERNETES_ROLE": "r", "VAULT_KUBERNETES_JWT_FILE": inFile(t, "j")}, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes/config"},
 		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}, "check oidc_discovery_url or jwks_url in auth/jwt/config"},
 		{"cert", newPair(t), "vault waits for an OCSP server"},
-		{"approle", variables{"VAULT_ROLE_ID": "r"}, "check what Vault asks for this login"},
+		{"approle", variables{"VAULT_ROLE_ID": "r"}, "storage or audit device hangs"},
 		{"custom", nil, "check what Vault asks for this login"},
 	} {
 		for _, timeout := range []string{"300ms", "1h"} {

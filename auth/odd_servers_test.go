@@ -165,7 +165,7 @@ func TestManyPathPins(t *testing.T) {
 
 	pins = "secret/other" // an environment that changes
 	assert.NoError(t, vault.Permits("secret/other"))
-	for _, malformed := range []string{"secret/a,", "secret/a,,b", "secret/a\nteam", "secret/*", "hvs.pasted0123456789pasted"} {
+	for _, malformed := range []string{"secret/a,", "secret/a,,b", "secret/a\nteam", "secret/*", "hvs.Pasted0123456789Pasted"} {
 		pins = malformed
 		assertKind(t, vault.Permits("secret/a"), fault.Environment, "LUUMEN_VAULT_PATHS")
 	}

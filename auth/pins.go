@@ -104,7 +104,7 @@ func (e *environment) pins() pins {
 // shownPin is a pin, unless it may be a secret in the wrong variable.
 func shownPin(pin string) string {
 	if isSecretLike(pin) {
-		return notValid
+		return "one that is not shown"
 	}
 	return pin
 }

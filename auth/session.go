@@ -20,7 +20,7 @@ type Use struct {
 	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
 	RunID       string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
-	Check       bool          // ask for Vault's health, too, and give attempts as much time as in a run
+	Check       bool          // for a check: ask for Vault's health, too, and end after Patience and up to two attempts
 }
 
 func (u Use) withDefaults() Use {
@@ -92,10 +92,17 @@ type session struct {
 // complete in any case.
 //
 // The client works in the namespace of the settings. LUUMEN_VAULT_PATHS does not limit
-// its paths. Answers may have any form, such as a certificate in PEM form. It repeats
-// reads until patience ends, and writes only if Vault certainly did not act on them. It
-// logs in again if its token expires. Requests with another token, for another address,
-// or after use has returned fail unsent.
+// its paths. Answers may have any form, such as a certificate in PEM form, and 4 MiB; each
+// must end within VAULT_CLIENT_TIMEOUT. It repeats reads until patience ends, and writes
+// only if Vault certainly did not act on them. It logs in again if its token expires.
+// Requests with another token, for another address, or after use has returned fail unsent.
+//
+// Revoking the token ends what Vault tied to it: leases, such as those of certificates of
+// a role with generate_lease=true, and child tokens.
+//
+// Methods of the client that set its token, such as Logical().Unwrap and Auth().Login,
+// do not work; write to sys/wrapping/unwrap, or to the path of the login. Those that
+// change the transport of its connections panic.
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
 // several lines. If Vault does not answer it, fails, is sealed, or refuses the token,
@@ -173,8 +180,8 @@ func (s *session) connect(ctx, last context.Context) error {
 	})
 	var until time.Time
 	if s.options.Check {
-		// Patience and two attempts, less the time for the revocation.
-		until = time.Now().Add(s.options.Patience + 2*s.config.timeout - lastMoments)
+		// Patience and two attempts, less the time for the revocation, but at least one attempt.
+		until = time.Now().Add(max(s.options.Patience+2*s.config.timeout-lastMoments, s.options.Patience+s.config.timeout))
 	}
 	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Until: until}
 	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Budget: s.options.Patience, Run: ctx, Last: last, Until: until, Unclear: s.warnOfUnclearLogin}

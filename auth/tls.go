@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -164,11 +165,14 @@ func (t trust) casInFolder(f *files) ([]byte, error) {
 		}
 		data, err := f.read("VAULT_CAPATH", name, maxCAFile)
 		switch {
+		case err != nil && entry.Type()&os.ModeSymlink != 0 && isMissing(name):
+			unread = cmp.Or[error](unread, badFile("VAULT_CAPATH", name, "is a link to a file that does not exist", "remove the link"))
 		case err != nil:
 			unread = cmp.Or(unread, err)
+		case !bytes.Contains(data, []byte("-----BEGIN ")): // no certificate
 		case len(all)+len(data) > maxCAFile:
-			return nil, badFile("VAULT_CAPATH", t.caPath, fmt.Sprintf("holds more than %d MiB", maxCAFile>>20), "put only the CA of Vault there")
-		case bytes.Contains(data, []byte("-----BEGIN ")):
+			return nil, badFile("VAULT_CAPATH", t.caPath, fmt.Sprintf("holds more than %d MiB of certificates", maxCAFile>>20), "put only the CA of Vault there")
+		default:
 			all = append(append(all, data...), '\n')
 		}
 	}
@@ -181,6 +185,11 @@ func (t trust) casInFolder(f *files) ([]byte, error) {
 		f.found.add(Finding{Code: FileUnread, Text: unread.Error()})
 	}
 	return all, nil
+}
+
+func isMissing(name string) bool {
+	_, err := os.Stat(name)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func (t trust) pair(f *files) (*tls.Certificate, error) {

@@ -21,7 +21,7 @@ import (
 
 // Options extend a Vault. The zero Options are the default.
 type Options struct {
-	// Getenv reads the environment. Nil means os.Getenv.
+	// Getenv reads the environment. Nil means os.Getenv. Several goroutines call it.
 	Getenv func(name string) string
 
 	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their

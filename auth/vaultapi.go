@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"io/fs"
 	"net/url"
@@ -99,12 +100,16 @@ func rejectedByAPI() error {
 			return fault.New(fault.Environment, v.name+" is malformed, so vault/api rejects it", v.fix+", or unset it")
 		}
 	}
-	for _, name := range []string{api.EnvVaultCACertBytes, api.EnvVaultCACert} {
-		if os.Getenv(name) != "" {
-			return fault.New(fault.Environment, name+" is not accepted by vault/api", "set it to certificates in PEM form, saved without a byte order mark")
-		}
+	ca, cas, err := api.EnvVaultCACertBytes, []byte(os.Getenv(api.EnvVaultCACertBytes)), error(nil)
+	if file := os.Getenv(api.EnvVaultCACert); len(cas) == 0 && file != "" {
+		ca = api.EnvVaultCACert
+		cas, err = os.ReadFile(file)
 	}
-	if os.Getenv(api.EnvVaultCAPath) != "" {
+	hasCAs := len(cas) > 0 || err != nil
+	if hasCAs && !x509.NewCertPool().AppendCertsFromPEM(cas) {
+		return fault.New(fault.Environment, ca+" is not accepted by vault/api", "set it to certificates in PEM form, saved without a byte order mark")
+	}
+	if os.Getenv(api.EnvVaultCAPath) != "" && !hasCAs && os.Getenv(api.EnvVaultClientCert) == "" {
 		return fault.New(fault.Environment, "VAULT_CAPATH holds a file that is not a certificate in PEM form, which vault/api does not accept", "use VAULT_CACERT instead")
 	}
 	return fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api", "name the two files of one pair, in PEM form and without a byte order mark")

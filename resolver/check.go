@@ -39,6 +39,9 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	c := newCheck(vault, fields, options)
 	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
 	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		if c.plan.invalid != nil {
+			return c.plan.invalid
+		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
 		if c.plan.mounts, err = listMounts(ctx, client, c.settings); err != nil {
@@ -49,6 +52,9 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 		asking.Go(func() { c.powers = askPowers(ctx, client, paths) })
 		if len(c.plan.reads) > 0 {
 			err = c.plan.readAll(ctx, client, min(defaultWorkers, len(c.plan.reads)))
+			if kindOf(err) == RateLimited && c.plan.hasSecret() {
+				err = nil // a quota on some of the paths alone
+			}
 		}
 		asking.Wait()
 		return cmp.Or(err, ctx.Err())
@@ -96,7 +102,7 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 func (c *check) pinnedNamespace() string {
 	for _, s := range c.effective.Settings {
 		if s.Name == "pinned_namespace" {
-			return s.Value
+			return strings.Trim(s.Value, "/")
 		}
 	}
 	return ""
@@ -114,9 +120,10 @@ func (c *check) mountsOfReads() []Mount {
 		m, _ := table.find(r.path)
 		f, _ := r.err.(*fault.Error)
 		known := m.Mount
-		known.NotKV = !m.isKV() || f != nil && f.Kind == fault.NotKV
+		known.NotKV = !m.isKV() || r.sent && f != nil && f.Kind == fault.NotKV // by its answer
 		known.Guessed = !m.listed && r.secret == nil && !known.NotKV
-		if before, ok := mounts[m.Path]; !ok || before.Guessed {
+		// Something else may be mounted below a guess, so one secret outweighs any other answer.
+		if before, ok := mounts[m.Path]; !ok || before.NotKV && !known.NotKV || before.Guessed && !known.Guessed && !known.NotKV {
 			mounts[m.Path] = known
 		}
 	}

@@ -118,6 +118,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if kind != NotConfigured && !pinned {
 		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
 	}
+	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise what is unknown has the connection's cause
 	if h := usage.Health; h != nil {
 		if !h.Namespaces && c.settings.Namespace != "" {
 			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; omit it from the settings, or check the address")
@@ -136,18 +137,18 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		default:
 			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy before it answers other requests differently; unseal it: vault operator unseal")
 		}
-	} else if c.plan.mounts != nil {
+	} else if isRead {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
 	}
 	findings = append(findings, usage.Findings...)
 	findings = append(findings, c.plan.shortOfUses(usage.Token, 1)...)
-	if c.plan.mounts != nil {
+	if isRead {
 		findings = append(findings, c.plan.mounts.findings(c.plan.reads)...)
 	}
 	switch {
 	case c.powers.root:
 		warn(RootToken, "the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone")
-	case c.powers.unknown != "":
+	case c.powers.unknown != "" && isRead:
 		notice(PowersUnknown, c.powers.unknown)
 	}
 	return findings

@@ -136,8 +136,8 @@ func TestPinnedPathThatIsASecret(t *testing.T) {
 		kind resolver.Kind
 		text string
 	}{
-		"hvs.canary0123456789canary":           {resolver.Environment, "LUUMEN_VAULT_PATHS holds what looks like a credential"},
-		"ca9a4111-ca9a-4222-8333-ca9a4111ca9a": {resolver.Pinned, "it allows secret/luumen, not valid"},
+		"hvs.Canary0123456789Canary":           {resolver.Environment, "LUUMEN_VAULT_PATHS holds what looks like a credential"},
+		"ca9a4111-ca9a-4222-8333-ca9a4111ca9a": {resolver.Pinned, "it allows secret/luumen, one that is not shown"},
 	} {
 		vault := auth.New(auth.Settings{Address: "http://127.0.0.1:1"}, environment(map[string]string{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/luumen," + pin}))
 		err := resolver.One(t.Context(), vault, host("h", "password", "vault:other/app#password"), resolver.Options{}).Err()

@@ -86,6 +86,11 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
+// UnmarshalJSON returns an error: the JSON does not hold the whole of a FieldError.
+func (*FieldError) UnmarshalJSON([]byte) error {
+	return errors.New("resolver: a FieldError cannot be decoded; decode its JSON to a Problem")
+}
+
 // Problem describes an error; Kind OK means that there is none. Its JSON is what the UI
 // may show.
 type Problem struct {

@@ -30,13 +30,16 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 		} else if m.Guessed {
 			f.Do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 		}
-		if !m.listed && f.Fix == "" {
-			f.Do += fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", quoted(m.Path), m.Version)
+		if mounts.outside != "" {
+			f.Do, f.Fix = tokenOutside(mounts)
+		}
+		if f.Fix == "" {
+			f.Do += orOtherVersion(m)
 		}
 		return f
 	case 404:
 		if r.version != 0 {
-			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, quoted(path)), withoutData(m, r.path)+"check the pinned version, or omit it")
+			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, quoted(path)), withoutData(m, r.path)+"check the pinned version, or omit it"+orOtherVersion(m))
 		}
 		f := fault.New(fault.NotFound, "vault has no secret at "+quoted(path), "check the path")
 		if answer.NoMount() {
@@ -91,8 +94,10 @@ func withoutData(m *mount, path string) string {
 // anything there.
 func invisible(mounts *mountTable, r *read) *fault.Error {
 	m, path := r.mount, r.path
-	if namesTokens(path) {
-		return notKV(m.Path, "of a type that Vault does not show") // no policy should grant it
+	if namesTokens(path) { // no line, since it could grant a token
+		f := fault.New(fault.Denied, "the agent's token can see no mount for "+quoted(path), "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on "+quoted(m.granted(path))+" by hand")
+		f.Detail = policiesOf(mounts)
+		return f
 	}
 	f := fault.New(fault.Denied, "the agent's token can see no mount for "+quoted(path), "")
 	f.Detail = policiesOf(mounts)
@@ -107,6 +112,9 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 	if why := ungrantable(m.granted(path)); why != "" {
 		f.Do, f.Fix = why, why
 	}
+	if mounts.outside != "" {
+		f.Do, f.Fix = tokenOutside(mounts)
+	}
 	first, rest, _ := strings.Cut(path, "/")
 	if _, ok := covering(mounts.listed, rest); ok {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
@@ -114,8 +122,22 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 	return f
 }
 
+// tokenOutside says what to do if the settings name a namespace where the token is unknown.
+func tokenOutside(mounts *mountTable) (do, fix string) {
+	return "the token is of the namespace " + quoted(mounts.outside) + ": enter that one, or one below it, as the namespace in the settings",
+		"enter the namespace of the agent's token, or one below it, in the settings"
+}
+
 func notKV(mount, kind string) *fault.Error {
 	return fault.New(fault.NotKV, "the mount "+quoted(mount)+" is "+kind+", not KV", "name a secret in a KV mount")
+}
+
+// orOtherVersion is a hint for a mount whose KV version Vault does not show.
+func orOtherVersion(m *mount) string {
+	if m.listed {
+		return ""
+	}
+	return fmt.Sprintf("; if %s is not KV v%d, correct kv_version in the settings", quoted(m.Path), m.Version)
 }
 
 func otherVersion(m *mount, version int) *fault.Error {

@@ -21,6 +21,7 @@ type mountTable struct {
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
 	namespace string            // see Mount.Namespace
+	outside   string            // the token's namespace, if that of the settings is not in it
 	policies  []string          // of the token, if known; for messages
 }
 
@@ -32,6 +33,9 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	token := auth.TokenOf(ctx)
 	table := unlisted(settings, token.Namespace)
 	table.policies = token.Policies
+	if in := settings.Namespace; token.Namespace != "" && in != token.Namespace && !strings.HasPrefix(in, token.Namespace+"/") {
+		table.outside = token.Namespace
+	}
 	var data struct {
 		Secret map[string]struct {
 			Type    string            `json:"type"`

@@ -81,7 +81,7 @@ func TestNoPolicyLineForTokens(t *testing.T) {
 	token := server.ReaderToken(t, server.KV(t, 2)+"/data/app")
 	for _, path := range []string{"team/auth/token/lookup-self", "team/sys/raw/x", "team/identity/oidc/token/x"} {
 		_, err := resolve(t, connect(server, token), "vault:"+path+"#password")
-		require.ErrorIs(t, err, resolver.NotKV, path)
+		require.ErrorIs(t, err, resolver.Denied, path)
 		assert.NotContains(t, err.Error(), "capabilities")
 	}
 }

@@ -13,7 +13,7 @@ import (
 // plan is the work of a run: hosts with their fields, and the distinct paths to read.
 type plan struct {
 	vault     *auth.Vault
-	invalid   error // why Vault cannot be used
+	invalid   error // why Vault cannot be used, when the plan was made
 	hosts     []host
 	reads     []*read     // in the order of the hosts
 	mounts    *mountTable // nil before the login, and if Vault did not answer
@@ -212,6 +212,18 @@ func (p *plan) finish(r *read) {
 		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
 			p.complete <- i
 		}
+	}
+}
+
+// hasSecret reports whether a read has found a secret.
+func (p *plan) hasSecret() bool {
+	return slices.ContainsFunc(p.reads, func(r *read) bool { return r.secret != nil })
+}
+
+// forget drops the secrets of hosts that were not taken: the Run may be kept for its report.
+func (p *plan) forget() {
+	for _, r := range p.reads {
+		r.secret = nil
 	}
 }
 

@@ -27,7 +27,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 		m, _ := table.find(r.Path())
 		why := ungrantable(m.granted(r.Path()))
 		if m.Guessed && namesTokens(r.Path()) {
-			why = "it may lead to a token, not to a secret; name its mount in the settings, if it is KV"
+			why = "it may lead to a token, not to a secret; if " + quoted(m.Path) + " is a KV mount, grant the token read on " + quoted(m.granted(r.Path())) + " by hand"
 		}
 		if m.NotKV {
 			why = "the mount " + quoted(m.Path) + " is not KV; name a secret in a KV mount"

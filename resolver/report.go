@@ -97,7 +97,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// LogValue returns everything that String shows, as a group.
+// LogValue returns everything that String shows, as a group, but at most 100 causes.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
@@ -114,11 +114,15 @@ func (r Report) LogValue() slog.Value {
 		attrs = append(attrs, slog.Time("token_expires", expires))
 	}
 	if len(r.Causes) > 0 {
-		lines := make([]causeLine, len(r.Causes))
-		for i, c := range r.Causes {
+		logged := r.Causes[:min(len(r.Causes), mostLogged)]
+		lines := make([]causeLine, len(logged))
+		for i, c := range logged {
 			lines[i] = causeLine{c}
 		}
 		attrs = append(attrs, slog.Any("causes", lines))
+		if more := len(r.Causes) - len(logged); more > 0 {
+			attrs = append(attrs, slog.Int("more_causes", more))
+		}
 	}
 	if len(r.Findings) > 0 {
 		attrs = append(attrs, slog.Any("findings", textsOf(r.Findings)))

@@ -110,8 +110,11 @@ func (r *Run) Results() iter.Seq2[int, Result] {
 func (r *run) results(yield func(int, Result) bool) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	var reading sync.WaitGroup
-	defer reading.Wait()
-	defer cancel()
+	defer func() {
+		cancel()
+		reading.Wait()
+		r.plan.forget()
+	}()
 	if len(r.plan.reads) > 0 {
 		reading.Go(func() { r.read(ctx) })
 	}
@@ -154,6 +157,9 @@ func (r *run) read(ctx context.Context) {
 	use := auth.Use{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
 	var short, found []auth.Finding
 	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		if r.plan.invalid != nil {
+			return r.plan.invalid // it was repaired since, but no path was compared with the pins
+		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
 		if r.plan.mounts, err = listMounts(ctx, client, r.plan.vault.Settings()); err != nil {

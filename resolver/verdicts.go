@@ -103,16 +103,17 @@ func (v Verdicts) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// fieldErrors are the errors of fields that are not that of the connection, at most as
-// many as a line of a log should hold.
+// mostLogged is how many errors one line of a log should hold.
+const mostLogged = 100
+
+// fieldErrors are the errors of fields that are not that of the connection.
 func (v Verdicts) fieldErrors() []string {
-	const most = 100
 	var errors []string
 	for i, field := range v.Fields {
 		if field.Kind == OK || field.Kind == v.Connection.Kind {
 			continue
 		}
-		if len(errors) == most {
+		if len(errors) == mostLogged {
 			return append(errors, "…")
 		}
 		errors = append(errors, fmt.Sprintf("%d. %s", i+1, field))

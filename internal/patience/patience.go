@@ -65,7 +65,9 @@ const manyAnswers = 200
 
 // Patience is shared by the requests of one run.
 type Patience struct {
-	budget time.Duration
+	budget    time.Duration
+	perSecond float64 // the operator's limit
+	burst     int
 
 	mu   sync.Mutex
 	pace pace
@@ -103,6 +105,8 @@ type Patience struct {
 func New(budget time.Duration, perSecond float64, burst int) *Patience {
 	return &Patience{
 		budget:      budget,
+		perSecond:   perSecond,
+		burst:       burst,
 		pace:        newPace(perSecond, burst),
 		firstFailed: make(map[fault.Kind]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
@@ -335,6 +339,10 @@ func (p *Patience) record(r *Request, sent time.Time, f *Failure) (done bool, er
 	switch {
 	case p.over != nil:
 		return true, p.over
+	case f.Retry == Paced && f.GiveUp:
+		p.pace = newPace(p.perSecond, p.burst) // the quota may be for this request alone
+		p.resume(now)
+		return false, nil
 	case f.Retry == Paced:
 		longest := p.remaining(now)
 		if longest > 2*time.Second {

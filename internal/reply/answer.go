@@ -127,6 +127,12 @@ func ListsNothing(response *http.Response) bool {
 	return bytes.Contains(inMemory(response.Body), []byte(`"secret":{}`))
 }
 
+// IsStandby reports whether an answer of sys/health in memory is that of a standby.
+func IsStandby(response *http.Response) bool {
+	inMemory, ok := response.Body.(interface{ Bytes() []byte })
+	return ok && bytes.Contains(inMemory.Bytes(), []byte(`"standby":true`))
+}
+
 // endsWithMountType matches only the last member of an answer: a secret may have a key
 // of this name.
 var endsWithMountType = regexp.MustCompile(`,"mount_type":"[^"]*"}\n?$`)

@@ -124,10 +124,10 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 		if u, err := (&http.Response{Header: header, Request: base}).Location(); err == nil && u.Host != "" {
 			target = s.Sent.Words(u.Scheme + "://" + u.Host)
 			switch {
-			case u.Host == base.URL.Host && !strings.Contains(u.Path, "/v1/"):
-				// Vault answers so to a path outside of its API.
+			case !strings.Contains(u.Path, "/v1/") && (u.Host == base.URL.Host || strings.Trim(u.Path, "/") != ""):
+				// Vault answers so to a path outside of its API, and a proxy with a page to sign in.
 				isStandby = false
-				if strings.Trim(base.URL.Path, "/") != "" {
+				if u.Host == base.URL.Host && strings.Trim(base.URL.Path, "/") != "" {
 					do, fix = "omit "+base.URL.Path+" from the address, unless a proxy there adds it", "omit the path from the address"
 				}
 			case u.Scheme == "https" && base.URL.Scheme == "http" && u.Hostname() == base.URL.Hostname():
@@ -179,7 +179,8 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	case status >= 500:
 		failure.Retry = patience.Later // a balancer whose nodes are down for a moment
 	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:
-		failure.Retry, failure.Unsent = patience.Later, true // a fresh connection may do
+		failure.Retry = patience.Later                       // a fresh connection may do
+		failure.Unsent = status != http.StatusRequestTimeout // which a proxy may also send while it waits for Vault
 	}
 	return failure
 }

@@ -191,13 +191,15 @@ func naming(mount, hint string) string {
 }
 
 // WaitHint returns what to do about a login that Vault does not answer while its health
-// is good. Vault is then waiting for another server.
+// is good. Vault then waits for another server, or for its own disk.
 func WaitHint(method, mount string) string {
 	if mount == "" {
 		method = ""
 	}
 	do := "check what Vault asks for this login, and the network from Vault to it"
 	switch method {
+	case "approle":
+		do = "vault's storage or audit device hangs, such as a full disk, or a pipe or socket without a reader: see Vault's own log"
 	case "kubernetes":
 		do = "vault waits for the Kubernetes API server: check kubernetes_host in auth/MOUNT/config, and the network from Vault to it"
 	case "jwt":

@@ -6,6 +6,7 @@ import (
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // isSilence reports whether a request was sent and no answer came in time.
@@ -46,7 +47,7 @@ func waiting(f *patience.Failure) *patience.Failure {
 func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
 	waited := time.Since(s.failed)
-	_, f := r.health(ctx, okQuery, limit)
+	response, f := r.health(ctx, okQuery, limit)
 	s.well = f == nil
 	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
 	switch {
@@ -54,6 +55,8 @@ func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.
 		return f
 	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Budget/12:
 		return s.last // Vault has a problem that its health does not show
+	case s.last != nil && f == nil && reply.IsStandby(response) && waited < r.Budget/4:
+		return s.last // the leader may hang, until another is elected
 	}
 	return nil // well, or a proxy blocks sys/health
 }

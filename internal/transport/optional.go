@@ -26,15 +26,17 @@ func (r *Retry) forOptional() time.Duration {
 func (s *exchange) isLate(f *patience.Failure) bool {
 	r := s.retry
 	took := time.Since(s.began) + time.Millisecond
+	share := s.share
+	if r.isCheck() { // whose share is for silence, and may be longer than patience
+		share = min(share, r.Budget/4)
+	}
 	switch {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return took >= r.Budget/12
-	case f.Retry == patience.Paced:
-		return took >= s.share // a quota on this path alone
-	case isBlock(f):
-		return took >= min(s.share, r.Budget/4)
+	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
+		return took >= share
 	}
-	return !f.Unsent && took >= s.share
+	return false // Vault itself is down, sealed or without a leader
 }
 
 // isBlock reports whether a failure may concern one request alone.

@@ -40,6 +40,12 @@ func ownOf(request *http.Request) (own Own, isOwn bool) {
 	return own, isOwn
 }
 
+// IsOwn reports whether a request is the library's own.
+func IsOwn(request *http.Request) bool {
+	_, isOwn := ownOf(request)
+	return isOwn
+}
+
 // IsHarmless reports whether a request is safe to repeat.
 func IsHarmless(request *http.Request) bool {
 	switch request.Method {

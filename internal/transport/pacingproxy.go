@@ -19,9 +19,10 @@ type pacingProxy struct {
 // paceAfter paths that were refused and then answered show such a proxy.
 const paceAfter = 2
 
-// refusals are the refusals of one request since pacing began.
+// refusals are the refusals of one request. Those within a second count as one: they came
+// before the pace slowed down, or while others used up the rate.
 type refusals struct {
-	count   int
+	count   int // since pacing began
 	last    time.Time
 	answers int // to any request, until then
 }
@@ -50,12 +51,21 @@ func (p *pacingProxy) refuses(path string) bool {
 }
 
 func (p *pacingProxy) judge(s *exchange, f *patience.Failure) *patience.Failure {
-	// Vault may have acted on a request that is not harmless.
-	if !IsHarmless(s.request) || !p.refuses(s.request.URL.Path) {
-		return f
+	now := time.Now()
+	isNew := now.Sub(s.refused.last) >= time.Second
+	switch {
+	case !IsHarmless(s.request):
+		return f // Vault may have acted on it
+	case !p.refuses(s.request.URL.Path):
+		if isNew {
+			s.refused.last = now
+			return f
+		}
+		again := *f
+		again.Unsent = true
+		return &again
 	}
-	// Refusals within a second count as one: they came before the pace slowed down.
-	if now := time.Now(); now.Sub(s.refused.last) >= time.Second {
+	if isNew {
 		answers := s.retry.Patience.Answers()
 		if s.refused.count > 0 && answers == s.refused.answers {
 			// Nothing is answered any more: the nodes are down, which is no fault of this request.

@@ -65,16 +65,22 @@ type Wire struct {
 	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
+	slots     chan struct{} // has one for each request under way
 	limiter   limiter
 	requests  atomic.Int64
 }
 
 // NewWire makes a Wire. It does no I/O.
 func NewWire(config Config) *Wire {
-	w := &Wire{config: config, dialer: &dialer{Config: config}, header: http.Header{
-		"User-Agent":          {config.UserAgent},
-		api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
-	}}
+	w := &Wire{
+		config: config,
+		dialer: &dialer{Config: config},
+		slots:  make(chan struct{}, max(config.Connections, 1)),
+		header: http.Header{
+			"User-Agent":          {config.UserAgent},
+			api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
+		},
+	}
 	w.source = reply.Source{Address: strings.TrimSuffix(config.Address.String(), "/"), Sent: &w.Sent}
 	if p := config.Proxy; p != nil && p.URL.User != nil {
 		password, _ := p.URL.User.Password()
@@ -119,6 +125,13 @@ func (w *Wire) Requests() int { return int(w.requests.Load()) }
 // limit or the configured timeout, whichever is shorter.
 func (w *Wire) send(ctx context.Context, request *http.Request, header http.Header, limit time.Duration) (*http.Response, *patience.Failure) {
 	limit = min(limit, w.config.Timeout)
+	// net/http would wait for a free connection within the limit.
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return nil, w.failureOf(ctx.Err(), &progress{limit: limit})
+	}
 	w.requests.Add(1)
 	limited := w.limiter.begin(ctx, limit)
 	defer w.limiter.end(limited)

@@ -1,0 +1,114 @@
+package auth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+)
+
+// Requests that wait for a connection do not use up the time of their attempt: a write
+// would be sent, and then given up as unanswered.
+func TestMoreRequestsThanConnections(t *testing.T) {
+	t.Parallel()
+	const requests, connections = 60, 4
+	var served, underWay, most atomic.Int32
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "pki/issue") {
+			return false
+		}
+		if n := underWay.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		<-time.After(200 * time.Millisecond) // a slow server
+		underWay.Add(-1)
+		served.Add(1)
+		say(w, 200, `{"request_id":"1","data":{"certificate":"x"},"mount_type":"pki"}`)
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "2"}.options())
+	usage, err := do(t.Context(), vault, auth.Use{Connections: connections}, func(ctx context.Context, client *api.Client) error {
+		var working sync.WaitGroup
+		for i := range requests {
+			working.Go(func() {
+				_, err := client.Logical().WriteWithContext(ctx, fmt.Sprintf("pki/issue/%d", i), map[string]any{"common_name": "x"})
+				assert.NoError(t, err)
+			})
+		}
+		working.Wait()
+		return nil
+	})
+	require.NoError(t, err)
+	assert.EqualValues(t, requests, served.Load(), "each once")
+	assert.LessOrEqual(t, most.Load(), int32(connections))
+	assert.Zero(t, usage.Retries)
+}
+
+// A clone works as its client does, whatever vault/api finds in the environment.
+func TestClonesIgnoreTheEnvironment(t *testing.T) {
+	t.Setenv("VAULT_TOKEN", "hvs.of-the-process")
+	t.Setenv("VAULT_NAMESPACE", "process")
+	t.Setenv("VAULT_HEADERS", `{"X-Process":"1"}`)
+	server := newStandIn(t, nil)
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: "team"}, variables{"VAULT_ROLE_ID": "r"}.options())
+	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		for _, clone := range []func() (*api.Client, error){client.Clone, client.CloneWithHeaders} {
+			c, err := clone()
+			require.NoError(t, err)
+			assert.Empty(t, c.Token())
+			_, err = c.Logical().ReadWithContext(ctx, "secret/app")
+			assert.NoError(t, err)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	reads := 0
+	for _, r := range server.all() {
+		if strings.HasSuffix(r.URL.Path, "/secret/app") {
+			reads++
+			assert.Equal(t, []string{standInToken, "team", ""}, []string{r.Header.Get("X-Vault-Token"), r.Header.Get("X-Vault-Namespace"), r.Header.Get("X-Process")})
+		}
+	}
+	assert.Equal(t, 2, reads)
+}
+
+// Names that only begin or end like a token or an id are names.
+func TestNamesThatResembleCredentials(t *testing.T) {
+	t.Parallel()
+	const id = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	for _, mount := range []string{"approle-" + id, "s.approle-production-cluster-eu", "hvs.approle", "team/hvs.luumen-patch-production-agent"} {
+		v := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: "approle"}, variables{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": "r"}.options())
+		assert.NoError(t, v.Validate(), mount)
+	}
+	for _, mount := range []string{id, "hvs.CAESIPasted0123456789Pasted"} {
+		v := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: "approle"}, variables{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": "r"}.options())
+		assert.Error(t, v.Validate())
+	}
+	shown := auth.New(auth.Settings{Address: "https://" + id + ".vault.example"}, variables{
+		"VAULT_ADDR": "https://" + id + ".vault.example", "VAULT_NAMESPACE": "admin/tenant-" + id, "LUUMEN_VAULT_PATHS": "secret/tenants/" + id, "VAULT_TOKEN": "t",
+	}.options())
+	require.NoError(t, shown.Validate())
+	assert.NotContains(t, shown.Effective().String(), "not valid")
+	assert.ErrorContains(t, shown.Permits("secret/other"), "it allows secret/tenants/"+id)
+}
+
+// Custom secret ids can have any text, but JSON in place of one is a mistake.
+func TestSecretIDsThatBeginLikeJSON(t *testing.T) {
+	t.Parallel()
+	for text, ok := range map[string]bool{`[[Kx9-pq"7]+zz!`: true, `{"kx9!`: true, `["9kz`: true, `{"secret_id":"x"}`: false, `{"data": {"sec`: false, `["x"]`: false} {
+		server := newStandIn(t, nil)
+		v := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": text}.options())
+		_, err := do(t.Context(), v, auth.Use{}, func(context.Context, *api.Client) error { return nil })
+		assert.Equal(t, ok, err == nil, "%s: %v", text, err)
+	}
+}
