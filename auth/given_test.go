@@ -192,3 +192,33 @@ func TestTokenFileIsReadOnceMore(t *testing.T) {
 	assert.True(t, between.all()[2].Header.Get("X-Vault-Token") == fresh)
 	assert.True(t, r.usage.Token.Known)
 }
+
+// What a look-up says of a token decides what is said of its expiry.
+func TestWhatIsSaidOfAnExpiry(t *testing.T) {
+	t.Parallel()
+	const agents = "a Vault Agent or Proxy answers with its own token"
+	for _, test := range []struct{ name, members, says string }{
+		{"periodic", `"id":"t","accessor":"a","period":3600`, "a run before then renews it"},
+		{"periodic, but not for ever", `"id":"t","accessor":"a","period":3600,"explicit_max_ttl":7200`, "; replace it"},
+		{agents, `"id":"hvs.agents-own"`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				isLookup := strings.HasSuffix(r.URL.Path, "/lookup-self")
+				if isLookup {
+					say(w, 200, `{"request_id":"1","data":{"ttl":2000,"creation_ttl":3600,"expire_time":"`+time.Now().Add(2000*time.Second).Format(time.RFC3339)+`","renewable":true,"type":"service",`+test.members+`},"mount_type":"token"}`)
+				}
+				return isLookup
+			})
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "secret/app")
+			require.NoError(t, r.err)
+			assert.Equal(t, []string{"GET auth/token/lookup-self", "GET secret/app"}, server.requests())
+			warnings := strings.Join(r.warnings(), "|")
+			assert.Contains(t, warnings, test.says)
+			assert.Equal(t, test.name == agents, warnings == "", warnings)
+			assert.Equal(t, test.name != agents, r.usage.Token.Known)
+			assert.True(t, r.usage.Token.Proven)
+		})
+	}
+}

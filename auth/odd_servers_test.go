@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,4 +204,31 @@ func TestCredentialInPlaceOfAName(t *testing.T) {
 		vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t", variable: name}.options())
 		assert.NoError(t, vault.Validate(), "%s can be a name", name)
 	}
+}
+
+// A standby answers sys/health although the leader hangs. So the second attempt to log in,
+// which is the last, waits until another node leads.
+func TestLoginWhileTheLeaderHangs(t *testing.T) {
+	t.Parallel()
+	var logins, looks, early atomic.Int32
+	const elected = 3 // looks at the health until then
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/sys/health"):
+			standby := looks.Add(1) < elected
+			say(w, 200, fmt.Sprintf(`{"initialized":true,"sealed":false,"standby":%t,"performance_standby":false,"server_time_utc":%d,"version":"1.21.1"}`, standby, time.Now().Unix()))
+		case strings.HasSuffix(r.URL.Path, "/login") && logins.Add(1) == 1:
+			w.WriteHeader(http.StatusGatewayTimeout) // as a balancer does
+		default:
+			if strings.HasSuffix(r.URL.Path, "/login") && looks.Load() < elected {
+				early.Add(1)
+			}
+			return false
+		}
+		return true
+	})
+	_, err := do(t.Context(), byAppRole(server), auth.Use{Patience: 20 * time.Second}, func(context.Context, *api.Client) error { return nil })
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, logins.Load())
+	assert.Zero(t, early.Load())
 }

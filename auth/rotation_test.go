@@ -140,6 +140,7 @@ func TestFolderOfCAs(t *testing.T) {
 		{"in UTF-16", map[string]string{"ca.pem": utf16}, 0o755, "ca.pem is UTF-16; save it as UTF-8", ""},
 		{"in a folder below", map[string]string{"below/ca.pem": string(ca)}, 0o755, "holds no certificate; put files with certificates in PEM form directly into it", ""},
 		{"of too many", map[string]string{"a": string(ca) + strings.Repeat("\n", 3<<20), "b": string(ca) + strings.Repeat("\n", 3<<20)}, 0o755, "holds more than 4 MiB", ""},
+		{"beside a large file that is none", map[string]string{"a.jks": strings.Repeat("x", 3<<20), "ca.pem": string(ca), "z.jks": strings.Repeat("x", 3<<20)}, 0o755, "", ""},
 		{"where others may write", map[string]string{"ca.pem": string(ca)}, 0o777, "", "every user of the Patch server can write "},
 		{"with a key", map[string]string{"ca.pem": string(ca) + "-----BEGIN PRIVATE KEY-----\n"}, 0o755, "", "every user of the Patch server can read "},
 	} {

@@ -3,7 +3,9 @@ package resolver_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +159,80 @@ func TestQuotaOnOnePath(t *testing.T) {
 			assert.ErrorIs(t, result.Err(), resolver.RateLimited)
 		} else {
 			assert.NoError(t, result.Err())
+		}
+	}
+}
+
+// A check goes on without a side request that a proxy cuts off, or refuses with 429, as a
+// run does; and the run's reads are not slowed down by it.
+func TestSideRequestsThatAProxyCutsOff(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := server.KV(t, 2)
+	server.Put(t, mount, "app", map[string]any{"password": "x"})
+	fields := fieldsOf("vault:" + mount + "/app#password")
+	cut := func(w http.ResponseWriter) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			conn.Close()
+		}
+	}
+	quota := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusTooManyRequests)
+		io.WriteString(w, `{"errors":["request path \"x\": rate limit quota exceeded"]}`+"\n")
+	}
+	for _, test := range []struct {
+		name     string
+		prefixes []string
+		answer   func(w http.ResponseWriter)
+	}{
+		{"sys/ is cut off", []string{"sys/"}, cut},
+		{"auth/token/ is cut off", []string{"auth/token/"}, cut},
+		{"both are cut off", []string{"sys/", "auth/token/"}, cut},
+		{"a quota on the look-up", []string{"auth/token/lookup-self"}, quota},
+		{"a quota on the list", []string{"sys/internal/"}, quota},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			vault := vaultAt(behind(t, server, func(w http.ResponseWriter, path string) bool {
+				blocked := slices.ContainsFunc(test.prefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
+				if blocked {
+					test.answer(w)
+				}
+				return blocked
+			}), server.Token)
+			v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
+			assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
+			assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{{Name: "h", Fields: map[string]ref.Value{"p": fields[0]}}}, resolver.Options{Patience: 4 * time.Second})
+			for _, result := range run.Results() {
+				assert.NoError(t, result.Err())
+			}
+		})
+	}
+}
+
+// A token of another namespace than that of the settings is refused everywhere. The advice
+// is the namespace, not a line that its policy may have already.
+func TestTokenOfAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	for _, list := range []string{`{}`, `{"other/":{"type":"kv","options":{"version":"2"}}}`} {
+		server := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+			status, body := 403, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/lookup-self"):
+				status, body = 200, `{"request_id":"1","data":{"id":"t","accessor":"a","ttl":0,"expire_time":null,"type":"service","namespace_path":"team/"}}`
+			case strings.HasSuffix(r.URL.Path, "/mounts"):
+				status, body = 200, `{"request_id":"1","data":{"secret":`+list+`}}`
+			}
+			always(status, body)(w, r)
+		})
+		for namespace, want := range map[string]bool{"": true, "other": true, "team": false, "team/below": false} {
+			vault := auth.New(auth.Settings{Address: server, Namespace: namespace}, environment(map[string]string{"VAULT_TOKEN": "t"}))
+			_, err := resolve(t, vault, "vault:secret/app#password")
+			require.ErrorIs(t, err, resolver.Denied)
+			assert.Equal(t, want, strings.Contains(err.Error(), "the token is of the namespace team: enter that one"), err)
 		}
 	}
 }

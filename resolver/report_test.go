@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -179,4 +180,25 @@ func TestResultPrints(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("took", "result", results[1])
 	assert.Contains(t, log.String(), "no # and key after the path")
+}
+
+// A line of the log holds a hundred causes, and says how many more there are.
+func TestReportOfManyCauses(t *testing.T) {
+	t.Parallel()
+	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, _ string) { always(404, `{"errors":[]}`)(w, r) }}
+	run := resolver.Resolve(t.Context(), h.start(t), ofPaths(300, "secret/%d"), resolver.Options{})
+	collect(run)
+	report := run.Report()
+	require.Len(t, report.Causes, 300)
+	var line bytes.Buffer
+	slog.New(slog.NewJSONHandler(&line, nil)).Info("run ended", "report", report)
+	var logged struct {
+		Report struct {
+			Causes     []any `json:"causes"`
+			MoreCauses int   `json:"more_causes"`
+		} `json:"report"`
+	}
+	require.NoError(t, json.Unmarshal(line.Bytes(), &logged))
+	assert.Len(t, logged.Report.Causes, 100)
+	assert.Equal(t, 200, logged.Report.MoreCauses)
 }

@@ -3,12 +3,20 @@ package transport_test
 import (
 	"bufio"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // httpProxy is a proxy that forwards plain requests and connects for others.
@@ -66,4 +74,41 @@ func serveProxy(t testing.TB, user *url.Userinfo, listen func(net.Listener) net.
 		}
 	})
 	return p
+}
+
+// Others may use up the rate that a proxy allows. Refusals within a second are one then,
+// so they do not make a request fail before the rate is known.
+func TestProxyRefusesForASecond(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/refused") && time.Since(began) < 800*time.Millisecond {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		<-time.After(5 * time.Millisecond)
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"request_id":"1","data":{}}`)
+	}))
+	t.Cleanup(s.Close)
+	address, err := url.Parse(s.URL)
+	require.NoError(t, err)
+	r := newRetry(t, wireTo(t, address), generous)
+	var working sync.WaitGroup
+	for i := range 4 {
+		working.Go(func() {
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("%s/v1/secret/data/%d/refused", s.URL, i), nil)
+			_, err := r.RoundTrip(request)
+			assert.NoError(t, err)
+		})
+		working.Go(func() {
+			for j := range 200 {
+				request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("%s/v1/secret/data/%d/%d", s.URL, i, j), nil)
+				_, err := r.RoundTrip(request)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	working.Wait()
 }
