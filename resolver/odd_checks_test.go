@@ -195,13 +195,14 @@ func TestSideRequestsThatAProxyCutsOff(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			vault := vaultAt(behind(t, server, func(w http.ResponseWriter, path string) bool {
+			address := behind(t, server, func(w http.ResponseWriter, path string) bool {
 				blocked := slices.ContainsFunc(test.prefixes, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 				if blocked {
 					test.answer(w)
 				}
 				return blocked
-			}), server.Token)
+			})
+			vault := auth.New(auth.Settings{Address: address, Mounts: []string{mount}}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
 			v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
 			assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
 			assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
