@@ -12,6 +12,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // ofVaultAPI returns the variables that vault/api reads and this library does not,
@@ -143,6 +144,29 @@ func TestHonoredVariablesAreReadHereAlone(t *testing.T) {
 			assertKind(t, r.err, fault.Environment, name)
 			assert.NotContains(t, r.err.Error(), "canary")
 			assert.Len(t, server.requests(), asked)
+		})
+	}
+}
+
+// vault/api rejects what we accept, such as a byte order mark. The error names the variable
+// that it rejects, and not another one that is set, too.
+func TestVariableThatVaultAPIRejects(t *testing.T) {
+	server := newStandIn(t, nil)
+	certificate, key := vaulttest.Pair(t, "agent")
+	const bom = "\ufeff"
+	for _, test := range []struct {
+		name, ca, certificate string
+		want                  string
+	}{
+		{"the CA", bom + certificate, certificate, "VAULT_CACERT is not accepted by vault/api"},
+		{"the client certificate", certificate, bom + certificate, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for name, content := range map[string]string{"VAULT_CACERT": test.ca, "VAULT_CLIENT_CERT": test.certificate, "VAULT_CLIENT_KEY": key} {
+				t.Setenv(name, inFile(t, content))
+			}
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "secret/app")
+			assertKind(t, r.err, fault.Environment, test.want)
 		})
 	}
 }
