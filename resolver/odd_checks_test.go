@@ -35,7 +35,7 @@ func TestCheckUnderARateLimit(t *testing.T) {
 		variables["VAULT_TOKEN"], variables["VAULT_CLIENT_TIMEOUT"] = server.Token, "3"
 		began := time.Now()
 		v := resolver.Check(t.Context(), auth.New(auth.Settings{Address: server.Address}, environment(variables)), fields, resolver.CheckOptions{})
-		assert.Less(t, time.Since(began), 9*time.Second, "patience and two attempts")
+		assert.Less(t, time.Since(began), 12*time.Second, "patience and two attempts, and time for a busy machine")
 		assert.Equal(t, resolver.OK, v.Connection.Kind)
 		kinds := make(map[resolver.Kind]int)
 		for _, field := range v.Fields {
@@ -203,7 +203,7 @@ func TestSideRequestsThatAProxyCutsOff(t *testing.T) {
 				return blocked
 			})
 			vault := auth.New(auth.Settings{Address: address, Mounts: []string{mount}}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
-			v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
+			v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{Patience: 8 * time.Second})
 			assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
 			assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
 			run := resolver.Resolve(t.Context(), vault, []resolver.Host{{Name: "h", Fields: map[string]ref.Value{"p": fields[0]}}}, resolver.Options{Patience: 4 * time.Second})

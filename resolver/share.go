@@ -3,18 +3,29 @@ package resolver
 import (
 	"container/heap"
 	"sync"
+	"time"
 )
 
 // share hands the reads of a run to its workers. Paths that fail for a while should
 // not occupy all workers, since only the answer to another path shows that Vault is
 // well. So the reads are cut into parts, each in one mount, and a worker takes from
 // the part with the fewest reads under way, alternately from its two ends. Reads that
-// failed and gave way come last.
+// failed and gave way come one at a time among the others, and last.
 type share struct {
-	mu    sync.Mutex
-	parts parts
-	aside []*read
+	mu       sync.Mutex
+	parts    parts
+	aside    []aside // the longest first
+	retrying bool    // a worker has one of them, while others are fresh
 }
+
+// aside is a read that failed and gave way.
+type aside struct {
+	read  *read
+	since time.Time
+}
+
+// rest is after what time such a read is tried again while others are fresh, one at a time.
+const rest = 500 * time.Millisecond
 
 // part is some of the reads in one mount.
 type part struct {
@@ -51,13 +62,14 @@ func newShare(reads []*read, workers int) *share {
 func (s *share) take() (*read, *part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.parts) == 0 {
-		if len(s.aside) == 0 {
-			return nil, nil
-		}
-		r := s.aside[0]
+	if len(s.aside) > 0 && (len(s.parts) == 0 || !s.retrying && time.Since(s.aside[0].since) >= rest) {
+		r := s.aside[0].read
 		s.aside = s.aside[1:]
+		s.retrying = true
 		return r, nil
+	}
+	if len(s.parts) == 0 {
+		return nil, nil
 	}
 	p := s.parts[0]
 	last := len(p.reads) - 1
@@ -87,16 +99,17 @@ func (s *share) hasFresh() bool {
 func (s *share) putAside(r *read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.aside = append(s.aside, r)
+	s.aside = append(s.aside, aside{r, time.Now()})
 }
 
 // done notes that a worker is done with a read of the part.
 func (s *share) done(p *part) {
-	if p == nil {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p == nil {
+		s.retrying = false
+		return
+	}
 	p.underWay--
 	if len(p.reads) > 0 {
 		heap.Fix(&s.parts, p.place)

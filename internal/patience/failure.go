@@ -14,6 +14,7 @@ type Failure struct {
 	Unsent     bool          // Vault certainly did not act on the request
 	RetryAfter time.Duration // what Vault asked for; 0 if it asked for nothing
 	GiveUp     bool          // this request is not sent again; Retry is about others
+	MayBePaced bool          // a proxy may have refused the request because it came too fast
 	CutShort   bool          // the attempt had less time than usual, and got no answer in it
 }
 

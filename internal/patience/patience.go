@@ -68,6 +68,7 @@ type Patience struct {
 	budget    time.Duration
 	perSecond float64 // the operator's limit
 	burst     int
+	underWay  chan struct{} // has one for each request that is being sent; nil means no limit
 
 	mu   sync.Mutex
 	pace pace
@@ -114,6 +115,10 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 	}
 }
 
+// Limit limits the requests that are sent at once. Call it before the first request. What
+// waits for another to end does not use up the time of its attempt.
+func (p *Patience) Limit(requests int) { p.underWay = make(chan struct{}, max(requests, 1)) }
+
 // Request is a request with its failures so far. The zero Request is a new one.
 type Request struct {
 	fault       *fault.Error // the last one; nil until the request fails
@@ -128,6 +133,9 @@ type Request struct {
 	othersServed   int       // answers to others since the first of them
 	answersRefused int       // Patience.answers at the last of them
 	refusedAt      time.Time // when the last of them came
+
+	refusedForRate bool      // when it last failed
+	asideSince     time.Time // zero if it was not laid aside
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 }
@@ -146,13 +154,23 @@ func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit 
 // others reports that another one could be sent. Later, Try goes on with the same Request.
 // A nil func reports that there is no other.
 func (p *Patience) Try(ctx context.Context, r *Request, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
+	p.takeUp(r)
 	for {
 		limit, err := p.await(ctx, r, others)
 		if err != nil {
 			return err
 		}
+		if p.underWay != nil {
+			if limit = p.enter(ctx, r, limit); limit <= 0 {
+				continue // since then, Vault went down, or ctx ended
+			}
+		}
+		p.countRetry(r)
 		sent := time.Now()
 		f := send(ctx, limit)
+		if p.underWay != nil {
+			<-p.underWay
+		}
 		if f != nil && ctx.Err() != nil {
 			p.abandon(r, sent)
 			return ctx.Err()
@@ -164,6 +182,63 @@ func (p *Patience) Try(ctx context.Context, r *Request, others func() bool, send
 			return f.Fault
 		}
 	}
+}
+
+// enter waits until a request may be under way, and returns how long it may take; 0 means
+// that it must wait again.
+func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) time.Duration {
+	select {
+	case p.underWay <- struct{}{}:
+		return limit
+	default:
+	}
+	select {
+	case p.underWay <- struct{}{}:
+	case <-ctx.Done():
+		p.giveBack(r)
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.expire(now)
+	if p.over != nil || p.outage && p.prober != r {
+		<-p.underWay
+		return 0
+	}
+	return p.remaining(now)
+}
+
+func (p *Patience) countRetry(r *Request) {
+	if r.fault == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retries++
+}
+
+// giveBack lets another request be the prober in place of one that is not sent.
+func (p *Patience) giveBack(r *Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prober == r {
+		p.prober = nil
+		p.wake()
+	}
+}
+
+// takeUp goes on with a request that was laid aside. The time in between is not its own.
+func (p *Patience) takeUp(r *Request) {
+	if r.asideSince.IsZero() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !r.firstSent.IsZero() {
+		r.firstSent = r.firstSent.Add(time.Since(r.asideSince))
+	}
+	r.asideSince = time.Time{}
 }
 
 // Over returns the fault that ended patience, or nil.
@@ -243,16 +318,17 @@ func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (l
 			p.noteSent(r)
 			return remaining, nil
 		}
-		if r.hasFailed() && others != nil && others() {
+		if r.hasFailed() && (p.outage || now.Before(r.retryAt)) && others != nil && others() {
+			r.asideSince = now
 			return 0, ErrAside
 		}
 		p.sleep(ctx, min(wait, remaining))
 	}
 }
 
-// hasFailed reports whether the request failed when it was last sent, and not by a 429,
-// after which others must wait, too.
-func (r *Request) hasFailed() bool { return r.fault != nil && r.fault.Kind != fault.RateLimited }
+// hasFailed reports whether the request failed when it was last sent, and not by a refusal
+// for its rate, after which others must wait, too.
+func (r *Request) hasFailed() bool { return r.fault != nil && !r.refusedForRate }
 
 // untilTurn returns how long the request must wait at least; 0 means that it may
 // be sent now.
@@ -282,9 +358,6 @@ func (p *Patience) nextProber() *Request {
 }
 
 func (p *Patience) noteSent(r *Request) {
-	if r.fault != nil {
-		p.retries++
-	}
 	if p.outage {
 		p.prober = r
 	}
@@ -476,7 +549,7 @@ func (p *Patience) fail(r *Request, sent, now time.Time, f *Failure) {
 	if p.sawOutageEnd(r) {
 		r.failures = 0
 	}
-	r.fault, r.failedAt = f.Fault, now
+	r.fault, r.failedAt, r.refusedForRate = f.Fault, now, f.Retry == Paced || f.MayBePaced
 	p.expire(now)
 }
 

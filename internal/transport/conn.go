@@ -23,6 +23,7 @@ const readBuffer = 64
 type answerConn struct {
 	net.Conn
 	buffer *bufio.Reader
+	node   *node
 
 	mu        sync.Mutex
 	underWay  int  // requests that use the connection
@@ -31,8 +32,8 @@ type answerConn struct {
 	stray     bool // there was data after an answer
 }
 
-func newAnswerConn(conn net.Conn) *answerConn {
-	return &answerConn{Conn: conn, buffer: bufio.NewReader(conn)}
+func newAnswerConn(conn net.Conn, node *node) *answerConn {
+	return &answerConn{Conn: conn, buffer: bufio.NewReader(conn), node: node}
 }
 
 // begin counts a request that gets the connection, before it is written.

@@ -90,17 +90,19 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	d.dials.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
+	began := time.Now()
 	conn, err := d.reach(ctx, address)
-	if err == nil && d.Address.Scheme == "https" {
-		node := conn.RemoteAddr()
-		if conn, err = handshake(ctx, conn, d.TLS, d.Address.Hostname()); err != nil {
-			d.nodes.avoid(node)
-		}
-	}
 	if err != nil {
 		return nil, err
 	}
-	return newAnswerConn(conn), nil
+	node := d.nodes.of(conn)
+	if d.Address.Scheme == "https" {
+		if conn, err = handshake(ctx, conn, d.TLS, d.Address.Hostname()); err != nil {
+			d.nodes.avoid(node, began)
+			return nil, err
+		}
+	}
+	return newAnswerConn(conn, node), nil
 }
 
 // reach connects to Vault, through the proxy if there is one. With a proxy that
@@ -238,33 +240,58 @@ func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) 
 	d.nodes.sort(hosts)
 	conn, err := dialFirst(ctx, hosts, port)
 	if err == nil {
-		d.nodes.prefer(conn.RemoteAddr())
+		d.nodes.prefer(d.nodes.of(conn))
 	}
 	return conn, err
 }
 
 // nodes orders the addresses of Vault's name, or the proxy's: first the one that was last
-// connected to, and last the one where a connection or request last failed. A node that is
-// sealed, or hangs, may still accept connections.
+// connected to, and last the one that last failed. A node that is sealed, or hangs, may
+// still accept connections.
 type nodes struct {
 	mu                 sync.Mutex
 	preferred, avoided string
+	all                map[string]*node // by address
 }
 
-func (n *nodes) prefer(node net.Addr) {
-	host := hostOf(node)
+// node is one address of a name.
+type node struct {
+	address    string
+	answeredAt atomic.Int64 // when a request was last answered over it, in nanoseconds since 1970
+}
+
+func (n *nodes) of(conn net.Conn) *node {
+	address, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.preferred = host; n.avoided == host {
+	one := n.all[address]
+	if one == nil {
+		one = &node{address: address}
+		if n.all == nil {
+			n.all = make(map[string]*node)
+		}
+		n.all[address] = one
+	}
+	return one
+}
+
+func (n *nodes) prefer(one *node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.preferred = one.address; n.avoided == one.address {
 		n.avoided = ""
 	}
 }
 
-func (n *nodes) avoid(node net.Addr) {
-	host := hostOf(node)
+// avoid notes that a request that was sent at that time failed at the node, unless the node
+// has answered another since: then the request fails for its own reasons.
+func (n *nodes) avoid(one *node, sent time.Time) {
+	if one.answeredAt.Load() >= sent.UnixNano() {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.avoided = host; n.preferred == host {
+	if n.avoided = one.address; n.preferred == one.address {
 		n.preferred = ""
 	}
 }
@@ -282,11 +309,6 @@ func (n *nodes) sort(hosts []string) {
 		return 0
 	}
 	slices.SortStableFunc(hosts, func(a, b string) int { return place(a) - place(b) })
-}
-
-func hostOf(node net.Addr) string {
-	host, _, _ := net.SplitHostPort(node.String())
-	return host
 }
 
 // dialFirst connects to the first of the hosts that answers.

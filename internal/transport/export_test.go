@@ -36,12 +36,12 @@ func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 		if err != nil {
 			return nil, err
 		}
-		return newAnswerConn(conn), nil
+		return newAnswerConn(conn, &node{}), nil
 	}
 }
 
 // NewAnswerConn returns the connection that net/http gets.
-func NewAnswerConn(conn net.Conn) net.Conn { return newAnswerConn(conn) }
+func NewAnswerConn(conn net.Conn) net.Conn { return newAnswerConn(conn, &node{}) }
 
 // WithAnswerConn is a context for one request over an answerConn.
 func WithAnswerConn(ctx context.Context) context.Context {

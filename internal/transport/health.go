@@ -41,5 +41,5 @@ func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (
 	}
 	body := response.Body.(*buffered)
 	f = r.Wire.source.Judge(response.StatusCode, response.Header, body.Bytes())
-	return response, r.Wire.retire(body.conn, f)
+	return response, r.Wire.retire(body.progress, f)
 }

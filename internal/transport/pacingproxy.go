@@ -57,13 +57,12 @@ func (p *pacingProxy) judge(s *exchange, f *patience.Failure) *patience.Failure 
 	case !IsHarmless(s.request):
 		return f // Vault may have acted on it
 	case !p.refuses(s.request.URL.Path):
+		early := *f
+		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
 		if isNew {
 			s.refused.last = now
-			return f
 		}
-		again := *f
-		again.Unsent = true
-		return &again
+		return &early
 	}
 	if isNew {
 		answers := s.retry.Patience.Answers()

@@ -208,13 +208,14 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {
 		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
-			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.conn}
+			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
 		}
 		r.times.add(took)
+		buffer.progress.answered()
 		r.pacing.answered(s.request.URL.Path)
 		return nil
 	}
-	r.Wire.retire(buffer.conn, f)
+	r.Wire.retire(buffer.progress, f)
 	switch {
 	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !s.isOwn:
 		return nil // such as a certificate in PEM form

@@ -65,7 +65,6 @@ type Wire struct {
 	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
-	slots     chan struct{} // has one for each request under way
 	limiter   limiter
 	requests  atomic.Int64
 }
@@ -75,7 +74,6 @@ func NewWire(config Config) *Wire {
 	w := &Wire{
 		config: config,
 		dialer: &dialer{Config: config},
-		slots:  make(chan struct{}, max(config.Connections, 1)),
 		header: http.Header{
 			"User-Agent":          {config.UserAgent},
 			api.RequestHeaderName: {"true"}, // a Vault Proxy can demand it
@@ -125,17 +123,10 @@ func (w *Wire) Requests() int { return int(w.requests.Load()) }
 // limit or the configured timeout, whichever is shorter.
 func (w *Wire) send(ctx context.Context, request *http.Request, header http.Header, limit time.Duration) (*http.Response, *patience.Failure) {
 	limit = min(limit, w.config.Timeout)
-	// net/http would wait for a free connection within the limit.
-	select {
-	case w.slots <- struct{}{}:
-		defer func() { <-w.slots }()
-	case <-ctx.Done():
-		return nil, w.failureOf(ctx.Err(), &progress{limit: limit})
-	}
 	w.requests.Add(1)
 	limited := w.limiter.begin(ctx, limit)
 	defer w.limiter.end(limited)
-	progress := &progress{limit: limit}
+	progress := &progress{limit: limit, began: time.Now()}
 	once := request.WithContext(httptrace.WithClientTrace(limited.ctx, &httptrace.ClientTrace{
 		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
 	}))
@@ -165,23 +156,24 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	}
 	switch {
 	case tooLarge:
-		return nil, w.retire(progress.conn, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
+		return nil, w.retire(progress, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
 	case err != nil && !isRefusalOfHTTP(response, body):
-		return nil, w.retire(progress.conn, w.failureOf(err, progress))
+		return nil, w.retire(progress, w.failureOf(err, progress))
 	}
 	// A copy, since net/http keeps its response until the connection's next one.
 	answer := *response
-	answer.Body = &buffered{*bytes.NewBuffer(body), progress.conn}
+	answer.Body = &buffered{*bytes.NewBuffer(body), progress}
 	return &answer, nil
 }
 
 // progress is how far one attempt to send a request got.
 type progress struct {
 	limit     time.Duration // for all of it
-	connected atomic.Bool   // it had a connection
-	sent      atomic.Bool   // its header was written
-	conn      *answerConn   // nil before it is connected
-	reused    bool          // its connection had served another
+	began     time.Time
+	connected atomic.Bool // it had a connection
+	sent      atomic.Bool // its header was written
+	conn      *answerConn // nil before it is connected
+	reused    bool        // its connection had served another
 }
 
 func (p *progress) gotConn(info httptrace.GotConnInfo) {
@@ -189,6 +181,13 @@ func (p *progress) gotConn(info httptrace.GotConnInfo) {
 	p.conn.begin()
 	p.reused = info.Reused
 	p.connected.Store(true)
+}
+
+// answered notes that the request was answered by Vault.
+func (p *progress) answered() {
+	if p.conn != nil {
+		p.conn.node.answeredAt.Store(time.Now().UnixNano())
+	}
 }
 
 func (p *progress) wroteHeaders() { p.sent.Store(true) }
@@ -225,12 +224,16 @@ func Replayable(request *http.Request) (*http.Request, error) {
 
 // retire prepares for a retry, if that may help: it closes the connections that are not in
 // use, since a kept one behind a balancer always leads to the same node, and avoids the
-// node of the one that failed, which may be nil.
-func (w *Wire) retire(conn *answerConn, f *patience.Failure) *patience.Failure {
-	if f != nil && f.Retry == patience.Later {
-		w.transport.CloseIdleConnections()
-		if conn != nil {
-			w.dialer.nodes.avoid(conn.RemoteAddr())
+// node, if it is down.
+func (w *Wire) retire(p *progress, f *patience.Failure) *patience.Failure {
+	if f == nil || f.Retry != patience.Later {
+		return f
+	}
+	w.transport.CloseIdleConnections()
+	switch f.Fault.Kind {
+	case fault.Unreachable, fault.Sealed, fault.NoActiveNode:
+		if p.conn != nil {
+			w.dialer.nodes.avoid(p.conn.node, p.began)
 		}
 	}
 	return f
@@ -239,7 +242,7 @@ func (w *Wire) retire(conn *answerConn, f *patience.Failure) *patience.Failure {
 // buffered is a body in memory.
 type buffered struct {
 	bytes.Buffer
-	conn *answerConn // that it came from
+	progress *progress // of the attempt
 }
 
 func (*buffered) Close() error { return nil }
