@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // Requests that wait for a connection do not use up the time of their attempt: a write
@@ -111,4 +112,34 @@ func TestSecretIDsThatBeginLikeJSON(t *testing.T) {
 		_, err := do(t.Context(), v, auth.Use{}, func(context.Context, *api.Client) error { return nil })
 		assert.Equal(t, ok, err == nil, "%s: %v", text, err)
 	}
+}
+
+// However many requests wait for a connection, a silent Vault costs one wait.
+func TestManyRequestsToASilentVault(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int32
+	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		isRead := strings.Contains(r.URL.Path, "/secret/")
+		if isRead {
+			sent.Add(1)
+			<-r.Context().Done()
+		}
+		return isRead
+	})
+	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "1"}.options())
+	began := time.Now()
+	_, err := do(t.Context(), vault, auth.Use{Connections: 4, Patience: 3 * time.Second}, func(ctx context.Context, client *api.Client) error {
+		var working sync.WaitGroup
+		for i := range 80 {
+			working.Go(func() {
+				_, err := get(ctx, client, fmt.Sprintf("secret/%d", i))
+				assertKind(t, err, fault.Unreachable)
+			})
+		}
+		working.Wait()
+		return nil
+	})
+	require.NoError(t, err)
+	assert.LessOrEqual(t, sent.Load(), int32(12))
+	assert.Less(t, time.Since(began), 12*time.Second, "20 attempts in turn take 20 s")
 }

@@ -2,12 +2,15 @@ package resolver_test
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/resolver"
@@ -47,4 +50,28 @@ func TestPathsThatFailGiveWay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A path that fails twice is tried again soon, since many hosts may wait for it.
+func TestPathThatFailedIsTriedAgainSoon(t *testing.T) {
+	t.Parallel()
+	const paths = 1500
+	var failures atomic.Int32
+	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, path string) {
+		<-time.After(5 * time.Millisecond)
+		if strings.HasSuffix(path, "/0") && failures.Add(1) <= 2 {
+			always(500, `{"errors":["1 error occurred:\n\t* failed to read\n\n"]}`)(w, r)
+			return
+		}
+		secretV2(w, `{"password":"x"}`, "null")
+	}}
+	run := resolver.Resolve(t.Context(), h.start(t), ofPaths(paths, "secret/%d"), resolver.Options{Workers: 4})
+	var order []int
+	for i, result := range run.Results() {
+		assert.NoError(t, result.Err())
+		order = append(order, i)
+	}
+	require.Len(t, order, paths)
+	assert.Less(t, slices.Index(order, 0), paths*3/4)
+	assert.EqualValues(t, 3, failures.Load())
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,4 +73,34 @@ func TestNodeThatFailsButAcceptsConnections(t *testing.T) {
 			assert.Greater(t, requests.Load(), test.after)
 		})
 	}
+}
+
+// A path that fails for its own reasons sends nobody to the other address of the name.
+func TestPathThatFailsAtAGoodNode(t *testing.T) {
+	t.Parallel()
+	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, path string) {
+		if strings.HasSuffix(path, "0") {
+			always(500, `{"errors":["1 error occurred:\n\t* failed to read\n\n"]}`)(w, r)
+			return
+		}
+		secretV2(w, `{"password":"x"}`, "null")
+	}}
+	good, err := url.Parse(h.start(t).Settings().Address)
+	require.NoError(t, err)
+	var requests atomic.Int32
+	dead := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		<-r.Context().Done()
+	}))
+	dead.Listener.Close()
+	dead.Listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.2", good.Port()))
+	require.NoError(t, err)
+	dead.Start()
+	t.Cleanup(dead.Close)
+	vault := auth.New(auth.Settings{Address: "http://" + net.JoinHostPort(twoAddressesName, good.Port())}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "1"}))
+	run := resolver.Resolve(t.Context(), vault, ofPaths(500, "secret/%d"), resolver.Options{Patience: 10 * time.Second})
+	for i, result := range run.Results() {
+		assert.Equal(t, i%10 == 0, result.Err() != nil, "%d: %v", i, result.Err())
+	}
+	assert.Less(t, requests.Load(), int32(3), "the first address that the name has, until it fails once")
 }
