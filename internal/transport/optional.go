@@ -15,6 +15,11 @@ func (r *Retry) forOptional() time.Duration {
 		whole := r.Wire.config.Timeout
 		return max(min(whole, time.Until(r.Until)-whole), whole/10)
 	}
+	return r.part()
+}
+
+// part is the part of patience that an optional request may take.
+func (r *Retry) part() time.Duration {
 	if r.hung.Load() {
 		return r.Budget / 12
 	}
@@ -26,15 +31,11 @@ func (r *Retry) forOptional() time.Duration {
 func (s *exchange) isLate(f *patience.Failure) bool {
 	r := s.retry
 	took := time.Since(s.began) + time.Millisecond
-	share := s.share
-	if r.isCheck() { // whose share is for silence, and may be longer than patience
-		share = min(share, r.Budget/4)
-	}
 	switch {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return took >= r.Budget/12
 	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
-		return took >= share
+		return took >= min(s.share, s.part) // the share of a check, which is for silence, may be longer than patience
 	}
 	return false // Vault itself is down, sealed or without a leader
 }

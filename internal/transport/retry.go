@@ -78,9 +78,9 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		defer endLast()
 	}
 	own, isOwn := ownOf(request)
-	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), isOwn: isOwn || r.isLogin(), end: own.Optional, share: r.forOptional()}
+	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), isOwn: isOwn || r.isLogin(), end: own.Optional, share: r.forOptional(), part: r.part()}
 	err = s.try(ctx, own.Others)
-	if err != nil && s.end != 0 && time.Since(s.began) >= s.share {
+	if err != nil && s.end != 0 && time.Since(s.began) >= min(s.share, s.part) {
 		r.hung.Store(true)
 	}
 	switch {
@@ -138,6 +138,7 @@ type exchange struct {
 	isOwn    bool          // the request is not a caller's
 	end      End           // 0 if the request is not optional
 	share    time.Duration // that an optional request may take
+	part     time.Duration // of patience; in a run, the share
 
 	last    *patience.Failure
 	unclear int       // how often Vault may have processed it without an answer
