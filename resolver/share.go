@@ -14,7 +14,7 @@ import (
 type share struct {
 	mu       sync.Mutex
 	parts    parts
-	aside    []aside // the longest first
+	aside    []aside // the one that has waited longest first
 	retrying bool    // a worker has one of them, while others are fresh
 }
 
@@ -24,7 +24,7 @@ type aside struct {
 	since time.Time
 }
 
-// rest is after what time such a read is tried again while others are fresh, one at a time.
+// rest is the time after which such a read is tried again, even while others are fresh.
 const rest = 500 * time.Millisecond
 
 // part is some of the reads in one mount.

@@ -209,6 +209,7 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	return p.remaining(now)
 }
 
+// countRetry counts a request that is sent again.
 func (p *Patience) countRetry(r *Request) {
 	if r.fault == nil {
 		return
