@@ -129,8 +129,7 @@ func ListsNothing(response *http.Response) bool {
 
 // IsStandby reports whether an answer of sys/health in memory is that of a standby.
 func IsStandby(response *http.Response) bool {
-	inMemory, ok := response.Body.(interface{ Bytes() []byte })
-	return ok && bytes.Contains(inMemory.Bytes(), []byte(`"standby":true`))
+	return bytes.Contains(inMemory(response.Body), []byte(`"standby":true`))
 }
 
 // endsWithMountType matches only the last member of an answer: a secret may have a key
