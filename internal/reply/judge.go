@@ -51,50 +51,18 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 // unwell is the failure of a Vault that cannot answer now or would refuse the request
 // again; nil if it did answer.
 func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
-	f := &fault.Error{Detail: s.said(errors), Cause: &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}}
-	failure := &patience.Failure{Fault: f, Retry: patience.Later}
-	switch {
-	case status == http.StatusTooManyRequests:
-		limited := tooMany(header, "vault is rate limiting the agent", "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server", f.Detail)
-		limited.Fault.Cause = f.Cause
-		return limited
-	case status == http.StatusPreconditionFailed && says(errors, missingIndex):
-		f.Kind, f.What, f.Do = fault.ServerError, "vault does not answer yet", "check how far this performance standby lags behind"
-		failure.Unsent = true
-	case status == http.StatusPreconditionFailed:
-		f.Kind, f.What, f.Do = fault.ServerError, "vault or the proxy before it refuses the request", "check what headers the proxy requires"
-		failure.Retry, failure.Unsent = patience.Never, true
-	case (says(errors, vaultSealed) || says(errors, namespaceSealed...)) && (status == http.StatusForbidden || status >= 500):
-		f.Kind, f.What, f.Do = fault.Sealed, "vault is sealed or not initialized", "unseal it: vault operator unseal (only a new Vault needs vault operator init first)"
-		if says(errors, namespaceSealed...) {
-			f.What, f.Do = "the namespace is sealed or locked", "unseal or unlock the namespace in Vault"
-			f.Reason, f.Fix = f.What, f.Do
-		}
-		failure.Unsent = true
-	case status >= 500 && says(errors, notActive...):
-		f.Kind, f.What, f.Do = fault.NoActiveNode, "vault has no active node", "check the cluster: vault operator raft list-peers"
-		failure.Unsent = true
-	case status == http.StatusBadRequest && says(errors, drSecondary):
-		f.Kind, f.What, f.Do = fault.NoActiveNode, "this vault is a disaster recovery secondary, which serves no requests", "set the address of the primary cluster, or promote this one"
-		f.Reason, f.Fix = "this Vault is a disaster recovery secondary", f.Do
-		failure.Unsent = true
-	case status >= 500 && says(errors, badToken...):
-		f.Kind, f.What, f.Do = fault.Token, "vault does not know the token's namespace or cannot read the token", "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"
-		failure.Retry = patience.Never
-	case status >= 500 && says(errors, loginFault...):
-		f.Kind, f.What = fault.Login, "vault cannot process the login"
-		failure.Retry = patience.Never
-	case status >= 500:
-		f.Kind, f.What, f.Do = fault.ServerError, "vault answers "+strconv.Itoa(status), "see Vault's own log; a full or missing audit device is a common cause"
-	case status == http.StatusBadRequest && says(errors, upgrading...):
-		f.Kind, f.What, f.Do = fault.ServerError, "vault is upgrading this mount to KV v2", "wait until it is done"
-	case status == http.StatusNotFound && says(errors, noNamespace):
-		f.Kind, f.What, f.Do = fault.Settings, "vault has no such namespace", "correct namespace in the settings"
-		f.Fix = "correct namespace: Vault has none of this name"
-		f.Run = true
-		failure.Retry = patience.Never
-	default:
+	state := stateOf(status, errors)
+	if state == nil {
 		return nil
+	}
+	f := state.fault
+	f.Detail, f.Cause = s.said(errors), &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}
+	failure := &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent}
+	switch state {
+	case limiting:
+		failure.RetryAfter = retryAfter(header.Get("Retry-After"))
+	case failing:
+		f.What += strconv.Itoa(status)
 	}
 	return failure
 }
@@ -104,14 +72,6 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 func IsInternalError(f *patience.Failure) bool {
 	answer, ok := f.Fault.Cause.(*api.ResponseError)
 	return ok && f.Fault.Kind == fault.ServerError && answer.StatusCode == http.StatusInternalServerError && says(answer.Errors, internalError)
-}
-
-// tooMany is the failure for status 429 from Vault or a proxy.
-func tooMany(header http.Header, what, do, detail string) *patience.Failure {
-	return &patience.Failure{
-		Fault: &fault.Error{Kind: fault.RateLimited, What: what, Detail: detail, Do: do},
-		Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
-	}
 }
 
 // redirected is the failure for a redirect. Redirects are not followed, so that tokens
@@ -169,7 +129,13 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	}
 	detail += " at " + s.Address
 	if status == http.StatusTooManyRequests {
-		return tooMany(header, "the proxy before vault is rate limiting the agent", "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", detail)
+		return &patience.Failure{
+			Fault: &fault.Error{
+				Kind: fault.RateLimited, What: "the proxy before vault is rate limiting the agent", Detail: detail,
+				Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
+			},
+			Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
+		}
 	}
 	failure := permanent(NotVault(detail))
 	if s.Proxy != "" {
