@@ -1,0 +1,149 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stagger is the time after which the next address of a name is tried in parallel, as
+// RFC 8305 recommends.
+const stagger = 250 * time.Millisecond
+
+// dialAny connects to one of the addresses of a name. net.Dialer would spend most of the
+// time on the first one, if that does not answer.
+func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	}
+	d.nodes.sort(hosts)
+	conn, err := dialFirst(ctx, hosts, port)
+	if err == nil {
+		d.nodes.prefer(d.nodes.of(conn))
+	}
+	return conn, err
+}
+
+// nodes orders the addresses of Vault's name, or the proxy's: first the one that was last
+// connected to, and last the one that last failed. A node that is sealed, or hangs, may
+// still accept connections.
+type nodes struct {
+	mu                 sync.Mutex
+	preferred, avoided string
+	all                map[string]*node // by address
+}
+
+// node is one address of a name.
+type node struct {
+	address    string
+	answeredAt atomic.Int64 // when a request was last answered over it, in nanoseconds since 1970
+}
+
+func (n *nodes) of(conn net.Conn) *node {
+	address, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	one := n.all[address]
+	if one == nil {
+		one = &node{address: address}
+		if n.all == nil {
+			n.all = make(map[string]*node)
+		}
+		n.all[address] = one
+	}
+	return one
+}
+
+func (n *nodes) prefer(one *node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.preferred = one.address; n.avoided == one.address {
+		n.avoided = ""
+	}
+}
+
+// avoid notes that a request that was sent at that time failed at the node, unless the node
+// has answered another since: then the request fails for its own reasons.
+func (n *nodes) avoid(one *node, sent time.Time) {
+	if one.answeredAt.Load() >= sent.UnixNano() {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.avoided = one.address; n.preferred == one.address {
+		n.preferred = ""
+	}
+}
+
+func (n *nodes) sort(hosts []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	place := func(host string) int {
+		switch host {
+		case n.preferred:
+			return -1
+		case n.avoided:
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(hosts, func(a, b string) int { return place(a) - place(b) })
+}
+
+// dialFirst connects to the first of the hosts that answers.
+func dialFirst(ctx context.Context, hosts []string, port string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result, len(hosts))
+	dial := func(host string) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		results <- result{conn, err}
+	}
+	underWay := 0
+	defer func() {
+		cancel()
+		for range underWay { // close the others that connect, too
+			if r := <-results; r.conn != nil {
+				r.conn.Close()
+			}
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var first error
+	for {
+		select {
+		case <-timer.C:
+			if len(hosts) == 0 {
+				continue
+			}
+			go dial(hosts[0])
+			underWay++
+			hosts = slices.Delete(hosts, 0, 1)
+			timer.Reset(stagger)
+		case r := <-results:
+			underWay--
+			if r.err == nil {
+				return r.conn, nil
+			}
+			if first == nil {
+				first = r.err
+			}
+			if len(hosts) == 0 && underWay == 0 {
+				return nil, first
+			}
+			timer.Reset(0)
+		}
+	}
+}

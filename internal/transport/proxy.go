@@ -1,0 +1,149 @@
+package transport
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/proxy"
+
+	"github.com/luumen/patch-vault/internal/patience"
+)
+
+// Proxy is the proxy before Vault.
+type Proxy struct {
+	URL      *url.URL // http, https, socks5 or socks5h
+	Variable string   // the environment variable that names it
+}
+
+// proxyError is an error of the proxy, or of the connection to it.
+type proxyError struct{ err error }
+
+func (e *proxyError) Error() string { return e.err.Error() }
+func (e *proxyError) Unwrap() error { return e.err }
+
+// forwards reports whether net/http sends its requests to the proxy, because Vault's
+// address begins with http.
+func (d *dialer) forwards() bool {
+	return d.Proxy != nil && d.Address.Scheme == "http" && !d.isSOCKS()
+}
+
+func (d *dialer) isSOCKS() bool {
+	return d.Proxy.URL.Scheme == "socks5" || d.Proxy.URL.Scheme == "socks5h"
+}
+
+func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
+	conn, err := d.dialAny(ctx, proxyAddress(d.Proxy.URL))
+	if err == nil && d.Proxy.URL.Scheme == "https" {
+		conn, err = handshake(ctx, conn, d.ProxyTLS, d.Proxy.URL.Hostname())
+	}
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	return conn, nil
+}
+
+// tunnel asks an HTTP proxy for a connection to the address.
+func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) error {
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: make(http.Header)}
+	if user := d.Proxy.URL.User; user != nil {
+		password, _ := user.Password()
+		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := request.Write(conn); err != nil {
+		return err
+	}
+	// The proxy sends nothing after its answer: the client begins TLS. The limit is for a
+	// header that does not end.
+	answers := bufio.NewReaderSize(http.MaxBytesReader(nil, conn, maxHeader), readBuffer)
+	for {
+		answer, err := http.ReadResponse(answers, request)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return err
+		case answer.StatusCode/100 == 2:
+			return nil
+		case answer.StatusCode/100 != 1 || answer.StatusCode == http.StatusSwitchingProtocols:
+			return httpRefusal(answer.StatusCode)
+		}
+	}
+}
+
+func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error) {
+	var auth *proxy.Auth
+	if user := d.Proxy.URL.User; user != nil {
+		password, _ := user.Password()
+		auth = &proxy.Auth{User: user.Username(), Password: password}
+	}
+	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.Proxy.URL), auth, anyDialer{d})
+	if err != nil {
+		return nil, &proxyError{err}
+	}
+	conn, err := socks.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		if operation, ok := errors.AsType[*net.OpError](err); ok && !isNetwork(operation.Err) {
+			err = socksRefusal(operation.Err)
+		}
+		return nil, &proxyError{err}
+	}
+	return conn, nil
+}
+
+// anyDialer makes package proxy use dialAny.
+type anyDialer struct{ *dialer }
+
+func (d anyDialer) Dial(_, address string) (net.Conn, error) {
+	return d.dialAny(context.Background(), address)
+}
+
+func (d anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	return d.dialAny(ctx, address)
+}
+
+// proxyPorts are the ports of proxies that name none.
+var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+
+func proxyAddress(u *url.URL) string {
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), proxyPorts[u.Scheme]))
+}
+
+// proxyRefusal is why a proxy did not connect to Vault.
+type proxyRefusal struct {
+	words string
+	retry patience.When
+}
+
+func (r proxyRefusal) Error() string { return r.words }
+
+// httpRefusal is the refusal of an HTTP proxy.
+func httpRefusal(status int) proxyRefusal {
+	r := proxyRefusal{"the proxy answers " + strconv.Itoa(status), patience.Later}
+	switch {
+	case status == http.StatusTooManyRequests:
+		r.retry = patience.Paced
+	case status < 500:
+		r.retry = patience.Never
+	}
+	return r
+}
+
+// socksRefusal is the refusal of a SOCKS proxy, from package proxy's own words.
+func socksRefusal(err error) proxyRefusal {
+	words, triedVault := strings.CutPrefix(err.Error(), "unknown error ")
+	r := proxyRefusal{"the proxy answers: " + words, patience.Never}
+	if triedVault {
+		r.retry = patience.Later
+	}
+	return r
+}
