@@ -18,11 +18,10 @@ func (s *session) revoke(ctx context.Context) {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
-	const budget = lastMoments * 3 / 4
 	chain := &transport.Retry{
-		Patience: patience.New(budget, 0, 0), Wire: s.wire, Run: ctx,
-		Budget: 4 * budget,               // a quarter of it for the look-up
-		Once:   s.patience.Over() != nil, // Vault is down
+		Patience: patience.New(3*lastMoments, 0, 0), // ctx ends before; the look-up has a quarter of it
+		Wire:     s.wire, Run: ctx,
+		Once: s.patience.Over() != nil, // Vault is down
 	}
 	for _, t := range tokens {
 		s.revokeOne(ctx, t, chain)

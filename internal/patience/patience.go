@@ -242,6 +242,9 @@ func (p *Patience) takeUp(r *Request) {
 	r.asideSince = time.Time{}
 }
 
+// Budget returns how long the Patience waits.
+func (p *Patience) Budget() time.Duration { return p.budget }
+
 // Over returns the fault that ended patience, or nil.
 func (p *Patience) Over() *fault.Error {
 	p.mu.Lock()

@@ -28,7 +28,7 @@ func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Fai
 		return f // another request asks already; waiting for it could outlast ctx
 	}
 	defer e.mu.Unlock()
-	if time.Since(e.asked) < r.Budget/12 {
+	if time.Since(e.asked) < r.Patience.Budget()/12 {
 		return f
 	}
 	response, unwell := r.health(ctx, "", r.attempt())

@@ -21,11 +21,11 @@ func (s *exchange) isWaiting(ctx context.Context) bool {
 	if s.unclear > 1 {
 		return s.well
 	}
-	limit := r.Budget - time.Since(s.began)
+	limit := r.Patience.Budget() - time.Since(s.began)
 	switch {
 	case r.isCheck():
 		limit = r.attempt()
-	case limit > r.Budget/10:
+	case limit > r.Patience.Budget()/10:
 		return false // there is time for a second attempt
 	}
 	_, f := r.health(ctx, okQuery, limit)
@@ -51,11 +51,11 @@ func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.
 	s.well = f == nil
 	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
 	switch {
-	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Budget/3):
+	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Patience.Budget()/3):
 		return f
-	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Budget/12:
+	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Patience.Budget()/12:
 		return s.last // Vault has a problem that its health does not show
-	case s.last != nil && f == nil && reply.IsStandby(response) && waited < r.Budget/4:
+	case s.last != nil && f == nil && reply.IsStandby(response) && waited < r.Patience.Budget()/4:
 		return s.last // the leader may hang, until another is elected
 	}
 	return nil // well, or a proxy blocks sys/health

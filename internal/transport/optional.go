@@ -21,9 +21,9 @@ func (r *Retry) forOptional() time.Duration {
 // part is the part of patience that an optional request may take.
 func (r *Retry) part() time.Duration {
 	if r.hung.Load() {
-		return r.Budget / 12
+		return r.Patience.Budget() / 12
 	}
-	return r.Budget / 4
+	return r.Patience.Budget() / 4
 }
 
 // isLate reports whether an optional request gives up. A bare internal error may come
@@ -33,7 +33,7 @@ func (s *exchange) isLate(f *patience.Failure) bool {
 	took := time.Since(s.began) + time.Millisecond
 	switch {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
-		return took >= r.Budget/12
+		return took >= r.Patience.Budget()/12
 	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
 		return took >= min(s.share, s.part) // the share of a check, which is for silence, may be longer than patience
 	}

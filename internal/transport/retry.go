@@ -24,7 +24,6 @@ import (
 type Retry struct {
 	Patience *patience.Patience
 	Wire     *Wire
-	Budget   time.Duration // of Patience
 
 	Once bool // requests are not repeated
 
