@@ -25,6 +25,14 @@ func (f *Failure) Final() *Failure {
 	return &final
 }
 
+// GivenUp returns the same failure for a request that is not sent again, although Vault
+// may recover.
+func (f *Failure) GivenUp() *Failure {
+	given := *f
+	given.GiveUp = true
+	return &given
+}
+
 // When says when a request that was not answered may succeed.
 type When int
 

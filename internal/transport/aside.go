@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"sync"
 
 	"github.com/luumen/patch-vault/internal/patience"
@@ -36,18 +35,4 @@ func (a *asides) put(s *exchange, r *patience.Request) {
 		a.all = make(map[string]*patience.Request)
 	}
 	a.all[s.request.URL.String()] = r
-}
-
-// try sends the request with patience.
-func (s *exchange) try(ctx context.Context, others func() bool) error {
-	r := s.retry
-	if others == nil {
-		return r.Patience.Do(ctx, s.once)
-	}
-	request := r.asides.take(s)
-	err := r.Patience.Try(ctx, request, others, s.once)
-	if err == patience.ErrAside {
-		r.asides.put(s, request)
-	}
-	return err
 }

@@ -15,8 +15,7 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 	p := patience.New(time.Minute, 0, 0)
 	p.Do(request.Context(), func(context.Context, time.Duration) *patience.Failure { return nil })
 	r := &Retry{Patience: p, Wire: w, Run: request.Context()}
-	_, isOwn := ownOf(request)
-	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now(), isOwn: isOwn}
+	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now()}
 	f := s.once(request.Context(), limit)
 	return s.response, f
 }

@@ -35,7 +35,7 @@ func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Fai
 	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
 	again := good && e.good
 	e.asked, e.good = time.Now(), good
-	if !again || s.end != 0 {
+	if !again || s.isOptional() {
 		return f
 	}
 	kind, what, check := fault.Token, "this token", "that the token is a Vault token of this server"

@@ -9,6 +9,34 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
+// login is the state of a login that Vault may have processed without an answer. Sending
+// it twice is acceptable; more could use up a secret id, or leave tokens behind. So the
+// second time waits until Vault is well.
+type login struct {
+	unclear int       // how often it was sent and not answered
+	failed  time.Time // when that first happened
+	well    bool      // Vault's health was good since then
+}
+
+// unclearLogin is the failure for a login that Vault may have processed.
+func (s *exchange) unclearLogin(ctx context.Context, f *patience.Failure) *patience.Failure {
+	s.login.unclear++
+	first := s.login.unclear == 1
+	if first {
+		s.login.failed = time.Now()
+		s.retry.Unclear()
+	}
+	switch {
+	case isSilence(f) && s.isWaiting(ctx):
+		return waiting(f)
+	case first:
+		return f
+	}
+	again := *f.Fault
+	again.Detail += ", sent twice and not repeated, since Vault may have acted on it"
+	return &patience.Failure{Fault: &again}
+}
+
 // isSilence reports whether a request was sent and no answer came in time.
 func isSilence(f *patience.Failure) bool {
 	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
@@ -18,8 +46,8 @@ func isSilence(f *patience.Failure) bool {
 // login: its health is good.
 func (s *exchange) isWaiting(ctx context.Context) bool {
 	r := s.retry
-	if s.unclear > 1 {
-		return s.well
+	if s.login.unclear > 1 {
+		return s.login.well
 	}
 	limit := r.Patience.Budget() - time.Since(s.began)
 	switch {
@@ -46,16 +74,16 @@ func waiting(f *patience.Failure) *patience.Failure {
 // to send the login again, or nil.
 func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
-	waited := time.Since(s.failed)
+	waited := time.Since(s.login.failed)
 	response, f := r.health(ctx, okQuery, limit)
-	s.well = f == nil
+	s.login.well = f == nil
 	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
 	switch {
 	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Patience.Budget()/3):
 		return f
-	case s.last != nil && s.last.Fault.Kind == fault.ServerError && waited < r.Patience.Budget()/12:
+	case s.last.Fault.Kind == fault.ServerError && waited < r.Patience.Budget()/12:
 		return s.last // Vault has a problem that its health does not show
-	case s.last != nil && f == nil && reply.IsStandby(response) && waited < r.Patience.Budget()/4:
+	case f == nil && reply.IsStandby(response) && waited < r.Patience.Budget()/4:
 		return s.last // the leader may hang, until another is elected
 	}
 	return nil // well, or a proxy blocks sys/health

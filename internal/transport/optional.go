@@ -8,34 +8,52 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// forOptional is how long an optional request may take. In a check it leaves time for
-// an attempt of another request.
-func (r *Retry) forOptional() time.Duration {
-	if r.isCheck() {
-		whole := r.Wire.config.Timeout
-		return max(min(whole, time.Until(r.Until)-whole), whole/10)
-	}
-	return r.part()
+// optional is how long an optional request may take.
+type optional struct {
+	end     End           // 0 if the request is not optional
+	attempt time.Duration // of one attempt
+	share   time.Duration // of patience, for all attempts
 }
 
-// part is the part of patience that an optional request may take.
-func (r *Retry) part() time.Duration {
-	if r.hung.Load() {
-		return r.Patience.Budget() / 12
+func (r *Retry) optional(end End) optional {
+	if end == 0 {
+		return optional{}
 	}
-	return r.Patience.Budget() / 4
+	share := r.Patience.Budget() / 4
+	if r.hung.Load() {
+		share = r.Patience.Budget() / 12
+	}
+	if !r.isCheck() {
+		return optional{end, share, share}
+	}
+	// Silence is waited for as in a run, even beyond patience, but there must be time left
+	// for an attempt of another request.
+	whole := r.Wire.config.Timeout
+	attempt := max(min(whole, time.Until(r.Until)-whole), whole/10)
+	return optional{end, attempt, min(attempt, share)}
 }
+
+// limit is how long the next attempt may take of the time that is left for it. A request
+// that began long ago waits with the others, since Vault as a whole is down.
+func (o optional) limit(left time.Duration, began time.Time) time.Duration {
+	own := o.attempt - time.Since(began)
+	if own <= 0 {
+		return left
+	}
+	return min(left, max(own, o.attempt/10))
+}
+
+func (s *exchange) isOptional() bool { return s.optional.end != 0 }
 
 // isLate reports whether an optional request gives up. A bare internal error may come
 // from the token, so it gives up early and lets the next request show it.
 func (s *exchange) isLate(f *patience.Failure) bool {
-	r := s.retry
 	took := time.Since(s.began) + time.Millisecond
 	switch {
-	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
-		return took >= r.Patience.Budget()/12
+	case reply.IsInternalError(f) && !s.retry.Patience.HasAnswers():
+		return took >= s.retry.Patience.Budget()/12
 	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
-		return took >= min(s.share, s.part) // the share of a check, which is for silence, may be longer than patience
+		return took >= s.optional.share
 	}
 	return false // Vault itself is down, sealed or without a leader
 }

@@ -52,7 +52,7 @@ func (p *pacingProxy) refuses(path string) bool {
 
 func (p *pacingProxy) judge(s *exchange, f *patience.Failure) *patience.Failure {
 	now := time.Now()
-	isNew := now.Sub(s.refused.last) >= time.Second
+	isNew := now.Sub(s.refusals.last) >= time.Second
 	switch {
 	case !IsHarmless(s.request):
 		return f // Vault may have acted on it
@@ -60,22 +60,22 @@ func (p *pacingProxy) judge(s *exchange, f *patience.Failure) *patience.Failure 
 		early := *f
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
 		if isNew {
-			s.refused.last = now
+			s.refusals.last = now
 		}
 		return &early
 	}
 	if isNew {
 		answers := s.retry.Patience.Answers()
-		if s.refused.count > 0 && answers == s.refused.answers {
+		if s.refusals.count > 0 && answers == s.refusals.answers {
 			// Nothing is answered any more: the nodes are down, which is no fault of this request.
-			s.refused = refusals{}
+			s.refusals = refusals{}
 			down := *f
 			down.Unsent = true
 			return &down
 		}
-		s.refused = refusals{s.refused.count + 1, now, answers}
+		s.refusals = refusals{s.refusals.count + 1, now, answers}
 	}
-	if s.refused.count >= 3 {
+	if s.refusals.count >= 3 {
 		return f.Final()
 	}
 	paced := *f.Fault

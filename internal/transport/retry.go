@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
-	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // Retry is a RoundTripper that repeats requests that were not answered. Its responses
@@ -76,10 +74,10 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		sending, endLast = endingWith(request.Context(), r.Last)
 		defer endLast()
 	}
-	own, isOwn := ownOf(request)
-	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), isOwn: isOwn || r.isLogin(), end: own.Optional, share: r.forOptional(), part: r.part()}
+	own, _ := ownOf(request)
+	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
 	err = s.try(ctx, own.Others)
-	if err != nil && s.end != 0 && time.Since(s.began) >= min(s.share, s.part) {
+	if err != nil && s.isOptional() && time.Since(s.began) >= s.optional.share {
 		r.hung.Store(true)
 	}
 	switch {
@@ -97,7 +95,7 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		err = r.tooSlow().Fault
 	}
 	f := err.(*fault.Error) // Patience returns nothing else here
-	if !f.Run && s.end == 0 && !r.Patience.HasAnswers() {
+	if !f.Run && !s.isOptional() && !r.Patience.HasAnswers() {
 		f = f.OfRun() // nothing was answered yet, so other requests would fail, too
 	}
 	return nil, f
@@ -126,64 +124,6 @@ func (r *Retry) attempt() time.Duration {
 	return r.Wire.config.Timeout
 }
 
-// exchange is one request with its repetitions.
-type exchange struct {
-	retry    *Retry
-	request  *http.Request
-	header   http.Header     // sent in place of the request's own
-	sending  context.Context // ends each attempt
-	response *http.Response
-	began    time.Time
-	isOwn    bool          // the request is not a caller's
-	end      End           // 0 if the request is not optional
-	share    time.Duration // that an optional request may take
-	part     time.Duration // of patience; in a run, the share
-
-	last    *patience.Failure
-	unclear int       // how often Vault may have processed it without an answer
-	failed  time.Time // when that last happened
-	well    bool      // Vault's health was good since then
-	refused refusals
-}
-
-// once sends the request once.
-func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
-	r := s.retry
-	switch {
-	case r.isCheck():
-		if limit = r.attempt(); limit <= 0 {
-			return r.tooSlow()
-		}
-	case r.isLogin() && s.unclear == 0 && limit < r.Wire.config.Timeout:
-		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
-	}
-	if s.end != 0 {
-		if left := s.share - time.Since(s.began); left > 0 {
-			limit = min(limit, max(left, s.share/10))
-		}
-	}
-	began := time.Now()
-	if s.unclear > 0 {
-		// Sending a login twice is acceptable; more could use up a secret id, or
-		// leave tokens behind. So wait for the second time until Vault is well.
-		if f := s.mustWait(ctx, limit); f != nil {
-			return f
-		}
-		limit = max(limit-time.Since(began), time.Millisecond)
-	}
-	sent := time.Now()
-	response, f := r.Wire.send(s.sending, s.request, s.header, limit)
-	if f == nil {
-		f = s.judge(ctx, response, time.Since(sent))
-	}
-	s.last = f
-	if f == nil {
-		s.response = response
-		return nil
-	}
-	return s.orFinal(ctx, f)
-}
-
 // tooSlow is the failure for a request for which a check has no time left.
 func (r *Retry) tooSlow() *patience.Failure {
 	f := fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
@@ -194,76 +134,6 @@ func (r *Retry) tooSlow() *patience.Failure {
 		f.Do = "check fewer references at once; a run goes on at the rate that is allowed"
 	}
 	return &patience.Failure{Fault: f}
-}
-
-// judge returns why the response is not an answer, or nil. It masks secrets in the
-// errors of an answer.
-func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
-	r := s.retry
-	buffer := response.Body.(*buffered)
-	body := buffer.Bytes()
-	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
-		return r.Wire.failureOf(&proxyError{httpRefusal(response.StatusCode)}, &progress{})
-	}
-	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
-	if f == nil {
-		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
-			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
-		}
-		r.times.add(took)
-		buffer.progress.answered()
-		r.pacing.answered(s.request.URL.Path)
-		return nil
-	}
-	r.Wire.retire(buffer.progress, f)
-	switch {
-	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !s.isOwn:
-		return nil // such as a certificate in PEM form
-	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
-		return r.internal.judge(ctx, s, f)
-	case reply.MayBePacing(response.StatusCode, f):
-		return r.pacing.judge(s, f)
-	}
-	return f
-}
-
-// orFinal makes a failure final if the request must not be sent again.
-func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
-	r := s.retry
-	switch {
-	case r.Once:
-		return f.Final()
-	case r.isCheck() && isSilence(f) && !r.isLogin() && (s.end != 0 || r.Patience.HasAnswers()):
-		return f.Final() // Vault is there, and other requests go on
-	case s.end == AtOnce && isBlock(f):
-		return f.Final()
-	case s.end != 0 && s.isLate(f):
-		// Not final: if the next request fails alike, Vault as a whole is down.
-		left := *f
-		left.GiveUp = true
-		return &left
-	case f.Unsent || IsHarmless(s.request):
-		return f
-	case f.Retry != patience.Later && s.sending.Err() == nil:
-		return f
-	case !r.isLogin():
-		return f.Final()
-	}
-	s.unclear++
-	if isSilence(f) && s.isWaiting(ctx) {
-		if s.unclear == 1 {
-			r.Unclear()
-		}
-		return waiting(f)
-	}
-	if s.unclear == 1 {
-		r.Unclear()
-		s.failed = time.Now()
-		return f
-	}
-	again := *f.Fault
-	again.Detail += ", sent twice and not repeated, since Vault may have acted on it"
-	return &patience.Failure{Fault: &again}
 }
 
 // Times returns how long each answered request took.

@@ -1,0 +1,127 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// exchange is one request with its repetitions.
+type exchange struct {
+	retry    *Retry
+	request  *http.Request
+	header   http.Header     // sent in place of the request's own
+	sending  context.Context // ends each attempt
+	began    time.Time
+	last     *patience.Failure // of the latest attempt
+	response *http.Response    // the answer
+
+	optional optional // if the run can go on without an answer
+	login    login    // if it is one
+	refusals refusals // by a proxy that limits the rate
+}
+
+// try sends the request with patience.
+func (s *exchange) try(ctx context.Context, others func() bool) error {
+	r := s.retry
+	if others == nil {
+		return r.Patience.Do(ctx, s.once)
+	}
+	request := r.asides.take(s)
+	err := r.Patience.Try(ctx, request, others, s.once)
+	if err == patience.ErrAside {
+		r.asides.put(s, request)
+	}
+	return err
+}
+
+// once sends the request once.
+func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
+	r := s.retry
+	switch {
+	case r.isCheck():
+		if limit = r.attempt(); limit <= 0 {
+			return r.tooSlow()
+		}
+	case r.isLogin() && s.login.unclear == 0 && limit < r.Wire.config.Timeout:
+		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
+	}
+	if s.isOptional() {
+		limit = s.optional.limit(limit, s.began)
+	}
+	if s.login.unclear > 0 {
+		began := time.Now()
+		if f := s.mustWait(ctx, limit); f != nil {
+			return f
+		}
+		limit = max(limit-time.Since(began), time.Millisecond)
+	}
+	sent := time.Now()
+	response, f := r.Wire.send(s.sending, s.request, s.header, limit)
+	if f == nil {
+		f = s.judge(ctx, response, time.Since(sent))
+	}
+	s.last = f
+	if f == nil {
+		s.response = response
+		return nil
+	}
+	return s.orFinal(ctx, f)
+}
+
+// judge returns why the response is not an answer, or nil. It masks secrets in the
+// errors of an answer.
+func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
+	r := s.retry
+	buffer := response.Body.(*buffered)
+	body := buffer.Bytes()
+	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
+		return r.Wire.failureOf(&proxyError{httpRefusal(response.StatusCode)}, &progress{})
+	}
+	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
+	if f == nil {
+		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
+			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
+		}
+		r.times.add(took)
+		buffer.progress.answered()
+		r.pacing.answered(s.request.URL.Path)
+		return nil
+	}
+	r.Wire.retire(buffer.progress, f)
+	switch {
+	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !IsOwn(s.request) && !r.isLogin():
+		return nil // such as a certificate in PEM form
+	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
+		return r.internal.judge(ctx, s, f)
+	case reply.MayBePacing(response.StatusCode, f):
+		return r.pacing.judge(s, f)
+	}
+	return f
+}
+
+// orFinal makes a failure final if the request must not be sent again.
+func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
+	r := s.retry
+	switch {
+	case r.Once:
+		return f.Final()
+	case r.isCheck() && isSilence(f) && !r.isLogin() && (s.isOptional() || r.Patience.HasAnswers()):
+		return f.Final() // Vault is there, and other requests go on
+	case s.optional.end == AtOnce && isBlock(f):
+		return f.Final()
+	case s.isOptional() && s.isLate(f):
+		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
+	case f.Unsent || IsHarmless(s.request):
+		return f
+	case f.Retry != patience.Later && s.sending.Err() == nil:
+		return f
+	case r.isLogin():
+		return s.unclearLogin(ctx, f)
+	}
+	return f.Final()
+}
