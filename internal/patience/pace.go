@@ -15,8 +15,9 @@ const (
 // pace limits the rate of requests: to the operator's limit, and to what Vault asks
 // for with 429. It is guarded by Patience.mu.
 type pace struct {
-	limiter     *rate.Limiter // nil while there is no limit
 	allowed     rate.Limit    // by the operator
+	burst       int           // allowed by the operator
+	limiter     *rate.Limiter // nil while there is no limit
 	refusedRate rate.Limit    // the rate at which Vault last refused; 0 if it never did
 	pausedUntil time.Time     // by Retry-After
 	startedAt   time.Time     // when the first request was sent
@@ -25,11 +26,20 @@ type pace struct {
 }
 
 func newPace(perSecond float64, burst int) pace {
+	p := pace{allowed: rate.Limit(perSecond), burst: max(burst, 1)}
 	if perSecond <= 0 {
-		return pace{allowed: rate.Inf}
+		p.allowed = rate.Inf
 	}
-	limit := rate.Limit(perSecond)
-	return pace{allowed: limit, limiter: rate.NewLimiter(limit, max(burst, 1))}
+	p.reset()
+	return p
+}
+
+// reset returns to what the operator allows.
+func (p *pace) reset() {
+	*p = pace{allowed: p.allowed, burst: p.burst}
+	if p.allowed != rate.Inf {
+		p.limiter = rate.NewLimiter(p.allowed, p.burst)
+	}
 }
 
 // take lets one request go and returns 0, or returns how long to wait before the

@@ -65,10 +65,8 @@ const manyAnswers = 200
 
 // Patience is shared by the requests of one run.
 type Patience struct {
-	budget    time.Duration
-	perSecond float64 // the operator's limit
-	burst     int
-	underWay  chan struct{} // has one for each request that is being sent; nil means no limit
+	budget   time.Duration
+	underWay chan struct{} // has one for each request that is being sent; nil means no limit
 
 	mu   sync.Mutex
 	pace pace
@@ -106,8 +104,6 @@ type Patience struct {
 func New(budget time.Duration, perSecond float64, burst int) *Patience {
 	return &Patience{
 		budget:      budget,
-		perSecond:   perSecond,
-		burst:       burst,
 		pace:        newPace(perSecond, burst),
 		firstFailed: make(map[fault.Kind]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
@@ -171,15 +167,16 @@ func (p *Patience) Try(ctx context.Context, r *Request, others func() bool, send
 		if p.underWay != nil {
 			<-p.underWay
 		}
-		if f != nil && ctx.Err() != nil {
-			p.abandon(r, sent)
+		switch {
+		case f == nil:
+			p.answered(r)
+			return nil
+		case ctx.Err() != nil:
+			p.abandoned(r, sent)
 			return ctx.Err()
 		}
-		if done, err := p.record(r, sent, f); done {
-			return err
-		}
-		if f.GiveUp {
-			return f.Fault
+		if end := p.failed(r, sent, f); end != nil {
+			return end
 		}
 	}
 }
@@ -195,7 +192,9 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	select {
 	case p.underWay <- struct{}{}:
 	case <-ctx.Done():
-		p.giveBack(r)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.endProbe(r)
 		return 0
 	}
 	p.mu.Lock()
@@ -217,16 +216,6 @@ func (p *Patience) countRetry(r *Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retries++
-}
-
-// giveBack lets another request be the prober in place of one that is not sent.
-func (p *Patience) giveBack(r *Request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.prober == r {
-		p.prober = nil
-		p.wake()
-	}
 }
 
 // takeUp goes on with a request that was laid aside. The time in between is not its own.
@@ -319,7 +308,9 @@ func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (l
 		remaining := p.remaining(now)
 		wait := p.untilTurn(r, now)
 		if wait <= 0 {
-			p.noteSent(r)
+			if p.outage {
+				p.prober = r
+			}
 			return remaining, nil
 		}
 		if r.hasFailed() && (p.outage || now.Before(r.retryAt)) && others != nil && others() {
@@ -361,12 +352,6 @@ func (p *Patience) nextProber() *Request {
 	return p.waiting[max(i, 0)]
 }
 
-func (p *Patience) noteSent(r *Request) {
-	if p.outage {
-		p.prober = r
-	}
-}
-
 // leave removes the request from those that wait, and lets another be the prober
 // if this one left unsent.
 func (p *Patience) leave(r *Request) {
@@ -390,104 +375,12 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// record notes how an attempt ended, and reports whether the request is done.
-func (p *Patience) record(r *Request, sent time.Time, f *Failure) (done bool, err error) {
+// answered notes that the request was answered. It changes the state to well.
+func (p *Patience) answered(r *Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.endProbe(r)
 	now := time.Now()
-	probed := p.prober == r
-	if probed {
-		p.prober = nil
-		defer p.wake()
-	}
-	switch {
-	case f == nil:
-		p.answer(r, now)
-		return true, nil
-	case p.over != nil:
-		return true, p.over
-	case f.Retry == Never:
-		return true, p.refuse(r, now, f.Fault)
-	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
-		p.firstFailed[cause(f.Fault)] = r
-		return true, f.Fault
-	}
-	p.fail(r, sent, now, f)
-	switch {
-	case p.over != nil:
-		return true, p.over
-	case f.Retry == Paced && f.GiveUp:
-		p.pace = newPace(p.perSecond, p.burst) // the quota may be for this request alone
-		p.resume(now)
-		return false, nil
-	case f.Retry == Paced:
-		longest := p.remaining(now)
-		if longest > 2*time.Second {
-			longest -= time.Second // so that some patience is left for a request after the pause
-		}
-		switch alone := p.isRefusedAlone(r, now); {
-		case alone && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
-			return true, f.Fault
-		case alone:
-			r.retryAt = now.Add(min(max(f.RetryAfter, oneRefusal), longest))
-		default:
-			p.pace.slow(now, f.RetryAfter, longest, p.answers)
-		}
-		p.resume(now)
-		return false, nil
-	case p.outage:
-		if probed {
-			p.failedProbes++
-			p.electing = p.electing || f.Fault.Kind == fault.NoActiveNode
-			p.probeAt = now.Add(p.backoff(p.failedProbes+1, p.electing))
-		}
-		return false, nil
-	}
-	r.failures++
-	if p.mayBeItsOwn(sent, f) {
-		r.ownFailures++
-	}
-	r.overtaken = r.overtaken || p.answeredAt.Sub(sent) >= p.moment()
-	if p.failsAlone(r, now) {
-		return true, f.Fault.After(now.Sub(r.firstSent))
-	}
-	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
-	if p.isOutage(r, f.Fault) {
-		p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
-		p.wake()
-	}
-	return false, nil
-}
-
-// isRefusedAlone notes that the request met a 429. It reports whether others were answered
-// and none met one since this request last did: then the quota may be for this request
-// alone, and not for the run.
-func (p *Patience) isRefusedAlone(r *Request, now time.Time) bool {
-	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
-		r.retryAt = r.refusedAt.Add(oneRefusal)
-		return false
-	}
-	r.refusedAt = now
-	alone := p.lastRefused == r && p.answers > r.answersRefused
-	if !alone {
-		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
-	} else {
-		r.othersServed += p.answers - r.answersRefused
-	}
-	r.refusals++
-	r.answersRefused = p.answers
-	return alone
-}
-
-// isOnlyOneSilent reports whether a request that is given up took the whole budget
-// while nothing else has failed since the last answer. Patience does not end then:
-// a proxy may block this request alone. The next request shows.
-func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
-	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
-}
-
-// answer changes the state to well.
-func (p *Patience) answer(r *Request, now time.Time) {
 	if r.fault != nil {
 		p.recoveredAt[cause(r.fault)] = now
 	}
@@ -501,6 +394,135 @@ func (p *Patience) answer(r *Request, now time.Time) {
 	p.waited += now.Sub(p.failingSince)
 	p.failingSince, p.lastFault = time.Time{}, nil
 	p.resume(now)
+}
+
+// abandoned notes that the caller of a request gave it up.
+func (p *Patience) abandoned(r *Request, sent time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endProbe(r)
+	if p.abandonedSince.IsZero() {
+		p.abandonedSince = latest(sent, p.answeredAt)
+	}
+}
+
+// failed notes that the request failed. It returns the fault that ends the request, or nil
+// if it is sent again.
+func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	probed := p.endProbe(r)
+	now := time.Now()
+	switch {
+	case p.over != nil:
+		return p.over
+	case f.Retry == Never:
+		return p.refuse(r, now, f.Fault)
+	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
+		p.firstFailed[cause(f.Fault)] = r
+		return f.Fault
+	}
+	p.fail(r, sent, now, f)
+	switch {
+	case p.over != nil:
+		return p.over
+	case f.Retry == Paced:
+		if p.slow(r, now, f) {
+			return f.Fault
+		}
+	case !p.outage:
+		if p.doubt(r, sent, now, f) {
+			return f.Fault.After(now.Sub(r.firstSent))
+		}
+	case probed:
+		p.failedProbes++
+		p.electing = p.electing || f.Fault.Kind == fault.NoActiveNode
+		p.probeAt = now.Add(p.backoff(p.failedProbes+1, p.electing))
+	}
+	if f.GiveUp {
+		return f.Fault
+	}
+	return nil
+}
+
+// endProbe notes that the request is not under way any more. If it was the prober, another
+// can be the next.
+func (p *Patience) endProbe(r *Request) (wasProber bool) {
+	if p.prober != r {
+		return false
+	}
+	p.prober = nil
+	p.wake()
+	return true
+}
+
+// slow makes requests slower after a 429, which also ends an outage. It reports whether
+// the request fails alone.
+func (p *Patience) slow(r *Request, now time.Time, f *Failure) (alone bool) {
+	defer p.resume(now)
+	if f.GiveUp { // the quota may be for this request alone
+		p.pace.reset()
+		return false
+	}
+	longest := p.remaining(now)
+	if longest > 2*time.Second {
+		longest -= time.Second // so that some patience is left for a request after the pause
+	}
+	switch ownQuota := p.countRefusal(r, now); {
+	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
+		return true
+	case ownQuota:
+		r.retryAt = now.Add(min(max(f.RetryAfter, oneRefusal), longest))
+	default:
+		p.pace.slow(now, f.RetryAfter, longest, p.answers)
+	}
+	return false
+}
+
+// doubt notes a failure outside of an outage, which may begin one. It reports whether the
+// request fails alone.
+func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone bool) {
+	r.failures++
+	if p.mayBeItsOwn(sent, f) {
+		r.ownFailures++
+	}
+	r.overtaken = r.overtaken || p.answeredAt.Sub(sent) >= p.moment()
+	if p.failsAlone(r, now) {
+		return true
+	}
+	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
+	if p.failsLikeAnother(r, f.Fault) {
+		p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
+		p.wake()
+	}
+	return false
+}
+
+// countRefusal counts a 429 that the request met. It reports whether others were answered
+// and none met one since this request last did: then the quota may be for this request
+// alone, and not for the run.
+func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
+	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
+		r.retryAt = r.refusedAt.Add(oneRefusal)
+		return false
+	}
+	r.refusedAt = now
+	ownQuota = p.lastRefused == r && p.answers > r.answersRefused
+	if ownQuota {
+		r.othersServed += p.answers - r.answersRefused
+	} else {
+		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
+	}
+	r.refusals++
+	r.answersRefused = p.answers
+	return ownQuota
+}
+
+// isOnlyOneSilent reports whether a request that is given up took the whole budget
+// while nothing else has failed since the last answer. Patience does not end then:
+// a proxy may block this request alone. The next request shows.
+func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
+	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
 }
 
 // resume ends an outage.
@@ -517,7 +539,7 @@ func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.ou
 
 // refuse ends a request that would fail again. If two requests cannot establish
 // TLS, it ends patience.
-func (p *Patience) refuse(r *Request, now time.Time, f *fault.Error) error {
+func (p *Patience) refuse(r *Request, now time.Time, f *fault.Error) *fault.Error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(now.Sub(r.firstSent))
 	}
@@ -528,7 +550,7 @@ func (p *Patience) refuse(r *Request, now time.Time, f *fault.Error) error {
 		r.answersThen = p.answers
 	}
 	r.fault = f
-	if p.isOutage(r, f) {
+	if p.failsLikeAnother(r, f) {
 		p.end(now, f)
 		return p.over
 	}
@@ -574,10 +596,10 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// isOutage notes that the request failed, and reports whether two different ones
-// have failed for the same cause since the last answer. If others were answered
-// since both first failed, each probably fails for its own reasons.
-func (p *Patience) isOutage(r *Request, f *fault.Error) bool {
+// failsLikeAnother notes that the request failed, and reports whether another one has
+// failed for the same cause since the last answer. If others were answered since both
+// first failed, each probably fails for its own reasons.
+func (p *Patience) failsLikeAnother(r *Request, f *fault.Error) bool {
 	first := p.firstFailed[cause(f)]
 	if first == nil || first == r {
 		p.firstFailed[cause(f)] = r
@@ -597,19 +619,6 @@ func (p *Patience) failsAlone(r *Request, now time.Time) bool {
 		return true
 	}
 	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
-}
-
-// abandon notes that the caller of a request gave it up.
-func (p *Patience) abandon(r *Request, sent time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.abandonedSince.IsZero() {
-		p.abandonedSince = latest(sent, p.answeredAt)
-	}
-	if p.prober == r {
-		p.prober = nil
-		p.wake()
-	}
 }
 
 // expire ends patience if the budget is spent.

@@ -74,17 +74,18 @@ func waiting(f *patience.Failure) *patience.Failure {
 // to send the login again, or nil.
 func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry
-	waited := time.Since(s.login.failed)
+	waited, budget := time.Since(s.login.failed), r.Patience.Budget()
 	response, f := r.health(ctx, okQuery, limit)
 	s.login.well = f == nil
-	blocked := f != nil && (f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError)
+	// A proxy may block sys/health, and may answer as if that could pass.
+	isBlocked := f != nil && (f.Retry == patience.Never && f.Fault.Kind != fault.TLS || isBlock(f) && waited >= budget/3)
 	switch {
-	case f != nil && (f.Fault.Kind == fault.TLS || f.Retry != patience.Never) && !(blocked && waited >= r.Patience.Budget()/3):
+	case f != nil && !isBlocked:
 		return f
-	case s.last.Fault.Kind == fault.ServerError && waited < r.Patience.Budget()/12:
+	case s.last.Fault.Kind == fault.ServerError && waited < budget/12:
 		return s.last // Vault has a problem that its health does not show
-	case f == nil && reply.IsStandby(response) && waited < r.Patience.Budget()/4:
+	case f == nil && reply.IsStandby(response) && waited < budget/4:
 		return s.last // the leader may hang, until another is elected
 	}
-	return nil // well, or a proxy blocks sys/health
+	return nil
 }
