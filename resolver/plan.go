@@ -7,6 +7,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -47,10 +48,11 @@ type read struct {
 	uses    int  // fields that want a key and do not have its value yet
 	hosts   []int
 	settled bool
-	visible bool    // the token can see the mount, or Vault's list is not available
-	sent    bool    // the read was sent
-	mount   *mount  // of the path
-	secret  *secret // nil if there is an error
+	visible bool            // the token can see the mount, or Vault's list is not available
+	sent    bool            // the read was sent
+	aside   *patience.Aside // the state of a read that gave way
+	mount   *mount          // of the path
+	secret  *secret         // nil if there is an error
 	err     error
 }
 

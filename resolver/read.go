@@ -87,10 +87,14 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 	if p.isSettled(r) {
 		return false, nil
 	}
+	if r.aside != nil {
+		ctx = transport.Resume(ctx, r.aside)
+	}
 	secret, err := p.readSecret(ctx, client, r)
-	switch f, ok := err.(*fault.Error); {
-	case err == patience.ErrAside:
+	if r.aside, aside = err.(*patience.Aside); aside {
 		return true, nil
+	}
+	switch f, ok := err.(*fault.Error); {
 	case err != nil && ctx.Err() != nil:
 		return false, nil // every path gets the caller's own error
 	case ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven):

@@ -21,7 +21,7 @@ func TestRequestLaidAside(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const budget = 2 * time.Second
-		p, r, tries := patience.New(budget, 0, 0), &patience.Request{}, 0
+		p, tries := patience.New(budget, 0, 0), 0
 		fails := func(context.Context, time.Duration) *patience.Failure {
 			if tries++; tries <= 3 {
 				return sealed
@@ -29,13 +29,14 @@ func TestRequestLaidAside(t *testing.T) {
 			return nil
 		}
 		others := true
-		require.Equal(t, patience.ErrAside, p.Try(t.Context(), r, func() bool { return others }, fails))
+		var aside *patience.Aside
+		require.ErrorAs(t, p.Try(t.Context(), nil, func() bool { return others }, fails), &aside)
 		assert.Equal(t, 2, tries, "the second time at once")
 		require.NoError(t, p.Do(t.Context(), answered))
 		time.Sleep(5 * budget)
 		require.NoError(t, p.Do(t.Context(), answered))
 		others = false
-		require.NoError(t, p.Try(t.Context(), r, func() bool { return others }, fails))
+		require.NoError(t, p.Try(t.Context(), aside, func() bool { return others }, fails))
 		assert.Equal(t, 4, tries)
 	})
 }
@@ -51,7 +52,7 @@ func TestRequestThatWaitsForItsRate(t *testing.T) {
 			}
 			return nil
 		}
-		require.NoError(t, p.Try(t.Context(), &patience.Request{}, func() bool { return true }, failsOnce))
+		require.NoError(t, p.Try(t.Context(), nil, func() bool { return true }, failsOnce))
 		assert.Equal(t, 2, tries)
 	})
 }

@@ -48,7 +48,6 @@ package patience
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -76,23 +75,23 @@ type Patience struct {
 	answers     int                      // how many came
 	answeredAt  time.Time                // when the last one came
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
-	lastRefused *Request                 // the last one that met a 429
+	lastRefused *request                 // the last one that met a 429
 
 	// Failures since the last answer.
 	failingSince   time.Time               // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error            // of the last request that failed
-	firstFailed    map[fault.Kind]*Request // the first request that failed, by cause
+	firstFailed    map[fault.Kind]*request // the first request that failed, by cause
 	abandonedSince time.Time               // when the first request that its caller gave up was sent
 
 	// The outage.
 	outage        bool      // the state is outage
 	electing      bool      // a standby answered in it, so the cluster elects a leader
-	prober        *Request  // the one request under way
+	prober        *request  // the one request under way
 	failedProbes  int       // in this outage
 	probeAt       time.Time // when the next may be sent
 	outageEndedAt time.Time // the last one
 
-	waiting []*Request    // those that may not be sent yet, the longest waiting first
+	waiting []*request    // those that may not be sent yet, the longest waiting first
 	changed chan struct{} // closed and replaced when waiting requests must look again
 
 	retries int           // requests that were sent again
@@ -105,7 +104,7 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 	return &Patience{
 		budget:      budget,
 		pace:        newPace(perSecond, burst),
-		firstFailed: make(map[fault.Kind]*Request),
+		firstFailed: make(map[fault.Kind]*request),
 		recoveredAt: make(map[fault.Kind]time.Time),
 		changed:     make(chan struct{}),
 	}
@@ -115,8 +114,8 @@ func New(budget time.Duration, perSecond float64, burst int) *Patience {
 // waits for another to end does not use up the time of its attempt.
 func (p *Patience) Limit(requests int) { p.underWay = make(chan struct{}, max(requests, 1)) }
 
-// Request is a request with its failures so far. The zero Request is a new one.
-type Request struct {
+// request is a request with its failures so far.
+type request struct {
 	fault       *fault.Error // the last one; nil until the request fails
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
 	answersThen int          // Patience.answers when that attempt failed
@@ -131,26 +130,33 @@ type Request struct {
 	refusedAt      time.Time // when the last of them came
 
 	refusedForRate bool      // when it last failed
-	asideSince     time.Time // zero if it was not laid aside
+	asideSince     time.Time // when it was last laid aside
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 }
 
-// ErrAside is returned for a request that was laid aside.
-var ErrAside = errors.New("the request was laid aside")
+// Aside is the error for a request that was laid aside.
+type Aside struct{ request *request }
+
+// Error says what it is.
+func (*Aside) Error() string { return "the request was laid aside" }
 
 // Do repeats a request until it is answered, fails for good, or patience or ctx
 // ends. send sends it once, within limit, and returns nil if Vault answered. Do
 // returns nil, ctx's error or a *fault.Error.
 func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	return p.Try(ctx, &Request{}, nil, send)
+	return p.Try(ctx, nil, nil, send)
 }
 
-// Try is like Do, but returns ErrAside if the request has failed and must wait, while
-// others reports that another one could be sent. Later, Try goes on with the same Request.
-// A nil func reports that there is no other.
-func (p *Patience) Try(ctx context.Context, r *Request, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	p.takeUp(r)
+// Try is like Do, but returns an *Aside if the request has failed and must wait, while
+// others reports that another one could be sent. A nil func reports that there is none.
+// To go on with the request later, call Try with the Aside, which is nil the first time.
+func (p *Patience) Try(ctx context.Context, aside *Aside, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
+	r := &request{}
+	if aside != nil {
+		r = aside.request
+		p.takeUp(r)
+	}
 	for {
 		limit, err := p.await(ctx, r, others)
 		if err != nil {
@@ -183,7 +189,7 @@ func (p *Patience) Try(ctx context.Context, r *Request, others func() bool, send
 
 // enter waits until a request may be under way, and returns how long it may take; 0 means
 // that it must wait again.
-func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) time.Duration {
+func (p *Patience) enter(ctx context.Context, r *request, limit time.Duration) time.Duration {
 	select {
 	case p.underWay <- struct{}{}:
 		return limit
@@ -209,7 +215,7 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 }
 
 // countRetry counts a request that is sent again.
-func (p *Patience) countRetry(r *Request) {
+func (p *Patience) countRetry(r *request) {
 	if r.fault == nil {
 		return
 	}
@@ -219,16 +225,12 @@ func (p *Patience) countRetry(r *Request) {
 }
 
 // takeUp goes on with a request that was laid aside. The time in between is not its own.
-func (p *Patience) takeUp(r *Request) {
-	if r.asideSince.IsZero() {
-		return
-	}
+func (p *Patience) takeUp(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !r.firstSent.IsZero() {
 		r.firstSent = r.firstSent.Add(time.Since(r.asideSince))
 	}
-	r.asideSince = time.Time{}
 }
 
 // Budget returns how long the Patience waits.
@@ -291,7 +293,7 @@ func (p *Patience) silentSince() time.Time {
 }
 
 // await waits until the request may be sent, and returns how long it may take.
-func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (limit time.Duration, err error) {
+func (p *Patience) await(ctx context.Context, r *request, others func() bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, r)
@@ -315,7 +317,7 @@ func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (l
 		}
 		if r.hasFailed() && (p.outage || now.Before(r.retryAt)) && others != nil && others() {
 			r.asideSince = now
-			return 0, ErrAside
+			return 0, &Aside{r}
 		}
 		p.sleep(ctx, min(wait, remaining))
 	}
@@ -323,11 +325,11 @@ func (p *Patience) await(ctx context.Context, r *Request, others func() bool) (l
 
 // hasFailed reports whether the request failed when it was last sent, and not by a refusal
 // for its rate, after which others must wait, too.
-func (r *Request) hasFailed() bool { return r.fault != nil && !r.refusedForRate }
+func (r *request) hasFailed() bool { return r.fault != nil && !r.refusedForRate }
 
 // untilTurn returns how long the request must wait at least; 0 means that it may
 // be sent now.
-func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
+func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
 	if soon := r.firstSent.Add(p.moment()); p.sawOutageEnd(r) && soon.Before(at) {
 		at = soon // an outage that ended shortens the wait, but does not skip it
@@ -346,16 +348,16 @@ func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
 
 // nextProber alternates between a request that failed and one that was never sent:
 // the former may fail for its own reasons; the latter shows whether Vault is well.
-func (p *Patience) nextProber() *Request {
+func (p *Patience) nextProber() *request {
 	fresh := p.failedProbes%2 == 0
-	i := slices.IndexFunc(p.waiting, func(w *Request) bool { return (w.fault == nil) == fresh })
+	i := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault == nil) == fresh })
 	return p.waiting[max(i, 0)]
 }
 
 // leave removes the request from those that wait, and lets another be the prober
 // if this one left unsent.
-func (p *Patience) leave(r *Request) {
-	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
+func (p *Patience) leave(r *request) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
 	if p.outage && p.prober == nil {
 		p.wake()
 	}
@@ -376,7 +378,7 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 }
 
 // answered notes that the request was answered. It changes the state to well.
-func (p *Patience) answered(r *Request) {
+func (p *Patience) answered(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endProbe(r)
@@ -397,7 +399,7 @@ func (p *Patience) answered(r *Request) {
 }
 
 // abandoned notes that the caller of a request gave it up.
-func (p *Patience) abandoned(r *Request, sent time.Time) {
+func (p *Patience) abandoned(r *request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endProbe(r)
@@ -408,7 +410,7 @@ func (p *Patience) abandoned(r *Request, sent time.Time) {
 
 // failed notes that the request failed. It returns the fault that ends the request, or nil
 // if it is sent again.
-func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
+func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	probed := p.endProbe(r)
@@ -447,7 +449,7 @@ func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 
 // endProbe notes that the request is not under way any more. If it was the prober, another
 // can be the next.
-func (p *Patience) endProbe(r *Request) (wasProber bool) {
+func (p *Patience) endProbe(r *request) (wasProber bool) {
 	if p.prober != r {
 		return false
 	}
@@ -458,7 +460,7 @@ func (p *Patience) endProbe(r *Request) (wasProber bool) {
 
 // slow makes requests slower after a 429, which also ends an outage. It reports whether
 // the request fails alone.
-func (p *Patience) slow(r *Request, now time.Time, f *Failure) (alone bool) {
+func (p *Patience) slow(r *request, now time.Time, f *Failure) (alone bool) {
 	defer p.resume(now)
 	if f.GiveUp { // the quota may be for this request alone
 		p.pace.reset()
@@ -481,7 +483,7 @@ func (p *Patience) slow(r *Request, now time.Time, f *Failure) (alone bool) {
 
 // doubt notes a failure outside of an outage, which may begin one. It reports whether the
 // request fails alone.
-func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone bool) {
+func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone bool) {
 	r.failures++
 	if p.mayBeItsOwn(sent, f) {
 		r.ownFailures++
@@ -501,7 +503,7 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 // countRefusal counts a 429 that the request met. It reports whether others were answered
 // and none met one since this request last did: then the quota may be for this request
 // alone, and not for the run.
-func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
+func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
 	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
@@ -535,11 +537,11 @@ func (p *Patience) resume(now time.Time) {
 }
 
 // sawOutageEnd reports whether an outage has ended since the request last failed.
-func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
+func (p *Patience) sawOutageEnd(r *request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
 // refuse ends a request that would fail again. If two requests cannot establish
 // TLS, it ends patience.
-func (p *Patience) refuse(r *Request, now time.Time, f *fault.Error) *fault.Error {
+func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) *fault.Error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(now.Sub(r.firstSent))
 	}
@@ -559,7 +561,7 @@ func (p *Patience) refuse(r *Request, now time.Time, f *fault.Error) *fault.Erro
 
 // fail starts the clock if it is not running, and ends patience if the budget is
 // spent.
-func (p *Patience) fail(r *Request, sent, now time.Time, f *Failure) {
+func (p *Patience) fail(r *request, sent, now time.Time, f *Failure) {
 	if p.failingSince.IsZero() {
 		p.failingSince = latest(sent, p.answeredAt)
 		p.wake()
@@ -599,7 +601,7 @@ func cause(f *fault.Error) fault.Kind {
 // failsLikeAnother notes that the request failed, and reports whether another one has
 // failed for the same cause since the last answer. If others were answered since both
 // first failed, each probably fails for its own reasons.
-func (p *Patience) failsLikeAnother(r *Request, f *fault.Error) bool {
+func (p *Patience) failsLikeAnother(r *request, f *fault.Error) bool {
 	first := p.firstFailed[cause(f)]
 	if first == nil || first == r {
 		p.firstFailed[cause(f)] = r
@@ -610,11 +612,11 @@ func (p *Patience) failsLikeAnother(r *Request, f *fault.Error) bool {
 
 // othersAnswered reports whether another request was answered since this one first
 // failed.
-func (p *Patience) othersAnswered(r *Request) bool { return p.answers > r.answersThen }
+func (p *Patience) othersAnswered(r *request) bool { return p.answers > r.answersThen }
 
 // failsAlone reports whether the request fails while others are answered, or has
 // spent the whole budget.
-func (p *Patience) failsAlone(r *Request, now time.Time) bool {
+func (p *Patience) failsAlone(r *request, now time.Time) bool {
 	if now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.budget {
 		return true
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // Read reads a path of Vault's API below /v1/, and decodes the data of the answer into
-// what data points to. The error is a *fault.Error, that of a context, or
-// [patience.ErrAside].
+// what data points to. The error is a *fault.Error, a *[patience.Aside], or that of a
+// context.
 func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
 	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
 	answer, err := answerIn(response, err, data)
@@ -49,7 +49,10 @@ func faultIn(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
-	for _, other := range []error{context.Canceled, context.DeadlineExceeded, patience.ErrAside} {
+	if aside, ok := errors.AsType[*patience.Aside](err); ok {
+		return aside
+	}
+	for _, other := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return other
 		}

@@ -25,20 +25,6 @@ type exchange struct {
 	refusals refusals // by a proxy that limits the rate
 }
 
-// try sends the request with patience.
-func (s *exchange) try(ctx context.Context, others func() bool) error {
-	r := s.retry
-	if others == nil {
-		return r.Patience.Do(ctx, s.once)
-	}
-	request := r.asides.take(s)
-	err := r.Patience.Try(ctx, request, others, s.once)
-	if err == patience.ErrAside {
-		r.asides.put(s, request)
-	}
-	return err
-}
-
 // once sends the request once.
 func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := s.retry

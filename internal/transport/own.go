@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"net/http"
+
+	"github.com/luumen/patch-vault/internal/patience"
 )
 
 // Own describes a request of the library's own. Its answer has Vault's usual form; answers
@@ -12,9 +14,11 @@ type Own struct {
 	Harmless bool // safe to repeat, whatever its method
 
 	// Others reports whether another request could be sent in place of this one. If so, and
-	// it has failed and must wait, its error is [patience.ErrAside]; send it again later.
-	// Nil means that it waits. URLs of requests with Others are distinct.
+	// it has failed and must wait, its error is a [patience.Aside]; send it again later, in
+	// the context from Resume. Nil means that it waits.
 	Others func() bool
+
+	aside *patience.Aside // nil if it was not laid aside
 }
 
 // End is when an optional request gives up, if a proxy may block it alone. The first one
@@ -32,6 +36,13 @@ type ownKey struct{}
 // WithOwn marks the requests of a context as the library's own.
 func WithOwn(ctx context.Context, own Own) context.Context {
 	return context.WithValue(ctx, ownKey{}, own)
+}
+
+// Resume returns a context in which a request goes on that was laid aside in ctx.
+func Resume(ctx context.Context, aside *patience.Aside) context.Context {
+	own, _ := ctx.Value(ownKey{}).(Own)
+	own.aside = aside
+	return WithOwn(ctx, own)
 }
 
 // ownOf describes a request. It reports false for a caller's.

@@ -40,7 +40,6 @@ type Retry struct {
 	hung     atomic.Bool // an optional request has hung
 	times    times
 	internal internalErrors
-	asides   asides
 	pacing   pacingProxy
 }
 
@@ -76,14 +75,15 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	}
 	own, _ := ownOf(request)
 	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
-	err = s.try(ctx, own.Others)
+	err = r.Patience.Try(ctx, own.aside, own.Others, s.once)
 	if err != nil && s.isOptional() && time.Since(s.began) >= s.optional.share {
 		r.hung.Store(true)
 	}
+	_, isAside := err.(*patience.Aside)
 	switch {
 	case err == nil:
 		return s.response, nil
-	case err == patience.ErrAside:
+	case isAside:
 		return nil, err
 	case r.Run.Err() != nil:
 		return nil, r.Run.Err()
