@@ -66,7 +66,7 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 	buffer := response.Body.(*buffered)
 	body := buffer.Bytes()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
-		return r.Wire.failureOf(&proxyError{httpRefusal(response.StatusCode)}, &progress{})
+		return r.Wire.refusedByProxy(httpRefusal(response.StatusCode))
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	if f == nil {

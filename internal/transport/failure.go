@@ -22,6 +22,9 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	if failure := w.tlsFailure(err, atProxy); failure != nil {
 		return failure
 	}
+	if refusal, ok := errors.AsType[proxyRefusal](err); ok {
+		return w.refusedByProxy(refusal)
+	}
 	f := &fault.Error{
 		Kind: fault.Unreachable, What: "vault unreachable",
 		Do: "check the address, that Vault runs there, and the network",
@@ -46,16 +49,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 		f.Cause = operation
 	}
 	dns, isDNS := errors.AsType[*net.DNSError](err)
-	refusal, isRefusal := errors.AsType[proxyRefusal](err)
 	switch {
-	case isRefusal:
-		f.Detail, f.Cause, failure.Retry = refusal.words, refusal, refusal.retry
-		f.What = "the proxy does not connect the agent to vault"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault"
-		if refusal.retry == patience.Paced {
-			f.Kind, f.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
-			f.Do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
-		}
 	case isDNS:
 		f.Detail, failure.Unsent = "no address for "+w.Sent.Words(dns.Name)+": "+w.Sent.Words(dns.Err), true
 		f.Do = "check the name in the address, and the Patch server's DNS"
@@ -88,11 +82,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	case isOperation:
 		f.Detail = w.Sent.Words(operation.Err.Error())
 	default:
-		f.Kind, f.What = fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does"
-		f.Do = "check the address, and the proxy or balancer before Vault"
-		if atProxy || w.dialer.forwards() {
-			f.Do = "check the address, and " + w.config.Proxy.Variable + " on the Patch server: the server there may be no proxy"
-		}
+		failure.Fault = w.notHTTP(atProxy)
 		if !sending.reused { // otherwise, it may be the rest of the previous answer
 			failure.Retry = patience.Never
 		}
@@ -100,6 +90,29 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	}
 	f.Detail += " at " + w.at(atProxy)
 	return failure
+}
+
+// refusedByProxy is the failure for a proxy that did not connect to Vault.
+func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
+	f := &fault.Error{
+		Kind: fault.Unreachable, What: "the proxy does not connect the agent to vault", Detail: refusal.words + " at " + w.at(true),
+		Do:    "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault",
+		Cause: refusal,
+	}
+	if refusal.retry == patience.Paced {
+		f.Kind, f.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
+		f.Do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
+	}
+	return &patience.Failure{Fault: f, Retry: refusal.retry, Unsent: true}
+}
+
+// notHTTP is the fault for an answer that is not HTTP.
+func (w *Wire) notHTTP(atProxy bool) *fault.Error {
+	do := "check the address, and the proxy or balancer before Vault"
+	if atProxy || w.dialer.forwards() {
+		do = "check the address, and " + w.config.Proxy.Variable + " on the Patch server: the server there may be no proxy"
+	}
+	return fault.New(fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does", do)
 }
 
 // idleClosed is part of net/http's error for a connection that the server closed. That

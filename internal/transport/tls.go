@@ -17,62 +17,80 @@ import (
 
 // tlsFailure returns the failure for an error of TLS, or nil for any other error.
 func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
-	who, name := "vault", "the server at "+w.Address()
-	if atProxy {
-		who, name = "the proxy", "the proxy in "+w.config.Proxy.Variable
-	}
-	f := &fault.Error{Kind: fault.TLS}
 	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		f.Cause = &untrustedError{w.Sent.Text(unverified.Error()), withoutCertificate(unverified.Err)}
-		w.untrusted(f, unverified, who+"'s", atProxy)
-		f.Detail += " at " + w.at(atProxy)
-		return &patience.Failure{Fault: f, Unsent: true}
+		return &patience.Failure{Fault: w.untrusted(unverified, atProxy), Unsent: true}
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		f.What, f.Do = name+" does not speak TLS", "check the port in the address"
-		switch {
-		case atProxy:
-			f.Do = "check the port in " + w.config.Proxy.Variable + " on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients"
-		case string(record.RecordHeader[:]) == "HTTP/":
-			f.What = name + " expects http, not https"
-			f.Do = "check the port in the address, and configure Vault's listener with TLS: over http, anyone on the network could read its secrets"
-			f.Fix = "check the scheme and the port in the address: the server there does not speak https"
-		}
-		return &patience.Failure{Fault: f, Unsent: true}
+		return &patience.Failure{Fault: w.notTLS(record, atProxy), Unsent: true}
 	}
+	failed, inHandshake := errors.AsType[*handshakeError](err)
 	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "remote error" {
 		// In TLS 1.3 the server may refuse after the request was sent.
-		_, inHandshake := errors.AsType[*handshakeError](err)
-		f.Cause = operation
-		alert := operation.Err.Error()
-		f.What = who + " refused the TLS connection"
-		f.Detail = w.Sent.Words(alert) + " at " + w.at(atProxy)
-		switch {
-		case strings.Contains(alert, "protocol version"):
-			f.Do = "enable TLS 1.2 or later on the server"
-		case atProxy:
-			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
-		case strings.Contains(alert, "certificate"):
-			f.Do = "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"
-		case strings.Contains(alert, "unrecognized name"):
-			f.Do = "use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server"
-		default:
-			f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later, with ECDHE"
-		}
-		return &patience.Failure{Fault: f, Unsent: inHandshake}
+		return &patience.Failure{Fault: w.alert(operation, atProxy), Unsent: inHandshake}
 	}
-	failed, ok := errors.AsType[*handshakeError](err)
-	if !ok || isNetwork(failed.err) {
+	if !inHandshake || isNetwork(failed.err) {
 		return nil
 	}
-	f.What = "cannot establish a TLS connection to " + who
-	f.Detail = w.Sent.Words(failed.Error()) + " at " + w.at(atProxy)
-	f.Do = "check that the server speaks TLS 1.2 or later"
+	return &patience.Failure{Fault: w.badHandshake(failed, atProxy), Unsent: true}
+}
+
+// peer names the server of a TLS connection.
+func peer(atProxy bool) string {
+	if atProxy {
+		return "the proxy"
+	}
+	return "vault"
+}
+
+// notTLS is the fault for a server that does not speak TLS.
+func (w *Wire) notTLS(record tls.RecordHeaderError, atProxy bool) *fault.Error {
+	if atProxy {
+		return fault.New(fault.TLS, "the proxy in "+w.config.Proxy.Variable+" does not speak TLS",
+			"check the port in "+w.config.Proxy.Variable+" on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients")
+	}
+	name := "the server at " + w.Address()
+	if string(record.RecordHeader[:]) != "HTTP/" {
+		return fault.New(fault.TLS, name+" does not speak TLS", "check the port in the address")
+	}
+	f := fault.New(fault.TLS, name+" expects http, not https",
+		"check the port in the address, and configure Vault's listener with TLS: over http, anyone on the network could read its secrets")
+	f.Fix = "check the scheme and the port in the address: the server there does not speak https"
+	return f
+}
+
+// alert is the fault for a server that refuses the TLS connection.
+func (w *Wire) alert(operation *net.OpError, atProxy bool) *fault.Error {
+	alert := operation.Err.Error()
+	f := &fault.Error{
+		Kind: fault.TLS, What: peer(atProxy) + " refused the TLS connection", Detail: w.Sent.Words(alert) + " at " + w.at(atProxy),
+		Cause: operation,
+	}
+	switch {
+	case strings.Contains(alert, "protocol version"):
+		f.Do = "enable TLS 1.2 or later on the server"
+	case atProxy:
+		f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
+	case strings.Contains(alert, "certificate"):
+		f.Do = "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"
+	case strings.Contains(alert, "unrecognized name"):
+		f.Do = "use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server"
+	default:
+		f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later, with ECDHE"
+	}
+	return f
+}
+
+// badHandshake is the fault for a handshake that fails for another reason.
+func (w *Wire) badHandshake(failed *handshakeError, atProxy bool) *fault.Error {
+	f := &fault.Error{
+		Kind: fault.TLS, What: "cannot establish a TLS connection to " + peer(atProxy), Detail: w.Sent.Words(failed.Error()) + " at " + w.at(atProxy),
+		Do: "check that the server speaks TLS 1.2 or later",
+	}
 	if strings.Contains(failed.Error(), "certificate") {
-		f.What = who + "'s certificate cannot be used"
+		f.What = peer(atProxy) + "'s certificate cannot be used"
 		f.Do = "reissue it: as X.509 defines it, and with 1,024 to 8,192 bits if its key is of RSA"
 	}
-	return &patience.Failure{Fault: f, Unsent: true}
+	return f
 }
 
 // untrustedError is the cause if a certificate is not trusted. crypto/tls's own holds the
@@ -105,13 +123,14 @@ func isNetwork(err error) bool {
 	return isOperation || isTimeout(err) || isReset(err) || strings.Contains(err.Error(), "EOF")
 }
 
-// untrusted fills in why a certificate is not trusted, from crypto/x509's reason, and
-// what to do.
-func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerificationError, whose string, atProxy bool) {
-	chain := unverified.UnverifiedCertificates
-	f.What = whose + " certificate is not trusted"
-	f.Detail = w.Sent.Words(strings.TrimPrefix(unverified.Err.Error(), "x509: "))
-	f.Do = "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"
+// untrusted is the fault for a certificate that is not trusted, from crypto/x509's reason.
+func (w *Wire) untrusted(unverified *tls.CertificateVerificationError, atProxy bool) *fault.Error {
+	chain, whose := unverified.UnverifiedCertificates, peer(atProxy)+"'s"
+	f := &fault.Error{
+		Kind: fault.TLS, What: whose + " certificate is not trusted", Detail: w.Sent.Words(strings.TrimPrefix(unverified.Err.Error(), "x509: ")),
+		Do:    "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it",
+		Cause: &untrustedError{w.Sent.Text(unverified.Error()), withoutCertificate(unverified.Err)},
+	}
 	switch err := unverified.Err.(type) {
 	case x509.CertificateInvalidError:
 		switch err.Reason {
@@ -127,44 +146,56 @@ func (w *Wire) untrusted(f *fault.Error, unverified *tls.CertificateVerification
 			f.Do = "reissue it: " + f.Detail
 		}
 	case x509.HostnameError:
-		switch leaf := err.Certificate; {
-		case len(chain) > 1 && leaf.IsCA:
-			f.What = whose + " certificates are in the wrong order"
-			f.Detail += ", first comes the CA certificate " + w.subject(leaf)
-			f.Do = "put the server's own certificate first in its chain"
-		case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
-			f.What = whose + " certificate has no subject alternative name"
-			f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
-		default:
-			f.What = whose + " certificate is for another host name"
-			f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
-			if atProxy {
-				f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
-			}
-		}
+		w.wrongName(f, err.Certificate, chain, whose, atProxy)
 	case x509.UnhandledCriticalExtension:
 		f.Do = "reissue it without the critical extension, which Go does not know"
 	case x509.UnknownAuthorityError:
-		if strings.Contains(err.Error(), "insecure algorithm") {
-			f.What = whose + " certificate has a weak signature"
-			if i := slices.IndexFunc(chain, isWeak); i >= 0 {
-				f.Detail += ", " + w.subject(chain[i])
-			}
-			f.Do = "reissue it with SHA-256 or better"
-			return
+		w.unsigned(f, err, chain, whose)
+	}
+	f.Detail += " at " + w.at(atProxy)
+	return f
+}
+
+// wrongName fills in why a certificate is not for the name of the server.
+func (w *Wire) wrongName(f *fault.Error, leaf *x509.Certificate, chain []*x509.Certificate, whose string, atProxy bool) {
+	switch {
+	case len(chain) > 1 && leaf.IsCA:
+		f.What = whose + " certificates are in the wrong order"
+		f.Detail += ", first comes the CA certificate " + w.subject(leaf)
+		f.Do = "put the server's own certificate first in its chain"
+	case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
+		f.What = whose + " certificate has no subject alternative name"
+		f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
+	default:
+		f.What = whose + " certificate is for another host name"
+		f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
+		if atProxy {
+			f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
 		}
-		if w.config.CAs != "" {
-			f.Do = "add the certificate of the CA that signed it to " + w.config.CAs + " on the Patch server: none of the CAs there did"
+	}
+}
+
+// unsigned fills in why no trusted CA signed a certificate.
+func (w *Wire) unsigned(f *fault.Error, err x509.UnknownAuthorityError, chain []*x509.Certificate, whose string) {
+	if strings.Contains(err.Error(), "insecure algorithm") {
+		f.What = whose + " certificate has a weak signature"
+		if i := slices.IndexFunc(chain, isWeak); i >= 0 {
+			f.Detail += ", " + w.subject(chain[i])
 		}
-		switch last := chain[len(chain)-1]; {
-		case isSelfSigned(last):
-			f.Detail += ", signed by itself: " + w.subject(last)
-		case len(chain) == 1:
-			f.Detail += ", issued by " + w.Sent.Words(last.Issuer.String()) + ", sent without an intermediate certificate"
-			f.Do += "; if that CA is an intermediate one, configure the server with its whole chain"
-		default:
-			f.Detail += ", its chain ends with a certificate issued by " + w.Sent.Words(last.Issuer.String())
-		}
+		f.Do = "reissue it with SHA-256 or better"
+		return
+	}
+	if w.config.CAs != "" {
+		f.Do = "add the certificate of the CA that signed it to " + w.config.CAs + " on the Patch server: none of the CAs there did"
+	}
+	switch last := chain[len(chain)-1]; {
+	case isSelfSigned(last):
+		f.Detail += ", signed by itself: " + w.subject(last)
+	case len(chain) == 1:
+		f.Detail += ", issued by " + w.Sent.Words(last.Issuer.String()) + ", sent without an intermediate certificate"
+		f.Do += "; if that CA is an intermediate one, configure the server with its whole chain"
+	default:
+		f.Detail += ", its chain ends with a certificate issued by " + w.Sent.Words(last.Issuer.String())
 	}
 }
 
