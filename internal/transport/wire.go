@@ -138,24 +138,18 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 		}
 		once.Body = body
 	}
+	most := maxAnswer
+	if IsMountList(request) {
+		most = maxMounts
+	}
 	response, err := w.transport.RoundTrip(once)
 	var body []byte
-	most := maxAnswer
-	tooLarge := false
 	if err == nil {
-		if IsMountList(request) {
-			most = maxMounts
-		}
-		tooLarge = response.ContentLength > int64(most)
-		// After 101, the body would be the connection itself, which no context closes.
-		if !tooLarge && response.StatusCode != http.StatusSwitchingProtocols {
-			body, err = readAll(response, most)
-			tooLarge = len(body) > most
-		}
+		body, err = readAll(response, most)
 		response.Body.Close()
 	}
 	switch {
-	case tooLarge:
+	case err == errTooLarge:
 		return nil, w.retire(progress, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
 	case err != nil && !isRefusalOfHTTP(response, body):
 		return nil, w.retire(progress, w.failureOf(err, progress))
@@ -247,9 +241,17 @@ type buffered struct {
 
 func (*buffered) Close() error { return nil }
 
-// readAll reads the body to its end, up to one byte more than an answer may have.
+var errTooLarge = errors.New("the answer is too large")
+
+// readAll reads the body to its end, but no more than an answer may have.
 func readAll(response *http.Response, most int) ([]byte, error) {
-	if n := response.ContentLength; 0 <= n && n <= int64(most) {
+	n := response.ContentLength
+	switch {
+	case n > int64(most):
+		return nil, errTooLarge
+	case response.StatusCode == http.StatusSwitchingProtocols:
+		return nil, nil // the body would be the connection itself, which no context closes
+	case n >= 0:
 		body := make([]byte, n+1) // one more to reach the end, which releases the connection
 		read, err := io.ReadFull(response.Body, body)
 		if int64(read) == n && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
@@ -259,5 +261,8 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	}
 	var body bytes.Buffer
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
+	if body.Len() > most {
+		return nil, errTooLarge
+	}
 	return body.Bytes(), err
 }
