@@ -172,6 +172,9 @@ func (s *session) connect(ctx, last context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkForAPI(); err != nil {
+		return err
+	}
 	s.patience = patience.New(s.options.Patience, s.config.perSecond, s.config.burst)
 	s.patience.Limit(s.options.Connections)
 	s.wire = transport.NewWire(transport.Config{
