@@ -42,8 +42,8 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			if isServed(request, response) && !t.worked.Swap(true) {
-				s.prove(t)
+			if isServed(request, response) {
+				t.worked.Store(true)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {
 				s.modern.Store(true)
@@ -60,7 +60,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		if !replaced {
 			if answer.Refusal() == reply.ByPolicy && !transport.IsMountList(request) {
-				s.prove(t)
+				t.accepted.Store(true)
 			}
 			return response, nil
 		}
@@ -109,13 +109,6 @@ func isBelow(u, address *url.URL) bool {
 	at := *u
 	at.Path = address.Path
 	return sameServer(&at, address) && strings.HasPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
-}
-
-// prove notes that Vault accepted a token.
-func (s *session) prove(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t.facts.Proven = true
 }
 
 // afterRefusal handles a 403. It reports whether to send the request again with a

@@ -91,6 +91,7 @@ func (d *door) note(request *http.Request, answer *reply.Answer, err error, sent
 	}
 	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
 		t := d.session.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), sent)
+		t.accepted.Store(true)
 		t.index = response.Header.Get("X-Vault-Index")
 		d.said.tokens = append(d.said.tokens, t)
 		if !answer.CacheHit && !t.facts.Batch { // others use a cached one too, and a batch token cannot be revoked

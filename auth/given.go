@@ -97,7 +97,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		return s.examine(ctx, s.current())
 	case reply.ByPolicy:
-		s.prove(t)
+		t.accepted.Store(true)
 	}
 	if !answer.Ok() || answer.Malformed || token == nil {
 		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy before Vault pass it"})
@@ -108,11 +108,9 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.worked.Store(true)
 	if token.ID != "" && token.ID != t.secret && token.Accessor == "" {
-		// A Vault Agent or Proxy puts its own token in place of each, and renews that one.
-		s.prove(t)
-		return nil
+		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}
-	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
+	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Expires: fault.Encodable(token.Expires),
 		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: cmp.Or(strings.Trim(token.Namespace, "/"), t.facts.Namespace)}
 	if token.TTL > 0 {
 		facts.Expires = sent.Add(seconds(token.TTL)).Round(time.Second).UTC() // the clocks may differ
@@ -133,9 +131,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(max(left, 0)), do)})
 	}
-	s.mu.Lock()
 	t.facts = facts
-	s.mu.Unlock()
 	return nil
 }
 
