@@ -43,7 +43,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
 			if isServed(request, response) {
-				t.worked.Store(true)
+				t.served.Store(true)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {
 				s.modern.Store(true)
@@ -179,7 +179,7 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 // replace gets a new token in place of a dead one, by a login or from the token file:
 //
 //	of a login, served, expired           a login, as often as that happens
-//	of a login, not served, expired       the same, if another one served: it lives too short, or Vault is slow
+//	of a login, not served, expired       a login up to three times in a row, if an earlier one served: it lives too short, or Vault is slow
 //	of a login, served, revoked, used up  a login, once in a run
 //	of a login, not served, not expired   none: the run ends
 //	given, served                         what the file holds by now, as often as that happens
@@ -195,12 +195,12 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 	}
 	served, given := dead.mayHaveServed(), dead.facts.Given
 	if served {
-		s.served, s.unserved = true, 0
+		s.spare = 3
 	}
 	switch {
-	case served && (dead.isExpired() || given), dead.isExpired() && s.served && s.unserved < 3:
+	case served && given, dead.isExpired() && s.spare > 0:
 		if !served {
-			s.unserved++
+			s.spare--
 		}
 		if err := sleep(ctx, time.Until(s.obtained.Add(time.Second))); err != nil {
 			return err
@@ -251,7 +251,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
 		Cause: answer.ResponseError(),
 	}
-	if t.facts.Given && !t.worked.Load() {
+	if t.facts.Given && !t.served.Load() {
 		f.What += ", or is of another Vault or namespace"
 	}
 	if s.replaced && !t.facts.Given {
@@ -263,7 +263,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	}
 	if answer.Refusal() != reply.DeadToken {
 		alive := ""
-		if s.mayBeDead(t) || (t.facts.Given || s.served) && !s.namesDead {
+		if s.mayBeDead(t) || (t.facts.Given || s.loginCount > 1) && !s.namesDead {
 			alive = "it is not expired, revoked or used up (if it is, " + f.Do + "), that "
 		}
 		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")

@@ -106,7 +106,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	if token.UsesLeft < 0 {
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses")
 	}
-	t.worked.Store(true)
+	t.served.Store(true)
 	if token.ID != "" && token.ID != t.secret && token.Accessor == "" {
 		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}

@@ -75,10 +75,9 @@ type session struct {
 	doors    sync.RWMutex              // held for reading by each request of a login
 
 	login      sync.Mutex // one login at a time; guards the rest
-	loginCount int
+	loginCount int       // after the first, an earlier token served a request
 	obtained   time.Time // when the latest token was asked for
-	served     bool      // an earlier token served a request
-	unserved   int       // tokens in a row that expired without serving a request
+	spare      int       // tokens that may still expire without serving a request; 0 until one served
 	replaced   bool      // a token that had not expired was replaced, which happens once in a run
 
 	// Vault called a token invalid, as it does since 1.17. So a bare denial is

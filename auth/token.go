@@ -50,7 +50,7 @@ type token struct {
 	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
 
 	accepted atomic.Bool // Vault accepted it: it comes from a login, or was refused by policy alone
-	worked   atomic.Bool // Vault served a request with it
+	served   atomic.Bool // Vault served a request with it
 }
 
 // sign returns the header of a request with the token.
@@ -70,7 +70,7 @@ func (t *token) isExpired() bool {
 // mayHaveServed reports whether Vault has answered a request with the token, as far as
 // is known. A token with a limited number of uses can be used up before the first
 // answer arrives.
-func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft != nil }
+func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
 func (s *session) current() *token {
 	s.mu.Lock()
@@ -105,7 +105,7 @@ func (s *session) facts() Token {
 		return Token{}
 	}
 	facts := t.facts
-	facts.Proven = t.accepted.Load() || t.worked.Load()
+	facts.Proven = t.accepted.Load() || t.served.Load()
 	if !facts.Expires.IsZero() {
 		facts.TTL = max(int(time.Until(facts.Expires).Round(time.Second).Seconds()), 1)
 	}
