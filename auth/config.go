@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -18,13 +19,13 @@ type config struct {
 	address        *url.URL
 	namespace      string // of the client
 	loginNamespace string // of the login, and of requests about the token itself
+	pins           pins
 	trust          trust
 	proxy          *transport.Proxy // nil means none
 	timeout        time.Duration    // of one attempt, body included
 	perSecond      float64          // limit of requests; 0 means none
 	burst          int              // of requests at once
 	method         chosen
-	findings       []Finding // about the configuration itself
 }
 
 // chosen is the chosen way to get a token.
@@ -46,7 +47,7 @@ func (v *vault) config() (*config, error) {
 		}
 		return nil, f
 	}
-	if faults := s.Faults(slices.Sorted(maps.Keys(v.methods))...); len(faults) > 0 {
+	if faults := v.faults(); len(faults) > 0 {
 		texts := make([]string, len(faults))
 		for i, f := range faults {
 			texts[i] = f.Error()
@@ -56,45 +57,48 @@ func (v *vault) config() (*config, error) {
 		return nil, f
 	}
 	e := &environment{getenv: v.getenv}
-	c, pins := v.configure(e)
+	c := v.configure(e)
 	if len(e.problems) > 0 {
 		e.suspectMethod(c.method)
 		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
 	}
-	if err := pins.check(c); err != nil {
+	if err := c.checkPins(); err != nil {
 		return nil, err
 	}
-	c.warn(pins)
 	return c, nil
 }
 
+func (v *vault) faults() []Fault {
+	return v.settings.Faults(slices.Sorted(maps.Keys(v.methods))...)
+}
+
 // configure reads the environment. It adds what is wrong to e.problems.
-func (v *vault) configure(e *environment) (*config, pins) {
-	trust, pins := e.trust(), e.pins()
-	c := &config{namespace: strings.TrimSuffix(v.settings.Namespace, "/"), trust: trust, timeout: e.timeout()}
+func (v *vault) configure(e *environment) *config {
+	c := &config{trust: e.trust(), pins: e.pins(), timeout: e.timeout()}
+	namespace := strings.TrimSuffix(v.settings.Namespace, "/")
+	c.namespace, c.loginNamespace = cmp.Or(namespace, c.pins.namespace), cmp.Or(c.pins.namespace, namespace)
 	if c.address, _, _ = parseAddress(v.settings.Address); c.address != nil {
 		c.proxy = e.proxy(c.address)
 	}
 	c.perSecond, c.burst = e.rateLimit()
 	c.method = v.method(e)
-	return c, pins
+	return c
 }
 
-// warn notes what is dangerous about the configuration.
-func (c *config) warn(pins pins) {
-	add := func(f Finding) { c.findings = append(c.findings, f) }
+// warn warns of what is dangerous about the configuration.
+func (c *config) warn(found *findings) {
 	if c.trust.skipVerify {
-		add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anyone on the network can read the token and every secret; set VAULT_CACERT instead"})
+		found.add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anyone on the network can read the token and every secret; set VAULT_CACERT instead"})
 	}
 	switch proxy := c.proxy; {
 	case c.address.Scheme != "http":
 	case !isLoopback(c.address.Hostname()):
-		add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
+		found.add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
 	case proxy != nil && !isLoopback(proxy.URL.Hostname()):
-		add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
+		found.add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
 	}
-	if pins.paths.prefixes != nil && pins.namespace == "" {
-		add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
+	if c.pins.paths.prefixes != nil && c.pins.namespace == "" {
+		found.add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
 	}
 }
 

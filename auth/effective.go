@@ -28,13 +28,13 @@ type Effective struct {
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	s, e := inner.settings, &environment{getenv: inner.getenv}
-	c, _ := inner.configure(e)
+	c := inner.configure(e)
 	isHandedIn := inner.methods[s.AuthMethod] != nil
 	var report Effective
 	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
 	}
-	faults := s.Faults(slices.Sorted(maps.Keys(inner.methods))...)
+	faults := inner.faults()
 	fromUI := func(name, value, fallback string) {
 		switch {
 		case isAtFault(faults, name):

@@ -109,29 +109,20 @@ func shownPin(pin string) string {
 	return pin
 }
 
-// check compares the settings with the pins, and moves the login to the pinned
-// namespace.
-func (p pins) check(c *config) error {
-	if p.address != nil && !sameServer(p.address, c.address) {
+// checkPins compares the settings with the pins.
+func (c *config) checkPins() error {
+	if p := c.pins.address; p != nil && !sameServer(p, c.address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, so nothing was sent",
-			Detail: plainAddress(c.address) + ", not " + shownPin(plainAddress(p.address)),
+			Detail: plainAddress(c.address) + ", not " + shownPin(plainAddress(p)),
 			Do:     "correct one of them",
 			Fix:    "enter the address that the Patch server is pinned to, or change the pin there",
 		}
 	}
-	c.loginNamespace = c.namespace
-	if p.namespace == "" {
-		return nil
-	}
-	c.loginNamespace = p.namespace
-	if c.namespace == "" {
-		c.namespace = p.namespace
-	}
-	if !isWithin(c.namespace, p.namespace) {
+	if p := c.pins.namespace; p != "" && !isWithin(c.namespace, p) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, so nothing was sent",
-			Detail: c.namespace + ", not " + shownPin(p.namespace),
+			Detail: c.namespace + ", not " + shownPin(p),
 			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}

@@ -75,10 +75,10 @@ type session struct {
 	doors    sync.RWMutex              // held for reading by each request of a login
 
 	login      sync.Mutex // one login at a time; guards the rest
-	loginCount int       // after the first, an earlier token served a request
-	obtained   time.Time // when the latest token was asked for
-	spare      int       // tokens that may still expire without serving a request; 0 until one served
-	replaced   bool      // a token that had not expired was replaced, which happens once in a run
+	loginCount int        // after the first, an earlier token served a request
+	obtained   time.Time  // when the latest token was asked for
+	spare      int        // tokens that may still expire without serving a request; 0 until one served
+	replaced   bool       // a token that had not expired was replaced, which happens once in a run
 
 	// Vault called a token invalid, as it does since 1.17. So a bare denial is
 	// about something else.
@@ -122,9 +122,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	last, endLast := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLast()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastMoments, endLast) })()
-	for _, f := range s.config.findings {
-		s.findings.add(f)
-	}
+	s.config.warn(&s.findings)
 	if err := s.connect(ctx, last); err != nil {
 		return err
 	}
