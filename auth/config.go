@@ -60,7 +60,7 @@ func (v *vault) config() (*config, error) {
 	c := v.configure(e)
 	if len(e.problems) > 0 {
 		e.suspectMethod(c.method)
-		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
+		return nil, e.err()
 	}
 	if err := c.checkPins(); err != nil {
 		return nil, err
