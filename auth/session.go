@@ -175,7 +175,7 @@ func (s *session) connect(ctx, last context.Context) error {
 	s.patience = patience.New(s.options.Patience, s.config.perSecond, s.config.burst)
 	s.patience.Limit(s.options.Connections)
 	s.wire = transport.NewWire(transport.Config{
-		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable(), ProxyTLS: proxyTLS, Proxy: proxy,
+		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable, ProxyTLS: proxyTLS, Proxy: proxy,
 		Connections: s.options.Connections, Timeout: s.config.timeout,
 		UserAgent: "luumen-patch-vault/" + version() + " run/" + s.options.RunID,
 	})
