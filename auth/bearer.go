@@ -259,7 +259,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	}
 	f.Do = "give the role a longer token_ttl and token_num_uses=0"
 	if t.facts.Given {
-		f.Do = s.config.method.given.renewal()
+		f.Do = s.config.method.credential.renewal()
 	}
 	if answer.Refusal() != reply.DeadToken {
 		alive := ""

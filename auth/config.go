@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/transport"
 )
@@ -30,11 +32,21 @@ type config struct {
 
 // chosen is the chosen way to get a token.
 type chosen struct {
-	name        string
-	mount       string      // of a login, below auth/
-	given       *source     // of a given token; nil for a login
-	credentials credentials // of a login
-	handedIn    bool        // one of Options.Methods
+	name     string
+	builtIn  *method  // nil if the method was handed in
+	handedIn handedIn // nil if the method is built in
+	credentials
+}
+
+// isGiven reports whether the token is given, and there is no login.
+func (c chosen) isGiven() bool { return c.builtIn != nil && c.builtIn.login == nil }
+
+// authMethod makes the login method for one login.
+func (c chosen) authMethod(files *files) (api.AuthMethod, error) {
+	if c.handedIn != nil {
+		return c.handedIn, nil
+	}
+	return c.builtIn.login(c.credentials, files)
 }
 
 func (v *vault) config() (*config, error) {
@@ -115,7 +127,7 @@ func (e *environment) suspectMethod(chosen chosen) {
 		return ""
 	}
 	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
-	if chosen.handedIn || isFor(methodNamed(chosen.name)) != "" || chosen.name == certMethod && hasPair {
+	if chosen.handedIn != nil || isFor(chosen.builtIn) != "" || chosen.name == certMethod && hasPair {
 		return
 	}
 	for i := range methods {
@@ -130,15 +142,15 @@ func (e *environment) suspectMethod(chosen chosen) {
 func (v *vault) method(e *environment) chosen {
 	name := v.settings.AuthMethod
 	if method := v.methods[name]; method != nil {
-		return chosen{name: name, handedIn: true, credentials: handedIn{method}}
+		return chosen{name: name, handedIn: method}
 	}
 	m := methodNamed(name)
-	switch {
-	case m == nil:
+	if m == nil {
 		return chosen{name: name}
-	case m.read == nil:
-		return chosen{name: m.name, given: new(e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE"))}
 	}
-	mount := e.mount(m.mount())
-	return chosen{name: m.name, mount: mount, credentials: m.read(e, mount)}
+	c := chosen{name: m.name, builtIn: m, credentials: m.read(e)}
+	if !c.isGiven() {
+		c.mount = e.mount(m.mount())
+	}
+	return c
 }

@@ -50,7 +50,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, f
 	}
 	var given []string // what may be a secret of the method's own
-	if d.session.config.method.handedIn {
+	if d.session.config.method.handedIn != nil {
 		given = secretsOf(request)
 		d.session.wire.Sent.Learn(given...)
 	}

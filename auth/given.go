@@ -32,12 +32,12 @@ func (s *session) begin(ctx context.Context) error {
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	m := s.config.method
 	s.obtained = time.Now()
-	if m.given == nil {
+	if !m.isGiven() {
 		s.loginCount++
 		return s.logIn(ctx)
 	}
 	f := s.files()
-	secret, err := f.credential(*m.given)
+	secret, err := f.credential(m.credential)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		facts.Expires, refused = s.renew(ctx, t, lifetime, facts.Expires)
 	}
 	early := soon
-	if s.config.method.given.file != "" && lifetime > 0 && lifetime < soon {
+	if s.config.method.credential.file != "" && lifetime > 0 && lifetime < soon {
 		early = lifetime / 10 // whatever writes the file, such as Vault Agent, renews the token
 	}
 	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < early {

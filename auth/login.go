@@ -21,7 +21,7 @@ import (
 // live for 768 hours.
 func (s *session) logIn(ctx context.Context) (*token, error) {
 	files := s.files()
-	method, err := s.config.method.credentials.authMethod(files)
+	method, err := s.config.method.authMethod(files)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		}()
 		r.secret, r.err = method.Login(last, client)
 	}()
-	if !s.config.method.handedIn {
+	if s.config.method.handedIn == nil {
 		r := <-results
 		return r.secret, r.err
 	}
@@ -173,7 +173,7 @@ func (s *session) shown(names []string) []string {
 
 func (s *session) where() string {
 	m := s.config.method
-	if m.handedIn {
+	if m.handedIn != nil {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + m.mount
