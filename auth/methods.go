@@ -186,16 +186,3 @@ type write struct {
 func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	return client.Logical().WriteWithContext(ctx, w.path, w.body)
 }
-
-// handedIn is a func of Options.Methods, as a login method.
-type handedIn func() (api.AuthMethod, error)
-
-// Login calls the func here, so that a panic of it is recovered, and it is not waited for
-// too long.
-func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	method, err := h()
-	if err != nil {
-		return nil, err
-	}
-	return method.Login(ctx, client)
-}
