@@ -168,11 +168,15 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 		return false, nil
 	}
 	t.looked = true
-	look, err := s.look(ctx, t, nil)
+	client, err := s.about(t, s.reads)
+	if err != nil {
+		return false, err
+	}
+	answer, _, err := s.look(ctx, client)
 	if err != nil {
 		return false, ctx.Err()
 	}
-	refusal := look.Refusal()
+	refusal := answer.Refusal()
 	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
 }
 
