@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -70,8 +69,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 // isLogin reports whether a request is a caller's own login, whose refusal is about the
 // credentials in it.
 func (s *session) isLogin(request *http.Request) bool {
-	path, ok := strings.CutPrefix(request.URL.Path, strings.TrimSuffix(s.config.address.Path, "/")+"/v1/auth/")
-	return ok && !transport.IsOwn(request) && slices.Contains(strings.Split(path, "/"), "login")
+	path, _ := apiPath(request.URL, s.config.address)
+	segments := strings.Split(path, "/")
+	return segments[0] == "auth" && slices.Contains(segments, "login") && !transport.IsOwn(request)
 }
 
 // isServed reports whether an answer shows that Vault accepted the token.
@@ -99,16 +99,10 @@ func (s *session) mayHaveToken(request *http.Request) error {
 	return nil
 }
 
-// isForVault reports whether a request is for the Vault in the settings.
+// isForVault reports whether a request is for the API of the Vault in the settings.
 func (s *session) isForVault(request *http.Request) bool {
-	return isBelow(request.URL, s.config.address) && (request.Host == "" || strings.EqualFold(request.Host, request.URL.Host))
-}
-
-// isBelow reports whether a URL belongs to the API of the Vault at address.
-func isBelow(u, address *url.URL) bool {
-	at := *u
-	at.Path = address.Path
-	return sameServer(&at, address) && strings.HasPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
+	_, ok := apiPath(request.URL, s.config.address)
+	return ok && (request.Host == "" || strings.EqualFold(request.Host, request.URL.Host))
 }
 
 // afterRefusal handles a 403. It reports whether to send the request again with a
