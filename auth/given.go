@@ -18,36 +18,6 @@ import (
 // soon is how long before a given token expires every run warns of it.
 const soon = 7 * 24 * time.Hour
 
-// begin gets the first token, and looks it up if it was given.
-func (s *session) begin(ctx context.Context) error {
-	t, err := s.obtain(ctx)
-	if err != nil {
-		return err
-	}
-	if !t.facts.Given {
-		return nil
-	}
-	return s.examine(ctx, t)
-}
-
-// obtain gets a token and makes it the session's.
-func (s *session) obtain(ctx context.Context) (*token, error) {
-	m := s.config.method
-	s.obtained = time.Now()
-	if !m.isGiven() {
-		s.loginCount++
-		return s.logIn(ctx)
-	}
-	f := s.files()
-	secret, err := f.credential(m.credential)
-	if err != nil {
-		return nil, err
-	}
-	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
-	s.setToken(t)
-	return t, nil
-}
-
 // about returns a client for requests about a token itself.
 func (s *session) about(t *token, chain *transport.Retry) (*api.Client, error) {
 	return s.newClient(withToken{t, chain}, t.facts.Namespace)

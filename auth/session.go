@@ -70,9 +70,8 @@ type session struct {
 	// and for a missing policy differ.
 	modern atomic.Bool
 
-	canceled atomic.Pointer[time.Time] // when the caller ended the run
-	returned atomic.Bool               // use has returned
-	doors    sync.RWMutex              // held for reading by each request of a login
+	returned atomic.Bool  // use has returned
+	doors    sync.RWMutex // held for reading by each request of a login
 
 	login      sync.Mutex // one login at a time; guards the rest
 	loginCount int        // after the first, an earlier token served a request
@@ -130,13 +129,14 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(caller, func() { s.canceled.Store(new(time.Now())) })()
+	var canceled atomic.Pointer[time.Time]
+	defer context.AfterFunc(caller, func() { canceled.Store(new(time.Now())) })()
 	var asking sync.WaitGroup
 	if s.options.Check {
 		asking.Go(func() { s.askHealth(ctx) })
 	}
 	defer func() { // also if use panics
-		s.warnOfSilence(caller) // about now, before anything else is waited for
+		s.warnOfSilence(caller, canceled.Load()) // before anything else is waited for
 		asking.Wait()
 		s.finish(end) // from here on, no token is made
 		s.revoke(caller)
@@ -191,14 +191,14 @@ func (s *session) connect(ctx, last context.Context) error {
 
 // warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts
 // then have the caller's own error, so without the warning a deadline shorter than patience
-// would always hide that Vault is down.
-func (s *session) warnOfSilence(ctx context.Context) {
+// would always hide that Vault is down. canceled is when that was, nil if only just now.
+func (s *session) warnOfSilence(ctx context.Context, canceled *time.Time) {
 	if ctx.Err() == nil || s.patience.Over() != nil || s.fatal.Load() != nil {
 		return
 	}
 	silence, last := s.patience.Silence()
-	if at := s.canceled.Load(); at != nil { // otherwise it has just ended
-		silence -= time.Since(*at) // a login is waited for
+	if canceled != nil {
+		silence -= time.Since(*canceled) // a login is waited for
 	}
 	if silence < time.Second {
 		return
