@@ -68,6 +68,17 @@ func sameServer(a, b *url.URL) bool {
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
 
+// apiPath returns the path of a URL below /v1/, if it belongs to the API of the Vault at
+// address.
+func apiPath(u, address *url.URL) (path string, ok bool) {
+	at := *u
+	at.Path = address.Path
+	if !sameServer(&at, address) {
+		return "", false
+	}
+	return strings.CutPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
+}
+
 // lowerHost is the host to compare by. parseAddress allows only ASCII in it: some
 // other letters would become ASCII in lower case, but name another host.
 func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -42,8 +40,8 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			if isServed(request, response) && !t.worked.Swap(true) {
-				s.prove(t)
+			if isServed(request, response) {
+				t.served.Store(true)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {
 				s.modern.Store(true)
@@ -60,7 +58,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		if !replaced {
 			if answer.Refusal() == reply.ByPolicy && !transport.IsMountList(request) {
-				s.prove(t)
+				t.accepted.Store(true)
 			}
 			return response, nil
 		}
@@ -70,8 +68,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 // isLogin reports whether a request is a caller's own login, whose refusal is about the
 // credentials in it.
 func (s *session) isLogin(request *http.Request) bool {
-	path, ok := strings.CutPrefix(request.URL.Path, strings.TrimSuffix(s.config.address.Path, "/")+"/v1/auth/")
-	return ok && !transport.IsOwn(request) && slices.Contains(strings.Split(path, "/"), "login")
+	path, _ := apiPath(request.URL, s.config.address)
+	segments := strings.Split(path, "/")
+	return segments[0] == "auth" && slices.Contains(segments, "login") && !transport.IsOwn(request)
 }
 
 // isServed reports whether an answer shows that Vault accepted the token.
@@ -99,23 +98,10 @@ func (s *session) mayHaveToken(request *http.Request) error {
 	return nil
 }
 
-// isForVault reports whether a request is for the Vault in the settings.
+// isForVault reports whether a request is for the API of the Vault in the settings.
 func (s *session) isForVault(request *http.Request) bool {
-	return isBelow(request.URL, s.config.address) && (request.Host == "" || strings.EqualFold(request.Host, request.URL.Host))
-}
-
-// isBelow reports whether a URL belongs to the API of the Vault at address.
-func isBelow(u, address *url.URL) bool {
-	at := *u
-	at.Path = address.Path
-	return sameServer(&at, address) && strings.HasPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
-}
-
-// prove notes that Vault accepted a token.
-func (s *session) prove(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t.facts.Proven = true
+	_, ok := apiPath(request.URL, s.config.address)
+	return ok && (request.Host == "" || strings.EqualFold(request.Host, request.URL.Host))
 }
 
 // afterRefusal handles a 403. It reports whether to send the request again with a
@@ -136,156 +122,4 @@ func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.A
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-}
-
-// replaceIfDead reports whether the session has another token than the one used, which it
-// replaces if the answer shows that it is dead.
-func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
-	refusal := answer.Refusal()
-	s.login.Lock()
-	defer s.login.Unlock()
-	switch {
-	case ctx.Err() != nil:
-		return false, ctx.Err()
-	case s.fatal.Load() != nil:
-		return false, s.fatal.Load()
-	case s.current() != used:
-		return true, nil // another request has replaced it already
-	case refusal == reply.BareDenial && !s.mayBeDead(used):
-		return false, s.end(s.tokenRefused(used, answer))
-	case refusal == reply.ByPolicy:
-		dead, err := s.isDead(ctx, used)
-		if err != nil || !dead {
-			return false, err
-		}
-	}
-	return true, s.replace(ctx, used, answer)
-}
-
-// mayBeDead reports whether a bare denial may mean that the token is dead. It can also
-// mean that the token may not be used from here.
-func (s *session) mayBeDead(t *token) bool {
-	return !s.namesDead && (t.mayHaveServed() || t.isExpired())
-}
-
-// isDead looks up, once, whether a token is dead although it was refused in the words
-// for a missing policy. Vault before 1.16 and OpenBao answer some requests so.
-func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
-	if s.modern.Load() || t.looked {
-		return false, nil
-	}
-	t.looked = true
-	look, err := s.look(ctx, t, nil)
-	if err != nil {
-		return false, ctx.Err()
-	}
-	refusal := look.Refusal()
-	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
-}
-
-// replace gets a new token in place of a dead one, by a login or from the token file:
-//
-//	of a login, served, expired           a login, as often as that happens
-//	of a login, not served, expired       the same, if another one served: it lives too short, or Vault is slow
-//	of a login, served, revoked, used up  a login, once in a run
-//	of a login, not served, not expired   none: the run ends
-//	given, served                         what the file holds by now, as often as that happens
-//	given, not served                     what the file holds by now, once in a run
-//
-// The run also ends if the file holds the same token.
-func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
-	if answer.Refusal() == reply.DeadToken {
-		s.namesDead = true
-	}
-	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
-		s.disown(dead)
-	}
-	served, given := dead.mayHaveServed(), dead.facts.Given
-	if served {
-		s.served, s.unserved = true, 0
-	}
-	switch {
-	case served && (dead.isExpired() || given), dead.isExpired() && s.served && s.unserved < 3:
-		if !served {
-			s.unserved++
-		}
-		if err := sleep(ctx, time.Until(s.obtained.Add(time.Second))); err != nil {
-			return err
-		}
-	case (served || given) && !s.replaced:
-		s.replaced = true
-	default:
-		return s.end(s.tokenRefused(dead, answer))
-	}
-	t, err := s.obtain(ctx)
-	if err != nil {
-		if f, ok := err.(*fault.Error); ok {
-			return s.end(f)
-		}
-		return err
-	}
-	if t.facts.Given && t.secret == dead.secret {
-		return s.end(s.tokenRefused(dead, answer))
-	}
-	if s.loginCount == 3 {
-		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
-	}
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// end fails all further requests with the fault.
-func (s *session) end(f *fault.Error) error {
-	f = f.OfRun()
-	s.fatal.Store(f)
-	return f
-}
-
-// tokenRefused is the fault for a token that Vault refuses and that cannot be
-// replaced.
-func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
-	f := &fault.Error{
-		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
-		Cause: answer.ResponseError(),
-	}
-	if t.facts.Given && !t.worked.Load() {
-		f.What += ", or is of another Vault or namespace"
-	}
-	if s.replaced && !t.facts.Given {
-		f.Detail = "for the second time in this run"
-	}
-	f.Do = "give the role a longer token_ttl and token_num_uses=0"
-	if t.facts.Given {
-		f.Do = s.config.method.given.renewal()
-	}
-	if answer.Refusal() != reply.DeadToken {
-		alive := ""
-		if s.mayBeDead(t) || (t.facts.Given || s.served) && !s.namesDead {
-			alive = "it is not expired, revoked or used up (if it is, " + f.Do + "), that "
-		}
-		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
-		f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
-	}
-	return withOddity(f, t.odd)
-}
-
-// withOddity returns the fault for a refused credential with what is unusual about the
-// credential, which is the likeliest cause.
-func withOddity(f *fault.Error, odd string) *fault.Error {
-	if odd == "" {
-		return f
-	}
-	explained := *f
-	explained.Do = odd + "; otherwise, " + f.Do
-	return &explained
 }

@@ -1,12 +1,15 @@
 package auth
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -18,22 +21,32 @@ type config struct {
 	address        *url.URL
 	namespace      string // of the client
 	loginNamespace string // of the login, and of requests about the token itself
+	pins           pins
 	trust          trust
 	proxy          *transport.Proxy // nil means none
 	timeout        time.Duration    // of one attempt, body included
 	perSecond      float64          // limit of requests; 0 means none
 	burst          int              // of requests at once
 	method         chosen
-	findings       []Finding // about the configuration itself
 }
 
 // chosen is the chosen way to get a token.
 type chosen struct {
-	name        string
-	mount       string      // of a login, below auth/
-	given       *source     // of a given token; nil for a login
-	credentials credentials // of a login
-	handedIn    bool        // one of Options.Methods
+	name     string
+	builtIn  *method  // nil if the method was handed in
+	handedIn handedIn // nil if the method is built in
+	credentials
+}
+
+// isGiven reports whether the token is given, and there is no login.
+func (c chosen) isGiven() bool { return c.builtIn != nil && c.builtIn.login == nil }
+
+// authMethod makes the login method for one login.
+func (c chosen) authMethod(files *files) (api.AuthMethod, error) {
+	if c.handedIn != nil {
+		return c.handedIn, nil
+	}
+	return c.builtIn.login(c.credentials, files)
 }
 
 func (v *vault) config() (*config, error) {
@@ -46,7 +59,7 @@ func (v *vault) config() (*config, error) {
 		}
 		return nil, f
 	}
-	if faults := s.Faults(slices.Sorted(maps.Keys(v.methods))...); len(faults) > 0 {
+	if faults := v.faults(); len(faults) > 0 {
 		texts := make([]string, len(faults))
 		for i, f := range faults {
 			texts[i] = f.Error()
@@ -56,45 +69,48 @@ func (v *vault) config() (*config, error) {
 		return nil, f
 	}
 	e := &environment{getenv: v.getenv}
-	c, pins := v.configure(e)
+	c := v.configure(e)
 	if len(e.problems) > 0 {
 		e.suspectMethod(c.method)
-		return nil, fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
+		return nil, e.err()
 	}
-	if err := pins.check(c); err != nil {
+	if err := c.checkPins(); err != nil {
 		return nil, err
 	}
-	c.warn(pins)
 	return c, nil
 }
 
+func (v *vault) faults() []Fault {
+	return v.settings.Faults(slices.Sorted(maps.Keys(v.methods))...)
+}
+
 // configure reads the environment. It adds what is wrong to e.problems.
-func (v *vault) configure(e *environment) (*config, pins) {
-	trust, pins := e.trust(), e.pins()
-	c := &config{namespace: strings.TrimSuffix(v.settings.Namespace, "/"), trust: trust, timeout: e.timeout()}
+func (v *vault) configure(e *environment) *config {
+	c := &config{trust: e.trust(), pins: e.pins(), timeout: e.timeout()}
+	namespace := strings.TrimSuffix(v.settings.Namespace, "/")
+	c.namespace, c.loginNamespace = cmp.Or(namespace, c.pins.namespace), cmp.Or(c.pins.namespace, namespace)
 	if c.address, _, _ = parseAddress(v.settings.Address); c.address != nil {
 		c.proxy = e.proxy(c.address)
 	}
 	c.perSecond, c.burst = e.rateLimit()
 	c.method = v.method(e)
-	return c, pins
+	return c
 }
 
-// warn notes what is dangerous about the configuration.
-func (c *config) warn(pins pins) {
-	add := func(f Finding) { c.findings = append(c.findings, f) }
+// warn warns of what is dangerous about the configuration.
+func (c *config) warn(found *findings) {
 	if c.trust.skipVerify {
-		add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anyone on the network can read the token and every secret; set VAULT_CACERT instead"})
+		found.add(Finding{Code: SkipVerify, Text: "VAULT_SKIP_VERIFY is set: anyone on the network can read the token and every secret; set VAULT_CACERT instead"})
 	}
 	switch proxy := c.proxy; {
 	case c.address.Scheme != "http":
 	case !isLoopback(c.address.Hostname()):
-		add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
+		found.add(Finding{Code: PlainHTTP, Text: "the address begins with http: anyone on the network can read the token and every secret; use https"})
 	case proxy != nil && !isLoopback(proxy.URL.Hostname()):
-		add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
+		found.add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
 	}
-	if pins.paths.prefixes != nil && pins.namespace == "" {
-		add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
+	if c.pins.paths.prefixes != nil && c.pins.namespace == "" {
+		found.add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
 	}
 }
 
@@ -111,7 +127,7 @@ func (e *environment) suspectMethod(chosen chosen) {
 		return ""
 	}
 	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
-	if chosen.handedIn || isFor(methodNamed(chosen.name)) != "" || chosen.name == certMethod && hasPair {
+	if chosen.handedIn != nil || isFor(chosen.builtIn) != "" || chosen.name == certMethod && hasPair {
 		return
 	}
 	for i := range methods {
@@ -126,15 +142,15 @@ func (e *environment) suspectMethod(chosen chosen) {
 func (v *vault) method(e *environment) chosen {
 	name := v.settings.AuthMethod
 	if method := v.methods[name]; method != nil {
-		return chosen{name: name, handedIn: true, credentials: handedIn{method}}
+		return chosen{name: name, handedIn: method}
 	}
 	m := methodNamed(name)
-	switch {
-	case m == nil:
+	if m == nil {
 		return chosen{name: name}
-	case m.read == nil:
-		return chosen{name: m.name, given: new(e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE"))}
 	}
-	mount := e.mount(m.mount())
-	return chosen{name: m.name, mount: mount, credentials: m.read(e, mount)}
+	c := chosen{name: m.name, builtIn: m, credentials: m.read(e)}
+	if !c.isGiven() {
+		c.mount = e.mount(m.mount())
+	}
+	return c
 }

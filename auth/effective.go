@@ -28,13 +28,12 @@ type Effective struct {
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	s, e := inner.settings, &environment{getenv: inner.getenv}
-	c, _ := inner.configure(e)
-	isHandedIn := inner.methods[s.AuthMethod] != nil
+	c := inner.configure(e)
 	var report Effective
 	add := func(name, value, source string) {
 		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
 	}
-	faults := s.Faults(slices.Sorted(maps.Keys(inner.methods))...)
+	faults := inner.faults()
 	fromUI := func(name, value, fallback string) {
 		switch {
 		case isAtFault(faults, name):
@@ -62,7 +61,7 @@ func (v *Vault) Effective() Effective {
 	fromUI("address", s.Address, "none")
 	fromUI("kv_version", s.KVVersion, "v2")
 	fromUI("auth_method", s.AuthMethod, tokenMethod)
-	if isHandedIn {
+	if c.method.handedIn != nil {
 		report.Settings[len(report.Settings)-1].Note = "handed in by the agent"
 	}
 	if s.Namespace == "" && e.isSet("VAULT_NAMESPACE") {
@@ -72,14 +71,10 @@ func (v *Vault) Effective() Effective {
 	}
 	fromUI("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them")
 
-	chosen := methodNamed(s.AuthMethod)
-	if isHandedIn {
-		chosen = nil
-	}
 	for i := range methods {
 		m := &methods[i]
 		for _, v := range m.allVariables() {
-			if m == chosen {
+			if m == c.method.builtIn {
 				fromEnvironment(v)
 			} else if e.isSet(v.name) {
 				report.Unused = append(report.Unused, noEffect(v.name, "it is for the login method "+m.name))

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/luumen/patch-vault/internal/fault"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -30,6 +32,14 @@ func (e *environment) problem(text string) {
 func (e *environment) reject(name, reason string) {
 	e.malformed = append(e.malformed, name)
 	e.problem(name + " " + reason)
+}
+
+// err returns the fault for all problems, or nil.
+func (e *environment) err() error {
+	if len(e.problems) == 0 {
+		return nil
+	}
+	return fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
 }
 
 // text returns the variable without the white space and BOM that editors leave around

@@ -12,7 +12,7 @@ func Renewal(v *Vault) string {
 	if err != nil {
 		return err.Error()
 	}
-	return c.method.given.renewal()
+	return c.method.credential.renewal()
 }
 
 // MethodNames returns the names of the built-in methods.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -16,47 +18,25 @@ import (
 // soon is how long before a given token expires every run warns of it.
 const soon = 7 * 24 * time.Hour
 
-// begin gets the first token, and looks it up if it was given.
-func (s *session) begin(ctx context.Context) error {
-	t, err := s.obtain(ctx)
-	if err != nil {
-		return err
-	}
-	if !t.facts.Given {
-		return nil
-	}
-	return s.examine(ctx, t)
+// about returns a client for requests about a token itself.
+func (s *session) about(t *token, chain *transport.Retry) (*api.Client, error) {
+	return s.newClient(withToken{t, chain}, t.facts.Namespace)
 }
 
-// obtain gets a token and makes it the session's.
-func (s *session) obtain(ctx context.Context) (*token, error) {
-	m := s.config.method
-	s.obtained = time.Now()
-	if m.given == nil {
-		s.loginCount++
-		return s.logIn(ctx)
-	}
-	f := s.files()
-	secret, err := f.credential(*m.given)
+// look looks up the token of a client. The data is nil if the answer has none.
+func (s *session) look(ctx context.Context, client *api.Client) (*reply.Answer, *lookup, error) {
+	var data *lookup
+	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce}), client, "auth/token/lookup-self", nil, &data)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
-	s.setToken(t)
-	return t, nil
-}
-
-// look looks up the token in Vault.
-func (s *session) look(ctx context.Context, t *token, data any) (*reply.Answer, error) {
-	client, err := s.newClient(withToken{t, s.reads}, t.facts.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce}), client, "auth/token/lookup-self", nil, data)
-	if err == nil && answer.MountType != nil {
+	if answer.MountType != nil {
 		s.modern.Store(true)
 	}
-	return answer, err
+	if !answer.Ok() || answer.Malformed {
+		data = nil
+	}
+	return answer, data, nil
 }
 
 // lookup is the answer to a token look-up.
@@ -78,9 +58,12 @@ type lookup struct {
 
 // examine looks up a given token once, renews it, and warns if it expires soon.
 func (s *session) examine(ctx context.Context, t *token) error {
-	var token *lookup // nil if the answer has no data
+	client, err := s.about(t, s.reads)
+	if err != nil {
+		return err
+	}
 	sent := time.Now()
-	answer, err := s.look(ctx, t, &token)
+	answer, data, err := s.look(ctx, client)
 	if err != nil {
 		if f, ok := err.(*fault.Error); !ok || f.Run || !mayBeItsOwn(f) {
 			return err
@@ -97,46 +80,50 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		return s.examine(ctx, s.current())
 	case reply.ByPolicy:
-		s.prove(t)
+		t.accepted.Store(true)
 	}
-	if !answer.Ok() || answer.Malformed || token == nil {
+	switch {
+	case data == nil:
 		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy before Vault pass it"})
 		return nil
-	}
-	if token.UsesLeft < 0 {
+	case data.UsesLeft < 0:
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses")
 	}
-	t.worked.Store(true)
-	if token.ID != "" && token.ID != t.secret && token.Accessor == "" {
-		// A Vault Agent or Proxy puts its own token in place of each, and renews that one.
-		s.prove(t)
-		return nil
+	t.served.Store(true)
+	if data.ID != "" && data.ID != t.secret && data.Accessor == "" {
+		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}
-	facts := Token{Given: true, Batch: token.Type == "batch", Known: true, Proven: true, Expires: fault.Encodable(token.Expires),
-		UsesLeft: usesLeft(token.UsesLeft), Renewable: token.Renewable, Policies: s.shown(slices.Concat(token.Policies, token.OfEntity)), Namespace: cmp.Or(strings.Trim(token.Namespace, "/"), t.facts.Namespace)}
-	if token.TTL > 0 {
-		facts.Expires = sent.Add(seconds(token.TTL)).Round(time.Second).UTC() // the clocks may differ
+	t.facts = Token{
+		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), t.facts.Namespace),
 	}
-	refused := false
-	lifetime := seconds(max(token.CreationTTL, token.Period))
-	if token.Renewable && token.TTL > 0 && seconds(token.TTL) < lifetime/2 {
-		facts.Expires, refused = s.renew(ctx, t, lifetime, facts.Expires)
+	if data.TTL > 0 {
+		t.facts.Expires = sent.Add(seconds(data.TTL)).Round(time.Second).UTC() // the clocks may differ
 	}
+	lifetime, renewable := seconds(max(data.CreationTTL, data.Period)), data.Renewable
+	if renewable && data.TTL > 0 && seconds(data.TTL) < lifetime/2 {
+		t.facts.Expires, renewable = s.renew(ctx, client, lifetime, t.facts.Expires)
+	}
+	s.warnOfExpiry(t.facts.Expires, lifetime, renewable && data.Period > 0 && data.MaxTTL == 0)
+	return nil
+}
+
+// warnOfExpiry warns if a given token expires soon. The next runs renew it if it is
+// periodic.
+func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, periodic bool) {
 	early := soon
-	if s.config.method.given.file != "" && lifetime > 0 && lifetime < soon {
+	if s.config.method.credential.file != "" && lifetime > 0 && lifetime < soon {
 		early = lifetime / 10 // whatever writes the file, such as Vault Agent, renews the token
 	}
-	if left := time.Until(facts.Expires); !facts.Expires.IsZero() && left < early {
-		do := "replace it"
-		if token.Period > 0 && token.MaxTTL == 0 && token.Renewable && !refused {
-			do = "a run before then renews it"
-		}
-		s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(facts.Expires), fault.Duration(max(left, 0)), do)})
+	left := time.Until(expires)
+	if expires.IsZero() || left >= early {
+		return
 	}
-	s.mu.Lock()
-	t.facts = facts
-	s.mu.Unlock()
-	return nil
+	do := "replace it"
+	if periodic {
+		do = "a run before then renews it"
+	}
+	s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(expires), fault.Duration(max(left, 0)), do)})
 }
 
 // mayBeItsOwn reports whether a fault may concern one request alone. If Vault is down,
@@ -145,17 +132,13 @@ func mayBeItsOwn(f *fault.Error) bool {
 	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable || f.Kind == fault.RateLimited
 }
 
-// renew renews the token for a whole lifetime, and returns when it now expires. Without
-// an increment, Vault repeats that of the last renewal, which may have been short.
-func (s *session) renew(ctx context.Context, t *token, lifetime time.Duration, expires time.Time) (until time.Time, refused bool) {
-	client, err := s.newClient(withToken{t, s.reads}, t.facts.Namespace)
-	if err == nil {
-		var answer *reply.Answer
-		answer, err = reply.Write(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true}), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
-		if err == nil && answer.Ok() && answer.Auth != nil {
-			return time.Now().Add(seconds(answer.Auth.LeaseDuration)), false
-		}
+// renew renews the token of a client for a whole lifetime, and returns when it now expires.
+// Without an increment, Vault repeats that of the last renewal, which may have been short.
+func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.Duration, expires time.Time) (until time.Time, ok bool) {
+	answer, err := reply.Write(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true}), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
+	if err == nil && answer.Ok() && answer.Auth != nil {
+		return time.Now().Add(seconds(answer.Auth.LeaseDuration)), true
 	}
 	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or replace the token before " + fault.Time(expires)})
-	return expires, true
+	return expires, false
 }

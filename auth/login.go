@@ -21,7 +21,7 @@ import (
 // live for 768 hours.
 func (s *session) logIn(ctx context.Context) (*token, error) {
 	files := s.files()
-	method, err := s.config.method.credentials.authMethod(files)
+	method, err := s.config.method.authMethod(files)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		}()
 		r.secret, r.err = method.Login(last, client)
 	}()
-	if !s.config.method.handedIn {
+	if s.config.method.handedIn == nil {
 		r := <-results
 		return r.secret, r.err
 	}
@@ -119,7 +119,9 @@ func (s *session) outcome(secret *api.Secret, err error, said said, odd string) 
 		if t := said.find(secret.Auth.ClientToken); t != nil {
 			return t, nil
 		}
-		return s.foreign(secret.Auth), nil
+		// Others may use a token that Vault did not make in this login, so it is not revoked.
+		a := secret.Auth
+		return s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, s.config.loginNamespace, time.Now()), nil
 	case isFault: // vault/api returns no error for a redirect
 		return nil, s.unanswered(failed)
 	case answer != nil && !answer.Ok():
@@ -141,10 +143,10 @@ func (s *session) lastFault() *fault.Error {
 	return last
 }
 
-// newToken returns the token that a login in the namespace returned.
+// newToken returns the token of a login in the namespace.
 func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
-		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true, Proven: true,
+		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true,
 		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: namespace,
 	}}
 	s.wire.Sent.Learn(t.secret)
@@ -159,14 +161,6 @@ func seconds(n int64) time.Duration {
 	return time.Duration(min(n, 100*365*24*60*60)) * time.Second
 }
 
-// foreign is a token that a method returned but Vault did not make in this login.
-// Others may use it, so it is not revoked.
-func (s *session) foreign(a *api.SecretAuth) *token {
-	t := s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, s.config.loginNamespace, time.Now())
-	t.facts.Proven = false
-	return t
-}
-
 // shown cleans names from Vault for messages.
 func (s *session) shown(names []string) []string {
 	const most = 32
@@ -179,7 +173,7 @@ func (s *session) shown(names []string) []string {
 
 func (s *session) where() string {
 	m := s.config.method
-	if m.handedIn {
+	if m.handedIn != nil {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + m.mount

@@ -14,8 +14,8 @@ import (
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// method is a way to get a token. All but the given token log in, at the mount that
-// VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
+// method is a built-in way to get a token. All but the given token log in, at the mount
+// that VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
 //
 // To add one, write:
 //   - an entry in methods, its name at Settings.AuthMethod, and its mount in anyMount;
@@ -29,8 +29,20 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // TestEveryMethodIsTestedAndDocumented finds most of what is missing.
 type method struct {
 	name      string
-	variables []variable                                     // its own, except that of the mount
-	read      func(e *environment, mount string) credentials // nil for the given token
+	variables []variable // its own, except that of the mount
+	read      func(e *environment) credentials
+
+	// login makes the login method of vault/api for one login, with the files as they are
+	// now. It is nil for the given token.
+	login func(c credentials, files *files) (api.AuthMethod, error)
+}
+
+// credentials are what a method needs.
+type credentials struct {
+	mount      string // of the login, below auth/
+	role       string // its name; empty if there is none
+	credential source // the token, the JWT or the role id
+	secretID   source // a role with bind_secret_id=false has none
 }
 
 // variable is an environment variable that the library reads.
@@ -38,13 +50,6 @@ type variable struct {
 	name      string
 	plain     bool   // it cannot hold a secret, so its value may be shown
 	otherwise string // the default
-}
-
-// credentials are what a login needs.
-type credentials interface {
-	// authMethod makes the login method for one login, with the files as they are
-	// now.
-	authMethod(files *files) (api.AuthMethod, error)
 }
 
 const (
@@ -56,42 +61,45 @@ var methods = []method{
 	{
 		name:      tokenMethod,
 		variables: []variable{{name: "VAULT_TOKEN"}, {name: "VAULT_TOKEN_FILE", plain: true}},
+		read: func(e *environment) credentials {
+			return credentials{credential: e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")}
+		},
 	},
 	{
 		name:      "approle",
 		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
-		read: func(e *environment, mount string) credentials {
-			return appRole{mount: mount, roleID: e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), secretID: e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")}
+		read: func(e *environment) credentials {
+			return credentials{credential: e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), secretID: e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")}
 		},
+		login: appRoleLogin,
 	},
 	{
 		name:      "kubernetes",
 		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
-		read: func(e *environment, mount string) credentials {
+		read: func(e *environment) credentials {
 			file := cmp.Or(e.text("VAULT_KUBERNETES_JWT_FILE"), podTokenFile)
-			return serviceAccount{mount: mount, role: e.requiredName("VAULT_KUBERNETES_ROLE"), jwt: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
+			return credentials{role: e.requiredName("VAULT_KUBERNETES_ROLE"), credential: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
 		},
+		login: kubernetesLogin,
 	},
 	{
 		name:      "jwt",
 		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
-		read: func(e *environment, mount string) credentials {
-			return jwt{mount: mount, role: e.requiredName("VAULT_JWT_ROLE"), jwt: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
+		read: func(e *environment) credentials {
+			return credentials{role: e.requiredName("VAULT_JWT_ROLE"), credential: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
 		},
+		login: jwtLogin,
 	},
 	{
 		name:      certMethod,
 		variables: []variable{{name: "VAULT_CERT_ROLE", plain: true}},
-		read: func(e *environment, mount string) credentials {
+		read: func(e *environment) credentials {
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
 				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
 			}
-			login := write{"auth/" + mount + "/login", make(map[string]any)}
-			if role := e.name("VAULT_CERT_ROLE"); role != "" {
-				login.body["name"] = role
-			}
-			return login
+			return credentials{role: e.name("VAULT_CERT_ROLE")}
 		},
+		login: certLogin,
 	},
 }
 
@@ -101,7 +109,7 @@ func (m *method) mount() variable {
 }
 
 func (m *method) allVariables() []variable {
-	if m.read == nil {
+	if m.login == nil {
 		return m.variables
 	}
 	return append([]variable{m.mount()}, m.variables...)
@@ -124,82 +132,57 @@ func methodNames() []string {
 	return names
 }
 
-// appRole logs in with vault/api's own package.
-type appRole struct {
-	mount            string
-	roleID, secretID source // a role with bind_secret_id=false has no secret id
-}
-
-func (a appRole) authMethod(files *files) (api.AuthMethod, error) {
-	role, err := files.credential(a.roleID)
+// appRoleLogin is the method of vault/api's own package.
+func appRoleLogin(c credentials, files *files) (api.AuthMethod, error) {
+	role, err := files.credential(c.credential)
 	if err != nil {
 		return nil, err
 	}
-	if !a.secretID.isSet() {
+	if !c.secretID.isSet() {
 		// The package requires a secret id.
-		return write{"auth/" + a.mount + "/login", map[string]any{"role_id": role}}, nil
+		return write{"auth/" + c.mount + "/login", map[string]any{"role_id": role}}, nil
 	}
-	secret, err := files.credential(a.secretID)
+	secret, err := files.credential(c.secretID)
 	if err != nil {
 		return nil, err
 	}
-	return approle.NewAppRoleAuth(role, &approle.SecretID{FromString: secret}, approle.WithMountPath(a.mount))
+	return approle.NewAppRoleAuth(role, &approle.SecretID{FromString: secret}, approle.WithMountPath(c.mount))
 }
 
-// serviceAccount logs in with vault/api's package for Kubernetes.
-type serviceAccount struct {
-	mount, role string
-	jwt         source
-}
-
-func (a serviceAccount) authMethod(files *files) (api.AuthMethod, error) {
-	token, err := files.credential(a.jwt)
+// kubernetesLogin is the method of vault/api's own package.
+func kubernetesLogin(c credentials, files *files) (api.AuthMethod, error) {
+	token, err := files.credential(c.credential)
 	if err != nil {
 		return nil, err
 	}
-	return kubernetes.NewKubernetesAuth(a.role, kubernetes.WithServiceAccountToken(token), kubernetes.WithMountPath(a.mount))
+	return kubernetes.NewKubernetesAuth(c.role, kubernetes.WithServiceAccountToken(token), kubernetes.WithMountPath(c.mount))
 }
 
-// jwt logs in with a token that something else issued.
-type jwt struct {
-	mount, role string
-	jwt         source
-}
-
-func (a jwt) authMethod(files *files) (api.AuthMethod, error) {
-	token, err := files.credential(a.jwt)
+// jwtLogin sends a token that something else issued.
+func jwtLogin(c credentials, files *files) (api.AuthMethod, error) {
+	token, err := files.credential(c.credential)
 	if err != nil {
 		return nil, err
 	}
-	return write{"auth/" + a.mount + "/login", map[string]any{"role": a.role, "jwt": token}}, nil
+	return write{"auth/" + c.mount + "/login", map[string]any{"role": c.role, "jwt": token}}, nil
 }
 
-// write is a login method with one request. It is also its own credentials if the body
-// holds none, as for the client certificate of the TLS connection.
+// certLogin sends no credential: the TLS connection has the client certificate.
+func certLogin(c credentials, _ *files) (api.AuthMethod, error) {
+	body := make(map[string]any)
+	if c.role != "" {
+		body["name"] = c.role
+	}
+	return write{"auth/" + c.mount + "/login", body}, nil
+}
+
+// write is a login method with one request.
 type write struct {
 	path string
 	body map[string]any
 }
 
-func (w write) authMethod(*files) (api.AuthMethod, error) { return w, nil }
-
+// Login sends the request.
 func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	return client.Logical().WriteWithContext(ctx, w.path, w.body)
-}
-
-// handedIn is a login method of Options.Methods.
-type handedIn struct {
-	method func() (api.AuthMethod, error)
-}
-
-func (h handedIn) authMethod(*files) (api.AuthMethod, error) { return h, nil }
-
-// Login calls the func here and not in authMethod, so that a panic of it is recovered, and
-// it is not waited for too long.
-func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	method, err := h.method()
-	if err != nil {
-		return nil, err
-	}
-	return method.Login(ctx, client)
 }

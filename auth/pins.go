@@ -3,7 +3,6 @@ package auth
 import (
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -21,7 +20,6 @@ type pins struct {
 type pathPins struct {
 	prefixes map[string]bool // nil means that every path is permitted
 	shown    string          // the first of them, for messages
-	problem  string          // of a malformed list, which permits no path
 }
 
 // fewPins is how many prefixes a message names.
@@ -29,9 +27,6 @@ const fewPins = 10
 
 func (e *environment) pathPins() pathPins {
 	text := e.name("LUUMEN_VAULT_PATHS")
-	if slices.Contains(e.malformed, "LUUMEN_VAULT_PATHS") {
-		return pathPins{problem: e.problems[len(e.problems)-1]}
-	}
 	if text == "" {
 		return pathPins{}
 	}
@@ -41,7 +36,7 @@ func (e *environment) pathPins() pathPins {
 		prefix = strings.TrimSpace(prefix)
 		if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
 			e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
-			return pathPins{problem: e.problems[len(e.problems)-1]}
+			return pathPins{}
 		}
 		prefix = strings.TrimSuffix(prefix, "/")
 		p.prefixes[prefix] = true
@@ -68,10 +63,7 @@ func (p pathPins) contain(path string) bool {
 
 // permit checks a path.
 func (p pathPins) permit(path string) error {
-	switch {
-	case p.problem != "":
-		return fault.New(fault.Environment, p.problem, "")
-	case p.prefixes == nil || p.contain(path):
+	if p.prefixes == nil || p.contain(path) {
 		return nil
 	}
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
@@ -109,29 +101,20 @@ func shownPin(pin string) string {
 	return pin
 }
 
-// check compares the settings with the pins, and moves the login to the pinned
-// namespace.
-func (p pins) check(c *config) error {
-	if p.address != nil && !sameServer(p.address, c.address) {
+// checkPins compares the settings with the pins.
+func (c *config) checkPins() error {
+	if p := c.pins.address; p != nil && !sameServer(p, c.address) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the address in the UI is not the one in VAULT_ADDR on the Patch server, so nothing was sent",
-			Detail: plainAddress(c.address) + ", not " + shownPin(plainAddress(p.address)),
+			Detail: plainAddress(c.address) + ", not " + shownPin(plainAddress(p)),
 			Do:     "correct one of them",
 			Fix:    "enter the address that the Patch server is pinned to, or change the pin there",
 		}
 	}
-	c.loginNamespace = c.namespace
-	if p.namespace == "" {
-		return nil
-	}
-	c.loginNamespace = p.namespace
-	if c.namespace == "" {
-		c.namespace = p.namespace
-	}
-	if !isWithin(c.namespace, p.namespace) {
+	if p := c.pins.namespace; p != "" && !isWithin(c.namespace, p) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, so nothing was sent",
-			Detail: c.namespace + ", not " + shownPin(p.namespace),
+			Detail: c.namespace + ", not " + shownPin(p),
 			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}

@@ -40,12 +40,11 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives " + until + "; " + do, Detail: detail})
 	}
 	const grant = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl, or use a batch token"
-	client, err := s.newClient(withToken{t, chain}, t.facts.Namespace)
+	client, err := s.about(t, chain)
 	if err != nil {
 		return // the use had an error of the same kind
 	}
-	var data lookup
-	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce}), client, "auth/token/lookup-self", nil, &data)
+	answer, data, err := s.look(ctx, client)
 	switch {
 	case err != nil:
 		warn("was not revoked, because Vault did not answer its look-up,", grant, reason(err, chain.Patience))
@@ -55,7 +54,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 	case !answer.Ok():
 		warn("was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
 		return
-	case t.accessor == "" || data.Accessor != t.accessor:
+	case data == nil || t.accessor == "" || data.Accessor != t.accessor:
 		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
 		return
 	}

@@ -70,16 +70,14 @@ type session struct {
 	// and for a missing policy differ.
 	modern atomic.Bool
 
-	canceled atomic.Pointer[time.Time] // when the caller ended the run
-	returned atomic.Bool               // use has returned
-	doors    sync.RWMutex              // held for reading by each request of a login
+	returned atomic.Bool  // use has returned
+	doors    sync.RWMutex // held for reading by each request of a login
 
 	login      sync.Mutex // one login at a time; guards the rest
-	loginCount int
-	obtained   time.Time // when the latest token was asked for
-	served     bool      // an earlier token served a request
-	unserved   int       // tokens in a row that expired without serving a request
-	replaced   bool      // a token that had not expired was replaced, which happens once in a run
+	loginCount int        // after the first, an earlier token served a request
+	obtained   time.Time  // when the latest token was asked for
+	spare      int        // tokens that may still expire without serving a request; 0 until one served
+	replaced   bool       // a token that had not expired was replaced, which happens once in a run
 
 	// Vault called a token invalid, as it does since 1.17. So a bare denial is
 	// about something else.
@@ -123,9 +121,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	last, endLast := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLast()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastMoments, endLast) })()
-	for _, f := range s.config.findings {
-		s.findings.add(f)
-	}
+	s.config.warn(&s.findings)
 	if err := s.connect(ctx, last); err != nil {
 		return err
 	}
@@ -133,13 +129,14 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(caller, func() { s.canceled.Store(new(time.Now())) })()
+	var canceled atomic.Pointer[time.Time]
+	defer context.AfterFunc(caller, func() { canceled.Store(new(time.Now())) })()
 	var asking sync.WaitGroup
 	if s.options.Check {
 		asking.Go(func() { s.askHealth(ctx) })
 	}
 	defer func() { // also if use panics
-		s.warnOfSilence(caller) // about now, before anything else is waited for
+		s.warnOfSilence(caller, canceled.Load()) // before anything else is waited for
 		asking.Wait()
 		s.finish(end) // from here on, no token is made
 		s.revoke(caller)
@@ -172,10 +169,13 @@ func (s *session) connect(ctx, last context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkForAPI(); err != nil {
+		return err
+	}
 	s.patience = patience.New(s.options.Patience, s.config.perSecond, s.config.burst)
 	s.patience.Limit(s.options.Connections)
 	s.wire = transport.NewWire(transport.Config{
-		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable(), ProxyTLS: proxyTLS, Proxy: proxy,
+		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable, ProxyTLS: proxyTLS, Proxy: proxy,
 		Connections: s.options.Connections, Timeout: s.config.timeout,
 		UserAgent: "luumen-patch-vault/" + version() + " run/" + s.options.RunID,
 	})
@@ -191,14 +191,14 @@ func (s *session) connect(ctx, last context.Context) error {
 
 // warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts
 // then have the caller's own error, so without the warning a deadline shorter than patience
-// would always hide that Vault is down.
-func (s *session) warnOfSilence(ctx context.Context) {
+// would always hide that Vault is down. canceled is when that was, nil if only just now.
+func (s *session) warnOfSilence(ctx context.Context, canceled *time.Time) {
 	if ctx.Err() == nil || s.patience.Over() != nil || s.fatal.Load() != nil {
 		return
 	}
 	silence, last := s.patience.Silence()
-	if at := s.canceled.Load(); at != nil { // otherwise it has just ended
-		silence -= time.Since(*at) // a login is waited for
+	if canceled != nil {
+		silence -= time.Since(*canceled) // a login is waited for
 	}
 	if silence < time.Second {
 		return

@@ -18,30 +18,30 @@ import (
 
 // trust is the TLS configuration. Its files are read at each run.
 type trust struct {
-	caFile, caBytes, caPath string
-	certFile, keyFile       string
-	serverName              string
-	skipVerify              bool
+	caVariable        string // the variable with the CAs; empty if they are the system's
+	ca                string // its value
+	certFile, keyFile string
+	serverName        string
+	skipVerify        bool
 }
 
 func (e *environment) trust() trust {
 	t := trust{
-		caFile:     e.text("VAULT_CACERT"),
-		caBytes:    strings.TrimPrefix(strings.TrimSpace(e.getenv("VAULT_CACERT_BYTES")), bom), // PEM has line breaks inside
-		caPath:     e.text("VAULT_CAPATH"),
 		certFile:   e.text("VAULT_CLIENT_CERT"),
 		keyFile:    e.text("VAULT_CLIENT_KEY"),
 		serverName: e.name("VAULT_TLS_SERVER_NAME"),
 		skipVerify: e.boolean("VAULT_SKIP_VERIFY"),
 	}
-	var cas []string
-	for _, name := range []string{"VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH"} {
-		if e.isSet(name) {
-			cas = append(cas, name)
+	for _, variable := range []string{"VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH"} {
+		switch {
+		case !e.isSet(variable):
+		case t.caVariable != "":
+			e.problem(t.caVariable + " and " + variable + " are both set; unset one")
+		case variable == "VAULT_CACERT_BYTES": // PEM has line breaks inside
+			t.caVariable, t.ca = variable, strings.TrimPrefix(strings.TrimSpace(e.getenv(variable)), bom)
+		default:
+			t.caVariable, t.ca = variable, e.text(variable)
 		}
-	}
-	if len(cas) > 1 {
-		e.problem(cas[0] + " and " + cas[1] + " are both set; unset one")
 	}
 	switch cert, key := e.isSet("VAULT_CLIENT_CERT"), e.isSet("VAULT_CLIENT_KEY"); {
 	case cert && !key:
@@ -103,63 +103,51 @@ func checkSystemCAs() error {
 	return nil
 }
 
-// caVariable is the variable with the CA certificates; empty means the system's.
-func (t trust) caVariable() string {
-	switch {
-	case t.caBytes != "":
-		return "VAULT_CACERT_BYTES"
-	case t.caFile != "":
-		return "VAULT_CACERT"
-	case t.caPath != "":
-		return "VAULT_CAPATH"
-	}
-	return ""
-}
-
 // cas returns the CA certificates in PEM form; nil means the system's.
 func (t trust) cas(f *files) ([]byte, error) {
 	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
-	switch {
-	case t.caBytes != "":
-		if !holdsOne([]byte(t.caBytes)) {
-			reason, _ := notPEM([]byte(t.caBytes), "certificate") // its fix is about files
+	switch t.caVariable {
+	case "VAULT_CACERT_BYTES":
+		data := []byte(t.ca)
+		if !holdsOne(data) {
+			reason, _ := notPEM(data, "certificate") // its fix is about files
 			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
 		}
-		return []byte(t.caBytes), nil
-	case t.caFile != "":
-		data, err := f.read("VAULT_CACERT", t.caFile, maxCAFile)
+		return data, nil
+	case "VAULT_CACERT":
+		data, err := f.read("VAULT_CACERT", t.ca, maxCAFile)
 		if err != nil {
 			return nil, err
 		}
 		if !holdsOne(data) {
 			reason, fix := notPEM(data, "certificate")
-			return nil, badFile("VAULT_CACERT", t.caFile, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"))
+			return nil, badFile("VAULT_CACERT", t.ca, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"))
 		}
 		return data, nil
-	case t.caPath != "":
-		return t.casInFolder(f)
+	case "VAULT_CAPATH":
+		return casInFolder(t.ca, f)
 	}
 	return nil, nil
 }
 
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
 // be read is an error only if no other file has a certificate.
-func (t trust) casInFolder(f *files) ([]byte, error) {
-	info, err := os.Stat(t.caPath)
+func casInFolder(folder string, f *files) ([]byte, error) {
+	info, err := os.Stat(folder)
 	var entries []os.DirEntry
 	if err == nil {
-		entries, err = os.ReadDir(t.caPath)
+		entries, err = os.ReadDir(folder)
 	}
 	if err != nil {
-		f := unreadable("VAULT_CAPATH", t.caPath, err)
+		f := unreadable("VAULT_CAPATH", folder, err)
 		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
 		return nil, f
 	}
-	f.warnIfExposed("VAULT_CAPATH", t.caPath, info.Mode()&^0o004, false) // listing it does no harm
+	f.warnIfExposed("VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
 	var all []byte
 	var unread error
 	for _, entry := range entries {
-		name := filepath.Join(t.caPath, entry.Name())
+		name := filepath.Join(folder, entry.Name())
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			continue // of Kubernetes, which has links to its files beside it
 		}
@@ -171,7 +159,7 @@ func (t trust) casInFolder(f *files) ([]byte, error) {
 			unread = cmp.Or(unread, err)
 		case !bytes.Contains(data, []byte("-----BEGIN ")): // no certificate
 		case len(all)+len(data) > maxCAFile:
-			return nil, badFile("VAULT_CAPATH", t.caPath, fmt.Sprintf("holds more than %d MiB of certificates", maxCAFile>>20), "put only the CA of Vault there")
+			return nil, badFile("VAULT_CAPATH", folder, fmt.Sprintf("holds more than %d MiB of certificates", maxCAFile>>20), "put only the CA of Vault there")
 		default:
 			all = append(append(all, data...), '\n')
 		}
@@ -180,7 +168,7 @@ func (t trust) casInFolder(f *files) ([]byte, error) {
 	case !holdsOne && unread != nil:
 		return nil, unread
 	case !holdsOne:
-		return nil, badFile("VAULT_CAPATH", t.caPath, "holds no certificate", "put files with certificates in PEM form directly into it")
+		return nil, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it")
 	case unread != nil:
 		f.found.add(Finding{Code: FileUnread, Text: unread.Error()})
 	}

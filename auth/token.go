@@ -47,8 +47,10 @@ type token struct {
 	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
 	looked   bool   // it has been looked up; guarded by session.login
-	worked   atomic.Bool
-	facts    Token // once the token is the session's, only Proven changes; then session.mu guards it
+	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
+
+	accepted atomic.Bool // Vault accepted it: it comes from a login, or was refused by policy alone
+	served   atomic.Bool // Vault served a request with it
 }
 
 // sign returns the header of a request with the token.
@@ -68,7 +70,7 @@ func (t *token) isExpired() bool {
 // mayHaveServed reports whether Vault has answered a request with the token, as far as
 // is known. A token with a limited number of uses can be used up before the first
 // answer arrives.
-func (t *token) mayHaveServed() bool { return t.worked.Load() || t.facts.UsesLeft != nil }
+func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
 func (s *session) current() *token {
 	s.mu.Lock()
@@ -96,13 +98,14 @@ func (s *session) addOwn(t *token) {
 	s.own = append(s.own, t)
 }
 
+// facts describes the session's token.
 func (s *session) facts() Token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.token == nil {
+	t := s.current()
+	if t == nil {
 		return Token{}
 	}
-	facts := s.token.facts
+	facts := t.facts
+	facts.Proven = t.accepted.Load() || t.served.Load()
 	if !facts.Expires.IsZero() {
 		facts.TTL = max(int(time.Until(facts.Expires).Round(time.Second).Seconds()), 1)
 	}

@@ -48,6 +48,7 @@ type vault struct {
 	mu        sync.Mutex // guards the rest
 	pathsText string     // LUUMEN_VAULT_PATHS as Permits last saw it
 	paths     pathPins
+	pathsErr  error // of a malformed list, which permits no path
 }
 
 // New returns a Vault. It copies its arguments, so make a new Vault for each run:
@@ -92,6 +93,10 @@ func (v *Vault) Permits(path string) error {
 	if inner.pathsText != text { // a run asks for thousands of paths, and a list can be long
 		e := &environment{getenv: func(string) string { return text }}
 		inner.pathsText, inner.paths = text, e.pathPins()
+		inner.pathsErr = e.err()
+	}
+	if inner.pathsErr != nil {
+		return inner.pathsErr
 	}
 	return inner.paths.permit(path)
 }

@@ -1,0 +1,196 @@
+package auth
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// begin gets the first token, and looks it up if it was given.
+func (s *session) begin(ctx context.Context) error {
+	t, err := s.obtain(ctx)
+	if err != nil {
+		return err
+	}
+	if !t.facts.Given {
+		return nil
+	}
+	return s.examine(ctx, t)
+}
+
+// obtain gets a token and makes it the session's.
+func (s *session) obtain(ctx context.Context) (*token, error) {
+	m := s.config.method
+	s.obtained = time.Now()
+	if !m.isGiven() {
+		s.loginCount++
+		return s.logIn(ctx)
+	}
+	f := s.files()
+	secret, err := f.credential(m.credential)
+	if err != nil {
+		return nil, err
+	}
+	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
+	s.setToken(t)
+	return t, nil
+}
+
+// replaceIfDead reports whether the session has another token than the one used, which it
+// replaces if the answer shows that it is dead.
+func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
+	refusal := answer.Refusal()
+	s.login.Lock()
+	defer s.login.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case s.fatal.Load() != nil:
+		return false, s.fatal.Load()
+	case s.current() != used:
+		return true, nil // another request has replaced it already
+	case refusal == reply.BareDenial && !s.mayBeDead(used):
+		return false, s.end(s.tokenRefused(used, answer))
+	case refusal == reply.ByPolicy:
+		dead, err := s.isDead(ctx, used)
+		if err != nil || !dead {
+			return false, err
+		}
+	}
+	return true, s.replace(ctx, used, answer)
+}
+
+// mayBeDead reports whether a bare denial may mean that the token is dead. It can also
+// mean that the token may not be used from here.
+func (s *session) mayBeDead(t *token) bool {
+	return !s.namesDead && (t.mayHaveServed() || t.isExpired())
+}
+
+// isDead looks up, once, whether a token is dead although it was refused in the words
+// for a missing policy. Vault before 1.16 and OpenBao answer some requests so.
+func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
+	if s.modern.Load() || t.looked {
+		return false, nil
+	}
+	t.looked = true
+	client, err := s.about(t, s.reads)
+	if err != nil {
+		return false, err
+	}
+	answer, _, err := s.look(ctx, client)
+	if err != nil {
+		return false, ctx.Err()
+	}
+	refusal := answer.Refusal()
+	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
+}
+
+// replace gets a new token in place of a dead one, by a login or from the token file:
+//
+//	of a login, served, expired           a login, as often as that happens
+//	of a login, not served, expired       a login up to three times in a row, if an earlier one served: it lives too short, or Vault is slow
+//	of a login, served, revoked, used up  a login, once in a run
+//	of a login, not served, not expired   none: the run ends
+//	given, served                         what the file holds by now, as often as that happens
+//	given, not served                     what the file holds by now, once in a run
+//
+// The run also ends if the file holds the same token.
+func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
+	if answer.Refusal() == reply.DeadToken {
+		s.namesDead = true
+	}
+	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
+		s.disown(dead)
+	}
+	served, given := dead.mayHaveServed(), dead.facts.Given
+	if served {
+		s.spare = 3
+	}
+	switch {
+	case served && given, dead.isExpired() && s.spare > 0:
+		if !served {
+			s.spare--
+		}
+		if err := sleep(ctx, time.Until(s.obtained.Add(time.Second))); err != nil {
+			return err
+		}
+	case (served || given) && !s.replaced:
+		s.replaced = true
+	default:
+		return s.end(s.tokenRefused(dead, answer))
+	}
+	t, err := s.obtain(ctx)
+	if err != nil {
+		if f, ok := err.(*fault.Error); ok {
+			return s.end(f)
+		}
+		return err
+	}
+	if t.facts.Given && t.secret == dead.secret {
+		return s.end(s.tokenRefused(dead, answer))
+	}
+	if s.loginCount == 3 {
+		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// end fails all further requests with the fault.
+func (s *session) end(f *fault.Error) error {
+	f = f.OfRun()
+	s.fatal.Store(f)
+	return f
+}
+
+// tokenRefused is the fault for a token that Vault refuses and that cannot be
+// replaced.
+func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
+	f := &fault.Error{
+		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
+		Cause: answer.ResponseError(),
+	}
+	if t.facts.Given && !t.served.Load() {
+		f.What += ", or is of another Vault or namespace"
+	}
+	if s.replaced && !t.facts.Given {
+		f.Detail = "for the second time in this run"
+	}
+	f.Do = "give the role a longer token_ttl and token_num_uses=0"
+	if t.facts.Given {
+		f.Do = s.config.method.credential.renewal()
+	}
+	if answer.Refusal() != reply.DeadToken {
+		alive := ""
+		if s.mayBeDead(t) || (t.facts.Given || s.loginCount > 1) && !s.namesDead {
+			alive = "it is not expired, revoked or used up (if it is, " + f.Do + "), that "
+		}
+		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
+		f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+	}
+	return withOddity(f, t.odd)
+}
+
+// withOddity returns the fault for a refused credential with what is unusual about the
+// credential, which is the likeliest cause.
+func withOddity(f *fault.Error, odd string) *fault.Error {
+	if odd == "" {
+		return f
+	}
+	explained := *f
+	explained.Do = odd + "; otherwise, " + f.Do
+	return &explained
+}
