@@ -117,7 +117,7 @@ func (c *check) mountsOfReads() []Mount {
 	table := cmp.Or(c.plan.mounts, unlisted(c.settings, c.pinnedNamespace()))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
-		m, _ := table.find(r.path)
+		m := table.find(r.path)
 		f, _ := r.err.(*fault.Error)
 		known := m.Mount
 		known.NotKV = !m.isKV() || r.sent && f != nil && f.Kind == fault.NotKV // by its answer

@@ -116,7 +116,7 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 		f.Do, f.Fix = tokenOutside(mounts)
 	}
 	first, rest, _ := strings.Cut(path, "/")
-	if _, ok := covering(mounts.listed, rest); ok {
+	if covering(mounts.listed, rest) != nil {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f

@@ -47,7 +47,6 @@ type read struct {
 	uses    int  // fields that want a key and do not have its value yet
 	hosts   []int
 	settled bool
-	visible bool    // the token can see the mount, or Vault's list is not available
 	sent    bool    // the read was sent
 	mount   *mount  // of the path
 	secret  *secret // nil if there is an error

@@ -24,7 +24,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 		if r.IsZero() {
 			continue
 		}
-		m, _ := table.find(r.Path())
+		m := table.find(r.Path())
 		why := ungrantable(m.granted(r.Path()))
 		if m.Guessed && namesTokens(r.Path()) {
 			why = "it may lead to a token, not to a secret; if " + quoted(m.Path) + " is a KV mount, grant the token read on " + quoted(m.granted(r.Path())) + " by hand"

@@ -23,12 +23,17 @@ import (
 // wait for the revocation, and returns it. Reads under way may still succeed.
 func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
-		r.mount, r.visible = p.mounts.find(r.path)
+		r.mount = p.mounts.find(r.path)
 	}
 	if p.mounts.isEmpty() {
 		if f := p.tryOne(ctx, client); f != nil {
 			p.settleAll(f)
 			return f
+		}
+	}
+	for _, r := range p.reads {
+		if p.mounts.hides(r.mount) && ctx.Err() == nil {
+			p.settle(r, nil, invisible(p.mounts, r))
 		}
 	}
 	share := newShare(p.reads, workers)
@@ -64,7 +69,6 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) err
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
-		r.visible = true
 		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
@@ -73,10 +77,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 		}
 	}
 	if f, ok := tried.err.(*fault.Error); tried.sent && (!ok || f.Kind != fault.Denied) {
-		p.mounts.blocked = true // the list is wrong
-		for _, r := range p.reads {
-			r.visible = true
-		}
+		p.mounts.listed = nil // the list is wrong
 	}
 	return nil
 }
@@ -107,8 +108,6 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
 	switch {
-	case !r.visible:
-		return nil, invisible(p.mounts, r)
 	case !m.isKV():
 		return nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
