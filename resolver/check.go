@@ -6,14 +6,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -38,32 +34,12 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	}
 	c := newCheck(vault, fields, options)
 	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
-	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
-		if c.plan.invalid != nil {
-			return c.plan.invalid
-		}
-		ctx = transport.WithOwn(ctx, transport.Own{})
-		var err error
-		if c.plan.mounts, err = listMounts(ctx, client, c.settings); err != nil {
-			return err
-		}
-		paths := pathsToAsk(c.plan.mounts, c.plan.reads) // here, since readAll may change mounts
-		var asking sync.WaitGroup
-		asking.Go(func() { c.powers = askPowers(ctx, client, paths) })
-		if len(c.plan.reads) > 0 {
-			err = c.plan.readAll(ctx, client, min(defaultWorkers, len(c.plan.reads)))
-			if kindOf(err) == RateLimited && c.plan.hasSecret() {
-				err = nil // a quota on some of the paths alone
-			}
-		}
-		asking.Wait()
-		return cmp.Or(err, ctx.Err())
-	})
-	if err == nil && !usage.Token.Proven {
+	usage, err := c.plan.readAll(ctx, use)
+	switch {
+	case kindOf(err) == RateLimited && c.plan.hasSecret():
+		err = nil // a quota on some of the paths alone
+	case err == nil && !usage.Token.Proven:
 		err = c.unproven()
-	}
-	if err != nil {
-		c.plan.settleAll(err)
 	}
 	return c.verdicts(usage, err)
 }
@@ -73,7 +49,6 @@ type check struct {
 	plan      *plan // each field is a host of its own
 	settings  auth.Settings
 	effective auth.Effective
-	powers    powers
 }
 
 func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *check {
@@ -173,7 +148,7 @@ func (c *check) resolve(f *field, v *Verdict) error {
 	if s.almost != "" {
 		v.Findings = append(v.Findings, hostsMisspelt)
 	}
-	if c.powers.write[f.read.mount.api(f.read.path)] {
+	if c.plan.powers.write[f.read.mount.api(f.read.path)] {
 		v.Findings = append(v.Findings, canWrite)
 	}
 	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.found().number)...)

@@ -146,10 +146,10 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		findings = append(findings, c.plan.mounts.findings(c.plan.reads)...)
 	}
 	switch {
-	case c.powers.root:
+	case c.plan.powers.root:
 		warn(RootToken, "the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone")
-	case c.powers.unknown != "" && isRead:
-		notice(PowersUnknown, c.powers.unknown)
+	case c.plan.powers.unknown != "" && isRead:
+		notice(PowersUnknown, c.plan.powers.unknown)
 	}
 	return findings
 }

@@ -17,6 +17,8 @@ type plan struct {
 	hosts     []host
 	reads     []*read     // in the order of the hosts
 	mounts    *mountTable // nil before the login, and if Vault did not answer
+	token     auth.Token  // before the reads; zero before the login
+	powers    powers      // of the token; only of a check
 	immediate []int       // hosts that need no read
 	odd       examples    // literals that look mistyped
 	complete  chan int    // hosts whose last path has been read; has room for all hosts

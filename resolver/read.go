@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
@@ -18,10 +19,40 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// readAll reads all paths with a bounded number of workers. If a read fails with a fault
+// readAll logs in, reads every path, and revokes the token. A check also asks what the token
+// may do besides reading. The error is the reason why some or all paths were not read.
+func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
+	usage, err := p.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		if p.invalid != nil {
+			return p.invalid // it was repaired since, but no path was compared with the pins
+		}
+		ctx = transport.WithOwn(ctx, transport.Own{})
+		var err error
+		if p.mounts, err = listMounts(ctx, client, p.vault.Settings()); err != nil {
+			return err
+		}
+		p.token = auth.TokenOf(ctx)
+		var asking sync.WaitGroup
+		if use.Check {
+			paths := pathsToAsk(p.mounts, p.reads) // here, since tryOne may change mounts
+			asking.Go(func() { p.powers = askPowers(ctx, client, paths) })
+		}
+		if len(p.reads) > 0 {
+			err = p.readPaths(ctx, client, min(use.Connections, len(p.reads)))
+		}
+		asking.Wait()
+		return cmp.Or(err, ctx.Err())
+	})
+	if err != nil {
+		p.settleAll(err)
+	}
+	return usage, err
+}
+
+// readPaths reads every path with a bounded number of workers. If a read fails with a fault
 // that concerns every path, it settles the others with it at once, so that hosts do not
 // wait for the revocation, and returns it. Reads under way may still succeed.
-func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) error {
+func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
 	}
