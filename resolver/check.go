@@ -109,48 +109,31 @@ func (c *check) verdict(h *host) Verdict {
 	if len(h.fields) == 0 {
 		return Verdict{Problem: Problem{Kind: OK}} // the field is absent
 	}
-	f := &h.fields[0]
-	var v Verdict
-	err := c.resolve(f, &v)
-	if warning := f.value.Warning(); warning != "" && (err != nil || f.value.Ref().IsZero()) {
-		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
+	f, s := &h.fields[0], &secret{}
+	if f.read != nil && f.read.secret != nil {
+		s = f.read.secret
 	}
-	v.Problem = problemOf(err, f.value.Ref())
-	return v
-}
-
-// resolve does what field.resolve does, but notes findings in place of a credential.
-func (c *check) resolve(f *field, v *Verdict) error {
-	if err := f.value.Err(); err != nil {
-		return badReference(err)
-	}
-	if f.read == nil {
-		text, _ := f.value.Reveal()
-		v.Findings = append(v.Findings, oddValue(text, false)...)
-		return nil
-	}
-	s := f.read.secret
-	forSomeHosts := s != nil && s.hosts != nil && len(s.hosts.globs) > 0 && c.options.Host == ""
-	text, err := f.text(c.options.Host)
-	if forSomeHosts {
-		text, err = f.found().text, f.found().err
-	}
-	if s != nil && s.hosts.isMalformed() {
+	host := cmp.Or(c.options.Host, s.hosts.anyOf())
+	value, err := f.resolve(host)
+	v := Verdict{Problem: problemOf(err, f.value.Ref())}
+	if s.hosts.isMalformed() {
 		v.Findings = append(v.Findings, hostsMalformed)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		v.Version, v.Created = s.version, s.created
+		if host != c.options.Host {
+			v.Findings = append(v.Findings, limitedToHosts)
+		}
+		if s.almost != "" {
+			v.Findings = append(v.Findings, hostsMisspelt)
+		}
+		if f.read != nil && c.plan.powers.write[f.read.mount.api(f.read.path)] {
+			v.Findings = append(v.Findings, canWrite)
+		}
+		v.Findings = append(v.Findings, oddValue(value.text, s.version != 0 && value.number)...)
 	}
-	v.Version, v.Created = s.version, s.created
-	if forSomeHosts {
-		v.Findings = append(v.Findings, limitedToHosts)
+	if warning := f.value.Warning(); warning != "" && (err != nil || f.read == nil) {
+		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
 	}
-	if s.almost != "" {
-		v.Findings = append(v.Findings, hostsMisspelt)
-	}
-	if c.plan.powers.write[f.read.mount.api(f.read.path)] {
-		v.Findings = append(v.Findings, canWrite)
-	}
-	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.found().number)...)
-	return nil
+	return v
 }
