@@ -45,18 +45,8 @@ type FieldError struct {
 	Field string  // its name in Host.Fields
 	Ref   ref.Ref // zero if the field is malformed
 
-	err   error
-	reach reach
+	err error
 }
-
-// reach is what an error concerns, and so which hosts share it.
-type reach int
-
-const (
-	reachField reach = iota
-	reachPath
-	reachRun
-)
 
 // Kind returns the kind of the error, or Canceled if the caller's context ended it.
 func (e *FieldError) Kind() Kind { return kindOf(e.err) }
@@ -127,16 +117,6 @@ func problemOf(err error, r ref.Ref) Problem {
 		}
 	}
 	return p
-}
-
-func (f *field) reach() reach {
-	if f.read == nil || f.read.err == nil {
-		return reachField
-	}
-	if err, ok := f.read.err.(*fault.Error); ok && !err.Run {
-		return reachPath
-	}
-	return reachRun // or the caller's own context
 }
 
 // quoted returns a name from outside, quoted if it holds anything unprintable, or what could

@@ -63,7 +63,7 @@ func (h *host) result() Result {
 		f := &h.fields[i]
 		v, err := f.resolve(h.name)
 		if err != nil {
-			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach()})
+			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err})
 		} else {
 			r.credentials = append(r.credentials, namedCredential{f.name, f.credential(v.text)})
 		}
