@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -146,24 +147,37 @@ func notForHost(host string, m *mount, path string) *fault.Error {
 		fmt.Sprintf("use another secret, or %s in its custom metadata, which this command shows: vault kv metadata get -mount=%s %s", do, inShell(m.Path), argument(m.below(path))))
 }
 
-// argument returns a path as an argument of a command, and not as an option.
-func argument(path string) string {
-	if strings.HasPrefix(path, "-") {
-		return "-- " + inShell(path)
+// noKey is the fault for a missing key. It names the candidate that was probably
+// meant.
+func noKey(key string, version int, candidates []string) *fault.Error {
+	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
+	near := nearest(key, candidates)
+	if near == "" {
+		return f
 	}
-	return inShell(path)
+	shown := strconv.Quote(near)
+	if strings.ContainsFunc(near+key, func(r rune) bool { return r > '~' }) {
+		// Escapes tell apart letters that look alike. Both keys are short here.
+		shown = strconv.QuoteToASCII(near)
+		f.What = "no key " + strconv.QuoteToASCII(key) + atVersion(version)
+	}
+	f.Do = "did you mean " + shown + "?"
+	if _, err := ref.New("mount/path", near, 0); err != nil {
+		f.Do = "did you mean " + shown + "? no reference can name it: rename the key in Vault"
+	}
+	return f
 }
 
-// inShell returns a path as one word of a command. Whoever names paths in the UI must
-// not write the commands that an administrator copies from an error.
-func inShell(path string) string {
-	isPlain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
+func badValue(key string, version int, is string) *fault.Error {
+	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a text, a number or a boolean")
+}
+
+// atVersion names the version, if there is one.
+func atVersion(version int) string {
+	if version == 0 {
+		return ""
 	}
-	if !strings.ContainsFunc(path, func(r rune) bool { return !isPlain(r) }) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	return " at version " + strconv.Itoa(version)
 }
 
 func badReference(err error) error {

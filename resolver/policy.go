@@ -101,9 +101,3 @@ func ungrantable(api string) string {
 	}
 	return "no policy can name this path alone, because Vault reads " + reads + "; move the secret to another path"
 }
-
-// quoteHCL writes printable text as a string of HCL.
-func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }
-
-// HCL reads no escapes between ${ and }.
-var escapesHCL = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `$\u007b`)
