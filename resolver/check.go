@@ -73,23 +73,14 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	return v
 }
 
-// pinnedNamespace is where the agent logs in, if it must be below the one in the UI.
-func (c *check) pinnedNamespace() string {
-	for _, s := range c.effective.Settings {
-		if s.Name == "pinned_namespace" {
-			return strings.Trim(s.Value, "/")
-		}
-	}
-	return ""
-}
-
 // mountsOfReads are the mounts of the references. A mount from the settings is also a
 // guess until it has led to a secret.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
-	table := cmp.Or(c.plan.mounts, unlisted(c.settings, c.pinnedNamespace()))
+	login := strings.Trim(setting(c.effective, "pinned_namespace"), "/") // where the agent logs in, if that is pinned
+	table := cmp.Or(c.plan.mounts, unlisted(c.settings, login))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
