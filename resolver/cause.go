@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -71,14 +72,13 @@ func causesOf(skipped []*HostError) []Cause {
 	groups := make(map[string]*group, len(skipped)) // each host can have a cause of its own, with a long text
 	for _, host := range skipped {
 		for _, f := range host.Fields {
-			text := f.cause()
-			g := groups[text]
+			p := f.shared()
+			g := groups[p.Text]
 			if g == nil {
-				g = &group{Cause: Cause{Problem: f.problem()}}
-				g.Text = text
-				groups[text] = g
+				g = &group{Cause: Cause{Problem: p}}
+				groups[p.Text] = g
 			}
-			if g.Reference != f.problem().Reference {
+			if g.Reference != p.Reference {
 				g.Reference = ref.Ref{}
 			}
 			if g.last != host {
@@ -96,22 +96,20 @@ func causesOf(skipped []*HostError) []Cause {
 	return causes
 }
 
-// cause is the part of the error's text that all hosts share.
-func (e *FieldError) cause() string {
-	switch e.reach {
-	case reachRun:
-		return e.err.Error()
-	case reachPath:
-		return quoted(e.Ref.Path()) + ": " + e.err.Error()
-	}
-	return e.Error()
-}
+// ofField are the kinds that concern one field. Others concern its path, or the run.
+var ofField = []Kind{NotForHost, NoKey, BadValue, BadReference}
 
-// problem is the error for the UI, without what hosts do not share.
-func (e *FieldError) problem() Problem {
-	r := e.Ref
-	if e.reach == reachRun {
-		r = ref.Ref{}
+// shared describes the part of the error that all hosts share.
+func (e *FieldError) shared() Problem {
+	p := problemOf(e.err, e.Ref)
+	f, ok := e.err.(*fault.Error)
+	switch {
+	case !ok || f.Run: // of the run, or the caller's own context
+		p.Reference = ref.Ref{}
+	case slices.Contains(ofField, f.Kind):
+		p.Text = e.Error()
+	default:
+		p.Text = quoted(e.Ref.Path()) + ": " + p.Text
 	}
-	return problemOf(e.err, r)
+	return p
 }

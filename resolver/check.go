@@ -6,14 +6,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -38,32 +34,12 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	}
 	c := newCheck(vault, fields, options)
 	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
-	usage, err := vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
-		if c.plan.invalid != nil {
-			return c.plan.invalid
-		}
-		ctx = transport.WithOwn(ctx, transport.Own{})
-		var err error
-		if c.plan.mounts, err = listMounts(ctx, client, c.settings); err != nil {
-			return err
-		}
-		paths := pathsToAsk(c.plan.mounts, c.plan.reads) // here, since readAll may change mounts
-		var asking sync.WaitGroup
-		asking.Go(func() { c.powers = askPowers(ctx, client, paths) })
-		if len(c.plan.reads) > 0 {
-			err = c.plan.readAll(ctx, client, min(defaultWorkers, len(c.plan.reads)))
-			if kindOf(err) == RateLimited && c.plan.hasSecret() {
-				err = nil // a quota on some of the paths alone
-			}
-		}
-		asking.Wait()
-		return cmp.Or(err, ctx.Err())
-	})
-	if err == nil && !usage.Token.Proven {
+	usage, err := c.plan.readAll(ctx, use)
+	switch {
+	case kindOf(err) == RateLimited && c.plan.hasSecret():
+		err = nil // a quota on some of the paths alone
+	case err == nil && !usage.Token.Proven:
 		err = c.unproven()
-	}
-	if err != nil {
-		c.plan.settleAll(err)
 	}
 	return c.verdicts(usage, err)
 }
@@ -73,7 +49,6 @@ type check struct {
 	plan      *plan // each field is a host of its own
 	settings  auth.Settings
 	effective auth.Effective
-	powers    powers
 }
 
 func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *check {
@@ -98,26 +73,17 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	return v
 }
 
-// pinnedNamespace is where the agent logs in, if it must be below the one in the UI.
-func (c *check) pinnedNamespace() string {
-	for _, s := range c.effective.Settings {
-		if s.Name == "pinned_namespace" {
-			return strings.Trim(s.Value, "/")
-		}
-	}
-	return ""
-}
-
 // mountsOfReads are the mounts of the references. A mount from the settings is also a
 // guess until it has led to a secret.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
-	table := cmp.Or(c.plan.mounts, unlisted(c.settings, c.pinnedNamespace()))
+	login := strings.Trim(setting(c.effective, "pinned_namespace"), "/") // where the agent logs in, if that is pinned
+	table := cmp.Or(c.plan.mounts, unlisted(c.settings, login))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
-		m, _ := table.find(r.path)
+		m := table.find(r.path)
 		f, _ := r.err.(*fault.Error)
 		known := m.Mount
 		known.NotKV = !m.isKV() || r.sent && f != nil && f.Kind == fault.NotKV // by its answer
@@ -134,48 +100,31 @@ func (c *check) verdict(h *host) Verdict {
 	if len(h.fields) == 0 {
 		return Verdict{Problem: Problem{Kind: OK}} // the field is absent
 	}
-	f := &h.fields[0]
-	var v Verdict
-	err := c.resolve(f, &v)
-	if warning := f.value.Warning(); warning != "" && (err != nil || f.value.Ref().IsZero()) {
-		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
+	f, s := &h.fields[0], &secret{}
+	if f.read != nil && f.read.secret != nil {
+		s = f.read.secret
 	}
-	v.Problem = problemOf(err, f.value.Ref())
-	return v
-}
-
-// resolve does what field.resolve does, but notes findings in place of a credential.
-func (c *check) resolve(f *field, v *Verdict) error {
-	if err := f.value.Err(); err != nil {
-		return badReference(err)
-	}
-	if f.read == nil {
-		text, _ := f.value.Reveal()
-		v.Findings = append(v.Findings, oddValue(text, false)...)
-		return nil
-	}
-	s := f.read.secret
-	forSomeHosts := s != nil && s.hosts != nil && len(s.hosts.globs) > 0 && c.options.Host == ""
-	text, err := f.text(c.options.Host)
-	if forSomeHosts {
-		text, err = f.found().text, f.found().err
-	}
-	if s != nil && s.hosts.isMalformed() {
+	host := cmp.Or(c.options.Host, s.hosts.anyOf())
+	value, err := f.resolve(host)
+	v := Verdict{Problem: problemOf(err, f.value.Ref())}
+	if s.hosts.isMalformed() {
 		v.Findings = append(v.Findings, hostsMalformed)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		v.Version, v.Created = s.version, s.created
+		if host != c.options.Host {
+			v.Findings = append(v.Findings, limitedToHosts)
+		}
+		if s.almost != "" {
+			v.Findings = append(v.Findings, hostsMisspelt)
+		}
+		if f.read != nil && c.plan.powers.write[f.read.mount.api(f.read.path)] {
+			v.Findings = append(v.Findings, canWrite)
+		}
+		v.Findings = append(v.Findings, oddValue(value.text, s.version != 0 && value.number)...)
 	}
-	v.Version, v.Created = s.version, s.created
-	if forSomeHosts {
-		v.Findings = append(v.Findings, limitedToHosts)
+	if warning := f.value.Warning(); warning != "" && (err != nil || f.read == nil) {
+		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
 	}
-	if s.almost != "" {
-		v.Findings = append(v.Findings, hostsMisspelt)
-	}
-	if c.powers.write[f.read.mount.api(f.read.path)] {
-		v.Findings = append(v.Findings, canWrite)
-	}
-	v.Findings = append(v.Findings, oddValue(text, s.version != 0 && f.found().number)...)
-	return nil
+	return v
 }

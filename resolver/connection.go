@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +24,11 @@ type Connection struct {
 // lines returns a few lines; see [Verdicts.String].
 func (c Connection) lines() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "vault%s: %s", address(c.Settings), c.outcome())
+	b.WriteString("vault")
+	if address := setting(c.Settings, "address"); address != "" {
+		b.WriteString(" at " + address)
+	}
+	b.WriteString(": " + c.outcome())
 	if s := c.Server; s != nil {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
@@ -39,11 +42,11 @@ func (c Connection) lines() string {
 	return b.String()
 }
 
-// address says where Vault is, if the settings have an address.
-func address(settings auth.Effective) string {
+// setting returns the value of an effective setting, or "".
+func setting(settings auth.Effective, name string) string {
 	for _, s := range settings.Settings {
-		if s.Name == "address" {
-			return " at " + s.Value
+		if s.Name == name {
+			return s.Value
 		}
 	}
 	return ""
@@ -114,8 +117,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		findings = append(findings, auth.Finding{Code: code, Text: text, Notice: true})
 	}
 
-	pinned := slices.ContainsFunc(c.effective.Settings, func(s auth.Setting) bool { return s.Source == "VAULT_ADDR" })
-	if kind != NotConfigured && !pinned {
+	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
 		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
 	}
 	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise what is unknown has the connection's cause
@@ -146,10 +148,10 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		findings = append(findings, c.plan.mounts.findings(c.plan.reads)...)
 	}
 	switch {
-	case c.powers.root:
+	case c.plan.powers.root:
 		warn(RootToken, "the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone")
-	case c.powers.unknown != "" && isRead:
-		notice(PowersUnknown, c.powers.unknown)
+	case c.plan.powers.unknown != "" && isRead:
+		notice(PowersUnknown, c.plan.powers.unknown)
 	}
 	return findings
 }

@@ -4,12 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -45,18 +41,8 @@ type FieldError struct {
 	Field string  // its name in Host.Fields
 	Ref   ref.Ref // zero if the field is malformed
 
-	err   error
-	reach reach
+	err error
 }
-
-// reach is what an error concerns, and so which hosts share it.
-type reach int
-
-const (
-	reachField reach = iota
-	reachPath
-	reachRun
-)
 
 // Kind returns the kind of the error, or Canceled if the caller's context ended it.
 func (e *FieldError) Kind() Kind { return kindOf(e.err) }
@@ -89,61 +75,4 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON returns an error: the JSON does not hold the whole of a FieldError.
 func (*FieldError) UnmarshalJSON([]byte) error {
 	return errors.New("resolver: a FieldError cannot be decoded; decode its JSON to a Problem")
-}
-
-// Problem describes an error; Kind OK means that there is none. Its JSON is what the UI
-// may show.
-type Problem struct {
-	Kind      Kind    `json:"kind"`
-	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed
-	Part      string  `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
-	Offset    *int    `json:"offset,omitempty"`   // of a malformed field, in bytes
-	Reason    string  `json:"reason,omitempty"`   // what is wrong
-	Fix       string  `json:"fix,omitempty"`      // what to do
-	Text      string  `json:"-"`                  // the complete error, for the agent's log alone
-}
-
-// outcome is the kind and the complete error, or after JSON what the UI may show of it.
-func (p Problem) outcome() string {
-	switch {
-	case p.Kind == OK:
-		return string(OK)
-	case p.Text != "":
-		return string(p.Kind) + ": " + p.Text
-	}
-	return string(p.Kind) + ": " + p.Reason + "; " + p.Fix
-}
-
-// problemOf describes an error; nil means OK.
-func problemOf(err error, r ref.Ref) Problem {
-	if err == nil {
-		return Problem{Kind: OK, Reference: r}
-	}
-	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again", Text: err.Error()}
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		p.Reason, p.Fix = f.ForUI()
-		if syntax, ok := errors.AsType[*ref.SyntaxError](f.Cause); ok {
-			p.Part, p.Offset, p.Reason = syntax.Part, &syntax.Offset, syntax.Reason
-		}
-	}
-	return p
-}
-
-func (f *field) reach() reach {
-	if f.read == nil || f.read.err == nil {
-		return reachField
-	}
-	if err, ok := f.read.err.(*fault.Error); ok && !err.Run {
-		return reachPath
-	}
-	return reachRun // or the caller's own context
-}
-
-// quoted returns a name from outside, quoted if it holds anything unprintable, or what could
-// pass for a line of a policy or another piece of advice.
-func quoted(name string) string {
-	if strings.ContainsAny(name, `";{`) || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return strconv.Quote(name)
-	}
-	return name
 }

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -22,21 +23,12 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 	path := m.api(r.path)
 	switch answer.Status {
 	case 403:
-		f := fault.New(fault.Denied, "the agent's token may not read "+quoted(path), withoutData(m, r.path)+"add to its policy: "+grant(m.granted(r.path)))
-		f.Detail = policiesOf(mounts)
-		f.Do += "; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
-		if why := ungrantable(m.granted(r.path)); why != "" {
-			f.Do, f.Fix = why, why
-		} else if m.Guessed {
-			f.Do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
+		do := withoutData(m, r.path) + "add to its policy: " + grant(m.granted(r.path)) +
+			"; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
+		if m.Guessed {
+			do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 		}
-		if mounts.outside != "" {
-			f.Do, f.Fix = tokenOutside(mounts)
-		}
-		if f.Fix == "" {
-			f.Do += orOtherVersion(m)
-		}
-		return f
+		return denied("the agent's token may not read "+quoted(path), do+orOtherVersion(m), mounts, r)
 	case 404:
 		if r.version != 0 {
 			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, quoted(path)), withoutData(m, r.path)+"check the pinned version, or omit it"+orOtherVersion(m))
@@ -74,14 +66,6 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	return f
 }
 
-// policiesOf names the token's policies, if they are known.
-func policiesOf(mounts *mountTable) string {
-	if len(mounts.policies) == 0 {
-		return ""
-	}
-	return "its policies: " + mask.Line(strings.Join(mounts.policies, ", "))
-}
-
 // withoutData is a hint for a path that was copied from Vault's API.
 func withoutData(m *mount, path string) string {
 	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
@@ -94,38 +78,39 @@ func withoutData(m *mount, path string) string {
 // anything there.
 func invisible(mounts *mountTable, r *read) *fault.Error {
 	m, path := r.mount, r.path
-	if namesTokens(path) { // no line, since it could grant a token
-		f := fault.New(fault.Denied, "the agent's token can see no mount for "+quoted(path), "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on "+quoted(m.granted(path))+" by hand")
-		f.Detail = policiesOf(mounts)
-		return f
-	}
-	f := fault.New(fault.Denied, "the agent's token can see no mount for "+quoted(path), "")
-	f.Detail = policiesOf(mounts)
-	f.Do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
+	do := "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
 	if m.Guessed {
-		f.Do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
+		do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
 	}
-	f.Do += "; if the policy has this line, another policy denies the path"
+	do += "; if the policy has this line, another policy denies the path"
 	if len(mounts.listed) == 0 {
-		f.Do += ", or a proxy before Vault drops the header X-Vault-Token"
+		do += ", or a proxy before Vault drops the header X-Vault-Token"
 	}
-	if why := ungrantable(m.granted(path)); why != "" {
-		f.Do, f.Fix = why, why
+	if namesTokens(path) { // no line, since it could grant a token
+		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(path)) + " by hand"
 	}
-	if mounts.outside != "" {
-		f.Do, f.Fix = tokenOutside(mounts)
-	}
-	first, rest, _ := strings.Cut(path, "/")
-	if _, ok := covering(mounts.listed, rest); ok {
+	f := denied("the agent's token can see no mount for "+quoted(path), do, mounts, r)
+	if first, rest, _ := strings.Cut(path, "/"); covering(mounts.listed, rest) != nil {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
 }
 
-// tokenOutside says what to do if the settings name a namespace where the token is unknown.
-func tokenOutside(mounts *mountTable) (do, fix string) {
-	return "the token is of the namespace " + quoted(mounts.outside) + ": enter that one, or one below it, as the namespace in the settings",
-		"enter the namespace of the agent's token, or one below it, in the settings"
+// denied is the fault for a path that the token may not read. do says what to do, unless no
+// policy can grant the path, or the settings name a namespace where the token is unknown.
+func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
+	f := fault.New(fault.Denied, what, do)
+	if len(mounts.policies) > 0 {
+		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.policies, ", "))
+	}
+	if why := ungrantable(r.mount.granted(r.path)); why != "" {
+		f.Do, f.Fix = why, why
+	}
+	if mounts.outside != "" {
+		f.Do = "the token is of the namespace " + quoted(mounts.outside) + ": enter that one, or one below it, as the namespace in the settings"
+		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
+	}
+	return f
 }
 
 func notKV(mount, kind string) *fault.Error {
@@ -162,24 +147,37 @@ func notForHost(host string, m *mount, path string) *fault.Error {
 		fmt.Sprintf("use another secret, or %s in its custom metadata, which this command shows: vault kv metadata get -mount=%s %s", do, inShell(m.Path), argument(m.below(path))))
 }
 
-// argument returns a path as an argument of a command, and not as an option.
-func argument(path string) string {
-	if strings.HasPrefix(path, "-") {
-		return "-- " + inShell(path)
+// noKey is the fault for a missing key. It names the candidate that was probably
+// meant.
+func noKey(key string, version int, candidates []string) *fault.Error {
+	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
+	near := nearest(key, candidates)
+	if near == "" {
+		return f
 	}
-	return inShell(path)
+	shown := strconv.Quote(near)
+	if strings.ContainsFunc(near+key, func(r rune) bool { return r > '~' }) {
+		// Escapes tell apart letters that look alike. Both keys are short here.
+		shown = strconv.QuoteToASCII(near)
+		f.What = "no key " + strconv.QuoteToASCII(key) + atVersion(version)
+	}
+	f.Do = "did you mean " + shown + "?"
+	if _, err := ref.New("mount/path", near, 0); err != nil {
+		f.Do = "did you mean " + shown + "? no reference can name it: rename the key in Vault"
+	}
+	return f
 }
 
-// inShell returns a path as one word of a command. Whoever names paths in the UI must
-// not write the commands that an administrator copies from an error.
-func inShell(path string) string {
-	isPlain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
+func badValue(key string, version int, is string) *fault.Error {
+	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a text, a number or a boolean")
+}
+
+// atVersion names the version, if there is one.
+func atVersion(version int) string {
+	if version == 0 {
+		return ""
 	}
-	if !strings.ContainsFunc(path, func(r rune) bool { return !isPlain(r) }) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	return " at version " + strconv.Itoa(version)
 }
 
 func badReference(err error) error {

@@ -52,6 +52,15 @@ func (l *hostList) has(host string) bool {
 	})
 }
 
+// anyOf returns the name of a host that may get the secret, or "" if it is not limited, or
+// to no host. A glob matches itself.
+func (l *hostList) anyOf() string {
+	if l == nil || len(l.globs) == 0 {
+		return ""
+	}
+	return l.globs[0]
+}
+
 // literalBackslash escapes the backslash in the name of a Windows host.
 var literalBackslash = strings.NewReplacer(`\`, `\\`)
 

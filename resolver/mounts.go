@@ -15,8 +15,7 @@ import (
 
 // mountTable finds the mount of a path.
 type mountTable struct {
-	listed    map[string]*mount // by Vault, by path
-	blocked   bool              // Vault's list is not available
+	listed    map[string]*mount // by Vault, by path; nil if its list is not available
 	fault     *fault.Error      // why, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
@@ -56,7 +55,6 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	if !answer.Ok() || answer.Malformed || data.Secret == nil {
 		return table, nil
 	}
-	table.blocked = false
 	table.listed = make(map[string]*mount, len(data.Secret))
 	for path, listed := range data.Secret {
 		m := &mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
@@ -69,7 +67,10 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 }
 
 // isEmpty reports whether Vault listed no mount at all.
-func (t *mountTable) isEmpty() bool { return len(t.listed) == 0 && !t.blocked }
+func (t *mountTable) isEmpty() bool { return t.listed != nil && len(t.listed) == 0 }
+
+// hides reports whether Vault's list shows that the token cannot see the mount.
+func (t *mountTable) hides(m *mount) bool { return t.listed != nil && !m.listed }
 
 // between is the part of the namespace below that of the token.
 func between(token, namespace string) string {
@@ -81,7 +82,7 @@ func between(token, namespace string) string {
 
 // unlisted is the table without Vault's list, for a token of the namespace.
 func unlisted(settings auth.Settings, namespace string) *mountTable {
-	table := &mountTable{version: 2, blocked: true, named: make(map[string]*mount), namespace: between(namespace, settings.Namespace)}
+	table := &mountTable{version: 2, named: make(map[string]*mount), namespace: between(namespace, settings.Namespace)}
 	if settings.KVVersion == "v1" {
 		table.version = 1
 	}
@@ -92,24 +93,23 @@ func unlisted(settings auth.Settings, namespace string) *mountTable {
 	return table
 }
 
-// find returns the mount of a path, and whether the token can see it. Without Vault's
-// list, it is assumed to.
-func (t *mountTable) find(path string) (m *mount, visible bool) {
-	if m, ok := covering(t.listed, path); ok {
-		return m, true
+// find returns the mount of a path.
+func (t *mountTable) find(path string) *mount {
+	if m := covering(t.listed, path); m != nil {
+		return m
 	}
-	if m, ok := covering(t.named, path); ok {
-		return m, t.blocked
+	if m := covering(t.named, path); m != nil {
+		return m
 	}
 	first, _, _ := strings.Cut(path, "/")
-	return &mount{Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}, t.blocked
+	return &mount{Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}
 }
 
-// covering returns the mount with the longest path that is a prefix of path.
-func covering(mounts map[string]*mount, path string) (m *mount, ok bool) {
+// covering returns the mount with the longest path that is a prefix of path, or nil.
+func covering(mounts map[string]*mount, path string) *mount {
 	for prefix := path; len(mounts) > 0; {
-		if m, ok := mounts[prefix]; ok {
-			return m, true
+		if m := mounts[prefix]; m != nil {
+			return m
 		}
 		i := strings.LastIndexByte(prefix, '/')
 		if i < 0 {
@@ -117,14 +117,14 @@ func covering(mounts map[string]*mount, path string) (m *mount, ok bool) {
 		}
 		prefix = prefix[:i]
 	}
-	return nil, false
+	return nil
 }
 
 // findings says if the settings replaced Vault's list, and which mounts have another
 // KV version than the settings say.
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
-	if t.blocked {
+	if t.listed == nil {
 		findings = append(findings, auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; name nested mounts there"})
 	}
 	seen := make(map[string]bool)

@@ -18,6 +18,8 @@ type plan struct {
 	hosts     []host
 	reads     []*read     // in the order of the hosts
 	mounts    *mountTable // nil before the login, and if Vault did not answer
+	token     auth.Token  // before the reads; zero before the login
+	powers    powers      // of the token; only of a check
 	immediate []int       // hosts that need no read
 	odd       examples    // literals that look mistyped
 	complete  chan int    // hosts whose last path has been read; has room for all hosts
@@ -47,55 +49,19 @@ type read struct {
 	keys    keys // that fields want
 	uses    int  // fields that want a key and do not have its value yet
 	hosts   []int
-	settled bool
-	visible bool            // the token can see the mount, or Vault's list is not available
 	sent    bool            // the read was sent
 	aside   *patience.Aside // the state of a read that gave way
 	mount   *mount          // of the path
-	secret  *secret         // nil if there is an error
+	secret  *secret         // nil until the read is settled, and if there is an error
 	err     error
 }
 
-// keys are distinct keys.
-type keys struct {
-	all   []string
-	index map[string]int // of all; nil for a few keys, which are found faster without
-}
-
-const fewKeys = 4
-
-// find returns the index of a key in all, or -1.
-func (k *keys) find(key string) int {
-	if k.index == nil {
-		return slices.Index(k.all, key)
-	}
-	if i, ok := k.index[key]; ok {
-		return i
-	}
-	return -1
-}
-
-// add adds a key, unless it is there already, and returns its index.
-func (k *keys) add(key string) int {
-	if i := k.find(key); i >= 0 {
-		return i
-	}
-	switch {
-	case k.index != nil:
-		k.index[key] = len(k.all)
-	case len(k.all) == fewKeys:
-		k.index = map[string]int{key: fewKeys}
-		for i, key := range k.all {
-			k.index[key] = i
-		}
-	}
-	k.all = append(k.all, key)
-	return len(k.all) - 1
-}
+// settled reports whether it is known how the read ended.
+func (r *read) settled() bool { return r.secret != nil || r.err != nil }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
 	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
-	g := grouping{plan: p, reads: make(map[pathVersion]*read, len(hosts))}
+	reads := make(map[pathVersion]*read, len(hosts))
 	total := 0
 	for i := range hosts {
 		total += len(hosts[i].Fields)
@@ -109,7 +75,9 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 		for j := range h.fields {
 			f := &h.fields[j]
 			if !f.value.Ref().IsZero() {
-				g.add(f)
+				f.read = p.readFor(f.value.Ref(), reads)
+				f.read.uses++
+				f.key = f.read.keys.add(f.value.Ref().Key())
 				f.read.awaitedBy(i, h)
 			} else if warning := f.value.Warning(); warning != "" && !f.isEmpty() {
 				p.odd.add(quoted(h.name) + ": " + quoted(f.name) + " " + warning)
@@ -135,41 +103,33 @@ func appendFields(all []field, fields map[string]ref.Value) []field {
 	return all
 }
 
-// grouping maps references to the same path and version to one read.
-type grouping struct {
-	plan  *plan
-	reads map[pathVersion]*read
-}
-
 type pathVersion struct {
 	path    string
 	version int
 }
 
-// add connects a field with its read. A read that the pins do not permit is settled
-// from the start.
-func (g *grouping) add(f *field) {
-	reference := f.value.Ref()
+// readFor returns the one read of a path and version. One that the pins do not permit is
+// settled from the start.
+func (p *plan) readFor(reference ref.Ref, reads map[pathVersion]*read) *read {
 	at := pathVersion{reference.Path(), reference.Version()}
-	r := g.reads[at]
+	r := reads[at]
 	if r == nil {
 		r = &read{path: at.path, version: at.version}
 		r.keys.all = make([]string, 0, 2) // a user name and a password
-		if g.plan.invalid == nil {
-			r.err = g.plan.vault.Permits(at.path)
+		if p.invalid == nil {
+			r.err = p.vault.Permits(at.path)
 		}
-		if r.settled = r.err != nil; !r.settled {
-			g.plan.reads = append(g.plan.reads, r)
+		if !r.settled() {
+			p.reads = append(p.reads, r)
 		}
-		g.reads[at] = r
+		reads[at] = r
 	}
-	r.uses++
-	f.read, f.key = r, r.keys.add(reference.Key())
+	return r
 }
 
 // awaitedBy makes the host wait for the read, once however many of its fields need it.
 func (r *read) awaitedBy(i int, h *host) {
-	if n := len(r.hosts); r.settled || n > 0 && r.hosts[n-1] == i {
+	if n := len(r.hosts); r.settled() || n > 0 && r.hosts[n-1] == i {
 		return
 	}
 	r.hosts = append(r.hosts, i)
@@ -180,16 +140,13 @@ func (r *read) awaitedBy(i int, h *host) {
 func (p *plan) settle(r *read, s *secret, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !r.settled {
-		r.secret, r.err = s, err
-		p.finish(r)
-	}
+	p.finish(r, s, err)
 }
 
 func (p *plan) isSettled(r *read) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return r.settled
+	return r.settled()
 }
 
 // settleAll ends all reads that are not settled with an error of the run.
@@ -200,16 +157,16 @@ func (p *plan) settleAll(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.reads {
-		if !r.settled {
-			r.err = err
-			p.finish(r)
-		}
+		p.finish(r, nil, err)
 	}
 }
 
-// finish completes the hosts that waited only for this read.
-func (p *plan) finish(r *read) {
-	r.settled = true
+// finish settles a read, and completes the hosts that waited only for it.
+func (p *plan) finish(r *read, s *secret, err error) {
+	if r.settled() {
+		return
+	}
+	r.secret, r.err = s, err
 	for _, i := range r.hosts {
 		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
 			p.complete <- i

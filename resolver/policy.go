@@ -24,7 +24,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 		if r.IsZero() {
 			continue
 		}
-		m, _ := table.find(r.Path())
+		m := table.find(r.Path())
 		why := ungrantable(m.granted(r.Path()))
 		if m.Guessed && namesTokens(r.Path()) {
 			why = "it may lead to a token, not to a secret; if " + quoted(m.Path) + " is a KV mount, grant the token read on " + quoted(m.granted(r.Path())) + " by hand"
@@ -101,9 +101,3 @@ func ungrantable(api string) string {
 	}
 	return "no policy can name this path alone, because Vault reads " + reads + "; move the secret to another path"
 }
-
-// quoteHCL writes printable text as a string of HCL.
-func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }
-
-// HCL reads no escapes between ${ and }.
-var escapesHCL = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `$\u007b`)

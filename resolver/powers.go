@@ -27,7 +27,7 @@ const mostPaths = 500
 func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m, visible := mounts.find(r.path); m.isKV() && (visible || mounts.isEmpty()) {
+		if m := mounts.find(r.path); m.isKV() && (!mounts.hides(m) || mounts.isEmpty()) {
 			paths = append(paths, m.api(r.path))
 		}
 	}

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
@@ -18,17 +19,52 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// readAll reads all paths with a bounded number of workers. If a read fails with a fault
+// readAll logs in, reads every path, and revokes the token. A check also asks what the token
+// may do besides reading. The error is the reason why some or all paths were not read.
+func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
+	usage, err := p.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+		if p.invalid != nil {
+			return p.invalid // it was repaired since, but no path was compared with the pins
+		}
+		ctx = transport.WithOwn(ctx, transport.Own{})
+		var err error
+		if p.mounts, err = listMounts(ctx, client, p.vault.Settings()); err != nil {
+			return err
+		}
+		p.token = auth.TokenOf(ctx)
+		var asking sync.WaitGroup
+		if use.Check {
+			paths := pathsToAsk(p.mounts, p.reads) // here, since tryOne may change mounts
+			asking.Go(func() { p.powers = askPowers(ctx, client, paths) })
+		}
+		if len(p.reads) > 0 {
+			err = p.readPaths(ctx, client, min(use.Connections, len(p.reads)))
+		}
+		asking.Wait()
+		return cmp.Or(err, ctx.Err())
+	})
+	if err != nil {
+		p.settleAll(err)
+	}
+	return usage, err
+}
+
+// readPaths reads every path with a bounded number of workers. If a read fails with a fault
 // that concerns every path, it settles the others with it at once, so that hosts do not
 // wait for the revocation, and returns it. Reads under way may still succeed.
-func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) error {
+func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
-		r.mount, r.visible = p.mounts.find(r.path)
+		r.mount = p.mounts.find(r.path)
 	}
 	if p.mounts.isEmpty() {
 		if f := p.tryOne(ctx, client); f != nil {
 			p.settleAll(f)
 			return f
+		}
+	}
+	for _, r := range p.reads {
+		if p.mounts.hides(r.mount) && ctx.Err() == nil {
+			p.settle(r, nil, invisible(p.mounts, r))
 		}
 	}
 	share := newShare(p.reads, workers)
@@ -64,7 +100,6 @@ func (p *plan) readAll(ctx context.Context, client *api.Client, workers int) err
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
-		r.visible = true
 		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
@@ -73,10 +108,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 		}
 	}
 	if f, ok := tried.err.(*fault.Error); tried.sent && (!ok || f.Kind != fault.Denied) {
-		p.mounts.blocked = true // the list is wrong
-		for _, r := range p.reads {
-			r.visible = true
-		}
+		p.mounts.listed = nil // the list is wrong
 	}
 	return nil
 }
@@ -111,8 +143,6 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
 	switch {
-	case !r.visible:
-		return nil, invisible(p.mounts, r)
 	case !m.isKV():
 		return nil, notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":

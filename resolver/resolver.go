@@ -21,15 +21,12 @@ package resolver
 // and reads as a run does, and a policy grants the paths that both read.
 
 import (
-	"cmp"
 	"context"
 	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -151,35 +148,20 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 	return yield(i, result)
 }
 
-// read logs in and reads every path of the plan.
+// read reads every path of the plan, and notes what that cost and showed.
 func (r *run) read(ctx context.Context) {
-	workers := min(r.options.Workers, len(r.plan.reads))
-	use := auth.Use{Patience: r.options.Patience, Connections: workers, RunID: r.options.RunID}
-	var short, found []auth.Finding
-	usage, err := r.plan.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
-		if r.plan.invalid != nil {
-			return r.plan.invalid // it was repaired since, but no path was compared with the pins
-		}
-		ctx = transport.WithOwn(ctx, transport.Own{})
-		var err error
-		if r.plan.mounts, err = listMounts(ctx, client, r.plan.vault.Settings()); err != nil {
-			return err
-		}
-		short = r.plan.shortOfUses(auth.TokenOf(ctx), 0)
-		err = r.plan.readAll(ctx, client, workers)
-		if auth.TokenOf(ctx).Proven {
-			found = append(r.plan.mounts.findings(r.plan.reads), r.plan.secretFindings()...)
-		}
-		return cmp.Or(err, ctx.Err())
-	})
-	if err != nil {
-		r.plan.settleAll(err)
-	}
-	usage.Token = r.plan.afterRun(usage.Token)
+	p := r.plan
+	usage, _ := p.readAll(ctx, auth.Use{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
+	short := p.shortOfUses(p.token, 0)
+	usage.Token = p.afterRun(usage.Token)
 	if usage.Token.Given && short == nil {
-		short = r.plan.shortOfUses(usage.Token, 1) // for the next run
+		short = p.shortOfUses(usage.Token, 1) // for the next run
+	}
+	findings := slices.Concat(usage.Findings, short)
+	if usage.Token.Proven && p.mounts != nil {
+		findings = slices.Concat(findings, p.mounts.findings(p.reads), p.secretFindings())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.usage, r.findings = usage, slices.Concat(usage.Findings, short, found)
+	r.usage, r.findings = usage, findings
 }

@@ -61,12 +61,13 @@ func (h *host) result() Result {
 	var failed []*FieldError
 	for i := range h.fields {
 		f := &h.fields[i]
-		c, err := f.resolve(h.name)
+		v, err := f.resolve(h.name)
 		if err != nil {
-			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err, reach: f.reach()})
-			continue
+			failed = append(failed, &FieldError{Host: h.name, Field: f.name, Ref: f.value.Ref(), err: err})
+		} else {
+			r.credentials = append(r.credentials, namedCredential{f.name, f.credential(v.text)})
 		}
-		r.credentials = append(r.credentials, namedCredential{f.name, c})
+		f.letGo()
 	}
 	if failed != nil {
 		r.credentials, r.err = nil, &HostError{Host: h.name, Fields: failed}
@@ -74,42 +75,41 @@ func (h *host) result() Result {
 	return r
 }
 
-func (f *field) resolve(host string) (Credential, error) {
+// resolve returns the value of the field for a host.
+func (f *field) resolve(host string) (value, error) {
 	if err := f.value.Err(); err != nil {
-		return Credential{}, badReference(err)
+		return value{}, badReference(err)
 	}
-	if f.read == nil {
-		literal, _ := f.value.Reveal()
-		return Credential{reveal: func() string { return literal }}, nil
-	}
-	text, err := f.text(host)
-	f.letGo()
-	if err != nil {
-		return Credential{}, err
-	}
-	s := f.read.secret
-	return Credential{reveal: func() string { return text }, ref: f.value.Ref(), version: s.version, created: s.created}, nil
-}
-
-// text is the value of the reference, if the host may get it.
-func (f *field) text(host string) (string, error) {
 	r := f.read
 	switch {
+	case r == nil:
+		literal, _ := f.value.Reveal()
+		return value{text: literal}, nil
 	case r.err != nil:
-		return "", r.err
+		return value{}, r.err
 	case !r.secret.hosts.has(host):
-		return "", notForHost(host, r.mount, r.path)
+		return value{}, notForHost(host, r.mount, r.path)
 	}
-	return f.found().text, f.found().err
+	v := r.secret.values[f.key]
+	return v, v.err
 }
 
-// found is the value of the field's key in a secret that was read.
-func (f *field) found() *value { return &f.read.secret.values[f.key] }
+func (f *field) credential(text string) Credential {
+	c := Credential{reveal: func() string { return text }, ref: f.value.Ref()}
+	if f.read != nil {
+		c.version, c.created = f.read.secret.version, f.read.secret.created
+	}
+	return c
+}
 
 // letGo drops the values of a secret with the last field that wants one, so that a long
 // loop does not hold them all to its end.
 func (f *field) letGo() {
-	if f.read.uses--; f.read.uses == 0 && f.read.secret != nil {
-		f.read.secret.values = nil
+	r := f.read
+	if r == nil {
+		return
+	}
+	if r.uses--; r.uses == 0 && r.secret != nil {
+		r.secret.values = nil
 	}
 }

@@ -4,17 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/ref"
 )
 
 // secret is what a read returned.
@@ -91,7 +85,7 @@ func (v *values) found(version int) []value {
 		switch {
 		case one.text != "":
 		case one.other != "":
-			one.err = fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), one.other), "store a text, a number or a boolean")
+			one.err = badValue(key, version, one.other)
 		default:
 			if searches++; searches > maxSearches {
 				v.near = nil
@@ -134,46 +128,4 @@ func textIn(raw []byte) (text string, ok bool) {
 	}
 	decoded, err := jsontext.AppendUnquote(nil, raw)
 	return string(decoded), err == nil
-}
-
-// noKey is the fault for a missing key. It names the candidate that was probably
-// meant.
-func noKey(key string, version int, candidates []string) *fault.Error {
-	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
-	near := nearest(key, candidates)
-	if near == "" {
-		return f
-	}
-	shown := strconv.Quote(near)
-	if strings.ContainsFunc(near+key, func(r rune) bool { return r > '~' }) {
-		// Escapes tell apart letters that look alike. Both keys are short here.
-		shown = strconv.QuoteToASCII(near)
-		f.What = "no key " + strconv.QuoteToASCII(key) + atVersion(version)
-	}
-	f.Do = "did you mean " + shown + "?"
-	if _, err := ref.New("mount/path", near, 0); err != nil {
-		f.Do = "did you mean " + shown + "? no reference can name it: rename the key in Vault"
-	}
-	return f
-}
-
-// shownKey returns a key in quotes, and cuts a long one: the reference before it in the
-// same line has all of it.
-func shownKey(key string) string {
-	if len(key) <= maxNear {
-		return strconv.Quote(key)
-	}
-	end := maxNear
-	for !utf8.RuneStart(key[end]) {
-		end--
-	}
-	return strconv.Quote(key[:end]) + "…"
-}
-
-// atVersion names the version, if there is one.
-func atVersion(version int) string {
-	if version == 0 {
-		return ""
-	}
-	return " at version " + strconv.Itoa(version)
 }

@@ -1,0 +1,46 @@
+package resolver
+
+import (
+	"errors"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/ref"
+)
+
+// Problem describes an error; Kind OK means that there is none. Its JSON is what the UI
+// may show.
+type Problem struct {
+	Kind      Kind    `json:"kind"`
+	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed
+	Part      string  `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
+	Offset    *int    `json:"offset,omitempty"`   // of a malformed field, in bytes
+	Reason    string  `json:"reason,omitempty"`   // what is wrong
+	Fix       string  `json:"fix,omitempty"`      // what to do
+	Text      string  `json:"-"`                  // the complete error, for the agent's log alone
+}
+
+// outcome is the kind and the complete error, or after JSON what the UI may show of it.
+func (p Problem) outcome() string {
+	switch {
+	case p.Kind == OK:
+		return string(OK)
+	case p.Text != "":
+		return string(p.Kind) + ": " + p.Text
+	}
+	return string(p.Kind) + ": " + p.Reason + "; " + p.Fix
+}
+
+// problemOf describes an error; nil means OK.
+func problemOf(err error, r ref.Ref) Problem {
+	if err == nil {
+		return Problem{Kind: OK, Reference: r}
+	}
+	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again", Text: err.Error()}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		p.Reason, p.Fix = f.ForUI()
+		if syntax, ok := errors.AsType[*ref.SyntaxError](f.Cause); ok {
+			p.Part, p.Offset, p.Reason = syntax.Part, &syntax.Offset, syntax.Reason
+		}
+	}
+	return p
+}

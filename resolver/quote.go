@@ -1,0 +1,60 @@
+package resolver
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Names of hosts, fields, paths and keys come from outside. These functions write them so
+// that they cannot pass for another line of a log, for another part of a policy or a
+// command, or for advice.
+
+// quoted returns a name from outside, quoted if it holds anything unprintable, or what could
+// pass for a line of a policy or another piece of advice.
+func quoted(name string) string {
+	if strings.ContainsAny(name, `";{`) || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
+}
+
+// shownKey returns a key in quotes, and cuts a long one: the reference before it in the
+// same line has all of it.
+func shownKey(key string) string {
+	if len(key) <= maxNear {
+		return strconv.Quote(key)
+	}
+	end := maxNear
+	for !utf8.RuneStart(key[end]) {
+		end--
+	}
+	return strconv.Quote(key[:end]) + "…"
+}
+
+// argument returns a path as an argument of a command, and not as an option.
+func argument(path string) string {
+	if strings.HasPrefix(path, "-") {
+		return "-- " + inShell(path)
+	}
+	return inShell(path)
+}
+
+// inShell returns a path as one word of a command. Whoever names paths in the UI must
+// not write the commands that an administrator copies from an error.
+func inShell(path string) string {
+	isPlain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
+	}
+	if !strings.ContainsFunc(path, func(r rune) bool { return !isPlain(r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// quoteHCL writes printable text as a string of HCL.
+func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }
+
+// HCL reads no escapes between ${ and }.
+var escapesHCL = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `$\u007b`)
