@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -52,12 +51,12 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		replaced, err := s.afterRefusal(request.Context(), t, answer)
+		replaced, err := s.afterRefusal(request, t, answer)
 		if err != nil {
 			return nil, err
 		}
 		if !replaced {
-			if answer.Refusal() == reply.ByPolicy && !transport.IsMountList(request) {
+			if answer.IsDenial() && !transport.IsOptional(request) {
 				t.accepted.Store(true)
 			}
 			return response, nil
@@ -76,8 +75,8 @@ func (s *session) isLogin(request *http.Request) bool {
 // isServed reports whether an answer shows that Vault accepted the token.
 func isServed(request *http.Request, response *http.Response) bool {
 	switch {
-	case transport.IsMountList(request) && reply.ListsNothing(response):
-		return false // Vault sends such a list without a token, too
+	case transport.IsMountList(request):
+		return reply.ListsForToken(response)
 	case response.StatusCode == http.StatusNoContent:
 		return !transport.IsHarmless(request) // no read is answered so
 	}
@@ -105,21 +104,21 @@ func (s *session) isForVault(request *http.Request) bool {
 }
 
 // afterRefusal handles a 403. It reports whether to send the request again with a
-// new token. If ctx, that of the request, ends first, a login goes on for other requests.
-func (s *session) afterRefusal(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
+// new token. If the request's context ends first, a login goes on for other requests.
+func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
 	type result struct {
 		replaced bool
 		err      error
 	}
 	results := make(chan result, 1)
 	go func() {
-		replaced, err := s.replaceIfDead(s.logins.Run, used, answer)
+		replaced, err := s.replaceIfDead(s.logins.Run, used, answer, transport.IsOptional(request))
 		results <- result{replaced, err}
 	}()
 	select {
 	case r := <-results:
 		return r.replaced, r.err
-	case <-ctx.Done():
-		return false, ctx.Err()
+	case <-request.Context().Done():
+		return false, request.Context().Err()
 	}
 }

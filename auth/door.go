@@ -43,12 +43,11 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	s := d.session
 	var given []string // what may be a secret of the method's own
 	if s.config.method.handedIn != nil {
-		given = secretsOf(request)
+		given = slices.DeleteFunc(secretsOf(request), reply.IsWord)
 		s.wire.Sent.Learn(given...)
 	}
 	s.doors.RLock()
 	defer s.doors.RUnlock()
-	sent := time.Now()
 	response, answer, err := d.send(request)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,7 +61,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	// A renewal returns the token that it renews, which is not a new one.
 	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
-		t := s.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), sent)
+		t := s.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), transport.SentAt(response))
 		t.accepted.Store(true)
 		t.index = response.Header.Get("X-Vault-Index")
 		d.said.tokens = append(d.said.tokens, t)

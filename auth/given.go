@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -20,7 +19,11 @@ const soon = 7 * 24 * time.Hour
 
 // about returns a client for requests about a token itself.
 func (s *session) about(t *token, chain *transport.Retry) (*api.Client, error) {
-	return s.newClient(withToken{t, chain}, t.facts.Namespace)
+	namespace := t.facts.Namespace
+	if t.facts.Given {
+		namespace = s.config.loginNamespace
+	}
+	return s.newClient(withToken{t, chain}, namespace)
 }
 
 // look looks up the token of a client. The data is nil if the answer has none.
@@ -33,8 +36,8 @@ func (s *session) look(ctx context.Context, client *api.Client) (*reply.Answer, 
 	if answer.MountType != nil {
 		s.modern.Store(true)
 	}
-	if !answer.Ok() || answer.Malformed {
-		data = nil
+	if !answer.Ok() || answer.Malformed || data != nil && data.ID == "" {
+		data = nil // not that of a token
 	}
 	return answer, data, nil
 }
@@ -53,7 +56,7 @@ type lookup struct {
 	Type        string    `json:"type"`
 	Policies    []string  `json:"policies"`
 	OfEntity    []string  `json:"identity_policies"`
-	Namespace   string    `json:"namespace_path"`
+	Namespace   string    `json:"namespace_path"` // missing for the root namespace
 }
 
 // examine looks up a given token once, renews it, and warns if it expires soon.
@@ -65,10 +68,12 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	sent := time.Now()
 	answer, data, err := s.look(ctx, client)
 	if err != nil {
-		if f, ok := err.(*fault.Error); !ok || f.Run || !mayBeItsOwn(f) {
+		f, ok := err.(*fault.Error)
+		if !ok || f.Run || !mayBeItsOwn(f) {
 			return err
 		}
-		answer = &reply.Answer{}
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: Vault did not answer auth/token/lookup-self", Detail: f.Error()})
+		return nil
 	}
 	switch answer.Refusal() {
 	case reply.DeadToken, reply.BareDenial:
@@ -80,7 +85,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		return s.examine(ctx, s.current())
 	case reply.ByPolicy:
-		t.accepted.Store(true)
+		t.accepted.Store(answer.IsDenial())
 	}
 	switch {
 	case data == nil:
@@ -95,7 +100,10 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.facts = Token{
 		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
-		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), t.facts.Namespace),
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: strings.Trim(data.Namespace, "/"),
+	}
+	if ns := t.facts.Namespace; !isNamespace(ns) || s.wire.Sent.Words(ns) != ns {
+		t.facts.Namespace = s.config.loginNamespace // a server may send anything
 	}
 	if data.TTL > 0 {
 		t.facts.Expires = sent.Add(seconds(data.TTL)).Round(time.Second).UTC() // the clocks may differ

@@ -134,7 +134,11 @@ func (s *session) outcome(secret *api.Secret, err error, said said, odd string) 
 		return nil, fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 	}
 	// The method's own error is not shown: it may quote its credentials.
-	return nil, fault.New(fault.Login, s.where()+" failed before Vault answered it", "check what the method needs on the Patch server")
+	what := " failed before Vault answered it"
+	if answer != nil {
+		what = " failed, although Vault answered it"
+	}
+	return nil, fault.New(fault.Login, s.where()+what, "check what the method needs on the Patch server")
 }
 
 // lastFault is why Vault has not answered since its last answer, or nil.

@@ -40,8 +40,9 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 }
 
 // replaceIfDead reports whether the session has another token than the one used, which it
-// replaces if the answer shows that it is dead.
-func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer) (replaced bool, err error) {
+// replaces if the answer shows that it is dead. A proxy may deny an optional request alone,
+// so the answer to one does not show it.
+func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer, isOptional bool) (replaced bool, err error) {
 	refusal := answer.Refusal()
 	s.login.Lock()
 	defer s.login.Unlock()
@@ -52,13 +53,13 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 		return false, s.fatal.Load()
 	case s.current() != used:
 		return true, nil // another request has replaced it already
-	case refusal == reply.BareDenial && !s.mayBeDead(used):
-		return false, s.end(s.tokenRefused(used, answer))
-	case refusal == reply.ByPolicy:
+	case refusal == reply.ByPolicy, isOptional:
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
 		}
+	case refusal == reply.BareDenial && !s.mayBeDead(used):
+		return false, s.end(s.tokenRefused(used, answer))
 	}
 	return true, s.replace(ctx, used, answer)
 }
@@ -172,6 +173,9 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	f.Do = "give the role a longer token_ttl and token_num_uses=0"
 	if t.facts.Given {
 		f.Do = s.config.method.credential.renewal()
+	}
+	if t.facts.Given && t.accepted.Load() && !t.served.Load() {
+		f.Do = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + f.Do
 	}
 	if answer.Refusal() != reply.DeadToken {
 		alive := ""

@@ -25,7 +25,7 @@ type Token struct {
 	UsesLeft  *int      `json:"uses_left,omitempty"` // when Vault told; nil if there is no limit, or if this is not Known
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
-	Namespace string    `json:"-"` // in which it was created
+	Namespace string    `json:"-"` // in which it was created; empty for the root namespace
 }
 
 // tokenKey is the key of a func() *session: printing a context would print a session.
@@ -104,7 +104,11 @@ func (s *session) facts() Token {
 	if t == nil {
 		return Token{}
 	}
-	facts := t.facts
+	facts := t.facts // with copies, since the caller may change them
+	facts.Policies = slices.Clone(facts.Policies)
+	if facts.UsesLeft != nil {
+		facts.UsesLeft = new(*facts.UsesLeft)
+	}
 	facts.Proven = t.accepted.Load() || t.served.Load()
 	if !facts.Expires.IsZero() {
 		facts.TTL = max(int(time.Until(facts.Expires).Round(time.Second).Seconds()), 1)

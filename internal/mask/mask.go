@@ -186,9 +186,13 @@ func escapeInJSON(text string) (meaning string, length int) {
 	}
 }
 
+// escapeInURL also decodes the part of an escape at the end of a text, as nothing.
 func escapeInURL(text string) (meaning string, length int) {
-	if text[0] != '%' || len(text) < len("%00") {
+	switch {
+	case text[0] != '%':
 		return "", 0
+	case len(text) < len("%00"):
+		return "", len(text)
 	}
 	code, err := strconv.ParseUint(text[1:3], 16, 8)
 	if err != nil {

@@ -59,8 +59,8 @@ type envelope struct {
 	Auth       *Auth           `json:"auth"`
 	WrapInfo   *struct{}       `json:"wrap_info"`
 	MountType  *string         `json:"mount_type"` // since Vault 1.16
-	Warnings   []string        `json:"warnings"`
-	Errors     []string        `json:"errors"`          // present in every failure, even if empty; then not nil
+	Warnings   texts           `json:"warnings"`
+	Errors     texts           `json:"errors"`          // present in every failure, even if empty; then not nil
 	ServerTime *jsontext.Value `json:"server_time_utc"` // of sys/health, whose answers have no request id
 }
 
@@ -121,12 +121,6 @@ func TellsMountType(response *http.Response) bool {
 	return endsWithMountType.Match(body[max(0, len(body)-80):])
 }
 
-// ListsNothing reports whether an answer in memory is a list of mounts without any that
-// can hold secrets.
-func ListsNothing(response *http.Response) bool {
-	return bytes.Contains(inMemory(response.Body), []byte(`"secret":{}`))
-}
-
 // IsStandby reports whether an answer of sys/health in memory is that of a standby.
 func IsStandby(response *http.Response) bool {
 	return bytes.Contains(inMemory(response.Body), []byte(`"standby":true`))
@@ -185,6 +179,23 @@ func (a *Answer) Refusal() Refusal {
 		return BareDenial
 	}
 	return ByPolicy
+}
+
+// IsDenial reports whether Vault denied the request to a token that it accepts. A proxy
+// that denies one says so in other words.
+func (a *Answer) IsDenial() bool {
+	return a.Refusal() == ByPolicy && says(a.Errors, permissionDenied)
+}
+
+// IsWord reports whether a text is part of what Vault is understood by. An answer in which
+// it is masked would mean something else.
+func IsWord(text string) bool {
+	for _, p := range []phrase{permissionDenied, invalidToken, noMount, readAsV1} {
+		if strings.Contains(strings.ToLower(p.words), strings.ToLower(text)) {
+			return true
+		}
+	}
+	return false
 }
 
 // ResponseError returns the answer as vault/api's error, for the cause of a fault. It

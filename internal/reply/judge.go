@@ -3,6 +3,7 @@ package reply
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -34,6 +35,8 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		return s.redirected(status, header)
 	case !isJSON(header):
 		return s.notVault(status, header, body)
+	case isCutOff(body):
+		return s.cutOff()
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// Vault's own form. Parse looks at the rest.
 		return nil
@@ -72,6 +75,19 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 func IsInternalError(f *patience.Failure) bool {
 	answer, ok := f.Fault.Cause.(*api.ResponseError)
 	return ok && f.Fault.Kind == fault.ServerError && answer.StatusCode == http.StatusInternalServerError && says(answer.Errors, internalError)
+}
+
+// isCutOff reports whether the end of a JSON object is missing. net/http does not notice
+// that if the answer has no length.
+func isCutOff(body []byte) bool {
+	return bytes.HasPrefix(body, []byte("{")) && !bytes.HasSuffix(bytes.TrimRight(body, " \r\n\t"), []byte("}"))
+}
+
+func (s Source) cutOff() *patience.Failure {
+	return &patience.Failure{Retry: patience.Later, Fault: &fault.Error{
+		Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection closed in the middle of the answer at " + s.Address,
+		Do: "check the proxy or balancer before Vault, and the network", Cause: io.ErrUnexpectedEOF,
+	}}
 }
 
 // redirected is the failure for a redirect. Redirects are not followed, so that tokens
@@ -190,7 +206,7 @@ func retryAfter(header string) time.Duration {
 
 // said is Vault's errors and address, for texts.
 func (s Source) said(errors []string) string {
-	words := s.Sent.Words(strings.Join(few(errors), "; "))
+	words := s.Sent.Words(strings.Join(errors, "; "))
 	if words == "" {
 		return s.Address
 	}
@@ -199,31 +215,11 @@ func (s Source) said(errors []string) string {
 
 // masked returns the texts in one line each, without the secrets in them.
 func (s Source) masked(texts []string) []string {
-	masked := slices.Clone(few(texts))
+	masked := slices.Clone(texts)
 	for i, text := range masked {
 		masked[i] = s.Sent.Text(text)
 	}
 	return masked
-}
-
-const (
-	maxTexts = 32
-	maxWords = 4 << 10 // bytes of all texts
-)
-
-// few returns the texts of an answer that are used, and drops the rest. Vault sends one
-// or two; another server could send a million.
-func few(texts []string) []string {
-	texts = texts[:min(len(texts), maxTexts)]
-	left := maxWords
-	for i, text := range texts {
-		// The last one is cut later, where secrets are masked: that also masks the
-		// start of a secret at its end.
-		if left -= len(text); left < 0 {
-			return texts[:i+1]
-		}
-	}
-	return texts
 }
 
 // MaskErrors masks secrets in the errors and warnings of a body.
@@ -238,15 +234,13 @@ func (s Source) MaskErrors(body []byte) []byte {
 		if !strings.EqualFold(name, "errors") && !strings.EqualFold(name, "warnings") {
 			continue
 		}
-		var texts []string
-		if isList := json.Unmarshal(value, &texts) == nil; !isList {
-			texts = []string{string(value)} // otherwise vault/api shows the whole body
-			changed = true
+		var list texts
+		if decode(value, &list) != nil {
+			list = texts{string(value)} // otherwise vault/api shows the whole body
 		}
-		if masked := s.masked(texts); changed || !slices.Equal(masked, texts) {
-			members[name], _ = json.Marshal(masked)
-			changed = true
-		}
+		masked, _ := json.Marshal(s.masked(list)) // cannot fail
+		changed = changed || !bytes.Equal(masked, value)
+		members[name] = masked
 	}
 	if changed {
 		body, _ = json.Marshal(members) // cannot fail: it was just decoded

@@ -57,6 +57,12 @@ func IsOwn(request *http.Request) bool {
 	return isOwn
 }
 
+// IsOptional reports whether the run can go on without the answer to a request.
+func IsOptional(request *http.Request) bool {
+	own, _ := ownOf(request)
+	return own.Optional != 0
+}
+
 // IsHarmless reports whether a request is safe to repeat.
 func IsHarmless(request *http.Request) bool {
 	switch request.Method {

@@ -160,6 +160,9 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	return &answer, nil
 }
 
+// SentAt returns when the attempt began that a response of a Retry answered.
+func SentAt(response *http.Response) time.Time { return response.Body.(*buffered).progress.began }
+
 // progress is how far one attempt to send a request got.
 type progress struct {
 	limit     time.Duration // for all of it
