@@ -19,7 +19,7 @@ func (s *session) revoke(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
 	chain := &transport.Retry{
-		Patience: patience.New(3*lastMoments, 0, 0), // ctx ends before; the look-up has a quarter of it
+		Patience: patience.New(3*lastMoments, patience.Limits{}), // ctx ends before; the look-up has a quarter of it
 		Wire:     s.wire, Run: ctx,
 		Once: s.patience.Over() != nil, // Vault is down
 	}

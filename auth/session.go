@@ -172,8 +172,7 @@ func (s *session) connect(ctx, last context.Context) error {
 	if err := checkForAPI(); err != nil {
 		return err
 	}
-	s.patience = patience.New(s.options.Patience, s.config.perSecond, s.config.burst)
-	s.patience.Limit(s.options.Connections)
+	s.patience = patience.New(s.options.Patience, patience.Limits{PerSecond: s.config.perSecond, Burst: s.config.burst, UnderWay: s.options.Connections})
 	s.wire = transport.NewWire(transport.Config{
 		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable, ProxyTLS: proxyTLS, Proxy: proxy,
 		Connections: s.options.Connections, Timeout: s.config.timeout,

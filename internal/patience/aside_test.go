@@ -21,7 +21,7 @@ func TestRequestLaidAside(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const budget = 2 * time.Second
-		p, tries := patience.New(budget, 0, 0), 0
+		p, tries := patience.New(budget, patience.Limits{}), 0
 		fails := func(context.Context, time.Duration) *patience.Failure {
 			if tries++; tries <= 3 {
 				return sealed
@@ -45,7 +45,7 @@ func TestRequestLaidAside(t *testing.T) {
 func TestRequestThatWaitsForItsRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, tries := patience.New(time.Minute, 1, 1), 0
+		p, tries := patience.New(time.Minute, patience.Limits{PerSecond: 1}), 0
 		failsOnce := func(context.Context, time.Duration) *patience.Failure {
 			if tries++; tries == 1 {
 				return sealed
@@ -63,8 +63,7 @@ func TestLimitOfRequestsUnderWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const budget, timeout = 6 * time.Second, 2 * time.Second
-		p := patience.New(budget, 0, 0)
-		p.Limit(3)
+		p := patience.New(budget, patience.Limits{UnderWay: 3})
 		var underWay, sent atomic.Int32
 		silent := func(_ context.Context, limit time.Duration) *patience.Failure {
 			sent.Add(1)

@@ -35,7 +35,7 @@ func TestCancelEndsAll(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), at)
 					defer cancel()
-					p := patience.New(budget, vault.perSecond, 1)
+					p := patience.New(budget, patience.Limits{PerSecond: vault.perSecond})
 					r := play(ctx, p, 1000, workers, vault.script)
 					assert.Equal(t, at, r.took)
 					for _, i := range r.failed() {
@@ -55,7 +55,7 @@ func TestCancelHandsTheProbeOn(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
-			p := patience.New(budget, 0, 0)
+			p := patience.New(budget, patience.Limits{})
 			began := time.Now()
 			var group sync.WaitGroup
 			for range workers - 1 {
@@ -78,7 +78,7 @@ func TestCancelHandsTheProbeOn(t *testing.T) {
 func TestAnswerBeatsCancel(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	err := patience.New(budget, 0, 0).Do(ctx, func(context.Context, time.Duration) *patience.Failure {
+	err := patience.New(budget, patience.Limits{}).Do(ctx, func(context.Context, time.Duration) *patience.Failure {
 		cancel()
 		return nil
 	})
@@ -89,7 +89,7 @@ func TestAnswerBeatsCancel(t *testing.T) {
 func TestStats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		r := play(ctx, p, 1, 1, always(refused))
@@ -103,7 +103,7 @@ func TestStats(t *testing.T) {
 		assert.Equal(t, 20*time.Second+roundTrip, waited)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		var group sync.WaitGroup
 		// Answered after patience has ended: it stays so.
 		group.Go(func() {

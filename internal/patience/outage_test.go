@@ -48,7 +48,7 @@ func TestDeadFromTheStart(t *testing.T) {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := patience.New(budget, 0, 0)
+				p := patience.New(budget, patience.Limits{})
 				login := play(t.Context(), p, 1, 1, vault.script)
 				login.requireEach(t, vault.kind, vault.text)
 				rest := play(t.Context(), p, 10_000, workers, vault.script)
@@ -87,7 +87,7 @@ func TestDeadMidway(t *testing.T) {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := play(t.Context(), patience.New(budget, 0, 0), 10_000, workers, script(healthy).between(dies, forever, vault.dead))
+				r := play(t.Context(), patience.New(budget, patience.Limits{}), 10_000, workers, script(healthy).between(dies, forever, vault.dead))
 				failed := r.failed()
 				require.NotEmpty(t, failed)
 				for _, i := range failed {
@@ -121,7 +121,7 @@ func TestDeadMidway(t *testing.T) {
 func TestOneProber(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := play(t.Context(), patience.New(budget, 0, 0), workers, workers, always(reset))
+		r := play(t.Context(), patience.New(budget, patience.Limits{}), workers, workers, always(reset))
 		r.requireEach(t, fault.Unreachable, "connection reset, tried for 60s")
 
 		// All sixteen fail at the same moment. The first may be sent again before the
@@ -150,7 +150,7 @@ func TestFaultsOfOneCause(t *testing.T) {
 		t.Run(other.Fault.Error(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := play(t.Context(), patience.New(budget, 0, 0), 2, 2, script(always(refused)).poisoned(always(other), 1))
+				r := play(t.Context(), patience.New(budget, patience.Limits{}), 2, 2, script(always(refused)).poisoned(always(other), 1))
 				assert.Len(t, r.failed(), 2)
 				most := dials
 				if other == standby {
@@ -166,7 +166,7 @@ func TestFaultsOfOneCause(t *testing.T) {
 func TestProbersTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		var failed, fresh *run
 		var group sync.WaitGroup
 		group.Go(func() { failed = play(t.Context(), p, 2, 2, always(sealed)) })
@@ -237,7 +237,7 @@ func TestShorterThanPatienceCostsNothing(t *testing.T) {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := patience.New(budget, 0, 0)
+				p := patience.New(budget, patience.Limits{})
 				r := play(t.Context(), p, 10_000, workers, vault.script)
 				assert.Empty(t, r.failed())
 				assert.Nil(t, p.Over())
@@ -252,7 +252,7 @@ func TestElection(t *testing.T) {
 	t.Parallel()
 	for lasts := 10 * time.Second; lasts < 30*time.Second; lasts += time.Second / 2 {
 		synctest.Test(t, func(t *testing.T) {
-			r := play(t.Context(), patience.New(budget, 0, 0), 2*workers, workers, script(healthy).between(0, lasts, always(standby)))
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 2*workers, workers, script(healthy).between(0, lasts, always(standby)))
 			assert.Empty(t, r.failed())
 			assert.LessOrEqual(t, r.took-lasts, 3500*time.Millisecond, "an election of %s", lasts)
 		})
@@ -278,7 +278,7 @@ func TestElectionBehindBalancer(t *testing.T) {
 				}
 			}
 			const lasts = 45 * time.Second
-			r := play(t.Context(), patience.New(budget, 0, 0), 2*workers, workers, balanced(healthy).between(0, lasts, balanced(always(standby))))
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 2*workers, workers, balanced(healthy).between(0, lasts, balanced(always(standby))))
 			assert.Empty(t, r.failed(), "seed %d", seed)
 		})
 	}
@@ -295,7 +295,7 @@ func TestSealedNodeBehindBalancer(t *testing.T) {
 			}
 			return roundTrip, sealed
 		}
-		r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+		r := play(t.Context(), patience.New(budget, patience.Limits{}), 1000, workers, vault)
 		assert.Empty(t, r.failed())
 	})
 }
@@ -324,7 +324,7 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 						}
 						return blip, nil
 					})
-					r := play(t.Context(), patience.New(budget, 0, 0), 20_000, workers, vault)
+					r := play(t.Context(), patience.New(budget, patience.Limits{}), 20_000, workers, vault)
 					assert.Empty(t, r.failed(), "%s: %d of %d", lasts, len(r.failed()), len(r.errs))
 				})
 			}
@@ -337,14 +337,14 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 func TestClockStartsWithTheSend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		r := play(t.Context(), p, 1, 1, hangs)
 		assert.Equal(t, budget, r.took, "not %s later, when the first attempt had failed", timeout)
 		_, waited := p.Stats()
 		assert.Equal(t, budget, waited)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		var group sync.WaitGroup
 		began := time.Now()
 		group.Go(func() { play(t.Context(), p, 1, 1, hangs) })
@@ -359,7 +359,7 @@ func TestClockStartsWithTheSend(t *testing.T) {
 func TestLimitOfAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		began := time.Now()
 		var causes []*patience.Failure
 		err := p.Do(t.Context(), func(_ context.Context, limit time.Duration) *patience.Failure {
@@ -384,7 +384,7 @@ func TestLimitOfAttempt(t *testing.T) {
 func TestProbeCutShort(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		attempts := 0
 		err := p.Do(t.Context(), func(_ context.Context, limit time.Duration) *patience.Failure {
 			if attempts++; attempts == 1 {
@@ -402,7 +402,7 @@ func TestProbeCutShort(t *testing.T) {
 func TestUnderWayAsTheOutageEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		var group sync.WaitGroup
 		group.Go(func() {
 			tries := 0
@@ -447,7 +447,7 @@ func TestTriesAroundAnOutage(t *testing.T) {
 				}
 				return 10 * roundTrip, nil // which these end
 			}
-			r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 1000, workers, vault)
 			assert.Empty(t, r.failed(), "begins after %s", begins)
 			assert.Equal(t, 6, r.tries[0])
 		})
@@ -458,7 +458,7 @@ func TestTriesAroundAnOutage(t *testing.T) {
 func TestPatienceEndsWhileAProbeHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		var group sync.WaitGroup
 		for i := range workers {
 			group.Go(func() {
@@ -499,7 +499,7 @@ func TestPermanentFaults(t *testing.T) {
 		t.Run(run.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, run.vault)
+				r := play(t.Context(), patience.New(budget, patience.Limits{}), 1000, workers, run.vault)
 				assert.Len(t, r.failed(), run.failed)
 				assert.LessOrEqual(t, len(r.sends), run.sends)
 				assert.Less(t, r.took, time.Second)
@@ -510,7 +510,7 @@ func TestPermanentFaults(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			vault := script(healthy).between(blip, 10*time.Second, always(refused)).between(10*time.Second, forever, always(untrusted))
-			p := patience.New(budget, 0, 0)
+			p := patience.New(budget, patience.Limits{})
 			r := play(t.Context(), p, 1000, workers, vault)
 			require.NotEmpty(t, r.failed())
 			for _, i := range r.failed() {
@@ -531,7 +531,7 @@ func TestPermanentFaults(t *testing.T) {
 					}
 					return roundTrip, nil
 				})
-			r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 1000, workers, vault)
 			assert.Len(t, r.failed(), 3)
 			for _, i := range r.failed() {
 				assert.ErrorIs(t, r.errs[i], fault.BadResponse)

@@ -67,7 +67,7 @@ func TestQuotaServesAll(t *testing.T) {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := patience.New(budget, 0, 0)
+				p := patience.New(budget, patience.Limits{})
 				r := play(t.Context(), p, vault.requests, workers, serially(vault.quota))
 				assert.Empty(t, r.failed())
 				t.Logf("%s for %s at best, %d refused", r.took, vault.atBest, len(r.sends)-vault.requests)
@@ -85,7 +85,7 @@ func TestRefusedForEver(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				vault := script(healthy).between(blip, forever, always(busyFor(retryAfter)))
-				p := patience.New(budget, 0, 0)
+				p := patience.New(budget, patience.Limits{})
 				r := play(t.Context(), p, 10_000, workers, vault)
 				for _, i := range r.failed() {
 					require.ErrorIs(t, r.errs[i], fault.RateLimited)
@@ -111,7 +111,7 @@ func TestQuotaOnOnePath(t *testing.T) {
 	t.Parallel()
 	for _, retryAfter := range []time.Duration{0, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			r := play(t.Context(), patience.New(budget, 0, 0), 20_000, workers, script(healthy).poisoned(always(busyFor(retryAfter)), 1000))
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 20_000, workers, script(healthy).poisoned(always(busyFor(retryAfter)), 1000))
 			require.Equal(t, []int{1000}, r.failed())
 			assert.ErrorIs(t, r.errs[1000], fault.RateLimited)
 			assert.Less(t, r.took, 3*budget)
@@ -125,7 +125,7 @@ func TestQuotaThatOthersUseUp(t *testing.T) {
 	for one := range 3 {
 		synctest.Test(t, func(t *testing.T) {
 			chance := rand.New(rand.NewPCG(1, uint64(one)))
-			r := play(t.Context(), patience.New(budget, 0, 0), 5000, workers, serially(func(_, _ int, _ time.Duration) (time.Duration, *patience.Failure) {
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 5000, workers, serially(func(_, _ int, _ time.Duration) (time.Duration, *patience.Failure) {
 				if chance.IntN(20) < one+1 {
 					return roundTrip, busy
 				}
@@ -150,7 +150,7 @@ func TestRetryAfter(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				vault := script(healthy).between(blip, blip+roundTrip, always(busyFor(asked.retryAfter)))
-				r := play(t.Context(), patience.New(budget, 0, 0), 1000, workers, vault)
+				r := play(t.Context(), patience.New(budget, patience.Limits{}), 1000, workers, vault)
 				require.Empty(t, r.failed())
 				next := slices.IndexFunc(r.sends, func(at time.Duration) bool { return at >= blip+roundTrip })
 				assert.InDelta(t, asked.waits.Seconds(), (r.sends[next] - blip).Seconds(), 0.01)
@@ -168,7 +168,7 @@ func TestRefusalsAmongAnswers(t *testing.T) {
 		for at := 50 * time.Second; at < 30*time.Minute; at += 50 * time.Second {
 			vault = vault.between(at, at+2*time.Second, serially(quota(1, forever, 0)))
 		}
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		r := play(t.Context(), p, 100, workers, vault)
 		assert.NotEmpty(t, r.failed())
 		assert.Greater(t, r.took, 30*time.Minute)
@@ -183,7 +183,7 @@ func TestRefusedInAnOutage(t *testing.T) {
 			between(time.Second, 10*time.Second, always(standby)).
 			between(10*time.Second, 20*time.Second, always(busy)).
 			between(20*time.Second, 30*time.Second, always(refused))
-		r := play(t.Context(), patience.New(budget, 0, 0), 1500, workers, vault)
+		r := play(t.Context(), patience.New(budget, patience.Limits{}), 1500, workers, vault)
 		assert.Empty(t, r.failed())
 		assert.Greater(t, r.took, 30*time.Second)
 	})
@@ -210,7 +210,7 @@ func TestOperatorsLimit(t *testing.T) {
 		t.Run(limit.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := play(t.Context(), patience.New(budget, limit.perSecond, limit.burst), limit.requests, workers, limit.vault)
+				r := play(t.Context(), patience.New(budget, patience.Limits{PerSecond: limit.perSecond, Burst: limit.burst}), limit.requests, workers, limit.vault)
 				assert.Empty(t, r.failed())
 				assert.LessOrEqual(t, r.took, limit.within)
 				burst := max(limit.burst, 1)
@@ -230,7 +230,7 @@ func TestNoLimitTakesNoTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		p := patience.New(budget, 0, 0)
+		p := patience.New(budget, patience.Limits{})
 		for range 1000 {
 			require.NoError(t, p.Do(t.Context(), func(context.Context, time.Duration) *patience.Failure { return nil }))
 		}
@@ -259,7 +259,7 @@ func TestFaultAfterLongPacing(t *testing.T) {
 			}
 			return roundTrip, nil
 		})
-		r := play(t.Context(), patience.New(budget, 10, 1), 2000, workers, paced.poisoned(unlucky, 7))
+		r := play(t.Context(), patience.New(budget, patience.Limits{PerSecond: 10}), 2000, workers, paced.poisoned(unlucky, 7))
 		assert.Empty(t, r.failed(), "%v", r.errs[7])
 		assert.Greater(t, r.ended[7], 2*budget)
 	})

@@ -2,7 +2,7 @@
 // run share one [Patience], so a dead Vault costs one wait, however many requests
 // there are. A request that fails while others are answered fails alone.
 //
-//	p := patience.New(time.Minute, 0, 0)
+//	p := patience.New(time.Minute, patience.Limits{})
 //	err := p.Do(ctx, func(ctx context.Context, limit time.Duration) *patience.Failure {
 //		return … // send the request once, for no longer than limit
 //	})
@@ -98,21 +98,28 @@ type Patience struct {
 	waited  time.Duration // time without an answer, before the current failure
 }
 
-// New makes a Patience that waits for budget. It sends at most perSecond requests a
-// second, in bursts of burst; 0 means no limit until Vault asks for one.
-func New(budget time.Duration, perSecond float64, burst int) *Patience {
-	return &Patience{
+// Limits limit the requests. The zero Limits are none, until Vault asks for fewer.
+type Limits struct {
+	PerSecond float64 // requests a second; 0 means no limit
+	Burst     int     // requests at once after a pause; 0 means 1
+	UnderWay  int     // requests at the same time; 0 means no limit
+}
+
+// New makes a Patience that waits for budget. What waits for another request to end does
+// not use up the time of its attempt.
+func New(budget time.Duration, limits Limits) *Patience {
+	p := &Patience{
 		budget:      budget,
-		pace:        newPace(perSecond, burst),
+		pace:        newPace(limits.PerSecond, limits.Burst),
 		firstFailed: make(map[fault.Kind]*request),
 		recoveredAt: make(map[fault.Kind]time.Time),
 		changed:     make(chan struct{}),
 	}
+	if limits.UnderWay > 0 {
+		p.underWay = make(chan struct{}, limits.UnderWay)
+	}
+	return p
 }
-
-// Limit limits the requests that are sent at once. Call it before the first request. What
-// waits for another to end does not use up the time of its attempt.
-func (p *Patience) Limit(requests int) { p.underWay = make(chan struct{}, max(requests, 1)) }
 
 // request is a request with its failures so far.
 type request struct {

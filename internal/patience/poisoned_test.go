@@ -40,7 +40,7 @@ func TestPoisonedFailsAlone(t *testing.T) {
 		t.Run(fleet.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := patience.New(budget, 0, 0)
+				p := patience.New(budget, patience.Limits{})
 				r := play(t.Context(), p, fleet.requests, workers, script(healthy).poisoned(fleet.poison, fleet.poisoned...))
 				assert.Equal(t, fleet.poisoned, r.failed())
 				assert.Nil(t, p.Over())
@@ -90,7 +90,7 @@ func TestPoisonedAmongFew(t *testing.T) {
 		t.Run(fleet.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := play(t.Context(), patience.New(budget, 0, 0), fleet.requests, workers, fleet.vault.poisoned(fleet.poison, fleet.poisoned...))
+				r := play(t.Context(), patience.New(budget, patience.Limits{}), fleet.requests, workers, fleet.vault.poisoned(fleet.poison, fleet.poisoned...))
 				assert.Equal(t, fleet.poisoned, r.failed())
 				assert.LessOrEqual(t, r.took, fleet.within)
 				for _, i := range fleet.poisoned {
@@ -118,7 +118,7 @@ func TestUnsentIsNeverItsOwn(t *testing.T) {
 					}
 					return roundTrip, nil
 				}
-				r := play(t.Context(), patience.New(budget, 0, 0), 20_000, workers, after(blip).poisoned(unlucky, 7))
+				r := play(t.Context(), patience.New(budget, patience.Limits{}), 20_000, workers, after(blip).poisoned(unlucky, 7))
 				assert.Empty(t, r.failed())
 				assert.Equal(t, 9, r.tries[7])
 			})
@@ -130,14 +130,14 @@ func TestUnsentIsNeverItsOwn(t *testing.T) {
 			// It ends early enough for two probes, of which one is not the unlucky one's.
 			unlucky := script(healthy).between(0, 75*time.Second, always(sealed))
 			vault := after(blip).poisoned(unlucky, 7).between(time.Second, 35*time.Second, always(reset))
-			r := play(t.Context(), patience.New(budget, 0, 0), 40_000, workers, vault)
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 40_000, workers, vault)
 			assert.Empty(t, r.failed())
 		})
 	})
 	t.Run("for all of patience", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			r := play(t.Context(), patience.New(budget, 0, 0), workers*1000, workers, after(70*time.Millisecond).poisoned(always(sealed), 7))
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), workers*1000, workers, after(70*time.Millisecond).poisoned(always(sealed), 7))
 			assert.Equal(t, []int{7}, r.failed())
 			assert.ErrorContains(t, r.errs[7], "vault is sealed (tried for ")
 			assert.InDelta(t, budget.Seconds(), r.ended[7].Seconds(), 15)

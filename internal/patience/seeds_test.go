@@ -58,7 +58,7 @@ func randomVault(t *testing.T, random *rand.Rand) {
 		vault = vault.between(dies, forever, always(faults[random.IntN(len(faults))]))
 	}
 
-	p := patience.New(budget, 0, 0)
+	p := patience.New(budget, patience.Limits{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	canceled := forever

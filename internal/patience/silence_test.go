@@ -16,7 +16,7 @@ import (
 func TestWaitForARequestThatIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := patience.New(time.Minute, 0, 0)
+		p := patience.New(time.Minute, patience.Limits{})
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		err := p.Do(ctx, func(ctx context.Context, _ time.Duration) *patience.Failure {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
 )
@@ -26,43 +27,43 @@ type exchange struct {
 }
 
 // once sends the request once.
-func (s *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
-	r := s.retry
+func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
+	r := e.retry
 	switch {
 	case r.isCheck():
 		if limit = r.attempt(); limit <= 0 {
 			return r.tooSlow()
 		}
-	case r.isLogin() && s.login.unclear == 0 && limit < r.Wire.config.Timeout:
+	case r.isLogin() && e.login.unclear == 0 && limit < r.Wire.config.Timeout:
 		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
 	}
-	if s.isOptional() {
-		limit = s.optional.limit(limit, s.began)
+	if e.isOptional() {
+		limit = e.optional.limit(limit, e.began)
 	}
-	if s.login.unclear > 0 {
+	if e.login.unclear > 0 {
 		began := time.Now()
-		if f := s.mustWait(ctx, limit); f != nil {
+		if f := e.mustWait(ctx, limit); f != nil {
 			return f
 		}
 		limit = max(limit-time.Since(began), time.Millisecond)
 	}
 	sent := time.Now()
-	response, f := r.Wire.send(s.sending, s.request, s.header, limit)
+	response, f := r.Wire.send(e.sending, e.request, e.header, limit)
 	if f == nil {
-		f = s.judge(ctx, response, time.Since(sent))
+		f = e.judge(ctx, response, time.Since(sent))
 	}
-	s.last = f
+	e.last = f
 	if f == nil {
-		s.response = response
+		e.response = response
 		return nil
 	}
-	return s.orFinal(ctx, f)
+	return e.orFinal(ctx, f)
 }
 
 // judge returns why the response is not an answer, or nil. It masks secrets in the
 // errors of an answer.
-func (s *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
-	r := s.retry
+func (e *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
+	r := e.retry
 	buffer := response.Body.(*buffered)
 	body := buffer.Bytes()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
@@ -75,39 +76,61 @@ func (s *exchange) judge(ctx context.Context, response *http.Response, took time
 		}
 		r.times.add(took)
 		buffer.progress.answered()
-		r.pacing.answered(s.request.URL.Path)
+		r.pacing.answered(e.request.URL.Path)
 		return nil
 	}
 	r.Wire.retire(buffer.progress, f)
 	switch {
-	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !IsOwn(s.request) && !r.isLogin():
+	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !IsOwn(e.request) && !r.isLogin():
 		return nil // such as a certificate in PEM form
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
-		return r.internal.judge(ctx, s, f)
+		return r.internal.judge(ctx, e, f)
 	case reply.MayBePacing(response.StatusCode, f):
-		return r.pacing.judge(s, f)
+		return r.pacing.judge(e, f)
 	}
 	return f
 }
 
 // orFinal makes a failure final if the request must not be sent again.
-func (s *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
-	r := s.retry
+func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.Failure {
+	r := e.retry
 	switch {
 	case r.Once:
 		return f.Final()
-	case r.isCheck() && isSilence(f) && !r.isLogin() && (s.isOptional() || r.Patience.HasAnswers()):
+	case r.isCheck() && isSilence(f) && !r.isLogin() && (e.isOptional() || r.Patience.HasAnswers()):
 		return f.Final() // Vault is there, and other requests go on
-	case s.optional.end == AtOnce && isBlock(f):
+	case e.optional.end == AtOnce && isBlock(f):
 		return f.Final()
-	case s.isOptional() && s.isLate(f):
+	case e.isOptional() && e.isLate(f):
 		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
-	case f.Unsent || IsHarmless(s.request):
+	case f.Unsent || IsHarmless(e.request):
 		return f
-	case f.Retry != patience.Later && s.sending.Err() == nil:
+	case f.Retry != patience.Later && e.sending.Err() == nil:
 		return f
 	case r.isLogin():
-		return s.unclearLogin(ctx, f)
+		return e.unclearLogin(ctx, f)
 	}
 	return f.Final()
+}
+
+// reason returns why there is no answer, given the error of Patience.
+func (e *exchange) reason(ctx context.Context, err error) error {
+	r := e.retry
+	switch _, isAside := err.(*patience.Aside); {
+	case isAside:
+		return err
+	case r.Run.Err() != nil:
+		return r.Run.Err()
+	case e.request.Context().Err() != nil:
+		return e.request.Context().Err()
+	case ctx.Err() != nil && e.last != nil && e.last.Retry == patience.Later: // the end of a check
+		err = e.last.Fault.After(time.Since(e.began))
+	case ctx.Err() != nil:
+		err = r.tooSlow().Fault
+	}
+	f := err.(*fault.Error) // Patience returns nothing else here
+	if !f.Run && !e.isOptional() && !r.Patience.HasAnswers() {
+		return f.OfRun() // nothing was answered yet, so other requests would fail, too
+	}
+	return f
 }

@@ -22,20 +22,20 @@ type internalErrors struct {
 // judge makes a bare internal error final if it comes again a twelfth of patience later
 // and Vault's health was good both times. For an optional request it leaves that to the
 // next request.
-func (e *internalErrors) judge(ctx context.Context, s *exchange, f *patience.Failure) *patience.Failure {
-	r := s.retry
-	if !e.mu.TryLock() {
+func (i *internalErrors) judge(ctx context.Context, e *exchange, f *patience.Failure) *patience.Failure {
+	r := e.retry
+	if !i.mu.TryLock() {
 		return f // another request asks already; waiting for it could outlast ctx
 	}
-	defer e.mu.Unlock()
-	if time.Since(e.asked) < r.Patience.Budget()/12 {
+	defer i.mu.Unlock()
+	if time.Since(i.asked) < r.Patience.Budget()/12 {
 		return f
 	}
 	response, unwell := r.health(ctx, "", r.attempt())
 	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
-	again := good && e.good
-	e.asked, e.good = time.Now(), good
-	if !again || s.isOptional() {
+	again := good && i.good
+	i.asked, i.good = time.Now(), good
+	if !again || e.isOptional() {
 		return f
 	}
 	kind, what, check := fault.Token, "this token", "that the token is a Vault token of this server"

@@ -19,15 +19,15 @@ type login struct {
 }
 
 // unclearLogin is the failure for a login that Vault may have processed.
-func (s *exchange) unclearLogin(ctx context.Context, f *patience.Failure) *patience.Failure {
-	s.login.unclear++
-	first := s.login.unclear == 1
+func (e *exchange) unclearLogin(ctx context.Context, f *patience.Failure) *patience.Failure {
+	e.login.unclear++
+	first := e.login.unclear == 1
 	if first {
-		s.login.failed = time.Now()
-		s.retry.Unclear()
+		e.login.failed = time.Now()
+		e.retry.Unclear()
 	}
 	switch {
-	case isSilence(f) && s.isWaiting(ctx):
+	case isSilence(f) && e.isWaiting(ctx):
 		return waiting(f)
 	case first:
 		return f
@@ -44,12 +44,12 @@ func isSilence(f *patience.Failure) bool {
 
 // isWaiting reports whether Vault waits for another server when it does not answer a
 // login: its health is good.
-func (s *exchange) isWaiting(ctx context.Context) bool {
-	r := s.retry
-	if s.login.unclear > 1 {
-		return s.login.well
+func (e *exchange) isWaiting(ctx context.Context) bool {
+	r := e.retry
+	if e.login.unclear > 1 {
+		return e.login.well
 	}
-	limit := r.Patience.Budget() - time.Since(s.began)
+	limit := r.Patience.Budget() - time.Since(e.began)
 	switch {
 	case r.isCheck():
 		limit = r.attempt()
@@ -72,20 +72,20 @@ func waiting(f *patience.Failure) *patience.Failure {
 
 // mustWait asks for Vault's health after a failed login, and returns why it is too early
 // to send the login again, or nil.
-func (s *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
-	r := s.retry
-	waited, budget := time.Since(s.login.failed), r.Patience.Budget()
+func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
+	r := e.retry
+	waited, budget := time.Since(e.login.failed), r.Patience.Budget()
 	response, f := r.health(ctx, okQuery, limit)
-	s.login.well = f == nil
+	e.login.well = f == nil
 	// A proxy may block sys/health, and may answer as if that could pass.
 	isBlocked := f != nil && (f.Retry == patience.Never && f.Fault.Kind != fault.TLS || isBlock(f) && waited >= budget/3)
 	switch {
 	case f != nil && !isBlocked:
 		return f
-	case s.last.Fault.Kind == fault.ServerError && waited < budget/12:
-		return s.last // Vault has a problem that its health does not show
+	case e.last.Fault.Kind == fault.ServerError && waited < budget/12:
+		return e.last // Vault has a problem that its health does not show
 	case f == nil && reply.IsStandby(response) && waited < budget/4:
-		return s.last // the leader may hang, until another is elected
+		return e.last // the leader may hang, until another is elected
 	}
 	return nil
 }

@@ -43,17 +43,17 @@ func (o optional) limit(left time.Duration, began time.Time) time.Duration {
 	return min(left, max(own, o.attempt/10))
 }
 
-func (s *exchange) isOptional() bool { return s.optional.end != 0 }
+func (e *exchange) isOptional() bool { return e.optional.end != 0 }
 
 // isLate reports whether an optional request gives up. A bare internal error may come
 // from the token, so it gives up early and lets the next request show it.
-func (s *exchange) isLate(f *patience.Failure) bool {
-	took := time.Since(s.began) + time.Millisecond
+func (e *exchange) isLate(f *patience.Failure) bool {
+	took := time.Since(e.began) + time.Millisecond
 	switch {
-	case reply.IsInternalError(f) && !s.retry.Patience.HasAnswers():
-		return took >= s.retry.Patience.Budget()/12
+	case reply.IsInternalError(f) && !e.retry.Patience.HasAnswers():
+		return took >= e.retry.Patience.Budget()/12
 	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
-		return took >= s.optional.share
+		return took >= e.optional.share
 	}
 	return false // Vault itself is down, sealed or without a leader
 }

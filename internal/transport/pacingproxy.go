@@ -50,32 +50,32 @@ func (p *pacingProxy) refuses(path string) bool {
 	return false
 }
 
-func (p *pacingProxy) judge(s *exchange, f *patience.Failure) *patience.Failure {
+func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure {
 	now := time.Now()
-	isNew := now.Sub(s.refusals.last) >= time.Second
+	isNew := now.Sub(e.refusals.last) >= time.Second
 	switch {
-	case !IsHarmless(s.request):
+	case !IsHarmless(e.request):
 		return f // Vault may have acted on it
-	case !p.refuses(s.request.URL.Path):
+	case !p.refuses(e.request.URL.Path):
 		early := *f
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
 		if isNew {
-			s.refusals.last = now
+			e.refusals.last = now
 		}
 		return &early
 	}
 	if isNew {
-		answers := s.retry.Patience.Answers()
-		if s.refusals.count > 0 && answers == s.refusals.answers {
+		answers := e.retry.Patience.Answers()
+		if e.refusals.count > 0 && answers == e.refusals.answers {
 			// Nothing is answered any more: the nodes are down, which is no fault of this request.
-			s.refusals = refusals{}
+			e.refusals = refusals{}
 			down := *f
 			down.Unsent = true
 			return &down
 		}
-		s.refusals = refusals{s.refusals.count + 1, now, answers}
+		e.refusals = refusals{e.refusals.count + 1, now, answers}
 	}
-	if s.refusals.count >= 3 {
+	if e.refusals.count >= 3 {
 		return f.Final()
 	}
 	paced := *f.Fault

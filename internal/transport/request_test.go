@@ -26,7 +26,7 @@ import (
 
 // newRetry makes a Retry over the Wire, for a run that ends with the test.
 func newRetry(t testing.TB, w *transport.Wire, budget time.Duration) *transport.Retry {
-	return &transport.Retry{Patience: patience.New(budget, 0, 0), Wire: w, Run: t.Context()}
+	return &transport.Retry{Patience: patience.New(budget, patience.Limits{}), Wire: w, Run: t.Context()}
 }
 
 // newClient makes a client of vault/api over the chain, as package auth does.

@@ -74,31 +74,14 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		defer endLast()
 	}
 	own, _ := ownOf(request)
-	s := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
-	err = r.Patience.Try(ctx, own.aside, own.Others, s.once)
-	if err != nil && s.isOptional() && time.Since(s.began) >= s.optional.share {
+	e := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
+	if err = r.Patience.Try(ctx, own.aside, own.Others, e.once); err == nil {
+		return e.response, nil
+	}
+	if e.isOptional() && time.Since(e.began) >= e.optional.share {
 		r.hung.Store(true)
 	}
-	_, isAside := err.(*patience.Aside)
-	switch {
-	case err == nil:
-		return s.response, nil
-	case isAside:
-		return nil, err
-	case r.Run.Err() != nil:
-		return nil, r.Run.Err()
-	case request.Context().Err() != nil:
-		return nil, request.Context().Err()
-	case ctx.Err() != nil && s.last != nil && s.last.Retry == patience.Later:
-		err = s.last.Fault.After(time.Since(s.began))
-	case ctx.Err() != nil:
-		err = r.tooSlow().Fault
-	}
-	f := err.(*fault.Error) // Patience returns nothing else here
-	if !f.Run && !s.isOptional() && !r.Patience.HasAnswers() {
-		f = f.OfRun() // nothing was answered yet, so other requests would fail, too
-	}
-	return nil, f
+	return nil, e.reason(ctx, err)
 }
 
 // endingWith returns a context like ctx that also ends with other, and a func that
