@@ -33,7 +33,7 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 	secret, err := s.enter(method, client, door)
 	t, f := s.outcome(secret, err, door.take(), files.odd)
 	if t != nil {
-		s.setToken(t) // also if ctx has ended: the token before it is dead
+		s.token.Store(t) // also if ctx has ended: the token before it is dead
 	}
 	switch {
 	case ctx.Err() != nil:

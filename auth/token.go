@@ -72,18 +72,6 @@ func (t *token) isExpired() bool {
 // answer arrives.
 func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
-func (s *session) current() *token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.token
-}
-
-func (s *session) setToken(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.token = t
-}
-
 // disown drops a token that is certainly dead, so it is not revoked.
 func (s *session) disown(dead *token) {
 	s.mu.Lock()
@@ -100,7 +88,7 @@ func (s *session) addOwn(t *token) {
 
 // facts describes the session's token.
 func (s *session) facts() Token {
-	t := s.current()
+	t := s.token.Load()
 	if t == nil {
 		return Token{}
 	}
