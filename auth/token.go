@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
@@ -51,6 +52,34 @@ type token struct {
 
 	accepted atomic.Bool // Vault accepted it: it comes from a login, or was refused by policy alone
 	served   atomic.Bool // Vault served a request with it
+}
+
+// newToken returns the token of a login in the namespace.
+func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
+	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
+		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true,
+		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: namespace,
+	}}
+	s.wire.Sent.Learn(t.secret)
+	if a.LeaseDuration > 0 {
+		t.facts.Expires = sent.Add(seconds(a.LeaseDuration))
+	}
+	return t
+}
+
+// seconds is a time from Vault, of a hundred years at most.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, 100*365*24*60*60)) * time.Second
+}
+
+// shown cleans names from Vault for messages.
+func (s *session) shown(names []string) []string {
+	const most = 32
+	var shown []string
+	for _, name := range names[:min(len(names), most)] {
+		shown = append(shown, s.wire.Sent.Words(name))
+	}
+	return shown
 }
 
 // sign returns the header of a request with the token.
