@@ -30,7 +30,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		if f := s.fatal.Load(); f != nil {
 			return nil, f
 		}
-		t := s.current()
+		t := s.token.Load()
 		response, err := s.reads.Send(request, t.sign(request.Header))
 		if err != nil {
 			if f, ok := err.(*fault.Error); ok && f.Kind == fault.Token {

@@ -27,88 +27,92 @@ type Effective struct {
 // Effective reports the settings that a run would use, without reading files.
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
-	s, e := inner.settings, &environment{getenv: inner.getenv}
+	e := &environment{getenv: inner.getenv}
 	c := inner.configure(e)
-	var report Effective
-	add := func(name, value, source string) {
-		report.Settings = append(report.Settings, Setting{Name: name, Value: value, Source: source})
-	}
-	faults := inner.faults()
-	fromUI := func(name, value, fallback string) {
-		switch {
-		case isAtFault(faults, name):
-			add(name, notValid, "UI")
-		case value == "":
-			add(name, fallback, "default")
-		default:
-			add(name, value, "UI")
-		}
-	}
-	fromEnvironment := func(v variable) {
+	report := Effective{Settings: inner.inUI(e, c)}
+	add := func(v variable) {
 		switch {
 		case e.isSet(v.name):
-			add(settingName(v.name), e.shown(v), v.name)
+			report.Settings = append(report.Settings, Setting{Name: settingName(v.name), Value: e.shown(v), Source: v.name})
 		case v.otherwise != "":
-			add(settingName(v.name), v.otherwise, "default")
+			report.Settings = append(report.Settings, Setting{Name: settingName(v.name), Value: v.otherwise, Source: "default"})
 		}
 	}
-
-	enabled := ""
-	if s.Enabled != nil {
-		enabled = strconv.FormatBool(*s.Enabled)
+	unused := func(name, why string) {
+		if e.isSet(name) {
+			report.Unused = append(report.Unused, noEffect(name, why))
+		}
 	}
-	fromUI("enabled", enabled, strconv.FormatBool(s.Configured()))
-	fromUI("address", s.Address, "none")
-	fromUI("kv_version", s.KVVersion, "v2")
-	fromUI("auth_method", s.AuthMethod, tokenMethod)
-	if c.method.handedIn != nil {
-		report.Settings[len(report.Settings)-1].Note = "handed in by the agent"
-	}
-	if s.Namespace == "" && e.isSet("VAULT_NAMESPACE") {
-		add("namespace", e.shown(variable{name: "VAULT_NAMESPACE", plain: true}), "VAULT_NAMESPACE")
-	} else {
-		fromUI("namespace", s.Namespace, "none")
-	}
-	fromUI("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them")
-
 	for i := range methods {
 		m := &methods[i]
 		for _, v := range m.allVariables() {
 			if m == c.method.builtIn {
-				fromEnvironment(v)
-			} else if e.isSet(v.name) {
-				report.Unused = append(report.Unused, noEffect(v.name, "it is for the login method "+m.name))
+				add(v)
+			} else {
+				unused(v.name, "it is for the login method "+m.name)
 			}
 		}
 	}
 	for _, v := range general {
-		fromEnvironment(v)
+		add(v)
 	}
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
 		switch {
-		case !e.isSet(name):
 		case e.isSet("VAULT_PROXY_ADDR"):
-			report.Unused = append(report.Unused, noEffect(name, "VAULT_PROXY_ADDR is set"))
-		case !strings.EqualFold(name, "NO_PROXY") && !slices.Contains(e.malformed, name) && (c.proxy == nil || c.proxy.Variable != name):
-			report.Unused = append(report.Unused, noEffect(name, "not for this address"))
+			unused(name, "VAULT_PROXY_ADDR is set")
+		case strings.EqualFold(name, "NO_PROXY") || slices.Contains(e.malformed, name) || c.proxy != nil && c.proxy.Variable == name:
+			add(variable{name: name})
 		default:
-			fromEnvironment(variable{name: name})
+			unused(name, "not for this address")
 		}
 	}
 	for _, v := range ofGo {
-		fromEnvironment(v)
+		add(v)
 	}
-	for _, variable := range slices.Sorted(maps.Keys(notRead)) {
-		if !e.isSet(variable) {
-			continue
-		}
+	for _, name := range slices.Sorted(maps.Keys(notRead)) {
 		note := "has no effect"
-		if instead := notRead[variable]; instead != "" {
+		if instead := notRead[name]; instead != "" {
 			note = "use " + instead
 		}
-		report.NotRead = append(report.NotRead, noEffect(variable, note))
+		if e.isSet(name) {
+			report.NotRead = append(report.NotRead, noEffect(name, note))
+		}
 	}
 	return report
+}
+
+// inUI returns the settings that the UI can make.
+func (v *vault) inUI(e *environment, c *config) []Setting {
+	s, faults := v.settings, v.faults()
+	setting := func(name, value, otherwise string) Setting {
+		switch {
+		case isAtFault(faults, name):
+			return Setting{Name: name, Value: notValid, Source: "UI"}
+		case value == "":
+			return Setting{Name: name, Value: otherwise, Source: "default"}
+		}
+		return Setting{Name: name, Value: value, Source: "UI"}
+	}
+	enabled := ""
+	if s.Enabled != nil {
+		enabled = strconv.FormatBool(*s.Enabled)
+	}
+	method := setting("auth_method", s.AuthMethod, tokenMethod)
+	if c.method.handedIn != nil {
+		method.Note = "handed in by the agent"
+	}
+	namespace := setting("namespace", s.Namespace, "none")
+	if s.Namespace == "" && e.isSet("VAULT_NAMESPACE") {
+		namespace.Value, namespace.Source = e.shown(variable{name: "VAULT_NAMESPACE", plain: true}), "VAULT_NAMESPACE"
+	}
+	return []Setting{
+		setting("enabled", enabled, strconv.FormatBool(s.Configured())),
+		setting("address", s.Address, "none"),
+		setting("kv_version", s.KVVersion, "v2"),
+		method,
+		namespace,
+		setting("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them"),
+	}
 }
 
 // noEffect is a variable that is set without effect.

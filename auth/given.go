@@ -83,7 +83,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if err != nil {
 			return err
 		}
-		return s.examine(ctx, s.current())
+		return s.examine(ctx, s.token.Load())
 	case reply.ByPolicy:
 		t.accepted.Store(answer.IsDenial())
 	}

@@ -21,14 +21,9 @@ type Health struct {
 // askHealth asks for Vault's health while the login goes on. If there is no answer,
 // the requests of the login show why, or a proxy blocks this one alone.
 func (s *session) askHealth(ctx context.Context) {
-	answer, at, ok := s.logins.Health(ctx)
-	if !ok {
-		return
+	if answer, at, ok := s.logins.Health(ctx); ok {
+		s.health.Store(parseHealth(answer, at))
 	}
-	health := parseHealth(answer, at)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.health = health
 }
 
 // release matches the version of a release. Any other version is dropped: it would go to

@@ -33,7 +33,7 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 	secret, err := s.enter(method, client, door)
 	t, f := s.outcome(secret, err, door.take(), files.odd)
 	if t != nil {
-		s.setToken(t) // also if ctx has ended: the token before it is dead
+		s.token.Store(t) // also if ctx has ended: the token before it is dead
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -105,76 +105,51 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 
 // outcome returns the token of a login, or why there is none.
 func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
+	if err != nil || secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
+		return nil, s.noToken(err, said, odd)
+	}
+	a := secret.Auth
+	if strings.ContainsFunc(a.ClientToken, unicode.IsControl) {
+		return nil, fault.New(fault.Login, s.where()+" returned a token with a line break or another control character", "fix the method")
+	}
+	if t := said.find(a.ClientToken); t != nil {
+		return t, nil
+	}
+	// Others may use a token that Vault did not make in this login, so it is not revoked.
+	return s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, s.config.loginNamespace, time.Now()), nil
+}
+
+// noToken is the fault for a login without a token. err is the method's; odd is what is
+// unusual about its credentials.
+func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	failed, isFault := errors.AsType[*fault.Error](said.err)
 	answer := said.answer
+	_, last := s.patience.Silence()
 	switch {
-	case err == errSilent && s.lastFault() != nil:
-		return nil, s.unanswered(s.lastFault()) // the method waits for Vault
+	case err == errSilent && last != nil:
+		return s.unanswered(last) // the method waits for Vault
 	case err == errPanic, err == errExit, err == errSilent:
-		return nil, fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
-	case err == nil && secret != nil && secret.Auth != nil && secret.Auth.ClientToken != "":
-		if strings.ContainsFunc(secret.Auth.ClientToken, unicode.IsControl) {
-			return nil, fault.New(fault.Login, s.where()+" returned a token with a line break or another control character", "fix the method")
-		}
-		if t := said.find(secret.Auth.ClientToken); t != nil {
-			return t, nil
-		}
-		// Others may use a token that Vault did not make in this login, so it is not revoked.
-		a := secret.Auth
-		return s.newToken(&reply.Auth{ClientToken: a.ClientToken, Accessor: a.Accessor, LeaseDuration: int64(a.LeaseDuration), Renewable: a.Renewable, Policies: a.Policies}, s.config.loginNamespace, time.Now()), nil
+		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
-		return nil, s.unanswered(failed)
+		return s.unanswered(failed)
 	case answer != nil && !answer.Ok():
-		return nil, s.refused(answer, odd)
+		return s.refused(answer, odd)
 	case answer != nil && answer.Status == http.StatusNoContent:
-		return nil, reply.NoContent()
+		return reply.NoContent()
 	case answer != nil && answer.Auth != nil && answer.Auth.MFA != nil:
-		return nil, fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: nobody can enter it for an agent")
+		return fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: nobody can enter it for an agent")
 	case err == nil:
-		return nil, fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
+		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 	}
 	// The method's own error is not shown: it may quote its credentials.
 	what := " failed before Vault answered it"
 	if answer != nil {
 		what = " failed, although Vault answered it"
 	}
-	return nil, fault.New(fault.Login, s.where()+what, "check what the method needs on the Patch server")
+	return fault.New(fault.Login, s.where()+what, "check what the method needs on the Patch server")
 }
 
-// lastFault is why Vault has not answered since its last answer, or nil.
-func (s *session) lastFault() *fault.Error {
-	_, last := s.patience.Silence()
-	return last
-}
-
-// newToken returns the token of a login in the namespace.
-func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
-	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
-		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true,
-		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: namespace,
-	}}
-	s.wire.Sent.Learn(t.secret)
-	if a.LeaseDuration > 0 {
-		t.facts.Expires = sent.Add(seconds(a.LeaseDuration))
-	}
-	return t
-}
-
-// seconds is a time from Vault, of a hundred years at most.
-func seconds(n int64) time.Duration {
-	return time.Duration(min(n, 100*365*24*60*60)) * time.Second
-}
-
-// shown cleans names from Vault for messages.
-func (s *session) shown(names []string) []string {
-	const most = 32
-	var shown []string
-	for _, name := range names[:min(len(names), most)] {
-		shown = append(shown, s.wire.Sent.Words(name))
-	}
-	return shown
-}
-
+// where names the login, in texts.
 func (s *session) where() string {
 	m := s.config.method
 	if m.handedIn != nil {
@@ -187,8 +162,7 @@ func (s *session) where() string {
 	return where
 }
 
-// refused is the fault for a login that Vault refused. odd is what is unusual about its
-// credentials.
+// refused is the fault for a login that Vault refused.
 func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	if f := answer.NoAPI(s.wire.Address()); f != nil {
 		return f

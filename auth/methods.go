@@ -62,14 +62,14 @@ var methods = []method{
 		name:      tokenMethod,
 		variables: []variable{{name: "VAULT_TOKEN"}, {name: "VAULT_TOKEN_FILE", plain: true}},
 		read: func(e *environment) credentials {
-			return credentials{credential: e.required("VAULT_TOKEN", "VAULT_TOKEN_FILE")}
+			return credentials{credential: e.requiredSource("VAULT_TOKEN")}
 		},
 	},
 	{
 		name:      "approle",
 		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
 		read: func(e *environment) credentials {
-			return credentials{credential: e.required("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE"), secretID: e.oneOf("VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE")}
+			return credentials{credential: e.requiredSource("VAULT_ROLE_ID"), secretID: e.source("VAULT_SECRET_ID")}
 		},
 		login: appRoleLogin,
 	},

@@ -35,7 +35,7 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
-	s.setToken(t)
+	s.token.Store(t)
 	return t, nil
 }
 
@@ -51,7 +51,7 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 		return false, ctx.Err()
 	case s.fatal.Load() != nil:
 		return false, s.fatal.Load()
-	case s.current() != used:
+	case s.token.Load() != used:
 		return true, nil // another request has replaced it already
 	case refusal == reply.ByPolicy, isOptional:
 		dead, err := s.isDead(ctx, used)

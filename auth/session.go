@@ -59,12 +59,12 @@ type session struct {
 	reads    *transport.Retry
 	logins   *transport.Retry
 
-	mu     sync.Mutex
-	token  *token
-	own    []*token // made by Vault for this session alone, which revokes them at its end
-	health *Health
+	token  atomic.Pointer[token]       // in use; nil before the first
+	fatal  atomic.Pointer[fault.Error] // why no token works any more; set under login
+	health atomic.Pointer[Health]
 
-	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login
+	mu  sync.Mutex // guards own
+	own []*token   // made by Vault for this session alone, which revokes them at its end
 
 	// An answer showed that this is Vault 1.16 or newer, where the texts for a dead token
 	// and for a missing policy differ.

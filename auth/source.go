@@ -47,9 +47,10 @@ func (s source) renewal() string {
 	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
 }
 
-// oneOf returns the source of a credential that comes from a variable or from a
-// file.
-func (e *environment) oneOf(variable, fileVariable string) source {
+// source returns the source of a credential: a variable, such as VAULT_TOKEN, or the file
+// that a second one names, such as VAULT_TOKEN_FILE.
+func (e *environment) source(variable string) source {
+	fileVariable := variable + "_FILE"
 	raw, _ := trimmed(e.getenv(variable))
 	if reason, fix := (source{variable: variable}).misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
 		e.reject(variable, reason+"; "+fix)
@@ -66,9 +67,8 @@ func (e *environment) oneOf(variable, fileVariable string) source {
 	return source{}
 }
 
-// required is oneOf for a required credential.
-func (e *environment) required(variable, fileVariable string) source {
-	s := e.oneOf(variable, fileVariable)
+func (e *environment) requiredSource(variable string) source {
+	s, fileVariable := e.source(variable), variable+"_FILE"
 	if !s.isSet() && !e.isSet(variable) && !e.isSet(fileVariable) {
 		e.problem("neither " + variable + " nor " + fileVariable + " is set; set one on the Patch server")
 	}

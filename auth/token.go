@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
@@ -53,6 +54,34 @@ type token struct {
 	served   atomic.Bool // Vault served a request with it
 }
 
+// newToken returns the token of a login in the namespace.
+func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
+	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
+		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true,
+		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: namespace,
+	}}
+	s.wire.Sent.Learn(t.secret)
+	if a.LeaseDuration > 0 {
+		t.facts.Expires = sent.Add(seconds(a.LeaseDuration))
+	}
+	return t
+}
+
+// seconds is a time from Vault, of a hundred years at most.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, 100*365*24*60*60)) * time.Second
+}
+
+// shown cleans names from Vault for messages.
+func (s *session) shown(names []string) []string {
+	const most = 32
+	var shown []string
+	for _, name := range names[:min(len(names), most)] {
+		shown = append(shown, s.wire.Sent.Words(name))
+	}
+	return shown
+}
+
 // sign returns the header of a request with the token.
 func (t *token) sign(header http.Header) http.Header {
 	header = maps.Clone(header) // a RoundTripper does not change what it is given
@@ -72,18 +101,6 @@ func (t *token) isExpired() bool {
 // answer arrives.
 func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
-func (s *session) current() *token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.token
-}
-
-func (s *session) setToken(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.token = t
-}
-
 // disown drops a token that is certainly dead, so it is not revoked.
 func (s *session) disown(dead *token) {
 	s.mu.Lock()
@@ -100,7 +117,7 @@ func (s *session) addOwn(t *token) {
 
 // facts describes the session's token.
 func (s *session) facts() Token {
-	t := s.current()
+	t := s.token.Load()
 	if t == nil {
 		return Token{}
 	}

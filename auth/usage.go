@@ -41,10 +41,7 @@ func (u Usage) LogValue() slog.Value {
 }
 
 func (s *session) usage() Usage {
-	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Findings: s.findings.list()}
-	s.mu.Lock()
-	usage.Health = s.health
-	s.mu.Unlock()
+	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Health: s.health.Load(), Findings: s.findings.list()}
 	if s.wire == nil {
 		return usage
 	}
