@@ -134,26 +134,11 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 	return false, nil
 }
 
-// readSecret returns the secret at the path, unless it is certain without a request that
-// there is none, or that it must not be read.
+// readSecret returns the secret at the path.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
-	switch {
-	case !m.isKV():
-		return nil, notKV(m.Path, "of type "+shownType(m.kind))
-	case m.below(r.path) == "":
-		return nil, fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
-	case r.version != 0 && m.Version == 1:
-		return nil, &fault.Error{
-			Kind: fault.NoVersion, What: "the mount " + quoted(m.Path) + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2" + orOtherVersion(m),
-			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
-		}
-	case !m.listed && namesTokens(r.path):
-		f := notKV(m.Path, "of a type that Vault does not show")
-		f.Do += "; if it is in one, let the proxy before Vault pass " + listPath
+	if f := whyUnsent(r); f != nil {
 		return nil, f
-	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return nil, fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	var query url.Values
 	if r.version != 0 {
@@ -169,6 +154,30 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 		return nil, err
 	}
 	return secretIn(answer, data, p.mounts, r)
+}
+
+// whyUnsent is the fault for a path that must not be read, or where it is certain without a
+// request that there is no secret. It is nil for all others.
+func whyUnsent(r *read) *fault.Error {
+	m := r.mount
+	switch {
+	case !m.isKV():
+		return notKV(m.Path, "of type "+shownType(m.kind))
+	case m.below(r.path) == "":
+		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
+	case r.version != 0 && m.Version == 1:
+		return &fault.Error{
+			Kind: fault.NoVersion, What: "the mount " + quoted(m.Path) + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2" + orOtherVersion(m),
+			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
+		}
+	case !m.listed && namesTokens(r.path):
+		f := notKV(m.Path, "of a type that Vault does not show")
+		f.Do += "; if it is in one, let the proxy before Vault pass " + listPath
+		return f
+	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
+		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+	}
+	return nil
 }
 
 // namesTokens reports whether a path could lead to a token, if Vault does not show
