@@ -38,7 +38,9 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths) })
 		}
 		if len(p.reads) > 0 {
-			err = p.readPaths(ctx, client, min(use.Connections, len(p.reads)))
+			if err = p.readPaths(ctx, client, min(use.Connections, len(p.reads))); err != nil {
+				p.settleAll(err) // now, so that no host waits for the revocation
+			}
 		}
 		asking.Wait()
 		return cmp.Or(err, ctx.Err())
@@ -50,15 +52,14 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 }
 
 // readPaths reads every path with a bounded number of workers. If a read fails with a fault
-// that concerns every path, it settles the others with it at once, so that hosts do not
-// wait for the revocation, and returns it. Reads under way may still succeed.
+// that concerns every path, it returns that fault, after the reads under way, which may still
+// succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
 	}
 	if p.mounts.isEmpty() {
 		if f := p.tryOne(ctx, client); f != nil {
-			p.settleAll(f)
 			return f
 		}
 	}
@@ -88,7 +89,6 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	}
 	working.Wait()
 	if f := ofRun.Load(); f != nil {
-		p.settleAll(f)
 		return f
 	}
 	return nil
@@ -107,7 +107,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
-	if f, ok := tried.err.(*fault.Error); tried.sent && (!ok || f.Kind != fault.Denied) {
+	if tried.sent && kindOf(tried.err) != Denied {
 		p.mounts.listed = nil // the list is wrong
 	}
 	return nil
