@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
+	"github.com/luumen/patch-vault/ref"
 )
 
 // readAll logs in, reads every path, and revokes the token. A check also asks what the token
@@ -180,13 +180,16 @@ func whyUnsent(r *read) *fault.Error {
 	return nil
 }
 
-// namesTokens reports whether a path could lead to a token, if Vault does not show
-// what is mounted there. The reserved segment, one of those of package ref, may follow a
-// namespace.
+// namesTokens reports whether the path of a reference could lead to a token, if Vault does
+// not show what is mounted there: whether a segment is one with which package ref lets no
+// path begin. It may follow a namespace.
 func namesTokens(path string) bool {
-	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
-		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
-	})
+	for segment := range strings.SplitSeq(path, "/") {
+		if _, err := ref.New(segment+"/x", "x", 0); err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // isBelowMetadata reports whether a path could belong to KV v2's API for metadata.
