@@ -53,7 +53,7 @@ func (m Mount) granted(path string) string {
 	if m.Namespace == "" {
 		return m.api(path)
 	}
-	return strings.Trim(m.Namespace, "/") + "/" + m.api(path)
+	return m.Namespace + "/" + m.api(path)
 }
 
 // below is the part of the path below the mount.
