@@ -44,14 +44,14 @@ type field struct {
 // read is one path and version to read.
 type read struct {
 	path    string
-	version int  // 0 means the latest
-	keys    keys // that fields want
-	uses    int  // fields that want a key and do not have its value yet
-	hosts   []int
-	sent    bool    // the read was sent
-	mount   *mount  // of the path
+	version int     // 0 means the latest
+	keys    keys    // that fields want
+	uses    int     // fields that want a key and do not have its value yet
+	hosts   []int   // that wait for it
+	mount   *mount  // of the path; nil before the mounts are listed
+	sent    bool    // a request was sent
 	secret  *secret // nil until the read is settled, and if there is an error
-	err     error
+	err     error   // why there is no secret
 }
 
 // settled reports whether it is known how the read ended.
