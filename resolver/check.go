@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -74,7 +73,8 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 }
 
 // mountsOfReads are the mounts of the references. A mount from the settings is also a
-// guess until it has led to a secret.
+// guess until it has led to a secret. Something else may be mounted below a guess, so one
+// secret outweighs any other answer.
 func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
@@ -84,13 +84,13 @@ func (c *check) mountsOfReads() []Mount {
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
-		f, _ := r.err.(*fault.Error)
-		known := m.Mount
-		known.NotKV = !m.isKV() || r.sent && f != nil && f.Kind == fault.NotKV // by its answer
-		known.Guessed = !m.listed && r.secret == nil && !known.NotKV
-		// Something else may be mounted below a guess, so one secret outweighs any other answer.
-		if before, ok := mounts[m.Path]; !ok || before.NotKV && !known.NotKV || before.Guessed && !known.Guessed && !known.NotKV {
-			mounts[m.Path] = known
+		one := m.Mount
+		one.NotKV = !m.isKV() || r.sent && kindOf(r.err) == NotKV // by its answer
+		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
+		before, ok := mounts[m.Path]
+		switch {
+		case !ok || before.NotKV, before.Guessed && !one.NotKV:
+			mounts[m.Path] = one
 		}
 	}
 	return slices.SortedFunc(maps.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })

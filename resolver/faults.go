@@ -18,6 +18,7 @@ func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 	return f
 }
 
+// whyUnread is the same fault without its cause.
 func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 	m := r.mount
 	path := m.api(r.path)

@@ -84,7 +84,7 @@ func (p *plan) oddLiterals() []auth.Finding {
 
 // secretFindings warns of secrets with mistakes in their custom metadata.
 func (p *plan) secretFindings() []auth.Finding {
-	p.mu.Lock() // the reads that were not read may be settled just now
+	p.mu.Lock() // a canceled run may be settling the rest
 	defer p.mu.Unlock()
 	var misspelt, malformed examples
 	for _, r := range p.reads {

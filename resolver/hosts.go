@@ -46,7 +46,7 @@ func (l *hostList) has(host string) bool {
 	}
 	host = normalHost(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
-		// A name with a bracket is also a glob for other names, so it is compared as it is, too.
+		// A name with a bracket is also a glob for other names, so it is also compared as it is.
 		ok, err := path.Match(literalBackslash.Replace(glob), host)
 		return glob == host || ok && err == nil
 	})
@@ -64,8 +64,8 @@ func (l *hostList) anyOf() string {
 // literalBackslash escapes the backslash in the name of a Windows host.
 var literalBackslash = strings.NewReplacer(`\`, `\\`)
 
-// normalHost is the form in which globs and names are compared. A name is not a path, so *
-// matches a slash, too.
+// normalHost is the form in which globs and names are compared. A name is not a path, so a
+// * also matches a slash.
 func normalHost(text string) string { return strings.ReplaceAll(lowerASCII(text), "/", "\x00") }
 
 // lowerASCII changes only ASCII letters. Some others, such as the Kelvin sign, would

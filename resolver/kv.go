@@ -54,7 +54,7 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, r *read) (*
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, r)
-	case !data.present:
+	case data.all == nil:
 		return nil, noSecret(m.api(r.path))
 	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
 		return nil, otherVersion(m, 2)

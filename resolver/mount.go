@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Mount is where a KV engine is mounted in Vault, or is not.
+// Mount is the mount of a reference, as far as it is known.
 type Mount struct {
 	Path      string `json:"path"`                // without slashes at its ends: team/kv
 	Version   int    `json:"version"`             // of KV: 1 or 2
 	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show it, so its path and version may be wrong
-	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, of which nothing is read
+	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, and nothing of it is read
 	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
 }
 
@@ -53,7 +53,7 @@ func (m Mount) granted(path string) string {
 	if m.Namespace == "" {
 		return m.api(path)
 	}
-	return strings.Trim(m.Namespace, "/") + "/" + m.api(path)
+	return m.Namespace + "/" + m.api(path)
 }
 
 // below is the part of the path below the mount.

@@ -15,7 +15,8 @@ import (
 // nothing more: one line for each path, sorted. It belongs in the namespace that the
 // agent logs in to. Verdicts.Mounts has the mounts of checked references; for others,
 // Policy takes the first segment as the mount, and says so in a comment. It skips zero
-// references. The error has a line for each reference that a policy cannot grant alone; the policy grants the rest.
+// references. The error has a line for each reference that a policy cannot grant alone;
+// the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	table := tableOf(mounts)
 	lines := make(map[string]*mount) // by what they grant
@@ -25,17 +26,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 			continue
 		}
 		m := table.find(r.Path())
-		why := ungrantable(m.granted(r.Path()))
-		if m.Guessed && namesTokens(r.Path()) {
-			why = "it may lead to a token, not to a secret; if " + quoted(m.Path) + " is a KV mount, grant the token read on " + quoted(m.granted(r.Path())) + " by hand"
-		}
-		if m.NotKV {
-			why = "the mount " + quoted(m.Path) + " is not KV; name a secret in a KV mount"
-		}
-		if m.below(r.Path()) == "" {
-			why = "it names a mount, not a secret; write the path of the secret below it"
-		}
-		if why != "" {
+		if why := m.refusal(r.Path()); why != "" {
 			refused = append(refused, errors.New(r.String()+": "+why))
 			continue
 		}
@@ -58,13 +49,26 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	return b.String(), errors.Join(refused...)
 }
 
+// refusal says why there is no line for a path of the mount; it is empty for most paths.
+func (m Mount) refusal(path string) string {
+	switch {
+	case m.below(path) == "":
+		return "it names a mount, not a secret; write the path of the secret below it"
+	case m.NotKV:
+		return "the mount " + quoted(m.Path) + " is not KV; name a secret in a KV mount"
+	case m.Guessed && namesTokens(path):
+		return "it may lead to a token, not to a secret; if " + quoted(m.Path) + " is a KV mount, grant the token read on " + quoted(m.granted(path)) + " by hand"
+	}
+	return ungrantable(m.granted(path))
+}
+
 // tableOf is the table of the mounts that a check returned. A guess counts only where no
 // known mount covers a path.
 func tableOf(mounts []Mount) *mountTable {
 	table := &mountTable{version: 2, listed: make(map[string]*mount), named: make(map[string]*mount)}
 	for _, given := range mounts {
 		m := &mount{Mount: given, listed: !given.Guessed, kind: "kv"}
-		m.Path = strings.Trim(m.Path, "/")
+		m.Path, m.Namespace = strings.Trim(m.Path, "/"), strings.Trim(m.Namespace, "/")
 		table.namespace = cmp.Or(table.namespace, m.Namespace) // that of all
 		if m.Version != 1 {
 			m.Version = 2

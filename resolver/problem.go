@@ -26,6 +26,9 @@ func (p Problem) outcome() string {
 		return string(OK)
 	case p.Text != "":
 		return string(p.Kind) + ": " + p.Text
+	case p.Offset != nil:
+		syntax := ref.SyntaxError{Part: p.Part, Offset: *p.Offset, Reason: p.Reason, Fix: p.Fix}
+		return string(p.Kind) + ": " + syntax.Error()
 	}
 	return string(p.Kind) + ": " + p.Reason + "; " + p.Fix
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
+	"github.com/luumen/patch-vault/ref"
 )
 
 // readAll logs in, reads every path, and revokes the token. A check also asks what the token
@@ -38,7 +38,9 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths) })
 		}
 		if len(p.reads) > 0 {
-			err = p.readPaths(ctx, client, min(use.Connections, len(p.reads)))
+			if err = p.readPaths(ctx, client, min(use.Connections, len(p.reads))); err != nil {
+				p.settleAll(err) // now, so that no host waits for the revocation
+			}
 		}
 		asking.Wait()
 		return cmp.Or(err, ctx.Err())
@@ -50,15 +52,14 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 }
 
 // readPaths reads every path with a bounded number of workers. If a read fails with a fault
-// that concerns every path, it settles the others with it at once, so that hosts do not
-// wait for the revocation, and returns it. Reads under way may still succeed.
+// that concerns every path, it returns that fault, after the reads under way, which may still
+// succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
 	}
 	if p.mounts.isEmpty() {
 		if f := p.tryOne(ctx, client); f != nil {
-			p.settleAll(f)
 			return f
 		}
 	}
@@ -88,7 +89,6 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	}
 	working.Wait()
 	if f := ofRun.Load(); f != nil {
-		p.settleAll(f)
 		return f
 	}
 	return nil
@@ -107,7 +107,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
-	if f, ok := tried.err.(*fault.Error); tried.sent && (!ok || f.Kind != fault.Denied) {
+	if tried.sent && kindOf(tried.err) != Denied {
 		p.mounts.listed = nil // the list is wrong
 	}
 	return nil
@@ -138,26 +138,11 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 	return false, nil
 }
 
-// readSecret returns the secret at the path, unless it is certain without a request that
-// there is none, or that it must not be read.
+// readSecret returns the secret at the path.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
-	switch {
-	case !m.isKV():
-		return nil, notKV(m.Path, "of type "+shownType(m.kind))
-	case m.below(r.path) == "":
-		return nil, fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
-	case r.version != 0 && m.Version == 1:
-		return nil, &fault.Error{
-			Kind: fault.NoVersion, What: "the mount " + quoted(m.Path) + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2" + orOtherVersion(m),
-			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
-		}
-	case !m.listed && namesTokens(r.path):
-		f := notKV(m.Path, "of a type that Vault does not show")
-		f.Do += "; if it is in one, let the proxy before Vault pass " + listPath
+	if f := whyUnsent(r); f != nil {
 		return nil, f
-	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return nil, fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	var query url.Values
 	if r.version != 0 {
@@ -175,13 +160,40 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	return secretIn(answer, data, p.mounts, r)
 }
 
-// namesTokens reports whether a path could lead to a token, if Vault does not show
-// what is mounted there. The reserved segment, one of those of package ref, may follow a
-// namespace.
+// whyUnsent is the fault for a path that must not be read, or where it is certain without a
+// request that there is no secret. It is nil for all others.
+func whyUnsent(r *read) *fault.Error {
+	m := r.mount
+	switch {
+	case !m.isKV():
+		return notKV(m.Path, "of type "+shownType(m.kind))
+	case m.below(r.path) == "":
+		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
+	case r.version != 0 && m.Version == 1:
+		return &fault.Error{
+			Kind: fault.NoVersion, What: "the mount " + quoted(m.Path) + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2" + orOtherVersion(m),
+			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
+		}
+	case !m.listed && namesTokens(r.path):
+		f := notKV(m.Path, "of a type that Vault does not show")
+		f.Do += "; if it is in one, let the proxy before Vault pass " + listPath
+		return f
+	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
+		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+	}
+	return nil
+}
+
+// namesTokens reports whether the path of a reference could lead to a token, if Vault does
+// not show what is mounted there: whether a segment is one with which package ref lets no
+// path begin. It may follow a namespace.
 func namesTokens(path string) bool {
-	return slices.ContainsFunc(strings.Split(strings.ToLower(path), "/"), func(segment string) bool {
-		return segment == "auth" || segment == "sys" || segment == "identity" || segment == "cubbyhole"
-	})
+	for segment := range strings.SplitSeq(path, "/") {
+		if _, err := ref.New(segment+"/x", "x", 0); err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // isBelowMetadata reports whether a path could belong to KV v2's API for metadata.

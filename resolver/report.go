@@ -13,13 +13,13 @@ import (
 
 // Report sums up a run.
 type Report struct {
-	Hosts    int
-	Ready    int            // hosts returned with all their credentials
-	Skipped  int            // hosts returned with an error
-	NotTaken int            // hosts not returned yet, or left when the caller ended the loop
-	Causes   []Cause        // why hosts were skipped; most hosts first
-	Findings []auth.Finding // warnings and notices, including those of Vault
-	Vault    auth.Usage     // zero if Vault was not needed. Its Token is as after the run; Expires is zero for one of a login
+	Hosts    int            `json:"hosts"`
+	Ready    int            `json:"ready"`              // hosts returned with all their credentials
+	Skipped  int            `json:"skipped"`            // hosts returned with an error
+	NotTaken int            `json:"not_taken"`          // hosts not returned yet, or left when the caller ended the loop
+	Causes   []Cause        `json:"causes,omitempty"`   // why hosts were skipped; most hosts first
+	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices, including those of Vault
+	Vault    auth.Usage     `json:"-"`                  // zero if Vault was not needed. Its Token is as after the run; Expires is zero for one of a login
 }
 
 // Report returns the report so far. It is complete after the loop.
@@ -43,17 +43,13 @@ func (r *run) report() Report {
 
 // MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON].
 func (r Report) MarshalJSON() ([]byte, error) {
+	type plain Report // without this method
 	return json.Marshal(struct {
-		Hosts    int            `json:"hosts"`
-		Ready    int            `json:"ready"`
-		Skipped  int            `json:"skipped"`
-		NotTaken int            `json:"not_taken"`
-		Causes   []Cause        `json:"causes,omitempty"`
-		Findings []auth.Finding `json:"findings,omitempty"`
-		RunID    string         `json:"run_id,omitempty"`
-		Requests int            `json:"requests"`
-		Token    auth.Token     `json:"token,omitzero"`
-	}{r.Hosts, r.Ready, r.Skipped, r.NotTaken, r.Causes, r.Findings, r.Vault.RunID, r.Vault.Requests, r.Vault.Token})
+		plain
+		RunID    string     `json:"run_id,omitempty"`
+		Requests int        `json:"requests"`
+		Token    auth.Token `json:"token,omitzero"`
+	}{plain(r), r.Vault.RunID, r.Vault.Requests, r.Vault.Token})
 }
 
 // String returns the report in a few lines, for the agent's log.

@@ -30,22 +30,21 @@ type value struct {
 
 // values is the JSON object with the values of a secret. Only those of some keys are kept.
 type values struct {
-	keys    *keys
-	all     []value  // of the keys; zero for a key that the secret does not have
-	near    []string // names in the secret that a mistyped key may mean; maxNames at most
-	present bool     // there is an object
+	keys *keys
+	all  []value  // of the keys, zero for a key that the secret does not have; nil if there is no object
+	near []string // names in the secret that a mistyped key may mean; maxNames at most
 }
 
 // UnmarshalJSONFrom returns an error for anything but an object or null.
 func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
-	*v = values{keys: v.keys, all: make([]value, len(v.keys.all))}
+	*v = values{keys: v.keys}
 	if d.PeekKind() == 'n' {
 		return d.SkipValue()
 	}
 	if start, err := d.ReadToken(); err != nil || start.Kind() != '{' {
 		return cmp.Or(err, errors.New("not an object"))
 	}
-	v.present = true
+	v.all = make([]value, len(v.keys.all))
 	for d.PeekKind() != '}' {
 		token, err := d.ReadToken()
 		if err != nil {
@@ -75,7 +74,7 @@ func (v *values) have(all ...string) bool {
 // found returns the values of the keys. Those without a text say why.
 func (v *values) found(version int) []value {
 	all := v.all
-	if all == nil { // the answer has no such object
+	if all == nil {
 		all = make([]value, len(v.keys.all))
 	}
 	slices.Sort(v.near)

@@ -64,8 +64,8 @@ func (v Verdict) LogValue() slog.Value { return slog.StringValue(v.String()) }
 func (v Verdict) String() string {
 	what := v.Reference.String()
 	switch {
-	case v.Part != "" && v.Offset != nil:
-		return fmt.Sprintf("%s: %s at byte %d: %s; %s", v.Kind, v.Part, *v.Offset, v.Reason, v.Fix)
+	case v.Part != "":
+		return v.outcome()
 	case what == "":
 		what = "[no reference]"
 	case v.Version != 0:
