@@ -243,10 +243,8 @@ func shorten(text string) string {
 
 // Text returns a text from a server in one line, with its secrets masked. It drops
 // everything after the first 4 KiB.
-func (s *Secrets) Text(text string) string { return s.hide(oneLine(cut(text, maxText))) }
-
-// hide replaces each secret in the text.
-func (s *Secrets) hide(text string) string {
+func (s *Secrets) Text(text string) string {
+	text = oneLine(cut(text, maxText))
 	var b strings.Builder
 	from := 0
 	for _, r := range s.ranges(text) {

@@ -1,0 +1,275 @@
+package patience
+
+import (
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// answered notes that the request was answered. It changes the state to well.
+func (p *Patience) answered(r *request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endProbe(r)
+	now := time.Now()
+	if r.fault != nil {
+		p.recoveredAt[cause(r.fault)] = now
+	}
+	p.answers++
+	p.answeredAt, p.abandonedSince = now, time.Time{}
+	p.pace.quicken(now)
+	clear(p.firstFailed)
+	if p.failingSince.IsZero() || p.over != nil {
+		return
+	}
+	p.waited += now.Sub(p.failingSince)
+	p.failingSince, p.lastFault = time.Time{}, nil
+	p.resume(now)
+}
+
+// abandoned notes that the caller of a request gave it up.
+func (p *Patience) abandoned(r *request, sent time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endProbe(r)
+	if p.abandonedSince.IsZero() {
+		p.abandonedSince = latest(sent, p.answeredAt)
+	}
+}
+
+// failed notes that the request failed. It returns the fault that ends the request, or nil
+// if it is sent again.
+func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	probed := p.endProbe(r)
+	now := time.Now()
+	switch {
+	case p.over != nil:
+		return p.over
+	case f.Retry == Never:
+		return p.refuse(r, now, f.Fault)
+	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
+		p.firstFailed[cause(f.Fault)] = r
+		return f.Fault
+	}
+	p.noteFailure(r, sent, now, f)
+	switch {
+	case p.over != nil:
+		return p.over
+	case f.Retry == Paced:
+		if p.slowDown(r, now, f) {
+			return f.Fault
+		}
+	case !p.outage:
+		if p.doubt(r, sent, now, f) {
+			return f.Fault.After(now.Sub(r.firstSent))
+		}
+	case probed:
+		p.failedProbes++
+		p.electing = p.electing || f.Fault.Kind == fault.NoActiveNode
+		p.probeAt = now.Add(p.backoff(p.failedProbes+1, p.electing))
+	}
+	if f.GiveUp {
+		return f.Fault
+	}
+	return nil
+}
+
+// endProbe notes that the request is not under way any more. If it was the prober, another
+// can be the next.
+func (p *Patience) endProbe(r *request) (wasProber bool) {
+	if p.prober != r {
+		return false
+	}
+	p.prober = nil
+	p.wake()
+	return true
+}
+
+// slowDown makes requests slower after a 429, which also ends an outage. It reports whether
+// the request fails alone.
+func (p *Patience) slowDown(r *request, now time.Time, f *Failure) (alone bool) {
+	defer p.resume(now)
+	if f.GiveUp { // the quota may be for this request alone
+		p.pace.reset()
+		return false
+	}
+	longest := p.remaining(now)
+	if longest > 2*time.Second {
+		longest -= time.Second // so that some patience is left for a request after the pause
+	}
+	switch ownQuota := p.countRefusal(r, now); {
+	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
+		return true
+	case ownQuota:
+		r.retryAt = now.Add(min(max(f.RetryAfter, oneRefusal), longest))
+	default:
+		p.pace.slow(now, f.RetryAfter, longest, p.answers)
+	}
+	return false
+}
+
+// doubt notes a failure outside of an outage, which may begin one. It reports whether the
+// request fails alone.
+func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone bool) {
+	r.failures++
+	if p.mayBeItsOwn(sent, f) {
+		r.ownFailures++
+	}
+	r.overtaken = r.overtaken || p.answeredAt.Sub(sent) >= p.moment()
+	if p.failsAlone(r, now) {
+		return true
+	}
+	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
+	if p.failsLikeAnother(r, f.Fault) {
+		p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
+		p.wake()
+	}
+	return false
+}
+
+// countRefusal counts a 429 that the request met. It reports whether others were answered
+// and none met one since this request last did: then the quota may be for this request
+// alone, and not for the run.
+func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
+	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
+		r.retryAt = r.refusedAt.Add(oneRefusal)
+		return false
+	}
+	r.refusedAt = now
+	ownQuota = p.lastRefused == r && p.answers > r.answersRefused
+	if ownQuota {
+		r.othersServed += p.answers - r.answersRefused
+	} else {
+		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
+	}
+	r.refusals++
+	r.answersRefused = p.answers
+	return ownQuota
+}
+
+// isOnlyOneSilent reports whether a request that is given up took the whole budget
+// while nothing else has failed since the last answer. Patience does not end then:
+// a proxy may block this request alone. The next request shows.
+func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
+	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
+}
+
+// resume ends an outage.
+func (p *Patience) resume(now time.Time) {
+	if !p.outage {
+		return
+	}
+	p.outage, p.outageEndedAt = false, now
+	p.wake()
+}
+
+// sawOutageEnd reports whether an outage has ended since the request last failed.
+func (p *Patience) sawOutageEnd(r *request) bool { return !r.failedAt.After(p.outageEndedAt) }
+
+// refuse ends a request that would fail again. If two requests cannot establish
+// TLS, it ends patience.
+func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) *fault.Error {
+	if r.fault != nil && r.fault.Kind == f.Kind {
+		f = f.After(now.Sub(r.firstSent))
+	}
+	if f.Kind != fault.TLS {
+		return f
+	}
+	if r.firstSent.IsZero() {
+		r.answersThen = p.answers
+	}
+	r.fault = f
+	if p.failsLikeAnother(r, f) {
+		p.end(now, f)
+		return p.over
+	}
+	return f
+}
+
+// noteFailure starts the clock if it is not running, and ends patience if the budget is
+// spent.
+func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
+	if p.failingSince.IsZero() {
+		p.failingSince = latest(sent, p.answeredAt)
+		p.wake()
+	}
+	// An attempt that was cut short, perhaps by the end of patience, says less than
+	// what failed before it.
+	if p.lastFault == nil || !f.CutShort && p.remaining(now) > 0 {
+		p.lastFault = f.Fault
+	}
+	if r.firstSent.IsZero() && f.Retry != Paced {
+		r.firstSent, r.answersThen = sent, p.answers
+	}
+	if p.sawOutageEnd(r) {
+		r.failures = 0
+	}
+	r.fault, r.failedAt, r.refusedForRate = f.Fault, now, f.Retry == Paced || f.MayBePaced
+	p.expire(now)
+}
+
+// mayBeItsOwn reports whether a request may have caused its failure itself: Vault
+// may have seen it, and no request that failed for the same cause has just been
+// answered. If one has, a node behind a balancer is probably down.
+func (p *Patience) mayBeItsOwn(sent time.Time, f *Failure) bool {
+	return !f.Unsent && sent.Sub(p.recoveredAt[cause(f.Fault)]) > p.budget/12
+}
+
+// cause is the kind of a fault. The four kinds that one node that is down can show
+// are the same cause.
+func cause(f *fault.Error) fault.Kind {
+	switch f.Kind {
+	case fault.Sealed, fault.NoActiveNode, fault.BadResponse:
+		return fault.Unreachable
+	}
+	return f.Kind
+}
+
+// failsLikeAnother notes that the request failed, and reports whether another one has
+// failed for the same cause since the last answer. If others were answered since both
+// first failed, each probably fails for its own reasons.
+func (p *Patience) failsLikeAnother(r *request, f *fault.Error) bool {
+	first := p.firstFailed[cause(f)]
+	if first == nil || first == r {
+		p.firstFailed[cause(f)] = r
+		return false
+	}
+	return !p.othersAnswered(first) || !p.othersAnswered(r)
+}
+
+// othersAnswered reports whether another request was answered since this one first
+// failed.
+func (p *Patience) othersAnswered(r *request) bool { return p.answers > r.answersThen }
+
+// failsAlone reports whether the request fails while others are answered, or has
+// spent the whole budget.
+func (p *Patience) failsAlone(r *request, now time.Time) bool {
+	if now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.budget {
+		return true
+	}
+	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
+}
+
+// expire ends patience if the budget is spent.
+func (p *Patience) expire(now time.Time) {
+	if p.over == nil && p.remaining(now) <= 0 {
+		p.end(now, p.lastFault.After(now.Sub(p.failingSince)))
+	}
+}
+
+func (p *Patience) end(now time.Time, f *fault.Error) {
+	p.over = f.OfRun()
+	if !p.failingSince.IsZero() {
+		p.waited += now.Sub(p.failingSince)
+	}
+	p.wake()
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,66 @@
+package patience
+
+import (
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+)
+
+// Budget returns how long the Patience waits.
+func (p *Patience) Budget() time.Duration { return p.budget }
+
+// Over returns the fault that ended patience, or nil.
+func (p *Patience) Over() *fault.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.over
+}
+
+// HasAnswers reports whether any request was answered.
+func (p *Patience) HasAnswers() bool { return p.Answers() > 0 }
+
+// Answers returns how many requests were answered.
+func (p *Patience) Answers() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answers
+}
+
+// IsPaced reports whether the rate of requests is limited, by the operator or by Vault.
+func (p *Patience) IsPaced() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pace.limiter != nil
+}
+
+// Stats returns how many requests were sent again, and how long the run waited
+// without any answer.
+func (p *Patience) Stats() (retries int, waited time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	waited = p.waited
+	if since := p.silentSince(); p.over == nil && !since.IsZero() {
+		waited += time.Since(since)
+	}
+	return p.retries, waited
+}
+
+// Silence returns how long the run has been waiting without any answer, and the
+// last fault, which may be nil. It returns 0 in the state well.
+func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since := p.silentSince()
+	if since.IsZero() {
+		return 0, nil
+	}
+	return time.Since(since), p.lastFault
+}
+
+// silentSince returns since when nothing has been answered, or zero in the state well.
+func (p *Patience) silentSince() time.Time {
+	if p.failingSince.IsZero() {
+		return p.abandonedSince
+	}
+	return p.failingSince
+}
