@@ -36,8 +36,8 @@ func (s *session) look(ctx context.Context, client *api.Client) (*reply.Answer, 
 	if answer.MountType != nil {
 		s.modern.Store(true)
 	}
-	if !answer.Ok() || answer.Malformed || data != nil && data.ID == "" {
-		data = nil // not that of a token
+	if !answer.Ok() || answer.Malformed || data != nil && !data.isToken() {
+		data = nil
 	}
 	return answer, data, nil
 }
@@ -57,6 +57,11 @@ type lookup struct {
 	Policies    []string  `json:"policies"`
 	OfEntity    []string  `json:"identity_policies"`
 	Namespace   string    `json:"namespace_path"` // missing for the root namespace
+}
+
+// isToken reports whether the answer describes a token at all.
+func (l *lookup) isToken() bool {
+	return l.ID != "" || l.Accessor != "" || l.TTL != 0 || l.CreationTTL != 0 || l.Policies != nil
 }
 
 // examine looks up a given token once, renews it, and warns if it expires soon.

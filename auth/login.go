@@ -171,10 +171,12 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"),
+		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), checkCredential),
 		Cause:  answer.ResponseError(),
 	}, odd)
 }
+
+const checkCredential = "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"
 
 // unanswered names the login in a fault of Vault.
 func (s *session) unanswered(f *fault.Error) *fault.Error {
@@ -183,9 +185,12 @@ func (s *session) unanswered(f *fault.Error) *fault.Error {
 	}
 	m, named := s.config.method, *f
 	named.What = s.where() + ": " + f.What
-	named.Do = cmp.Or(f.Do, reply.WaitHint(m.name, m.mount))
-	if response, ok := f.Cause.(*api.ResponseError); ok && f.Kind == fault.Login {
-		named.Do = cmp.Or(reply.LoginHint(m.name, m.mount, response.Errors), named.Do)
+	response, isAnswer := f.Cause.(*api.ResponseError)
+	switch {
+	case f.Kind == fault.Login && isAnswer:
+		named.Do = cmp.Or(reply.LoginHint(m.name, m.mount, response.Errors), f.Do, checkCredential)
+	case f.Do == "":
+		named.Do = reply.WaitHint(m.name, m.mount)
 	}
 	return &named
 }

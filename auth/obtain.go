@@ -160,31 +160,31 @@ func (s *session) end(f *fault.Error) error {
 // tokenRefused is the fault for a token that Vault refuses and that cannot be
 // replaced.
 func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
-	f := &fault.Error{
-		Kind: fault.Token, What: "the vault token is expired, revoked or used up",
-		Cause: answer.ResponseError(),
+	given := t.facts.Given
+	renewal := "give the role a longer token_ttl and token_num_uses=0"
+	if given {
+		renewal = s.config.method.credential.renewal()
+		if t.accepted.Load() && !t.served.Load() { // it could only be looked up, which used it up
+			renewal = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + renewal
+		}
 	}
-	if t.facts.Given && !t.served.Load() {
-		f.What += ", or is of another Vault or namespace"
-	}
-	if s.replaced && !t.facts.Given {
+	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}
+	if s.replaced && !given {
 		f.Detail = "for the second time in this run"
 	}
-	f.Do = "give the role a longer token_ttl and token_num_uses=0"
-	if t.facts.Given {
-		f.Do = s.config.method.credential.renewal()
-	}
-	if t.facts.Given && t.accepted.Load() && !t.served.Load() {
-		f.Do = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + f.Do
-	}
-	if answer.Refusal() != reply.DeadToken {
-		alive := ""
-		if s.mayBeDead(t) || (t.facts.Given || s.loginCount > 1) && !s.namesDead {
-			alive = "it is not expired, revoked or used up (if it is, " + f.Do + "), that "
+	if answer.Refusal() == reply.DeadToken {
+		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
+		if given && !t.served.Load() {
+			f.What += ", or is of another Vault or namespace"
 		}
-		f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
-		f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
+		return withOddity(f, t.odd)
 	}
+	alive := ""
+	if !s.namesDead && (t.mayHaveServed() || t.isExpired() || given || s.loginCount > 1) {
+		alive = "it is not expired, revoked or used up (if it is, " + renewal + "), that "
+	}
+	f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
+	f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy before Vault drops the header X-Vault-Token"
 	return withOddity(f, t.odd)
 }
 

@@ -209,6 +209,8 @@ func (o *oldServer) answer(w http.ResponseWriter, r *http.Request) bool {
 		say(w, 200, `{"request_id":"1","auth":{"client_token":"`+token+`","accessor":"a","token_type":"service","lease_duration":3600}`+o.mountType+`}`)
 	case path == "sys/internal/ui/mounts" && !alive:
 		say(w, 403, byPolicy)
+	case path == "sys/internal/ui/mounts":
+		say(w, 200, `{"request_id":"1","data":{"auth":{},"secret":{"secret/":{"accessor":"kv_0e3b7a9c","options":{"version":"2"},"type":"kv"}}}`+o.mountType+`}`)
 	case !alive:
 		say(w, 403, bare)
 	case path == "secret/forbidden":

@@ -79,7 +79,7 @@ func (c *check) mountsOfReads() []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
-	login := strings.Trim(setting(c.effective, "pinned_namespace"), "/") // where the agent logs in, if that is pinned
+	login := cmp.Or(strings.Trim(setting(c.effective, "pinned_namespace"), "/"), c.settings.Namespace)
 	table := cmp.Or(c.plan.mounts, unlisted(c.settings, login))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {

@@ -50,6 +50,9 @@ func (e *FieldError) Kind() Kind { return kindOf(e.err) }
 // Error returns one line: field, reference, reason and what to do. It may hold Vault's
 // own words, so it is for the agent's log alone.
 func (e *FieldError) Error() string {
+	if e.err == nil {
+		return quoted(e.Field) + ": no error" // not made by this package
+	}
 	if e.Ref.IsZero() {
 		return quoted(e.Field) + ": " + e.err.Error()
 	}

@@ -29,7 +29,11 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 		if m.Guessed {
 			do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 		}
-		return denied("the agent's token may not read "+quoted(path), do+orOtherVersion(m), mounts, r)
+		f := denied("the agent's token may not read "+quoted(path), do+orOtherVersion(m), mounts, r)
+		if why := answer.Denial(); why != "" {
+			f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
+		}
+		return f
 	case 404:
 		if r.version != 0 {
 			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, quoted(path)), withoutData(m, r.path)+"check the pinned version, or omit it"+orOtherVersion(m))
@@ -58,18 +62,32 @@ func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 // deleted is the fault for a version that was deleted or destroyed.
 func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	f := &fault.Error{Kind: fault.Deleted, Cause: answer.ResponseError()}
+	f.Do = "write the secret again"
+	if r.version != 0 {
+		f.Do = "omit the version, or pin another one"
+		f.Fix = f.Do + ", or restore this one"
+	}
 	if meta.Destroyed {
-		f.What, f.Do = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path)), "write the secret again"
+		f.What = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path))
+		if r.version != 0 {
+			f.Fix = f.Do
+		}
 		return f
 	}
 	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
-	f.Do = fmt.Sprintf("write the secret again, or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path)))
+	f.Do += fmt.Sprintf(", or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path))) +
+		"; if nobody deleted it, look at delete_version_after of the secret and of the mount"
 	return f
 }
 
-// withoutData is a hint for a path that was copied from Vault's API.
+// withoutData is a hint for a path that was copied from Vault's API or UI.
 func withoutData(m *mount, path string) string {
-	if m.Version == 2 && strings.HasPrefix(m.below(path), "data/") {
+	switch {
+	case !m.listed && strings.HasPrefix(path, "v1/"):
+		return "omit v1/ from the path, and data/ of KV v2; or "
+	case !m.listed && strings.HasPrefix(path, "ui/vault/"):
+		return "write the secret's path instead of that of Vault's web page; or "
+	case m.Version == 2 && strings.HasPrefix(m.below(path), "data/"):
 		return "omit data/ from the path, since it is added automatically; or "
 	}
 	return ""
@@ -84,7 +102,7 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 		do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
 	}
 	do += "; if the policy has this line, another policy denies the path"
-	if len(mounts.listed) == 0 {
+	if mounts.mayBeAnyones() {
 		do += ", or a proxy before Vault drops the header X-Vault-Token"
 	}
 	if namesTokens(path) { // no line, since it could grant a token
@@ -100,6 +118,9 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
+	if mounts.ofRoot && mounts.namespace != "" {
+		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line, and the namespace from the settings"
+	}
 	f := fault.New(fault.Denied, what, do)
 	if len(mounts.policies) > 0 {
 		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.policies, ", "))

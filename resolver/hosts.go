@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // hostsMetadata is the name of the custom metadata that limits a secret to hosts.
@@ -27,7 +28,9 @@ func parseHosts(text string) *hostList {
 		glob = normalHost(strings.TrimSpace(glob))
 		_, err := path.Match(literalBackslash.Replace(glob), "")
 		switch {
-		case err != nil || strings.Contains(glob, "[!"): // path.Match has no [!, and would match what it excludes in a shell
+		case err != nil || strings.Contains(glob, "[!") || !utf8.ValidString(glob) || strings.ContainsAny(glob, `"{};|`):
+			// path.Match has no [!, and would match what it excludes in a shell. The other
+			// characters are of lists in other forms.
 			list.malformed = true
 		case glob != "":
 			list.globs = append(list.globs, glob)
@@ -43,6 +46,9 @@ func (l *hostList) isMalformed() bool { return l != nil && l.malformed }
 func (l *hostList) has(host string) bool {
 	if l == nil {
 		return true
+	}
+	if !utf8.ValidString(host) {
+		return false // different ones would look alike
 	}
 	host = normalHost(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -15,33 +16,31 @@ import (
 
 // mountTable finds the mount of a path.
 type mountTable struct {
-	listed    map[string]*mount // by Vault, by path; nil if its list is not available
-	fault     *fault.Error      // why, if Vault did not answer
+	listed    map[string]*mount // by Vault, by path, those of references; nil if its list is not available
+	forToken  bool              // Vault's list is that of a token; otherwise it may be that of anyone
+	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
 	namespace string            // see Mount.Namespace
+	ofRoot    bool              // the token is of the root namespace, or Vault has no namespaces
 	outside   string            // the token's namespace, if that of the settings is not in it
 	policies  []string          // of the token, if known; for messages
 }
 
 const listPath = transport.MountsPath
 
-// listMounts asks Vault which mounts the token can see. If the list is blocked, the
-// settings and the first segments of paths are used instead.
-func listMounts(ctx context.Context, client *api.Client, settings auth.Settings) (*mountTable, error) {
+// listMounts asks Vault which mounts of the paths the token can see. If the list is blocked,
+// the settings and the first segments of paths are used instead.
+func listMounts(ctx context.Context, client *api.Client, settings auth.Settings, paths prefixes) (*mountTable, error) {
 	token := auth.TokenOf(ctx)
 	table := unlisted(settings, token.Namespace)
 	table.policies = token.Policies
+	table.ofRoot = token.Known && token.Namespace == ""
 	if in := settings.Namespace; token.Namespace != "" && in != token.Namespace && !strings.HasPrefix(in, token.Namespace+"/") {
 		table.outside = token.Namespace
 	}
-	var data struct {
-		Secret map[string]struct {
-			Type    string            `json:"type"`
-			Options map[string]string `json:"options"`
-		} `json:"secret"`
-	}
-	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile}), client, listPath, nil, &data)
+	list := reply.MountList{Wants: paths.have}
+	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile}), client, listPath, nil, &list)
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
 		return table, nil
@@ -52,11 +51,12 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	if f := answer.NoAPI(settings.Address); f != nil && !token.Proven {
 		return nil, f
 	}
-	if !answer.Ok() || answer.Malformed || data.Secret == nil {
+	if !answer.Ok() || answer.Malformed || list.Mounts == nil {
 		return table, nil
 	}
-	table.listed = make(map[string]*mount, len(data.Secret))
-	for path, listed := range data.Secret {
+	table.forToken = list.ForToken
+	table.listed = make(map[string]*mount, len(list.Mounts))
+	for path, listed := range list.Mounts {
 		m := &mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
 		if listed.Options["version"] == "2" {
 			m.Version = 2
@@ -66,18 +66,56 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings)
 	return table, nil
 }
 
-// isEmpty reports whether Vault listed no mount at all.
-func (t *mountTable) isEmpty() bool { return t.listed != nil && len(t.listed) == 0 }
+// prefixes finds the prefixes of paths: a server may list millions of mounts. It holds the
+// paths, and their parts after the first segment, which may be a namespace. Both are sorted.
+type prefixes [2][]string
+
+func prefixesOf(reads []*read) prefixes {
+	paths, rests := make([]string, len(reads)), make([]string, len(reads))
+	for i, r := range reads {
+		paths[i] = r.path
+		_, rests[i], _ = strings.Cut(r.path, "/")
+	}
+	slices.Sort(paths)
+	slices.Sort(rests)
+	return prefixes{paths, rests}
+}
+
+// have reports whether one of the paths is below a mount, or is the mount. The mount's path
+// ends with a slash.
+func (p prefixes) have(mount string) bool {
+	path, ok := strings.CutSuffix(mount, "/")
+	if !ok {
+		return false
+	}
+	for _, sorted := range p {
+		_, isPath := slices.BinarySearch(sorted, path)
+		i, _ := slices.BinarySearch(sorted, mount)
+		if isPath || i < len(sorted) && strings.HasPrefix(sorted[i], mount) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBeAnyones reports whether Vault listed none of the mounts, and sends the same list to
+// anyone: a token that can see no mount, or a request without a token.
+func (t *mountTable) mayBeAnyones() bool { return t.listed != nil && len(t.listed) == 0 && !t.forToken }
 
 // hides reports whether Vault's list shows that the token cannot see the mount.
 func (t *mountTable) hides(m *mount) bool { return t.listed != nil && !m.listed }
 
-// between is the part of the namespace below that of the token.
+// between is the part of the namespace below that of the token, which is empty for the root
+// namespace.
 func between(token, namespace string) string {
-	if token == "" || !strings.HasPrefix(namespace, token+"/") {
+	if token == "" {
+		return namespace
+	}
+	below, _ := strings.CutPrefix(namespace, token+"/")
+	if below == namespace {
 		return ""
 	}
-	return strings.TrimPrefix(namespace, token+"/")
+	return below
 }
 
 // unlisted is the table without Vault's list, for a token of the namespace.

@@ -52,6 +52,7 @@ type read struct {
 	mount   *mount          // of the path; nil before the mounts are listed
 	sent    bool            // a request was sent
 	aside   *patience.Aside // the state of a read that gave way
+	doubt   error           // why there is no secret, if the mount is right; see readDoubtful
 	secret  *secret         // nil until the read is settled, and if there is an error
 	err     error           // why there is no secret
 }

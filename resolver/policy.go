@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/luumen/patch-vault/ref"
 )
@@ -54,6 +55,8 @@ func (m Mount) refusal(path string) string {
 	switch {
 	case m.below(path) == "":
 		return "it names a mount, not a secret; write the path of the secret below it"
+	case strings.ContainsFunc(m.Namespace+m.Path, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "its mount holds a character that cannot be printed; take the mounts of a check"
 	case m.NotKV:
 		return "the mount " + quoted(m.Path) + " is not KV; name a secret in a KV mount"
 	case m.Guessed && namesTokens(path):

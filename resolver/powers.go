@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"path"
 	"slices"
 
 	"github.com/hashicorp/vault/api"
@@ -27,7 +28,7 @@ const mostPaths = 500
 func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m := mounts.find(r.path); m.isKV() && (!mounts.hides(m) || mounts.isEmpty()) {
+		if m := mounts.find(r.path); m.isKV() && (!mounts.hides(m) || mounts.mayBeAnyones()) {
 			paths = append(paths, m.api(r.path))
 		}
 	}
@@ -36,8 +37,9 @@ func pathsToAsk(mounts *mountTable, reads []*read) []string {
 }
 
 // askPowers asks Vault what the token may do on paths of its API. It does not ask for a
-// token with a limited number of uses, since each request costs one.
-func askPowers(ctx context.Context, client *api.Client, paths []string) powers {
+// token with a limited number of uses, since each request costs one. The namespace is that
+// of the client, below that of the token.
+func askPowers(ctx context.Context, client *api.Client, paths []string, namespace string) powers {
 	token := auth.TokenOf(ctx)
 	if slices.Contains(token.Policies, "root") {
 		return powers{root: true}
@@ -49,7 +51,7 @@ func askPowers(ctx context.Context, client *api.Client, paths []string) powers {
 			break
 		}
 		if !p.ask(ctx, client, some) {
-			p.unknown = "it is unknown whether the token may do more than read; to let checks find out, grant it update on sys/capabilities-self, which runs do not need"
+			p.unknown = "it is unknown whether the token may do more than read; to let checks find out, grant it update on " + path.Join(namespace, "sys/capabilities-self") + ", which runs do not need"
 			break
 		}
 	}

@@ -28,14 +28,14 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
-		if p.mounts, err = listMounts(ctx, client, p.vault.Settings()); err != nil {
+		if p.mounts, err = listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err != nil {
 			return err
 		}
 		p.token = auth.TokenOf(ctx)
 		var asking sync.WaitGroup
 		if use.Check {
-			paths := pathsToAsk(p.mounts, p.reads) // here, since tryOne may change mounts
-			asking.Go(func() { p.powers = askPowers(ctx, client, paths) })
+			paths, namespace := pathsToAsk(p.mounts, p.reads), p.mounts.namespace // here, since mounts may change
+			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
 		}
 		if len(p.reads) > 0 {
 			if err = p.readPaths(ctx, client, min(use.Connections, len(p.reads))); err != nil {
@@ -51,24 +51,32 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 	return usage, err
 }
 
-// readPaths reads every path with a bounded number of workers. If a read fails with a fault
-// that concerns every path, it returns that fault, after the reads under way, which may still
-// succeed.
+// readPaths reads every path. It returns a fault that concerns every path, if there is one.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
 	}
-	if p.mounts.isEmpty() {
+	if p.mounts.mayBeAnyones() {
 		if f := p.tryOne(ctx, client); f != nil {
 			return f
 		}
 	}
-	for _, r := range p.reads {
+	if err := p.readEach(ctx, client, p.reads, workers); err != nil {
+		return err
+	}
+	return p.readDoubtful(ctx, client, workers)
+}
+
+// readEach reads the paths with a bounded number of workers. If a read fails with a fault
+// that concerns every path, it returns that fault, after the reads under way, which may still
+// succeed.
+func (p *plan) readEach(ctx context.Context, client *api.Client, reads []*read, workers int) error {
+	for _, r := range reads {
 		if p.mounts.hides(r.mount) && ctx.Err() == nil {
 			p.settle(r, nil, invisible(p.mounts, r))
 		}
 	}
-	share := newShare(p.reads, workers)
+	share := newShare(reads, workers)
 	ctx = transport.WithOwn(ctx, transport.Own{Others: share.hasFresh})
 	var ofRun atomic.Pointer[fault.Error]
 	var working sync.WaitGroup
@@ -94,9 +102,40 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	return nil
 }
 
-// tryOne reads one path if Vault lists no mount at all. A token without any policy
-// sees that, and so does a request whose token a proxy dropped. It returns a fault that
-// concerns every path, or nil.
+// readDoubtful asks for the list of mounts again, if Vault did not answer the first time and
+// reads failed without it: Vault may have been down until then. It reads those paths again
+// that are in another mount than assumed.
+func (p *plan) readDoubtful(ctx context.Context, client *api.Client, workers int) error {
+	var doubtful, again []*read
+	for _, r := range p.reads {
+		if r.doubt != nil {
+			doubtful = append(doubtful, r)
+		}
+	}
+	if len(doubtful) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	mounts, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads))
+	if err == nil && mounts.fault == nil {
+		p.mounts = mounts
+	}
+	for _, r := range doubtful {
+		assumed, known := r.mount, p.mounts.find(r.path)
+		if r.mount = known; known.Mount == assumed.Mount && known.isKV() {
+			p.settle(r, nil, r.doubt)
+		} else {
+			again = append(again, r)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	return p.readEach(ctx, client, again, min(workers, len(again)))
+}
+
+// tryOne reads one path if Vault lists no mount of the paths, as it does for a token without
+// any policy, and for a request whose token a proxy dropped. It returns a fault that concerns
+// every path, or nil.
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
@@ -133,6 +172,10 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 		// Until something has answered as Vault does, an answer that is not Vault's
 		// concerns every path.
 		return false, f
+	}
+	if err != nil && !r.mount.listed && p.mounts.fault != nil && r.doubt == nil {
+		r.doubt = err
+		return false, nil
 	}
 	p.settle(r, secret, err)
 	return false, nil

@@ -187,6 +187,17 @@ func (a *Answer) IsDenial() bool {
 	return a.Refusal() == ByPolicy && says(a.Errors, permissionDenied)
 }
 
+// Denial returns Vault's own words about a denial, if they say more than that. A Sentinel
+// policy has words of its own.
+func (a *Answer) Denial() string {
+	if len(a.Errors) == 1 && plainDenial.MatchString(a.Errors[0]) {
+		return ""
+	}
+	return a.Words()
+}
+
+var plainDenial = regexp.MustCompile(`^(1 error occurred:\s*\*\s*)?permission denied\s*$`)
+
 // IsWord reports whether a text is part of what Vault is understood by. An answer in which
 // it is masked would mean something else.
 func IsWord(text string) bool {

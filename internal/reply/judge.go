@@ -3,6 +3,7 @@ package reply
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -35,7 +36,7 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		return s.redirected(status, header)
 	case !isJSON(header):
 		return s.notVault(status, header, body)
-	case isCutOff(body):
+	case isCutOff(header, body):
 		return s.cutOff()
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// Vault's own form. Parse looks at the rest.
@@ -64,6 +65,8 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	switch state {
 	case limiting:
 		failure.RetryAfter = retryAfter(header.Get("Retry-After"))
+	case behindAgent:
+		failure.Unsent = says(errors, agentUnconnected)
 	case failing:
 		f.What += strconv.Itoa(status)
 	}
@@ -77,10 +80,11 @@ func IsInternalError(f *patience.Failure) bool {
 	return ok && f.Fault.Kind == fault.ServerError && answer.StatusCode == http.StatusInternalServerError && says(answer.Errors, internalError)
 }
 
-// isCutOff reports whether the end of a JSON object is missing. net/http does not notice
-// that if the answer has no length.
-func isCutOff(body []byte) bool {
-	return bytes.HasPrefix(body, []byte("{")) && !bytes.HasSuffix(bytes.TrimRight(body, " \r\n\t"), []byte("}"))
+// isCutOff reports whether the end of a JSON object is missing from an answer without a
+// length, which net/http does not notice.
+func isCutOff(header http.Header, body []byte) bool {
+	return header.Get("Content-Length") == "" && bytes.HasPrefix(body, []byte("{")) && !bytes.HasSuffix(bytes.TrimRight(body, " \r\n\t"), []byte("}")) &&
+		errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
 }
 
 func (s Source) cutOff() *patience.Failure {

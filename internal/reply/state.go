@@ -38,6 +38,10 @@ var (
 		Do: "see Vault's own log; a full or missing audit device is a common cause"}}
 	upgradingMount = &state{patience.Later, false, fault.Error{Kind: fault.ServerError, What: "vault is upgrading this mount to KV v2",
 		Do: "wait until it is done"}}
+	behindAgent = &state{patience.Later, false, fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address does not reach Vault",
+		Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}}
+	untrusting = &state{patience.Never, true, fault.Error{Kind: fault.Settings, Run: true, What: "vault takes requests only through a balancer that it trusts",
+		Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer before Vault"}}
 	unknownNamespace = &state{patience.Never, false, fault.Error{Kind: fault.Settings, Run: true, What: "vault has no such namespace",
 		Do: "correct namespace in the settings", Fix: "correct namespace: Vault has none of this name"}}
 )
@@ -64,8 +68,12 @@ func stateOf(status int, errors []string) *state {
 		return unknownToken
 	case status >= 500 && says(errors, loginFault...):
 		return unusableLogin
+	case status >= 500 && says(errors, agentUnanswered):
+		return behindAgent
 	case status >= 500:
 		return failing
+	case status == http.StatusBadRequest && says(errors, wantsBalancer):
+		return untrusting
 	case status == http.StatusBadRequest && says(errors, upgrading...):
 		return upgradingMount
 	case status == http.StatusNotFound && says(errors, noNamespace):

@@ -60,6 +60,16 @@ var loginFault = []phrase{
 	{"failed to determine alias name", "1.21"},
 }
 
+// A Vault Agent or Proxy answers so if it gets no answer from Vault; it did not send the
+// request if it could not connect.
+var (
+	agentUnanswered  = phrase{"failed to get the response: ", "1.21"}
+	agentUnconnected = phrase{": dial tcp ", "1.21"}
+)
+
+// wantsBalancer is what a listener answers that takes requests only through a balancer.
+var wantsBalancer = phrase{"x-forwarded-for", "1.21"}
+
 // expectsHTTPS is what HTTPS servers answer to plain HTTP.
 var expectsHTTPS = []phrase{
 	{"Client sent an HTTP request to an HTTPS server", "1.14 1.21 bao"}, // Go's own
@@ -129,6 +139,8 @@ var hints = map[string][]hint{
 			"compare the clocks of Vault and of what issues the token"},
 		{"audience", "1.14 1.21 bao",
 			"add the token's audience to bound_audiences of the role"},
+		{"fetching keys", "1.21", keysOfJWT},
+		{"keyset configuration error", "1.21", keysOfJWT}, // a 400
 		{"signature", "1.14 1.21 bao",
 			"configure the mount with the keys of what signs the token"},
 		{"algorithm", "1.21",
@@ -141,6 +153,8 @@ var hints = map[string][]hint{
 			"compare the claims of the token with what the role demands (bound_subject, bound_claims, user_claim, groups_claim)"},
 	},
 	"cert": {
+		{"is before ", "1.21", // of a certificate that is not valid yet
+			"compare the clocks of Vault and of what issues the certificate in VAULT_CLIENT_CERT"},
 		{"failed to verify client's certificate", "1.21 bao",
 			"replace the certificate in VAULT_CLIENT_CERT by a valid one for client authentication (clientAuth)"},
 		{"all constraints", "1.14 1.21 bao", // the words before it differ
@@ -153,6 +167,10 @@ var hints = map[string][]hint{
 			"use https in the address: a certificate proves nothing over http"},
 	},
 	"": {
+		{"failed to determine alias name", "1.21", otherMethod}, // a 500
+		{"missing role", "1.14 1.21 bao", otherMethod},
+		{"invalid role name", "1.14 1.21 bao", otherMethod},
+		{"could not be found", "1.14 1.21 bao", otherMethod},
 		{"CIDR", "1.14 1.21 bao",
 			"allow the Patch server's address in the role"},
 		{noMount.words, "1.14 1.21 bao",
@@ -162,7 +180,11 @@ var hints = map[string][]hint{
 	},
 }
 
-const certRole = "add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE"
+const (
+	certRole    = "add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount lists the certificate"
+	keysOfJWT   = "vault cannot fetch the keys of what signs the token: check oidc_discovery_url or jwks_url in auth/MOUNT/config, and the network from Vault to it"
+	otherMethod = "check VAULT_METHOD_MOUNT: auth/MOUNT seems to be of another method (vault auth list)"
+)
 
 // LoginHint returns what to do about a login that was refused with these errors; empty
 // if the texts are unknown. The mount is empty for a method of Options, whatever its
@@ -175,19 +197,19 @@ func LoginHint(method, mount string, errors []string) string {
 	for _, of := range []string{method, ""} {
 		for _, h := range hints[of] {
 			if strings.Contains(text, h.words) {
-				return naming(mount, h.do)
+				return naming(method, mount, h.do)
 			}
 		}
 	}
 	return ""
 }
 
-// naming names the mount in a hint.
-func naming(mount, hint string) string {
+// naming names the mount in a hint, and its variable.
+func naming(method, mount, hint string) string {
 	if mount == "" {
-		return strings.ReplaceAll(hint, "auth/MOUNT", "its mount")
+		return strings.NewReplacer("VAULT_METHOD_MOUNT: auth/MOUNT", "the method's mount: it", "auth/MOUNT", "its mount").Replace(hint)
 	}
-	return strings.ReplaceAll(hint, "MOUNT", mount)
+	return strings.NewReplacer("VAULT_METHOD_MOUNT", "VAULT_"+strings.ToUpper(method)+"_MOUNT", "auth/MOUNT", "auth/"+mount).Replace(hint)
 }
 
 // WaitHint returns what to do about a login that Vault does not answer while its health
@@ -207,7 +229,7 @@ func WaitHint(method, mount string) string {
 	case "cert":
 		do = "vault waits for an OCSP server: check ocsp_servers_override of the role, and the network from Vault to it"
 	}
-	return naming(mount, do) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+	return naming(method, mount, do) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 }
 
 // says reports whether a line contains one of the phrases.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/mask"
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
@@ -192,10 +194,10 @@ func (w *Wire) unsigned(f *fault.Error, err x509.UnknownAuthorityError, chain []
 	case isSelfSigned(last):
 		f.Detail += ", signed by itself: " + w.subject(last)
 	case len(chain) == 1:
-		f.Detail += ", issued by " + w.Sent.Words(last.Issuer.String()) + ", sent without an intermediate certificate"
+		f.Detail += ", issued by " + w.named(last.Issuer) + ", sent without an intermediate certificate"
 		f.Do += "; if that CA is an intermediate one, configure the server with its whole chain"
 	default:
-		f.Detail += ", its chain ends with a certificate issued by " + w.Sent.Words(last.Issuer.String())
+		f.Detail += ", its chain ends with a certificate issued by " + w.named(last.Issuer)
 	}
 }
 
@@ -244,4 +246,22 @@ func isWeak(c *x509.Certificate) bool {
 	return false
 }
 
-func (w *Wire) subject(c *x509.Certificate) string { return w.Sent.Words(c.Subject.String()) }
+func (w *Wire) subject(c *x509.Certificate) string { return w.named(c.Subject) }
+
+// named formats a name in a certificate. It masks the values before they are escaped, and
+// omits attributes of unknown types, which would be in hexadecimal.
+func (w *Wire) named(name pkix.Name) string {
+	masked := func(values []string) []string {
+		var all []string
+		for _, value := range values[:min(len(values), 4)] {
+			all = append(all, w.Sent.Words(value))
+		}
+		return all
+	}
+	return mask.Line(pkix.Name{
+		CommonName:         w.Sent.Words(name.CommonName),
+		OrganizationalUnit: masked(name.OrganizationalUnit),
+		Organization:       masked(name.Organization),
+		Country:            masked(name.Country),
+	}.String())
+}
