@@ -33,6 +33,14 @@ func (f *Failure) GivenUp() *Failure {
 	return &given
 }
 
+// WithRetryAfter returns the same failure for a request that is sent again earlier than
+// Vault asked for.
+func (f *Failure) WithRetryAfter(d time.Duration) *Failure {
+	early := *f
+	early.RetryAfter = d
+	return &early
+}
+
 // When says when a request that was not answered may succeed.
 type When int
 

@@ -93,19 +93,30 @@ func (p *Patience) slowDown(r *request, now time.Time, f *Failure) (alone bool) 
 	defer p.resume(now)
 	if f.GiveUp { // the quota may be for this request alone
 		p.pace.reset()
+		p.lastRefused = nil
 		return false
 	}
 	longest := p.remaining(now)
 	if longest > 2*time.Second {
 		longest -= time.Second // so that some patience is left for a request after the pause
 	}
+	pause := f.RetryAfter
+	if pause > 0 {
+		pause = max(pause, shortestPause)
+	}
+	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersRefused == p.answers
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 		return true
 	case ownQuota:
-		r.retryAt = now.Add(min(max(f.RetryAfter, oneRefusal), longest))
+		pause = max(pause, oneRefusal)
 	default:
-		p.pace.slow(now, f.RetryAfter, longest, p.answers)
+		p.pace.slow(now, p.answers)
+	}
+	until := now.Add(min(pause, longest))
+	r.retryAt = latest(r.retryAt, until)
+	if noAnswerSince { // all are refused, so all wait
+		p.pace.pausedUntil = latest(p.pace.pausedUntil, until)
 	}
 	return false
 }

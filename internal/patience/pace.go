@@ -58,12 +58,9 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 	return time.Duration(missing*float64(time.Second)) + time.Microsecond // tokens are floats
 }
 
-// slow halves the rate after a refusal, and pauses for retryAfter, but no longer
-// than longest. answers is how many requests Vault has answered so far.
-func (p *pace) slow(now time.Time, retryAfter, longest time.Duration, answers int) {
-	if retryAfter > 0 {
-		p.pausedUntil = latest(p.pausedUntil, now.Add(min(max(retryAfter, shortestPause), longest)))
-	}
+// slow halves the rate after a refusal. answers is how many requests Vault has answered
+// so far.
+func (p *pace) slow(now time.Time, answers int) {
 	if now.Sub(p.halvedAt) < oneRefusal {
 		return
 	}

@@ -279,7 +279,7 @@ func (r *request) hasFailed() bool { return r.fault != nil && !r.refusedForRate 
 // be sent now.
 func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
-	if soon := r.firstSent.Add(p.moment()); p.sawOutageEnd(r) && soon.Before(at) {
+	if soon := r.firstSent.Add(p.moment()); !r.refusedForRate && p.sawOutageEnd(r) && soon.Before(at) {
 		at = soon // an outage that ended shortens the wait, but does not skip it
 	}
 	if p.outage {

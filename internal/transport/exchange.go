@@ -101,8 +101,10 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f.Final() // Vault is there, and other requests go on
 	case e.optional.end == AtOnce && isBlock(f):
 		return f.Final()
-	case e.isOptional() && e.isLate(f):
+	case e.isOptional() && e.isLate(ctx, f):
 		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
+	case e.isOptional() && f.RetryAfter > 0:
+		return f.WithRetryAfter(min(f.RetryAfter, e.optional.share-time.Since(e.began)))
 	case f.Unsent || IsHarmless(e.request):
 		return f
 	case f.Retry != patience.Later && e.sending.Err() == nil:

@@ -29,6 +29,13 @@ func (r *Retry) Health(ctx context.Context) (answer []byte, at time.Time, ok boo
 // replace other answers by a page of its own.
 const okQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
 
+// isWell reports whether Vault's health is that of an active node, or of a performance
+// standby, which answer requests.
+func (r *Retry) isWell(ctx context.Context) bool {
+	response, f := r.health(ctx, "", r.attempt())
+	return f == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473)
+}
+
 // health asks for Vault's health once, without a token and outside of patience.
 func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (*http.Response, *patience.Failure) {
 	u := *r.Wire.config.Address

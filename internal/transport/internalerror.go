@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"time"
 
@@ -31,8 +30,7 @@ func (i *internalErrors) judge(ctx context.Context, e *exchange, f *patience.Fai
 	if time.Since(i.asked) < r.Patience.Budget()/12 {
 		return f
 	}
-	response, unwell := r.health(ctx, "", r.attempt())
-	good := unwell == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473) // a performance standby
+	good := r.isWell(ctx)
 	again := good && i.good
 	i.asked, i.good = time.Now(), good
 	if !again || e.isOptional() {

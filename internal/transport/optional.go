@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -46,16 +47,18 @@ func (o optional) limit(left time.Duration, began time.Time) time.Duration {
 func (e *exchange) isOptional() bool { return e.optional.end != 0 }
 
 // isLate reports whether an optional request gives up. A bare internal error may come
-// from the token, so it gives up early and lets the next request show it.
-func (e *exchange) isLate(f *patience.Failure) bool {
-	took := time.Since(e.began) + time.Millisecond
+// from the token, so it gives up early and lets the next request show it. If Vault seems to
+// be down, sealed or without a leader, its health shows whether that is true.
+func (e *exchange) isLate(ctx context.Context, f *patience.Failure) bool {
+	left := e.optional.share - time.Since(e.began)
 	switch {
 	case reply.IsInternalError(f) && !e.retry.Patience.HasAnswers():
-		return took >= e.retry.Patience.Budget()/12
+		left -= e.optional.share - e.retry.Patience.Budget()/12
 	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
-		return took >= e.optional.share
+	default:
+		return left < time.Millisecond && e.retry.isWell(ctx)
 	}
-	return false // Vault itself is down, sealed or without a leader
+	return left < time.Millisecond
 }
 
 // isBlock reports whether a failure may concern one request alone.
