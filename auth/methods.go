@@ -29,8 +29,8 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // TestEveryMethodIsTestedAndDocumented finds most of what is missing.
 type method struct {
 	name      string
-	variables []variable // its own, except that of the mount
-	read      func(e *environment) credentials
+	variables []variable                       // its own, except that of the mount
+	read      func(e *environment) credentials // without the mount
 
 	// login makes the login method of vault/api for one login, with the files as they are
 	// now. It is nil for the given token.
