@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -56,7 +57,7 @@ type lookup struct {
 	Type        string    `json:"type"`
 	Policies    []string  `json:"policies"`
 	OfEntity    []string  `json:"identity_policies"`
-	Namespace   string    `json:"namespace_path"` // missing for the root namespace
+	Namespace   string    `json:"namespace_path"` // missing for the root namespace, and without namespaces
 }
 
 // isToken reports whether the answer describes a token at all.
@@ -77,7 +78,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if !ok || f.Run || !mayBeItsOwn(f) {
 			return err
 		}
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: Vault did not answer auth/token/lookup-self", Detail: f.Error()})
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: Vault did not answer auth/token/lookup-self; if a proxy before Vault blocks it, let it pass", Detail: f.Error()})
 		return nil
 	}
 	switch answer.Refusal() {
@@ -105,7 +106,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	t.facts = Token{
 		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
-		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: strings.Trim(data.Namespace, "/"),
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace),
 	}
 	if ns := t.facts.Namespace; !isNamespace(ns) || s.wire.Sent.Words(ns) != ns {
 		t.facts.Namespace = s.config.loginNamespace // a server may send anything

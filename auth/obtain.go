@@ -41,7 +41,7 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 
 // replaceIfDead reports whether the session has another token than the one used, which it
 // replaces if the answer shows that it is dead. A proxy may deny an optional request alone,
-// so the answer to one does not show it.
+// so the answer to one does not show it of a token that Vault has accepted.
 func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer, isOptional bool) (replaced bool, err error) {
 	refusal := answer.Refusal()
 	s.login.Lock()
@@ -53,7 +53,7 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 		return false, s.fatal.Load()
 	case s.token.Load() != used:
 		return true, nil // another request has replaced it already
-	case refusal == reply.ByPolicy, isOptional:
+	case refusal == reply.ByPolicy, isOptional && used.isProven():
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err

@@ -96,6 +96,9 @@ func (t *token) isExpired() bool {
 	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
 }
 
+// isProven reports whether Vault accepted the token.
+func (t *token) isProven() bool { return t.accepted.Load() || t.served.Load() }
+
 // mayHaveServed reports whether Vault has answered a request with the token, as far as
 // is known. A token with a limited number of uses can be used up before the first
 // answer arrives.
@@ -126,7 +129,7 @@ func (s *session) facts() Token {
 	if facts.UsesLeft != nil {
 		facts.UsesLeft = new(*facts.UsesLeft)
 	}
-	facts.Proven = t.accepted.Load() || t.served.Load()
+	facts.Proven = t.isProven()
 	if !facts.Expires.IsZero() {
 		facts.TTL = max(int(time.Until(facts.Expires).Round(time.Second).Seconds()), 1)
 	}
