@@ -75,7 +75,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	answer, data, err := s.look(ctx, client)
 	if err != nil {
 		f, ok := err.(*fault.Error)
-		if !ok || f.Run || !mayBeItsOwn(f) {
+		if !ok || !mayBeItsOwn(f) {
 			return err
 		}
 		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: Vault did not answer auth/token/lookup-self; if a proxy before Vault blocks it, let it pass", Detail: f.Error()})
@@ -142,9 +142,7 @@ func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, period
 
 // mayBeItsOwn reports whether a fault may concern one request alone. If Vault is down,
 // the requests that follow fail, too.
-func mayBeItsOwn(f *fault.Error) bool {
-	return f.Kind == fault.BadResponse || f.Kind == fault.ServerError || f.Kind == fault.Unreachable || f.Kind == fault.RateLimited
-}
+func mayBeItsOwn(f *fault.Error) bool { return !f.Run && f.Kind != fault.TLS && f.Kind != fault.Token }
 
 // renew renews the token of a client for a whole lifetime, and returns when it now expires.
 // Without an increment, Vault repeats that of the last renewal, which may have been short.

@@ -15,6 +15,7 @@ type Failure struct {
 	RetryAfter time.Duration // what Vault asked for; 0 if it asked for nothing
 	GiveUp     bool          // this request is not sent again; Retry is about others
 	MayBePaced bool          // a proxy may have refused the request because it came too fast
+	Within     time.Duration // the request is sent again after this at the latest; 0 means no limit
 	CutShort   bool          // the attempt had less time than usual, and got no answer in it
 }
 
@@ -33,12 +34,12 @@ func (f *Failure) GivenUp() *Failure {
 	return &given
 }
 
-// WithRetryAfter returns the same failure for a request that is sent again earlier than
-// Vault asked for.
-func (f *Failure) WithRetryAfter(d time.Duration) *Failure {
-	early := *f
-	early.RetryAfter = d
-	return &early
+// AgainWithin returns the same failure for a request that is sent again after d at the
+// latest, if d is more than 0.
+func (f *Failure) AgainWithin(d time.Duration) *Failure {
+	due := *f
+	due.Within = max(d, 0)
+	return &due
 }
 
 // When says when a request that was not answered may succeed.

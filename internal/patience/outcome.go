@@ -218,6 +218,10 @@ func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
 		r.failures = 0
 	}
 	r.fault, r.failedAt, r.refusedForRate = f.Fault, now, f.Retry == Paced || f.MayBePaced
+	r.dueBy = time.Time{}
+	if f.Within > 0 {
+		r.dueBy = now.Add(f.Within)
+	}
 	p.expire(now)
 }
 

@@ -140,6 +140,7 @@ type request struct {
 	asideSince     time.Time // when it was last laid aside
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
+	dueBy   time.Time // when it is sent again whatever others do; zero means never
 }
 
 // Aside is the error for a request that was laid aside.
@@ -278,12 +279,25 @@ func (r *request) hasFailed() bool { return r.fault != nil && !r.refusedForRate 
 // untilTurn returns how long the request must wait at least; 0 means that it may
 // be sent now.
 func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
+	switch {
+	case p.outage && p.prober != nil:
+		return p.budget
+	case r.dueBy.IsZero():
+		return p.untilNext(r, now)
+	case now.Before(r.dueBy):
+		return min(p.untilNext(r, now), r.dueBy.Sub(now))
+	}
+	return 0
+}
+
+// untilNext is untilTurn for a request that is never due.
+func (p *Patience) untilNext(r *request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
 	if soon := r.firstSent.Add(p.moment()); !r.refusedForRate && p.sawOutageEnd(r) && soon.Before(at) {
 		at = soon // an outage that ended shortens the wait, but does not skip it
 	}
 	if p.outage {
-		if p.prober != nil || p.nextProber() != r {
+		if p.nextProber() != r {
 			return p.budget
 		}
 		at = p.probeAt

@@ -103,8 +103,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f.Final()
 	case e.isOptional() && e.isLate(ctx, f):
 		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
-	case e.isOptional() && f.RetryAfter > 0:
-		return f.WithRetryAfter(min(f.RetryAfter, e.optional.share-time.Since(e.began)))
+	case e.isOptional() && IsHarmless(e.request):
+		return f.AgainWithin(e.optional.share - time.Since(e.began)) // to see whether it gives up
 	case f.Unsent || IsHarmless(e.request):
 		return f
 	case f.Retry != patience.Later && e.sending.Err() == nil:

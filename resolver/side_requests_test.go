@@ -1,0 +1,163 @@
+package resolver_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/resolver"
+)
+
+// A side request that alone is answered as if Vault were down, or refused for its rate,
+// costs a third of patience.
+func TestSideRequestsThatFailAlone(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	token := server.ReaderToken(t, kv+"/data/app")
+	for _, answer := range []struct {
+		name, retryAfter, body string
+		status                 int
+	}{
+		{"sealed", "", `{"errors":["Vault is sealed"]}`, 503},
+		{"no leader", "", `{"errors":["local node not active but active cluster node not found"]}`, 500},
+		{"rate", "3600", `{"errors":["request path \"x\": rate limit quota exceeded"]}`, 429},
+	} {
+		for _, blocked := range [][]string{{"auth/token/lookup-self"}, {mountList}, {"auth/token/lookup-self", mountList}} {
+			t.Run(fmt.Sprint(answer.name, blocked), func(t *testing.T) {
+				t.Parallel()
+				address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+					for _, b := range blocked {
+						if path == b {
+							if answer.retryAfter != "" {
+								w.Header().Set("Retry-After", answer.retryAfter)
+							}
+							whole(w, answer.status, answer.body)
+							return true
+						}
+					}
+					return false
+				})
+				const patience = 4 * brief
+				vault := auth.New(auth.Settings{Address: address, Mounts: []string{kv}}, environment(map[string]string{"VAULT_TOKEN": token}))
+				began := time.Now()
+				run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{Patience: patience})
+				assert.NoError(t, collect(run)[0].Err())
+				assert.Less(t, time.Since(began), patience/2, "a third, and time for a busy machine")
+			})
+		}
+	}
+}
+
+// An outage behind a balancer that answers in Vault's place costs no host, though it lasts
+// longer than the list of mounts may take: those in mounts that only the list shows are read
+// when Vault is back. A login is not sent twice into the outage.
+func TestOutageBehindABalancer(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	nested, old := "team/"+vaulttest.Name(), server.KV(t, 1)
+	server.Must(t, "POST", "sys/mounts/"+nested, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
+	server.Put(t, old, "app", map[string]any{"password": "right"})
+	require.Eventually(t, func() bool {
+		status, _, err := server.Do("PUT", nested+"/data/app", map[string]any{"data": map[string]any{"password": "right"}})
+		return err == nil && status == http.StatusOK
+	}, time.Minute, 5*time.Millisecond)
+	policy := server.Policy(t, fmt.Sprintf(`path "%s/app" { capabilities = ["read"] } path "%s/data/app" { capabilities = ["read"] }`, old, nested))
+	const patience = 3 * brief
+	for _, page := range []struct{ name, contentType, body string }{
+		{"page", "text/html", "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>"},
+		{"agent", "application/json", `{"errors":["failed to get the response: Put \"https://127.0.0.1:1/v1/x\": EOF"]}`},
+	} {
+		for _, method := range []string{"token", "approle"} {
+			t.Run(page.name+" "+method, func(t *testing.T) {
+				t.Parallel()
+				variables := map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}})}
+				if method == "approle" {
+					mount, id := appRole(t, server, map[string]any{"token_policies": policy})
+					variables = map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}
+				}
+				var began atomic.Pointer[time.Time]
+				address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+					began.CompareAndSwap(nil, new(time.Now()))
+					if time.Since(*began.Load()) > patience*6/10 {
+						return false
+					}
+					w.Header().Set("Content-Type", page.contentType)
+					w.WriteHeader(http.StatusServiceUnavailable)
+					fmt.Fprint(w, page.body)
+					return true
+				})
+				vault := auth.New(auth.Settings{Address: address, AuthMethod: method}, environment(variables))
+				run := resolver.Resolve(t.Context(), vault, []resolver.Host{
+					host("old", "password", "vault:"+old+"/app#password"),
+					host("nested", "password", "vault:"+nested+"/app#password"),
+				}, resolver.Options{Patience: patience})
+				for _, result := range collect(run) {
+					assert.NoError(t, result.Err())
+				}
+				assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
+				for _, f := range run.Report().Findings {
+					assert.NotContains(t, f.Text, "grant read on")
+				}
+			})
+		}
+	}
+}
+
+// A proxy that denies a side request in Vault's own words says nothing of a token that Vault
+// has accepted: a check agrees with the run, and logs in once.
+func TestSideRequestsAreDenied(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for i := range 40 {
+		server.Put(t, kv, fmt.Sprint("a", i), map[string]any{"password": "right"})
+	}
+	policy := server.Policy(t, fmt.Sprintf(`path "%s/data/*" { capabilities = ["read"] }`, kv))
+	var fields []string
+	for i := range 40 {
+		fields = append(fields, fmt.Sprintf("vault:%s/a%d#password", kv, i))
+	}
+	for _, words := range []string{"permission denied", "invalid token"} {
+		for _, method := range []string{"token", "approle"} {
+			for _, denied := range []string{"sys/capabilities-self", mountList} {
+				t.Run(strings.Join([]string{words, method, denied}, " "), func(t *testing.T) {
+					t.Parallel()
+					var logins atomic.Int32
+					address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+						if strings.HasSuffix(path, "/login") {
+							logins.Add(1)
+						}
+						if path == denied {
+							whole(w, 403, fmt.Sprintf(`{"errors":[%q]}`, words))
+						}
+						return path == denied
+					})
+					variables := map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{"default", policy}})}
+					want := int32(0)
+					if method == "approle" {
+						mount, id := appRole(t, server, map[string]any{"token_policies": policy})
+						variables, want = map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}, 1
+					}
+					vault := auth.New(auth.Settings{Address: address, AuthMethod: method, Mounts: []string{kv}}, environment(variables))
+					v := resolver.Check(t.Context(), vault, fieldsOf(fields...), resolver.CheckOptions{})
+					assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
+					assert.True(t, v.Connection.LoggedIn)
+					for _, field := range v.Fields {
+						assert.Equal(t, resolver.OK, field.Kind, "%s", field)
+					}
+					assert.Equal(t, want, logins.Load())
+				})
+			}
+		}
+	}
+}
