@@ -1,13 +1,16 @@
 package resolver_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/ref"
 	"github.com/luumen/patch-vault/resolver"
@@ -61,6 +64,49 @@ func TestCheckOfATokenThatNothingProves(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Answers that anyone may get prove no token.
+func TestAnswersThatProveNothing(t *testing.T) {
+	t.Parallel()
+	for _, body := range []struct {
+		status int
+		text   string
+	}{
+		{404, `{"errors":[]}`}, {404, `{"errors":["no handler for route \"x\""]}`}, {404, `{"errors":["unknown endpoint"]}`},
+		{200, `{"errors":[]}`}, {200, `{"server_time_utc":0}`}, {200, `{"request_id":"x","data":{}}`}, {200, `{"request_id":"x","data":null}`},
+		{200, `{"request_id":"x","data":{"secret":{},"auth":{}}}`}, {200, `{"request_id":"x","data":{"secret": {}}}`}, {200, `{"request_id":"x","data":{"secret":null}}`},
+		{200, `{"request_id":"x","data":{"auth":{},"secret":{"open/":{"description":"","options":{"version":"2"},"type":"kv"}}}}`}, // listing_visibility=unauth
+		{403, `{"errors":["Access denied by gateway"]}`}, {403, `{"errors":[]}`},
+	} {
+		v := resolver.Check(t.Context(), vaultAt(wrongServer(t, always(body.status, body.text)), "hvs.garbage-token-xxxx"), nil, resolver.CheckOptions{})
+		assert.False(t, v.Connection.LoggedIn, "%d %s", body.status, body.text)
+		assert.NotEqual(t, resolver.OK, v.Connection.Kind, "%d %s", body.status, body.text)
+	}
+}
+
+// If a mount can be listed without a token, a proxy that drops the token is still found out.
+func TestDroppedTokenBesideAVisibleMount(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv, open := server.KV(t, 2), server.KV(t, 2)
+	server.Must(t, "POST", "sys/mounts/"+open+"/tune", map[string]any{"listing_visibility": "unauth"})
+	t.Cleanup(func() {
+		server.Must(t, "POST", "sys/mounts/"+open+"/tune", map[string]any{"listing_visibility": "hidden"})
+	})
+	for _, mount := range []string{kv, open} {
+		server.Put(t, mount, "app", map[string]any{"password": "right"})
+	}
+	mount, id := appRole(t, server, map[string]any{"token_policies": server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] } path "%s/data/app" { capabilities = ["read"] }`, kv, open))})
+	dropped := inFront(t, server, func(r *http.Request) { r.Header.Del("X-Vault-Token") })
+	for _, path := range []string{kv, open} {
+		vault := auth.New(auth.Settings{Address: dropped, AuthMethod: "approle"}, environment(map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}))
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+path+"/app#password")}, resolver.Options{})
+		err := collect(run)[0].Err()
+		require.ErrorIs(t, err, resolver.Token)
+		assert.ErrorContains(t, err, "no proxy before Vault drops the header X-Vault-Token")
+		assert.NotContains(t, err.Error(), "for the second time")
 	}
 }
 

@@ -108,6 +108,18 @@ func TestCutWithinASecret(t *testing.T) {
 	}
 }
 
+func TestCutWithinAnEscape(t *testing.T) {
+	t.Parallel()
+	s := knowing(token)
+	var escaped strings.Builder
+	for _, b := range []byte(token) {
+		fmt.Fprintf(&escaped, "%%%02x", b)
+	}
+	for before := 4096 - escaped.Len(); before < 4096-18; before++ {
+		assert.NotContains(t, s.Text(strings.Repeat("0", before)+escaped.String()), escaped.String()[:18], before)
+	}
+}
+
 // In base64, the form of a secret depends on its place in a longer text.
 func TestBase64WithNeighbors(t *testing.T) {
 	t.Parallel()

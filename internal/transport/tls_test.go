@@ -182,6 +182,15 @@ func TestTLS(t *testing.T) {
 			}
 		}
 	})
+	t.Run("secrets in names are masked before they are escaped", func(t *testing.T) {
+		t.Parallel()
+		const secret = "canary+secret,id=of<mine>"
+		w := newWire(t, transport.Config{Address: parseURL(t, vaulttest.ServeTLS(t, serving(certify(nil, certificates{CommonName: secret})), likeVault)), TLS: &tls.Config{RootCAs: root.Pool()}})
+		w.Sent.Learn(secret)
+		text := fails(t, w).Fault.Error()
+		assert.NotContains(t, text, "canary")
+		assert.Contains(t, text, "signed by itself: CN=[masked]")
+	})
 	for _, advice := range []struct {
 		name   string
 		server *tls.Config
