@@ -107,7 +107,7 @@ func TestLoginErrors(t *testing.T) {
 		return variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CERT_ROLE": role, "VAULT_CLIENT_CERT": inFile(t, certificate), "VAULT_CLIENT_KEY": inFile(t, key)}
 	}
 	hour := time.Now().Add(-time.Hour).Unix()
-	late, lateKey := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
+	late, lateKey := c.IssueBetween(t, "agent", time.Time{}, time.Now().Add(-time.Minute))
 	expired := variables{"VAULT_CERT_MOUNT": c.Mount, "VAULT_CLIENT_CERT": inFile(t, late), "VAULT_CLIENT_KEY": inFile(t, lateKey)}
 	wrapped := server.NewToken(t, map[string]any{"ttl": "1m"}) // a wrapping token looks alike
 	for _, test := range []struct {

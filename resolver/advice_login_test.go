@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -193,6 +194,27 @@ func TestAdviceAboutLogins(t *testing.T) {
 				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", map[string]any{"jwt_validation_pubkeys": []string{other.PublicKey(t)}})
 			}
 		}), ""},
+		{"JWT whose keys Vault cannot fetch", resolver.Login, "vault cannot fetch the keys of what signs the token: check oidc_discovery_url or jwks_url in auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			keys := httptest.NewServer(always(http.StatusOK, `{"keys":[]}`))
+			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", map[string]any{"jwks_url": keys.URL})
+			keys.Close()
+			return func() {
+				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", map[string]any{"jwt_validation_pubkeys": []string{j.PublicKey(t)}})
+			}
+		}), ""},
+		{"JWT at a mount of AppRole", resolver.Login, "check VAULT_JWT_MOUNT: auth/approle-", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			d.v["VAULT_JWT_MOUNT"] = server.AppRole(t, map[string]any{"token_policies": "default"}).Mount
+			return func() { d.v["VAULT_JWT_MOUNT"] = j.Mount }
+		}), ""},
+		{"AppRole at a mount of JWTs", resolver.Login, "check VAULT_APPROLE_MOUNT: auth/", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			d.v["VAULT_APPROLE_MOUNT"] = server.JWT(t, map[string]any{"token_policies": "default"}).Mount
+			return func() { d.v["VAULT_APPROLE_MOUNT"] = a.Mount }
+		}), ""},
+		{"a certificate that is not valid yet", resolver.Login, "compare the clocks of Vault and of what issues the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			certificate, key := c.IssueBetween(t, "agent", time.Now().Add(10*time.Minute), time.Now().Add(time.Hour))
+			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
+			return func() { d.usePair(t, c) }
+		}), ""},
 		{"JWT at a mount without a configuration", resolver.Login, "configure the mount in Vault: vault write auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			mount := "jwt-" + vaulttest.Name()
 			server.Must(t, http.MethodPost, "sys/auth/"+mount, map[string]any{"type": "jwt"})
@@ -223,7 +245,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			}
 		}), ""},
 		{"an expired certificate", resolver.Login, "replace the certificate in VAULT_CLIENT_CERT by a valid one", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
-			certificate, key := c.IssueUntil(t, "agent", time.Now().Add(-time.Minute))
+			certificate, key := c.IssueBetween(t, "agent", time.Time{}, time.Now().Add(-time.Minute))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }
 		}), ""},

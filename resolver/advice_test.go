@@ -237,6 +237,19 @@ func TestAdviceAboutPaths(t *testing.T) {
 			server.Destroy(t, d.mount(), "app", 1)
 			return func() { server.Put(t, d.mount(), "app", map[string]any{"password": "right"}) }
 		}, ""},
+		{"deleted, and pinned", resolver.Deleted, "; omit the version, or pin another one, or restore it: ", func(t *testing.T, d *desk) func() {
+			server.Put(t, d.mount(), "app", map[string]any{"password": "right"})
+			server.Must(t, http.MethodPut, d.mount()+"/delete/app", map[string]any{"versions": []int{1}})
+			d.field = ref.Parse("vault:" + d.mount() + "/app?version=1#password")
+			return func() { d.field = ref.Parse("vault:" + d.mount() + "/app#password") }
+		}, ""},
+		{"destroyed, and pinned", resolver.Deleted, "is destroyed; omit the version, or pin another one", func(t *testing.T, d *desk) func() {
+			server.Put(t, d.mount(), "app", map[string]any{"password": "right"})
+			server.Destroy(t, d.mount(), "app", 1)
+			d.field = ref.Parse("vault:" + d.mount() + "/app?version=1#password")
+			return func() { d.field = ref.Parse("vault:" + d.mount() + "/app?version=2#password") }
+		}, ""},
+		{"v1/data/ typed along", resolver.Denied, "omit v1/ from the path, and data/ of KV v2; or ", typed(field("vault:v1/%s/data/app#password"), field("vault:%s/app#password")), ""},
 		{"a version that is not there", resolver.NoVersion, "check the pinned version, or omit it", typed(field("vault:%s/app?version=7#password"), field("vault:%s/app#password")), ""},
 		{"a version of KV v1", resolver.NoVersion, "omit the version, or upgrade the mount to KV v2", func(t *testing.T, d *desk) func() {
 			v1 := server.KV(t, 1)

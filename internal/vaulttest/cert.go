@@ -46,12 +46,13 @@ func (c *Cert) Authority() string { return c.authority.PEM() }
 // Issue makes a client certificate and its key, in PEM form.
 func (c *Cert) Issue(t testing.TB, commonName string) (certificate, key string) {
 	t.Helper()
-	return c.IssueUntil(t, commonName, c.authority.NotAfter)
+	return c.IssueBetween(t, commonName, time.Time{}, c.authority.NotAfter)
 }
 
-// IssueUntil is Issue with an expiry.
-func (c *Cert) IssueUntil(t testing.TB, commonName string, notAfter time.Time) (certificate, key string) {
+// IssueBetween is Issue with the time from which to which the certificate is valid; see
+// CertificateConfig.
+func (c *Cert) IssueBetween(t testing.TB, commonName string, notBefore, notAfter time.Time) (certificate, key string) {
 	t.Helper()
-	leaf := NewCertificate(t, c.authority, CertificateConfig{CommonName: commonName, Client: true, NotAfter: notAfter})
+	leaf := NewCertificate(t, c.authority, CertificateConfig{CommonName: commonName, Client: true, NotBefore: notBefore, NotAfter: notAfter})
 	return leaf.PEM(), leaf.KeyPEM(t)
 }
