@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"path/filepath"
 	"regexp"
@@ -112,10 +113,25 @@ func oddToken(text string) string {
 	switch {
 	case isJWT(text):
 		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
-	case strings.HasPrefix(text, "/") || filepath.IsAbs(text):
+	case isFileName(text):
 		return "the token looks like the name of a file: set VAULT_TOKEN_FILE to it"
+	case isBase64(text, func(s string) bool { return tokenShape.MatchString(s) }):
+		return "the token looks like a token in base64: write the token itself"
+	case idShape.MatchString(text):
+		return "the token looks like an id, such as a secret id: to log in with one, choose the method approle"
 	}
 	return ""
+}
+
+func isFileName(text string) bool {
+	text = strings.TrimPrefix(text, "@")
+	return strings.HasPrefix(text, "/") || filepath.IsAbs(text)
+}
+
+// isBase64 reports whether a text is the base64 of one that is a credential.
+func isBase64(text string, isCredential func(string) bool) bool {
+	decoded, err := base64.StdEncoding.DecodeString(text)
+	return err == nil && isCredential(strings.TrimSpace(string(decoded)))
 }
 
 // oddJWT says what is unusual about a refused JWT; empty if nothing is.
@@ -138,6 +154,12 @@ func oddID(variable, text string) string {
 		return variable + " holds a letter beyond ASCII or an invisible character: write the id alone"
 	case isJWT(text):
 		return variable + " holds a JWT: to log in with one, choose the method jwt"
+	case isFileName(text):
+		return variable + " looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
+	case strings.HasPrefix(text, "$"):
+		return variable + " begins with $, like the name of a variable that was not replaced: write the id itself"
+	case isBase64(text, isID):
+		return variable + " looks like an id in base64: write the id itself"
 	case strings.HasPrefix(text, "hvs.") || strings.HasPrefix(text, "hvb.") || strings.HasPrefix(text, "s."):
 		return variable + " holds a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
 	}

@@ -1,11 +1,15 @@
 package auth_test
 
 import (
+	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -221,4 +225,67 @@ func TestWhatIsSaidOfAnExpiry(t *testing.T) {
 			assert.True(t, r.usage.Token.Proven)
 		})
 	}
+}
+
+// TokenOf hands out copies of what it knows.
+func TestTokenOfIsACopy(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		say(w, 200, `{"request_id":"1","data":{"accessor":"a","id":"s.1","num_uses":50,"policies":["p"],"ttl":0,"type":"service"}}`)
+		return true
+	})
+	_, err := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "s.1"}.options()).Do(t.Context(), auth.Use{}, func(ctx context.Context, _ *api.Client) error {
+		token := auth.TokenOf(ctx)
+		token.Policies[0], *token.UsesLeft = "root", 7777
+		assert.Equal(t, []string{"p"}, auth.TokenOf(ctx).Policies)
+		assert.Equal(t, 50, *auth.TokenOf(ctx).UsesLeft)
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+// A wrapping token cannot even be looked up.
+func TestWrappingTokenAsTheToken(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	request, err := http.NewRequest(http.MethodPost, server.Address+"/v1/auth/token/create", strings.NewReader(`{}`))
+	require.NoError(t, err)
+	request.Header.Set("X-Vault-Token", server.Token)
+	request.Header.Set("X-Vault-Wrap-TTL", "1m")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	var wrapped struct {
+		WrapInfo struct {
+			Token string `json:"token"`
+		} `json:"wrap_info"`
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&wrapped))
+	_, err = auth.New(auth.Settings{Address: server.Address}, variables{"VAULT_TOKEN": wrapped.WrapInfo.Token}.options()).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		_, err := client.Logical().ReadWithContext(ctx, "secret/data/a")
+		return err
+	})
+	require.ErrorIs(t, err, fault.Token)
+	assert.ErrorContains(t, err, "unwrap it first if it is a wrapping token")
+}
+
+// The time to live of a token counts from when the login was sent that made it, not from
+// those that were sent in vain.
+func TestLoginAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	var began atomic.Pointer[time.Time]
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case began.CompareAndSwap(nil, new(time.Now())), time.Since(*began.Load()) < 2*time.Second:
+			say(w, 503, `{"errors":["Vault is sealed"]}`)
+		case strings.HasSuffix(r.URL.Path, "/login"):
+			say(w, 200, `{"request_id":"1","auth":{"client_token":"s.1","accessor":"a","token_type":"service","lease_duration":3}}`)
+		default:
+			return false
+		}
+		return true
+	})
+	usage, err := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()).Do(t.Context(), auth.Use{}, func(context.Context, *api.Client) error { return nil })
+	require.NoError(t, err)
+	assert.Greater(t, usage.Token.TTL, 1, "seconds")
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -23,9 +24,11 @@ func (s *session) revoke(ctx context.Context) {
 		Wire:     s.wire, Run: ctx,
 		Once: s.patience.Over() != nil, // Vault is down
 	}
+	var revoking sync.WaitGroup
 	for _, t := range tokens {
-		s.revokeOne(ctx, t, chain)
+		revoking.Go(func() { s.revokeOne(ctx, t, chain) })
 	}
+	revoking.Wait()
 }
 
 // revokeOne revokes a token if its look-up shows the accessor of its login. A Vault

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -109,6 +110,13 @@ func TestAdviceAboutLogins(t *testing.T) {
 			}
 		}), ""},
 		{"quotes around the role id", resolver.Login, "VAULT_ROLE_ID holds quotes around the id: remove them", wrong("VAULT_ROLE_ID", `"RIGHT"`), ""},
+		{"a variable's name as the secret id", resolver.Login, "VAULT_SECRET_ID begins with $, like the name of a variable that was not replaced", wrong("VAULT_SECRET_ID", "$SECRET_ID"), ""},
+		{"a file's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like the name of a file: set VAULT_SECRET_ID_FILE to it", wrong("VAULT_SECRET_ID", "@/run/secrets/id"), ""},
+		{"the secret id in base64", resolver.Login, "VAULT_SECRET_ID looks like an id in base64: write the id itself", appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
+			right := d.v["VAULT_SECRET_ID"]
+			d.v["VAULT_SECRET_ID"] = base64.StdEncoding.EncodeToString([]byte(right + "\n"))
+			return func() { d.v["VAULT_SECRET_ID"] = right }
+		}), ""},
 		{"quotes around the secret id", resolver.Login, "VAULT_SECRET_ID holds quotes around the id: remove them", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
 		{"white space in the secret id", resolver.Login, "holds white space within the id: write the id alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
 		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a letter beyond ASCII or an invisible character: write the id alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
