@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,14 +37,12 @@ func TestSideRequestsThatFailAlone(t *testing.T) {
 			t.Run(fmt.Sprint(answer.name, blocked), func(t *testing.T) {
 				t.Parallel()
 				address := behind(t, server, func(w http.ResponseWriter, path string) bool {
-					for _, b := range blocked {
-						if path == b {
-							if answer.retryAfter != "" {
-								w.Header().Set("Retry-After", answer.retryAfter)
-							}
-							whole(w, answer.status, answer.body)
-							return true
+					if slices.Contains(blocked, path) {
+						if answer.retryAfter != "" {
+							w.Header().Set("Retry-After", answer.retryAfter)
 						}
+						whole(w, answer.status, answer.body)
+						return true
 					}
 					return false
 				})
