@@ -22,7 +22,7 @@ const (
 	FileUnread      = "file_unread"       // a file in the folder of CAs cannot be read
 	NamespaceFree   = "namespace_free"    // paths are pinned, but the UI still chooses the namespace
 	TokenExpires    = "token_expires"     // a given token expires soon
-	TokenUnknown    = "token_unknown"     // a given token may not read its own expiry
+	TokenUnknown    = "token_unknown"     // the expiry of a given token is unknown
 	TokenNotRenewed = "token_not_renewed" // a given token could not be renewed
 	TokenShort      = "token_short"       // the token expired again and again within a run
 	TokenNotRevoked = "token_not_revoked" // a token of a login was not revoked

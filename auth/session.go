@@ -89,22 +89,21 @@ type session struct {
 // returns the error of use or ctx, or one with a kind of package resolver. The Usage is
 // complete in any case.
 //
-// The client works in the namespace of the settings. LUUMEN_VAULT_PATHS does not limit
-// its paths. Answers may have any form, such as a certificate in PEM form, and 4 MiB; each
-// must end within VAULT_CLIENT_TIMEOUT. It repeats reads until patience ends, and writes
-// only if Vault certainly did not act on them. It logs in again if its token expires.
-// Requests with another token, for another address, or after use has returned fail unsent.
+// The client works in the namespace of the settings; LUUMEN_VAULT_PATHS does not limit its
+// paths. An answer may have any form and 4 MiB, and must end within VAULT_CLIENT_TIMEOUT.
+// The client repeats reads until patience ends, and writes only if Vault certainly did not
+// act on them. It logs in again if its token expires. Requests with another token, for
+// another address, or after use has returned fail unsent.
 //
-// Revoking the token ends what Vault tied to it: leases, such as those of certificates of
-// a role with generate_lease=true, and child tokens.
+// Revoking the token also ends its child tokens and its leases, such as those of
+// certificates of a role with generate_lease=true.
 //
-// Methods of the client that set its token, such as Logical().Unwrap and Auth().Login,
-// do not work; write to sys/wrapping/unwrap, or to the path of the login. Those that
-// change the transport of its connections panic.
+// Methods that set the client's token, such as Logical().Unwrap and Auth().Login, do not
+// work: write to sys/wrapping/unwrap, or to the path of the login. Those that change the
+// transport of its connections panic.
 //
 // If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
-// several lines. If Vault does not answer it, fails, is sealed, or refuses the token,
-// the error has a kind; get it with errors.AsType[resolver.Kind](err).
+// several lines. Other errors have a kind: errors.AsType[resolver.Kind](err).
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()

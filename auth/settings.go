@@ -12,8 +12,8 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured. Decoding them from JSON never fails: a member of the wrong type
-// becomes a [Fault]. Unknown members are ignored, and so are names in another case.
+// not configured. Decoding them never fails: a member of the wrong type becomes a
+// [Fault], and unknown names, also those in another case, are ignored.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
@@ -106,8 +106,8 @@ const (
 	maxWrongMounts = 10 // that get a fault each: the faults are part of every host's error
 )
 
-// MarshalJSON returns what UnmarshalJSON reads, without user info in the address. A
-// member of the wrong type stays of a wrong type, so that its fault survives.
+// MarshalJSON returns what UnmarshalJSON reads, with the same faults, but without user
+// info in the address.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)

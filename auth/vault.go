@@ -81,10 +81,9 @@ func (v *Vault) Validate() error {
 	return err
 }
 
-// Permits checks a path against LUUMEN_VAULT_PATHS. Both are written as in a reference,
-// without the data/ of KV v2. The error has package resolver's kind Pinned, or
-// Environment if the variable is malformed. Runs and
-// checks call Permits themselves; [Vault.Do] does not.
+// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. The error has package
+// resolver's kind Pinned, or Environment if the variable is malformed. Runs and checks call
+// Permits themselves; [Vault.Do] does not.
 func (v *Vault) Permits(path string) error {
 	inner := v.inner()
 	text := inner.getenv("LUUMEN_VAULT_PATHS")

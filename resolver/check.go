@@ -16,7 +16,7 @@ import (
 type CheckOptions struct {
 	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
 	Patience time.Duration // how long to wait without any answer, apart from attempts under way; 0 means 3 s
-	RunID    string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
+	RunID    string        // see auth.Use; empty means a random one
 }
 
 // Check says whether a run would resolve the fields, and what looks wrong, for the

@@ -65,9 +65,8 @@ func (e *FieldError) LogValue() slog.Value { return slog.StringValue(e.Error()) 
 // Unwrap returns the error without field and reference.
 func (e *FieldError) Unwrap() error { return e.err }
 
-// MarshalJSON returns the field and its [Problem], for the UI. It leaves out Vault's
-// own words, names of keys and policies, and everything about the network: whoever
-// edits a field could use errors to find them out.
+// MarshalJSON returns the field and its [Problem], for the UI: without Vault's words, names
+// of keys and policies, and network facts, which whoever edits a field could find out.
 func (e *FieldError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Field string `json:"field"`

@@ -7,18 +7,17 @@ import (
 	"github.com/luumen/patch-vault/auth"
 )
 
-// The codes of findings of runs and checks, besides those of package auth.
+// The codes of findings, besides those of package auth.
 const (
+	// of runs and checks
 	ShortOfUses    = "short_of_uses"   // the token has too few uses left for a run
 	MountsUnknown  = "mounts_unknown"  // Vault's list of mounts is not available
 	MountVersion   = "mount_version"   // notice: a mount has another KV version than the settings say
 	HostsMisspelt  = "hosts_misspelt"  // luumen_hosts is misspelt in a secret, so it has no effect
 	HostsMalformed = "hosts_malformed" // luumen_hosts holds a malformed glob, which matches no host
 	OddField       = "odd_field"       // a field looks mistyped; see ref.Value.Warning
-)
 
-// The codes of findings of checks about the connection.
-const (
+	// of checks, about the connection
 	NoPin         = "no_pin"         // notice: the Patch server does not pin the address
 	NoNamespaces  = "no_namespaces"  // a namespace is set, but the server has none
 	ClockSkew     = "clock_skew"     // the clocks of Vault and the Patch server differ by 30 s or more
@@ -26,10 +25,8 @@ const (
 	HealthSealed  = "health_sealed"  // sys/health says that Vault is sealed, but other answers do not
 	RootToken     = "root_token"     // the token may do anything
 	PowersUnknown = "powers_unknown" // notice: it is unknown whether the token may do more than read
-)
 
-// The codes of findings of checks about a field.
-const (
+	// of checks, about a field
 	CanWrite         = "can_write"         // the token may write or delete the secret
 	LimitedToHosts   = "limited_to_hosts"  // notice: the secret names its hosts, but CheckOptions no host
 	TrailingNewline  = "trailing_newline"  // the value is one line that ends in a line break

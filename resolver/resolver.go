@@ -44,7 +44,7 @@ type Host struct {
 type Options struct {
 	Workers  int           // concurrent reads, each over its own connection; 0 means 16
 	Patience time.Duration // how long to wait without any answer; 0 means 60 s
-	RunID    string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
+	RunID    string        // see auth.Use; empty means a random one
 }
 
 const defaultWorkers = 16
