@@ -101,10 +101,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f.Final() // Vault is there, and other requests go on
 	case e.optional.end == AtOnce && isBlock(f):
 		return f.Final()
-	case e.isOptional() && e.isLate(ctx, f):
-		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
-	case e.isOptional() && IsHarmless(e.request):
-		return f.AgainWithin(e.optional.share - time.Since(e.began)) // to see whether it gives up
+	case e.isOptional() && f.Retry != patience.Never && mayBeItsOwn(f):
+		return e.orGiveUp(ctx, f)
 	case f.Unsent || IsHarmless(e.request):
 		return f
 	case f.Retry != patience.Later && e.sending.Err() == nil:

@@ -14,6 +14,7 @@ type optional struct {
 	end     End           // 0 if the request is not optional
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
+	asked   bool          // Vault's health was asked for
 }
 
 func (r *Retry) optional(end End) optional {
@@ -25,13 +26,13 @@ func (r *Retry) optional(end End) optional {
 		share = r.Patience.Budget() / 12
 	}
 	if !r.isCheck() {
-		return optional{end, share, share}
+		return optional{end: end, attempt: share, share: share}
 	}
 	// Silence is waited for as in a run, even beyond patience, but there must be time left
 	// for an attempt of another request.
 	whole := r.Wire.config.Timeout
 	attempt := max(min(whole, time.Until(r.Until)-whole), whole/10)
-	return optional{end, attempt, min(attempt, share)}
+	return optional{end: end, attempt: attempt, share: min(attempt, share)}
 }
 
 // limit is how long the next attempt may take of the time that is left for it. A request
@@ -46,19 +47,37 @@ func (o optional) limit(left time.Duration, began time.Time) time.Duration {
 
 func (e *exchange) isOptional() bool { return e.optional.end != 0 }
 
-// isLate reports whether an optional request gives up. A bare internal error may come
-// from the token, so it gives up early and lets the next request show it. If Vault seems to
-// be down, sealed or without a leader, its health shows whether that is true.
-func (e *exchange) isLate(ctx context.Context, f *patience.Failure) bool {
-	left := e.optional.share - time.Since(e.began)
-	switch {
-	case reply.IsInternalError(f) && !e.retry.Patience.HasAnswers():
-		left -= e.optional.share - e.retry.Patience.Budget()/12
-	case f.Retry == patience.Paced, isBlock(f), !f.Unsent:
-	default:
-		return left < time.Millisecond && e.retry.isWell(ctx)
+// mayBeItsOwn reports whether an optional request may have caused a failure itself. If
+// Vault cannot be reached, it has not.
+func mayBeItsOwn(f *patience.Failure) bool {
+	return f.Retry == patience.Paced || !f.Unsent || isBlock(f) || saysUnwell(f)
+}
+
+// saysUnwell reports whether the answer was that Vault is sealed or has no leader.
+func saysUnwell(f *patience.Failure) bool {
+	return f.Fault.Kind == fault.Sealed || f.Fault.Kind == fault.NoActiveNode
+}
+
+// orGiveUp gives an optional request up if it is late. A bare internal error may come from
+// the token, so it gives up early and lets the next request show it. If Vault answers that
+// it is unwell, its health shows, once, whether that is true.
+func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.Failure {
+	share, budget := e.optional.share, e.retry.Patience.Budget()
+	if reply.IsInternalError(f) && !e.retry.Patience.HasAnswers() {
+		share = budget / 12
 	}
-	return left < time.Millisecond
+	left := share - time.Since(e.began)
+	switch {
+	case left >= time.Millisecond:
+		return f.AgainWithin(left)
+	case !saysUnwell(f):
+		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
+	case !e.optional.asked:
+		if e.optional.asked = true; e.retry.isWell(ctx) {
+			return f.GivenUp()
+		}
+	}
+	return f
 }
 
 // isBlock reports whether a failure may concern one request alone.
