@@ -58,6 +58,7 @@ var loginFault = []phrase{
 	{"could not load backend configuration", "1.14 1.21 bao"},
 	{"could not load configuration", "1.21"},
 	{"failed to determine alias name", "1.21"},
+	{"missing role_id", "bao"},
 }
 
 // A Vault Agent or Proxy answers so if it gets no answer from Vault; it did not send the
@@ -168,7 +169,7 @@ var hints = map[string][]hint{
 	},
 	"": {
 		{"failed to determine alias name", "1.21", otherMethod}, // a 500
-		{"missing role", "1.14 1.21 bao", otherMethod},
+		{"missing role", "1.14 1.21 bao", otherMethod}, // or missing role_id
 		{"invalid role name", "1.14 1.21 bao", otherMethod},
 		{"could not be found", "1.14 1.21 bao", otherMethod},
 		{"CIDR", "1.14 1.21 bao",
