@@ -78,7 +78,11 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if !ok || !mayBeItsOwn(f) {
 			return err
 		}
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: Vault did not answer auth/token/lookup-self; if a proxy before Vault blocks it, let it pass", Detail: f.Error()})
+		why := "Vault did not answer auth/token/lookup-self; if a proxy before Vault blocks it, let it pass"
+		if f.Kind == fault.RateLimited {
+			why = "a rate limit refused auth/token/lookup-self; raise it"
+		}
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + why, Detail: f.Error()})
 		return nil
 	}
 	switch answer.Refusal() {

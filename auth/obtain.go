@@ -53,12 +53,17 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 		return false, s.fatal.Load()
 	case s.token.Load() != used:
 		return true, nil // another request has replaced it already
-	case refusal == reply.ByPolicy, isOptional && used.isProven():
+	}
+	if refusal == reply.ByPolicy && s.modern.Load() {
+		return false, nil
+	}
+	if refusal == reply.ByPolicy || isOptional && used.isProven() {
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
 		}
-	case refusal == reply.BareDenial && !s.mayBeDead(used):
+	}
+	if refusal == reply.BareDenial && !s.mayBeDead(used) {
 		return false, s.end(s.tokenRefused(used, answer))
 	}
 	return true, s.replace(ctx, used, answer)
@@ -73,7 +78,7 @@ func (s *session) mayBeDead(t *token) bool {
 // isDead looks up, once, whether a token is dead although it was refused in the words
 // for a missing policy. Vault before 1.16 and OpenBao answer some requests so.
 func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
-	if s.modern.Load() || t.looked {
+	if t.looked {
 		return false, nil
 	}
 	t.looked = true

@@ -63,7 +63,7 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 	v := Verdicts{
 		Connection: c.connection(usage, err),
 		Fields:     make([]Verdict, len(c.plan.hosts)),
-		Mounts:     c.mountsOfReads(),
+		Mounts:     c.mountsOfReads(usage.Health),
 		RunID:      usage.RunID,
 	}
 	for i := range c.plan.hosts {
@@ -75,7 +75,7 @@ func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
 // mountsOfReads are the mounts of the references. A mount from the settings is also a
 // guess until it has led to a secret. Something else may be mounted below a guess, so one
 // secret outweighs any other answer.
-func (c *check) mountsOfReads() []Mount {
+func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
@@ -85,6 +85,9 @@ func (c *check) mountsOfReads() []Mount {
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
+		if table.ofRoot && server != nil && !server.Namespaces {
+			one.Namespace = "" // it ignores that of the settings
+		}
 		one.NotKV = !m.isKV() || r.sent && kindOf(r.err) == NotKV // by its answer
 		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
 		before, ok := mounts[m.Path]

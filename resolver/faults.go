@@ -65,15 +65,12 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	f.Do = "write the secret again"
 	if r.version != 0 {
 		f.Do = "omit the version, or pin another one"
-		f.Fix = f.Do + ", or restore this one"
 	}
 	if meta.Destroyed {
-		f.What = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path))
-		if r.version != 0 {
-			f.Fix = f.Do
-		}
+		f.What, f.Fix = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path)), f.Do
 		return f
 	}
+	f.Fix = f.Do + ", or restore this one"
 	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
 	f.Do += fmt.Sprintf(", or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path))) +
 		"; if nobody deleted it, look at delete_version_after of the secret and of the mount"
@@ -102,14 +99,14 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 		do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
 	}
 	do += "; if the policy has this line, another policy denies the path"
-	if mounts.mayBeAnyones() {
+	if !mounts.forToken {
 		do += ", or a proxy before Vault drops the header X-Vault-Token"
 	}
 	if namesTokens(path) { // no line, since it could grant a token
 		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(path)) + " by hand"
 	}
 	f := denied("the agent's token can see no mount for "+quoted(path), do, mounts, r)
-	if first, rest, _ := strings.Cut(path, "/"); covering(mounts.listed, rest) != nil {
+	if first, rest, _ := strings.Cut(path, "/"); covering(mounts.listed, rest) != nil && withoutData(m, path) == "" {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
@@ -118,7 +115,7 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.ofRoot && mounts.namespace != "" {
+	if mounts.ofRoot && mounts.namespace != "" && !namesTokens(r.path) {
 		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line, and the namespace from the settings"
 	}
 	f := fault.New(fault.Denied, what, do)

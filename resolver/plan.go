@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -16,13 +17,15 @@ type plan struct {
 	vault     *auth.Vault
 	invalid   error // why Vault cannot be used, when the plan was made
 	hosts     []host
-	reads     []*read     // in the order of the hosts
-	mounts    *mountTable // nil before the login, and if Vault did not answer
-	token     auth.Token  // before the reads; zero before the login
-	powers    powers      // of the token; only of a check
-	immediate []int       // hosts that need no read
-	odd       examples    // literals that look mistyped
-	complete  chan int    // hosts whose last path has been read; has room for all hosts
+	reads     []*read                    // in the order of the hosts
+	mounts    *mountTable                // nil before the login, and if Vault did not answer
+	again     sync.Once                  // the list of mounts was asked for again
+	later     atomic.Pointer[mountTable] // the second list, if there is one
+	token     auth.Token                 // before the reads; zero before the login
+	powers    powers                     // of the token; only of a check
+	immediate []int                      // hosts that need no read
+	odd       examples                   // literals that look mistyped
+	complete  chan int                   // hosts whose last path has been read; has room for all hosts
 
 	mu sync.Mutex // guards what settle changes
 }
@@ -52,7 +55,6 @@ type read struct {
 	mount   *mount          // of the path; nil before the mounts are listed
 	sent    bool            // a request was sent
 	aside   *patience.Aside // the state of a read that gave way
-	doubt   error           // why there is no secret, if the mount is right; see readDoubtful
 	secret  *secret         // nil until the read is settled, and if there is an error
 	err     error           // why there is no secret
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -51,7 +52,9 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 	return usage, err
 }
 
-// readPaths reads every path. It returns a fault that concerns every path, if there is one.
+// readPaths reads every path with a bounded number of workers. If a read fails with a fault
+// that concerns every path, it returns that fault, after the reads under way, which may still
+// succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
@@ -61,22 +64,12 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 			return f
 		}
 	}
-	if err := p.readEach(ctx, client, p.reads, workers); err != nil {
-		return err
-	}
-	return p.readDoubtful(ctx, client, workers)
-}
-
-// readEach reads the paths with a bounded number of workers. If a read fails with a fault
-// that concerns every path, it returns that fault, after the reads under way, which may still
-// succeed.
-func (p *plan) readEach(ctx context.Context, client *api.Client, reads []*read, workers int) error {
-	for _, r := range reads {
+	for _, r := range p.reads {
 		if p.mounts.hides(r.mount) && ctx.Err() == nil {
 			p.settle(r, nil, invisible(p.mounts, r))
 		}
 	}
-	share := newShare(reads, workers)
+	share := newShare(p.reads, workers)
 	ctx = transport.WithOwn(ctx, transport.Own{Others: share.hasFresh})
 	var ofRun atomic.Pointer[fault.Error]
 	var working sync.WaitGroup
@@ -96,41 +89,25 @@ func (p *plan) readEach(ctx context.Context, client *api.Client, reads []*read, 
 		})
 	}
 	working.Wait()
+	p.mounts = cmp.Or(p.later.Load(), p.mounts)
 	if f := ofRun.Load(); f != nil {
 		return f
 	}
 	return nil
 }
 
-// readDoubtful asks for the list of mounts again, if Vault did not answer the first time and
-// reads failed without it: Vault may have been down until then. It reads those paths again
-// that are in another mount than assumed.
-func (p *plan) readDoubtful(ctx context.Context, client *api.Client, workers int) error {
-	var doubtful, again []*read
-	for _, r := range p.reads {
-		if r.doubt != nil {
-			doubtful = append(doubtful, r)
+// listAgain asks, once, for the list of mounts that Vault did not answer before it answered a
+// read: it may have been down until then. It returns nil if the list is still not available.
+func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
+	p.again.Do(func() {
+		const soon = 3 * time.Second // Vault has just answered
+		ctx, cancel := context.WithTimeout(ctx, soon)
+		defer cancel()
+		if table, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err == nil && table.listed != nil {
+			p.later.Store(table)
 		}
-	}
-	if len(doubtful) == 0 || ctx.Err() != nil {
-		return nil
-	}
-	mounts, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads))
-	if err == nil && mounts.fault == nil {
-		p.mounts = mounts
-	}
-	for _, r := range doubtful {
-		assumed, known := r.mount, p.mounts.find(r.path)
-		if r.mount = known; known.Mount == assumed.Mount && known.isKV() {
-			p.settle(r, nil, r.doubt)
-		} else {
-			again = append(again, r)
-		}
-	}
-	if len(again) == 0 {
-		return nil
-	}
-	return p.readEach(ctx, client, again, min(workers, len(again)))
+	})
+	return p.later.Load()
 }
 
 // tryOne reads one path if Vault lists no mount of the paths, as it does for a token without
@@ -158,6 +135,12 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 	if p.isSettled(r) {
 		return false, nil
 	}
+	if later := p.later.Load(); later != nil && r.aside == nil {
+		if r.mount = later.find(r.path); later.hides(r.mount) {
+			p.settle(r, nil, invisible(later, r))
+			return false, nil
+		}
+	}
 	if r.aside != nil {
 		ctx = transport.Resume(ctx, r.aside)
 	}
@@ -173,12 +156,23 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 		// concerns every path.
 		return false, f
 	}
-	if err != nil && !r.mount.listed && p.mounts.fault != nil && r.doubt == nil {
-		r.doubt = err
-		return false, nil
+	if mayBeOfAnotherMount(err) && !r.mount.listed && p.mounts.fault != nil {
+		if later := p.listAgain(ctx, client); later != nil && *later.find(r.path) != *r.mount {
+			return p.read(ctx, client, r)
+		}
 	}
 	p.settle(r, secret, err)
 	return false, nil
+}
+
+// mayBeOfAnotherMount reports whether a read may have failed because its path is in another
+// mount than assumed, or in one of the other KV version.
+func mayBeOfAnotherMount(err error) bool {
+	switch kindOf(err) {
+	case Denied, NotFound, NoVersion, KVVersion, NotKV:
+		return true
+	}
+	return false
 }
 
 // readSecret returns the secret at the path.

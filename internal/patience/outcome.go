@@ -69,6 +69,9 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 		p.failedProbes++
 		p.electing = p.electing || f.Fault.Kind == fault.NoActiveNode
 		p.probeAt = now.Add(p.backoff(p.failedProbes+1, p.electing))
+		if f.GiveUp && f.Fault.Kind != fault.Unreachable {
+			p.probeAt = now // the next request shows whether this one alone fails
+		}
 	}
 	if f.GiveUp {
 		return f.Fault

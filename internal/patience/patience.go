@@ -293,7 +293,7 @@ func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
 // untilNext is untilTurn for a request that is never due.
 func (p *Patience) untilNext(r *request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
-	if soon := r.firstSent.Add(p.moment()); !r.refusedForRate && p.sawOutageEnd(r) && soon.Before(at) {
+	if soon := r.firstSent.Add(p.moment()); !r.firstSent.IsZero() && p.sawOutageEnd(r) && soon.Before(at) {
 		at = soon // an outage that ended shortens the wait, but does not skip it
 	}
 	if p.outage {

@@ -108,6 +108,11 @@ func decode(text []byte, into any) error {
 	return json.Unmarshal(text, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
+// IsCutOff reports whether a body is only the beginning of a JSON object.
+func IsCutOff(body []byte) bool {
+	return bytes.HasPrefix(body, []byte("{")) && errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
+}
+
 // ignored takes any JSON.
 type ignored struct{}
 
@@ -196,18 +201,8 @@ func (a *Answer) Denial() string {
 	return a.Words()
 }
 
-var plainDenial = regexp.MustCompile(`^(1 error occurred:\s*\*\s*)?permission denied\s*$`)
-
-// IsWord reports whether a text is part of what Vault is understood by. An answer in which
-// it is masked would mean something else.
-func IsWord(text string) bool {
-	for _, p := range []phrase{permissionDenied, invalidToken, noMount, readAsV1} {
-		if strings.Contains(strings.ToLower(p.words), strings.ToLower(text)) {
-			return true
-		}
-	}
-	return false
-}
+// plainDenial matches a denial that holds none but Vault's own words.
+var plainDenial = regexp.MustCompile(`^(\d+ errors? occurred:\s*)?(\*?\s*(permission denied|invalid token)\s*)+$`)
 
 // ResponseError returns the answer as vault/api's error, for the cause of a fault. It
 // returns nil if the answer is no error.

@@ -72,7 +72,7 @@ func stateOf(status int, errors []string) *state {
 		return behindAgent
 	case status >= 500:
 		return failing
-	case status == http.StatusBadRequest && says(errors, wantsBalancer):
+	case status == http.StatusBadRequest && says(errors, wantsBalancer...):
 		return untrusting
 	case status == http.StatusBadRequest && says(errors, upgrading...):
 		return upgradingMount

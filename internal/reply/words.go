@@ -65,11 +65,14 @@ var loginFault = []phrase{
 // request if it could not connect.
 var (
 	agentUnanswered  = phrase{"failed to get the response: ", "1.21"}
-	agentUnconnected = phrase{": dial tcp ", "1.21"}
+	agentUnconnected = phrase{": dial tcp", "1.21"}
 )
 
 // wantsBalancer is what a listener answers that takes requests only through a balancer.
-var wantsBalancer = phrase{"x-forwarded-for", "1.21"}
+var wantsBalancer = []phrase{
+	{"missing x-forwarded-for header", "1.21"},
+	{"client address not authorized for x-forwarded-for", "src"},
+}
 
 // expectsHTTPS is what HTTPS servers answer to plain HTTP.
 var expectsHTTPS = []phrase{
@@ -126,6 +129,8 @@ var hints = map[string][]hint{
 			"run vault monitor -log-level=debug and try again, which shows the cause; check that auth/MOUNT exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), and that pod and service account still exist"},
 	},
 	"jwt": {
+		{"fetching keys", "1.21", keysOfJWT}, // for any reason, such as an expired certificate
+		{"keyset configuration error", "1.21", keysOfJWT},
 		{"could not be found", "1.14 1.21 bao",
 			"check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
 		{"expired", "1.14 1.21 bao",
@@ -140,8 +145,6 @@ var hints = map[string][]hint{
 			"compare the clocks of Vault and of what issues the token"},
 		{"audience", "1.14 1.21 bao",
 			"add the token's audience to bound_audiences of the role"},
-		{"fetching keys", "1.21", keysOfJWT},
-		{"keyset configuration error", "1.21", keysOfJWT}, // a 400
 		{"signature", "1.14 1.21 bao",
 			"configure the mount with the keys of what signs the token"},
 		{"algorithm", "1.21",
@@ -169,7 +172,7 @@ var hints = map[string][]hint{
 	},
 	"": {
 		{"failed to determine alias name", "1.21", otherMethod}, // a 500
-		{"missing role", "1.14 1.21 bao", otherMethod}, // or missing role_id
+		{"missing role", "1.14 1.21 bao", otherMethod},          // or missing role_id
 		{"invalid role name", "1.14 1.21 bao", otherMethod},
 		{"could not be found", "1.14 1.21 bao", otherMethod},
 		{"CIDR", "1.14 1.21 bao",
@@ -197,7 +200,7 @@ func LoginHint(method, mount string, errors []string) string {
 	text := strings.Join(errors, "; ")
 	for _, of := range []string{method, ""} {
 		for _, h := range hints[of] {
-			if strings.Contains(text, h.words) {
+			if strings.Contains(text, h.words) && (mount != "" || h.do != otherMethod) {
 				return naming(method, mount, h.do)
 			}
 		}
@@ -208,7 +211,7 @@ func LoginHint(method, mount string, errors []string) string {
 // naming names the mount in a hint, and its variable.
 func naming(method, mount, hint string) string {
 	if mount == "" {
-		return strings.NewReplacer("VAULT_METHOD_MOUNT: auth/MOUNT", "the method's mount: it", "auth/MOUNT", "its mount").Replace(hint)
+		return strings.ReplaceAll(hint, "auth/MOUNT", "its mount")
 	}
 	return strings.NewReplacer("VAULT_METHOD_MOUNT", "VAULT_"+strings.ToUpper(method)+"_MOUNT", "auth/MOUNT", "auth/"+mount).Replace(hint)
 }

@@ -31,8 +31,8 @@ const okQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&unini
 
 // isWell reports whether Vault's health is that of an active node, or of a performance
 // standby, which answer requests.
-func (r *Retry) isWell(ctx context.Context) bool {
-	response, f := r.health(ctx, "", r.attempt())
+func (r *Retry) isWell(ctx context.Context, limit time.Duration) bool {
+	response, f := r.health(ctx, "", limit)
 	return f == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473)
 }
 

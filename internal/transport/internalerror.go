@@ -30,7 +30,7 @@ func (i *internalErrors) judge(ctx context.Context, e *exchange, f *patience.Fai
 	if time.Since(i.asked) < r.Patience.Budget()/12 {
 		return f
 	}
-	good := r.isWell(ctx)
+	good := r.isWell(ctx, r.attempt())
 	again := good && i.good
 	i.asked, i.good = time.Now(), good
 	if !again || e.isOptional() {

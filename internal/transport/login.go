@@ -79,7 +79,7 @@ func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.
 	e.login.well = f == nil
 	// A proxy may block sys/health, and may answer as if that could pass.
 	// But if the login failed alike, a balancer answers for all nodes, which are down.
-	isBlocked := f != nil && (f.Retry == patience.Never && f.Fault.Kind != fault.TLS || isBlock(f) && waited >= budget/3 && f.Fault.Kind != e.last.Fault.Kind)
+	isBlocked := f != nil && (f.Retry == patience.Never && f.Fault.Kind != fault.TLS || isBlock(f) && waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail)
 	switch {
 	case f != nil && !isBlocked:
 		return f

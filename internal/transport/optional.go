@@ -68,16 +68,37 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 	}
 	left := share - time.Since(e.began)
 	switch {
-	case left >= time.Millisecond:
+	case left < time.Millisecond:
+	case f.Fault.Kind == fault.Unreachable:
+		return f // a dead Vault gets no more dials
+	case f.Retry == patience.Paced:
+		return f.AgainWithin(max(left, e.pause(f)))
+	default:
 		return f.AgainWithin(left)
+	}
+	switch {
 	case !saysUnwell(f):
 		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
 	case !e.optional.asked:
-		if e.optional.asked = true; e.retry.isWell(ctx) {
+		if e.optional.asked = true; e.retry.isWell(ctx, min(e.retry.attempt(), budget/12)) {
 			return f.GivenUp()
 		}
 	}
 	return f
+}
+
+// pause is how long an optional request that Vault refused for its rate waits, even beyond
+// its share: most quotas are for a second, which is longer than the share of a check. 0
+// means that Vault asks for too much.
+func (e *exchange) pause(f *patience.Failure) time.Duration {
+	most := e.retry.Patience.Budget() / 4
+	if e.retry.isCheck() {
+		most *= 3
+	}
+	if f.RetryAfter > most {
+		return 0
+	}
+	return max(f.RetryAfter, time.Second)
 }
 
 // isBlock reports whether a failure may concern one request alone.

@@ -147,6 +147,9 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	if err == nil {
 		body, err = readAll(response, most)
 		response.Body.Close()
+		if isUnbounded := response.ContentLength < 0 && len(response.TransferEncoding) == 0; err == nil && isUnbounded && reply.IsCutOff(body) {
+			err = io.ErrUnexpectedEOF // net/http does not notice it
+		}
 	}
 	switch {
 	case err == errTooLarge:
