@@ -3,8 +3,10 @@ package resolver_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -159,4 +161,78 @@ func TestSideRequestsAreDenied(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A check of the connection alone finds a token that may not be used from here, though its
+// login worked.
+func TestCheckOfALoginForAnotherAddress(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount, id := appRole(t, server, map[string]any{"token_policies": "default", "token_bound_cidrs": "192.0.2.0/24"})
+	vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}))
+	v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
+	assert.Equal(t, resolver.Token, v.Connection.Kind, "%s", v)
+	assert.False(t, v.Connection.LoggedIn)
+}
+
+// A token that is replaced in its file and revoked just before the list of mounts costs
+// nothing.
+func TestTokenThatDiesBeforeTheListOfMounts(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	nested := "team/" + vaulttest.Name()
+	server.Must(t, "POST", "sys/mounts/"+nested, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
+	require.Eventually(t, func() bool {
+		status, _, err := server.Do("PUT", nested+"/data/app", map[string]any{"data": map[string]any{"password": "right"}})
+		return err == nil && status == http.StatusOK
+	}, time.Minute, 5*time.Millisecond)
+	token := func() string { return server.ReaderToken(t, nested+"/data/app") }
+	first, second := token(), token()
+	file := inFile(t, first)
+	var once sync.Once
+	address := behind(t, server, func(_ http.ResponseWriter, path string) bool {
+		if path == mountList {
+			once.Do(func() {
+				require.NoError(t, os.WriteFile(file, []byte(second), 0o600))
+				server.Must(t, "POST", "auth/token/revoke", map[string]any{"token": first})
+			})
+		}
+		return false
+	})
+	vault := auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN_FILE": file}))
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+nested+"/app#password")}, resolver.Options{})
+	assert.NoError(t, collect(run)[0].Err())
+	assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
+}
+
+// A path that Vault answers is settled by its answer, whatever becomes of the list of
+// mounts.
+func TestAnswerBesideALostListOfMounts(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	token := server.ReaderToken(t, kv+"/data/missing")
+	var missed atomic.Bool
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		switch {
+		case path == kv+"/data/missing":
+			missed.Store(true)
+			return false
+		case path == mountList && missed.Load(), path == kv+"/data/other":
+			whole(w, 503, `{"errors":["Vault is sealed"]}`)
+		case path == mountList:
+			whole(w, 500, `{"errors":["internal error"]}`)
+		default:
+			return false
+		}
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: address, Mounts: []string{kv}}, environment(map[string]string{"VAULT_TOKEN": token}))
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{
+		host("missing", "password", "vault:"+kv+"/missing#password"),
+		host("other", "password", "vault:"+kv+"/other#password"),
+	}, resolver.Options{Workers: 1, Patience: 3 * brief})
+	results := collect(run)
+	assert.ErrorIs(t, results[0].Err(), resolver.NotFound)
+	assert.ErrorIs(t, results[1].Err(), resolver.Sealed)
 }

@@ -24,6 +24,7 @@ func judge(status int, contentType, body string) *patience.Failure {
 func TestMaskErrors(t *testing.T) {
 	t.Parallel()
 	s := newSource()
+	s.Sent.Learn("permission")
 	for _, body := range []struct{ name, body, want string }{
 		{"nothing to mask", `{ "errors" : ["permission denied"] }`, `{ "errors" : ["permission denied"] }`},
 		{"an error", `{"errors":["bad ` + token + `","worse"]}`, `{"errors":["bad [masked]","worse"]}`},
@@ -32,6 +33,7 @@ func TestMaskErrors(t *testing.T) {
 		{"a letter like s", `{"errorſ":["bad ` + token + `"]}`, `{"errorſ":["bad [masked]"]}`},
 		{"twice", `{"errors":["` + token + `"],"ERRORS":["` + token + `"]}`, `{"ERRORS":["[masked]"],"errors":["[masked]"]}`},
 		{"data stays", `{"data":{"a":1.10},"errors":["` + token + `"]}`, `{"data":{"a":1.10},"errors":["[masked]"]}`},
+		{"a secret within Vault's own words", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`},
 		{"no JSON", token, token},
 	} {
 		t.Run(body.name, func(t *testing.T) {
@@ -157,6 +159,7 @@ func TestLoginHint(t *testing.T) {
 		{"kubernetes", "permission denied", "auth/k8s exists"},
 		{"cert", "permission denied", "auth/k8s exists in this namespace"},
 		{"custom", "no handler for route", "check the mount and the namespace"},
+		{"jwt", "error verifying token signature: fetching keys oidc: get keys failed: x509: certificate has expired or is not yet valid", "vault cannot fetch the keys"},
 		{"custom", "what is this?", ""},
 	} {
 		hint := reply.LoginHint(refusal.method, "k8s", []string{refusal.text})
@@ -176,6 +179,7 @@ func TestLoginHintOfAHandedInMethod(t *testing.T) {
 		hint := reply.LoginHint(name, "", []string{"permission denied"})
 		assert.Contains(t, hint, "check that its mount exists in this namespace")
 		assert.NotContains(t, reply.WaitHint(name, ""), "auth/")
+		assert.Empty(t, reply.LoginHint(name, "", []string{`invalid role name "patch"`}), "it may be mistyped")
 	}
 }
 
