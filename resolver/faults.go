@@ -70,7 +70,9 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 		f.What, f.Fix = fmt.Sprintf("version %d of %s is destroyed", meta.Version, quoted(r.path)), f.Do
 		return f
 	}
-	f.Fix = f.Do + ", or restore this one"
+	if r.version != 0 {
+		f.Fix = f.Do + ", or restore this one"
+	}
 	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
 	f.Do += fmt.Sprintf(", or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path))) +
 		"; if nobody deleted it, look at delete_version_after of the secret and of the mount"

@@ -33,7 +33,7 @@ func TestMaskErrors(t *testing.T) {
 		{"a letter like s", `{"errorſ":["bad ` + token + `"]}`, `{"errorſ":["bad [masked]"]}`},
 		{"twice", `{"errors":["` + token + `"],"ERRORS":["` + token + `"]}`, `{"ERRORS":["[masked]"],"errors":["[masked]"]}`},
 		{"data stays", `{"data":{"a":1.10},"errors":["` + token + `"]}`, `{"data":{"a":1.10},"errors":["[masked]"]}`},
-		{"a secret within Vault's own words", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`},
+		{"a secret within Vault's own words", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, `{"errors":["1 error occurred: * permission denied"]}`},
 		{"no JSON", token, token},
 	} {
 		t.Run(body.name, func(t *testing.T) {
