@@ -132,9 +132,10 @@ func TestVaultDiesMidway(t *testing.T) {
 	assert.GreaterOrEqual(t, served, servedBefore)
 	assert.LessOrEqual(t, before, workers)
 	// A request that was under way is sent again at once, and before that by net/http, each
-	// time over a new connection.
-	assert.LessOrEqual(t, after, deadDials+2*workers)
-	assert.LessOrEqual(t, report.Vault.Connections, deadDials+3*workers)
+	// time over a new connection. A few begin before two have failed.
+	const few = workers / 2
+	assert.LessOrEqual(t, after, deadDials+2*workers+few)
+	assert.LessOrEqual(t, report.Vault.Connections, deadDials+3*workers+few)
 	assertOnePatience(t, report)
 }
 
