@@ -75,8 +75,9 @@ func (s *session) mayBeDead(t *token) bool {
 	return !s.namesDead && (t.mayHaveServed() || t.isExpired())
 }
 
-// isDead looks up, once, whether a token is dead although it was refused in the words
-// for a missing policy. Vault before 1.16 and OpenBao answer some requests so.
+// isDead looks up, once, whether a token is dead. Vault before 1.16 and OpenBao answer some
+// requests with a dead token in the words for a missing policy, and a proxy may deny a
+// request in those for a dead token.
 func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 	if t.looked {
 		return false, nil

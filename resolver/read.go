@@ -97,13 +97,14 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 }
 
 // listAgain asks, once, for the list of mounts that Vault did not answer before it answered a
-// read: it may have been down until then. It returns nil if the list is still not available.
+// read: it may have been down until then. It returns nil if the list is still not available,
+// or shows nothing.
 func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 	p.again.Do(func() {
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err == nil && table.listed != nil {
+		if table, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err == nil && table.listed != nil && !table.mayBeAnyones() {
 			p.later.Store(table)
 		}
 	})
