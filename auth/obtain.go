@@ -72,7 +72,8 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
 // mean that the token may not be used from here.
 func (s *session) mayBeDead(t *token) bool {
-	return !s.namesDead && (t.mayHaveServed() || t.isExpired())
+	wasAccepted := t.facts.Given && t.accepted.Load() // by a look-up that a policy denied
+	return !s.namesDead && (wasAccepted || t.mayHaveServed() || t.isExpired())
 }
 
 // isDead looks up, once, whether a token is dead. Vault before 1.16 and OpenBao answer some
