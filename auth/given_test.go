@@ -270,7 +270,7 @@ func TestWrappingTokenAsTheToken(t *testing.T) {
 }
 
 // The time to live of a token counts from when the login was sent that made it, not from
-// those that were sent in vain.
+// those before it that Vault did not answer.
 func TestLoginAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	var began atomic.Pointer[time.Time]

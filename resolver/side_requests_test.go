@@ -65,13 +65,10 @@ func TestSideRequestsThatFailAlone(t *testing.T) {
 func TestOutageBehindABalancer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	nested, old := "team/"+vaulttest.Name(), server.KV(t, 1)
-	server.Must(t, "POST", "sys/mounts/"+nested, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
-	server.Put(t, old, "app", map[string]any{"password": "right"})
-	require.Eventually(t, func() bool {
-		status, _, err := server.Do("PUT", nested+"/data/app", map[string]any{"data": map[string]any{"password": "right"}})
-		return err == nil && status == http.StatusOK
-	}, time.Minute, 5*time.Millisecond)
+	nested, old := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2), server.KV(t, 1)
+	for _, mount := range []string{nested, old} {
+		server.Put(t, mount, "app", map[string]any{"password": "right"})
+	}
 	policy := server.Policy(t, fmt.Sprintf(`path "%s/app" { capabilities = ["read"] } path "%s/data/app" { capabilities = ["read"] }`, old, nested))
 	const patience = 3 * brief
 	for _, page := range []struct{ name, contentType, body string }{
@@ -180,12 +177,8 @@ func TestCheckOfALoginForAnotherAddress(t *testing.T) {
 func TestTokenThatDiesBeforeTheListOfMounts(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	nested := "team/" + vaulttest.Name()
-	server.Must(t, "POST", "sys/mounts/"+nested, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
-	require.Eventually(t, func() bool {
-		status, _, err := server.Do("PUT", nested+"/data/app", map[string]any{"data": map[string]any{"password": "right"}})
-		return err == nil && status == http.StatusOK
-	}, time.Minute, 5*time.Millisecond)
+	nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+	server.Put(t, nested, "app", map[string]any{"password": "right"})
 	token := func() string { return server.ReaderToken(t, nested+"/data/app") }
 	first, second := token(), token()
 	file := inFile(t, first)
