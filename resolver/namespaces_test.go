@@ -105,6 +105,17 @@ func TestNamespaceBelowIsNotThere(t *testing.T) {
 	}
 }
 
+// writeIn mounts KV v2 in a namespace, which ends with a slash or is empty, and writes a
+// secret there.
+func writeIn(t *testing.T, server *vaulttest.Server, namespace, kv string) {
+	t.Helper()
+	server.Must(t, "POST", namespace+"sys/mounts/"+kv, map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
+	require.Eventually(t, func() bool {
+		status, _, err := server.Do("PUT", namespace+kv+"/data/app", map[string]any{"data": map[string]any{"password": "right"}})
+		return err == nil && status == http.StatusOK
+	}, time.Minute, 5*time.Millisecond)
+}
+
 // A policy in the token's namespace names paths of a namespace below it relative to its
 // own, in errors and in Policy. If the server has namespaces, the advice is followed.
 func TestPolicyOfANamespaceBelow(t *testing.T) {
@@ -127,7 +138,7 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 			kv := "kv-" + vaulttest.Name()
 			pinned := "team" + vaulttest.Name()
 			namespace := pinned
-			in := func(namespace, path string) string { return path } // without namespaces, all is in one place
+			in := func(_, path string) string { return path } // without namespaces, all is in one place
 			real := newNamespace(t, server, "", pinned)
 			for name := range strings.SplitSeq(test.below, "/") {
 				if name == "" {
@@ -141,11 +152,7 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 			if real {
 				in = func(namespace, path string) string { return namespace + "/" + path }
 			}
-			server.Must(t, "POST", in(namespace, "sys/mounts/"+kv), map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
-			require.Eventually(t, func() bool {
-				status, _, err := server.Do("PUT", in(namespace, kv+"/data/app"), map[string]any{"data": map[string]any{"password": "right"}})
-				return err == nil && status == http.StatusOK
-			}, time.Minute, 5*time.Millisecond)
+			writeIn(t, server, in(namespace, ""), kv)
 
 			address := server.Address
 			if test.unlists {
