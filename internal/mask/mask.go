@@ -41,10 +41,7 @@ type Secrets struct {
 func (s *Secrets) Learn(secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []string
-	if s.forms != nil {
-		all = s.forms()
-	}
+	all := s.known()
 	for _, secret := range secrets {
 		// Texts are cut, so they hold no more of a long secret than its start.
 		for _, form := range formsOf(cut(secret, maxText)) {
@@ -56,9 +53,8 @@ func (s *Secrets) Learn(secrets ...string) {
 	s.forms = func() []string { return all }
 }
 
+// known returns the forms of all secrets. The caller holds the lock.
 func (s *Secrets) known() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.forms == nil {
 		return nil
 	}
@@ -105,13 +101,9 @@ type located struct {
 type span struct{ start, end int } // bytes of a text
 
 func locate(text string) located {
-	l := located{text, make([]span, 0, len(text))}
-	for i := 0; i < len(text); {
-		_, n := utf8.DecodeRuneInString(text[i:])
-		for range n {
-			l.place = append(l.place, span{i, i + n})
-		}
-		i += n
+	l := located{text, make([]span, len(text))}
+	for i := range l.place {
+		l.place[i] = span{i, i + 1}
 	}
 	return l
 }
@@ -122,35 +114,32 @@ func (l located) readings() []located {
 	all := []located{l}
 	for range 2 {
 		if last := all[len(all)-1]; strings.Contains(last.text, `\`) {
-			all = append(all, last.without(escapeInJSON))
+			all = append(all, last.replace(escapeInJSON))
 		}
 	}
 	for _, reading := range all {
 		if strings.Contains(reading.text, "%") {
-			all = append(all, reading.without(escapeInURL))
+			all = append(all, reading.replace(escapeInURL))
 		}
 	}
 	return all
 }
 
-// without replaces escapes. decode returns what the escape at the beginning of a text
-// stands for, and its length, which is 0 if there is none.
-func (l located) without(decode func(text string) (meaning string, length int)) located {
+// replace replaces each character by what meaningOf says, given the text that begins with
+// it: what it stands for, and how many bytes do so. 0 bytes mean that it stands for itself.
+func (l located) replace(meaningOf func(text string) (meaning string, length int)) located {
 	var b strings.Builder
 	b.Grow(len(l.text))
 	place := make([]span, 0, len(l.text))
 	for i := 0; i < len(l.text); {
-		meaning, n := decode(l.text[i:])
+		meaning, n := meaningOf(l.text[i:])
 		if n == 0 {
 			_, n = utf8.DecodeRuneInString(l.text[i:])
 			meaning = l.text[i : i+n]
 		}
 		b.WriteString(meaning)
-		for range meaning {
+		for range len(meaning) {
 			place = append(place, span{l.place[i].start, l.place[i+n-1].end})
-		}
-		for len(place) < b.Len() { // further bytes of the same character
-			place = append(place, place[len(place)-1])
 		}
 		i += n
 	}
@@ -204,20 +193,17 @@ func escapeInURL(text string) (meaning string, length int) {
 // normal returns the form in which texts and secrets are compared: without white space
 // and unprintable characters, and in one letter case.
 func (l located) normal() located {
-	var b strings.Builder
-	b.Grow(len(l.text))
-	place := make([]span, 0, len(l.text))
-	for i, r := range l.text {
-		if unicode.IsSpace(r) || isUnprintable(r) {
-			continue
+	return l.replace(func(text string) (meaning string, length int) {
+		r, n := utf8.DecodeRuneInString(text)
+		folded := fold(r)
+		switch {
+		case unicode.IsSpace(r) || isUnprintable(r):
+			return "", n
+		case folded == r:
+			return text[:n], n
 		}
-		before := b.Len()
-		b.WriteRune(fold(r))
-		for range b.Len() - before {
-			place = append(place, span{l.place[i].start, l.place[i+utf8.RuneLen(r)-1].end})
-		}
-	}
-	return located{b.String(), place}
+		return string(folded), n
+	})
 }
 
 // fold returns the same letter for both of its cases. ToLower alone is not enough: the
@@ -231,7 +217,7 @@ func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == unicode.Rep
 func (s *Secrets) Words(text string) string { return shorten(s.Text(text)) }
 
 // Line returns a text without secrets in one short line.
-func Line(text string) string { return shorten(oneLine(cut(text, maxText))) }
+func Line(text string) string { return new(Secrets).Words(text) }
 
 // shorten cuts a text that is too long to show.
 func shorten(text string) string {
@@ -258,7 +244,9 @@ func (s *Secrets) Text(text string) string {
 
 // ranges returns where secrets are in the text. It merges overlapping ones.
 func (s *Secrets) ranges(text string) []span {
+	s.mu.Lock()
 	known := s.known()
+	s.mu.Unlock()
 	if len(known) == 0 {
 		return nil
 	}
