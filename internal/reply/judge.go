@@ -57,16 +57,12 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	}
 	f := state.fault
 	f.Detail, f.Cause = s.said(errors), &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}
-	failure := &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent}
-	switch state {
-	case limiting:
-		failure.RetryAfter = retryAfter(header.Get("Retry-After"))
-	case behindAgent:
-		failure.Unsent = says(errors, agentUnconnected)
-	case failing:
-		f.What += strconv.Itoa(status)
+	if f.What == "" {
+		f.What = "vault answers " + strconv.Itoa(status)
 	}
-	return failure
+	// A Vault Agent or Proxy sent nothing on if it could not connect.
+	unsent := state.unsent || f.Kind == fault.Unreachable && says(errors, agentUnconnected)
+	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: unsent, RetryAfter: retryAfter(header.Get("Retry-After"))}
 }
 
 // IsInternalError reports whether the failure is a bare internal error of Vault. Its

@@ -2,6 +2,7 @@ package reply
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -9,75 +10,116 @@ import (
 
 // state is a state of Vault in which it does not answer a request.
 type state struct {
+	status []int    // of the answer; 500 stands for all from 500 on
+	says   []phrase // the answer says one of them; nil if its words do not matter
 	retry  patience.When
 	unsent bool        // Vault certainly did not act on the request
-	fault  fault.Error // without detail and cause
+	fault  fault.Error // without detail and cause; What may be empty, see unwell
 }
 
-var (
-	limiting = &state{patience.Paced, true, fault.Error{Kind: fault.RateLimited, What: "vault is rate limiting the agent",
-		Do: "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"}}
-	lagging = &state{patience.Later, true, fault.Error{Kind: fault.ServerError, What: "vault does not answer yet",
-		Do: "check how far this performance standby lags behind"}}
-	demanding = &state{patience.Never, true, fault.Error{Kind: fault.ServerError, What: "vault or the proxy before it refuses the request",
-		Do: "check what headers the proxy requires"}}
-	sealed = &state{patience.Later, true, fault.Error{Kind: fault.Sealed, What: "vault is sealed or not initialized",
-		Do: "unseal it: vault operator unseal (only a new Vault needs vault operator init first)"}}
-	closedNamespace = &state{patience.Later, true, fault.Error{Kind: fault.Sealed, What: "the namespace is sealed or locked",
-		Do:     "unseal or unlock the namespace in Vault",
-		Reason: "the namespace is sealed or locked", Fix: "unseal or unlock the namespace in Vault"}}
-	leaderless = &state{patience.Later, true, fault.Error{Kind: fault.NoActiveNode, What: "vault has no active node",
-		Do: "check the cluster: vault operator raft list-peers"}}
-	secondary = &state{patience.Later, true, fault.Error{Kind: fault.NoActiveNode, What: "this vault is a disaster recovery secondary, which serves no requests",
-		Do:     "set the address of the primary cluster, or promote this one",
-		Reason: "this Vault is a disaster recovery secondary", Fix: "set the address of the primary cluster, or promote this one"}}
-	unknownToken = &state{patience.Never, false, fault.Error{Kind: fault.Token, What: "vault does not know the token's namespace or cannot read the token",
-		Do: "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"}}
-	unusableLogin = &state{patience.Never, false, fault.Error{Kind: fault.Login, What: "vault cannot process the login"}} // what to do depends on the method
-	failing       = &state{patience.Later, false, fault.Error{Kind: fault.ServerError, What: "vault answers ",            // and the status
-		Do: "see Vault's own log; a full or missing audit device is a common cause"}}
-	upgradingMount = &state{patience.Later, false, fault.Error{Kind: fault.ServerError, What: "vault is upgrading this mount to KV v2",
-		Do: "wait until it is done"}}
-	behindAgent = &state{patience.Later, false, fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address does not reach Vault",
-		Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}}
-	untrusting = &state{patience.Never, true, fault.Error{Kind: fault.Settings, Run: true, What: "vault takes requests only through a balancer that it trusts",
-		Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer before Vault"}}
-	unknownNamespace = &state{patience.Never, false, fault.Error{Kind: fault.Settings, Run: true, What: "vault has no such namespace",
-		Do: "correct namespace in the settings", Fix: "correct namespace: Vault has none of this name"}}
-)
+// states are the states that answers show; the first that matches counts. See words.go
+// about the phrases.
+var states = []state{
+	{status: []int{http.StatusTooManyRequests}, retry: patience.Paced, unsent: true,
+		fault: fault.Error{Kind: fault.RateLimited, What: "vault is rate limiting the agent",
+			Do: "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"}},
+
+	{status: []int{http.StatusPreconditionFailed}, retry: patience.Later, unsent: true,
+		says: []phrase{{"required index state", "src"}},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault does not answer yet",
+			Do: "check how far this performance standby lags behind"}},
+
+	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
+		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy before it refuses the request",
+			Do: "check what headers the proxy requires"}},
+
+	{status: []int{http.StatusForbidden, 500}, retry: patience.Later, unsent: true,
+		says: []phrase{
+			{"namespace is sealed", "bao"},
+			{"API access to this namespace has been locked", "src"},
+		},
+		fault: fault.Error{Kind: fault.Sealed, What: "the namespace is sealed or locked",
+			Do:     "unseal or unlock the namespace in Vault",
+			Reason: "the namespace is sealed or locked", Fix: "unseal or unlock the namespace in Vault"}},
+
+	{status: []int{http.StatusForbidden, 500}, retry: patience.Later, unsent: true,
+		says: []phrase{{"Vault is sealed", "1.14 1.21 bao"}},
+		fault: fault.Error{Kind: fault.Sealed, What: "vault is sealed or not initialized",
+			Do: "unseal it: vault operator unseal (only a new Vault needs vault operator init first)"}},
+
+	{status: []int{500}, retry: patience.Later, unsent: true,
+		says: []phrase{
+			{"local node not active but active cluster node not found", "1.14 1.21 bao"},
+			{"no active Vault instance found", "src"},
+			{"node is not active", "src"},
+		},
+		fault: fault.Error{Kind: fault.NoActiveNode, What: "vault has no active node",
+			Do: "check the cluster: vault operator raft list-peers"}},
+
+	{status: []int{http.StatusBadRequest}, retry: patience.Later, unsent: true,
+		says: []phrase{{"disabled in replication DR secondary mode", "src"}},
+		fault: fault.Error{Kind: fault.NoActiveNode, What: "this vault is a disaster recovery secondary, which serves no requests",
+			Do:     "set the address of the primary cluster, or promote this one",
+			Reason: "this Vault is a disaster recovery secondary", Fix: "set the address of the primary cluster, or promote this one"}},
+
+	{status: []int{500}, retry: patience.Never,
+		says: []phrase{
+			{"failed to look up namespace from the token", "1.21 bao"},
+			{"error parsing token", "src"},
+			{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or followed by something
+		},
+		fault: fault.Error{Kind: fault.Token, What: "vault does not know the token's namespace or cannot read the token",
+			Do: "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"}},
+
+	{status: []int{500}, retry: patience.Never,
+		says: []phrase{
+			{"failed to verify client's certificate", "1.21 bao"},
+			{"could not load backend configuration", "1.14 1.21 bao"},
+			{"could not load configuration", "1.21"},
+			{"failed to determine alias name", "1.21"},
+			{"missing role_id", "bao"},
+		},
+		fault: fault.Error{Kind: fault.Login, What: "vault cannot process the login"}}, // what to do depends on the method
+
+	{status: []int{500}, retry: patience.Later, // and unsent, if it could not connect; see unwell
+		says: []phrase{{"failed to get the response: ", "1.21"}},
+		fault: fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address does not reach Vault",
+			Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}},
+
+	{status: []int{500}, retry: patience.Later,
+		fault: fault.Error{Kind: fault.ServerError,
+			Do: "see Vault's own log; a full or missing audit device is a common cause"}},
+
+	{status: []int{http.StatusBadRequest}, retry: patience.Never, unsent: true,
+		says: []phrase{
+			{"missing x-forwarded-for header", "1.21"},
+			{"client address not authorized for x-forwarded-for", "src"},
+		},
+		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault takes requests only through a balancer that it trusts",
+			Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer before Vault"}},
+
+	{status: []int{http.StatusBadRequest}, retry: patience.Later,
+		says: []phrase{
+			{"Upgrading from non-versioned to versioned data", "1.14 1.21 bao"},
+			{"Waiting for the primary to upgrade from non-versioned to versioned data", "bao src"},
+		},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault is upgrading this mount to KV v2",
+			Do: "wait until it is done"}},
+
+	{status: []int{http.StatusNotFound}, retry: patience.Never,
+		says: []phrase{{"namespace not found", "bao src"}},
+		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault has no such namespace",
+			Do: "correct namespace in the settings", Fix: "correct namespace: Vault has none of this name"}},
+}
 
 // stateOf returns the state that an answer of Vault shows, or nil if it did answer the
 // request.
 func stateOf(status int, errors []string) *state {
-	switch {
-	case status == http.StatusTooManyRequests:
-		return limiting
-	case status == http.StatusPreconditionFailed && says(errors, missingIndex):
-		return lagging
-	case status == http.StatusPreconditionFailed:
-		return demanding
-	case (status == http.StatusForbidden || status >= 500) && says(errors, namespaceSealed...):
-		return closedNamespace
-	case (status == http.StatusForbidden || status >= 500) && says(errors, vaultSealed):
-		return sealed
-	case status >= 500 && says(errors, notActive...):
-		return leaderless
-	case status == http.StatusBadRequest && says(errors, drSecondary):
-		return secondary
-	case status >= 500 && says(errors, badToken...):
-		return unknownToken
-	case status >= 500 && says(errors, loginFault...):
-		return unusableLogin
-	case status >= 500 && says(errors, agentUnanswered):
-		return behindAgent
-	case status >= 500:
-		return failing
-	case status == http.StatusBadRequest && says(errors, wantsBalancer...):
-		return untrusting
-	case status == http.StatusBadRequest && says(errors, upgrading...):
-		return upgradingMount
-	case status == http.StatusNotFound && says(errors, noNamespace):
-		return unknownNamespace
+	for i := range states {
+		s := &states[i]
+		if slices.Contains(s.status, min(status, 500)) && (s.says == nil || says(errors, s.says...)) {
+			return s
+		}
 	}
 	return nil
 }

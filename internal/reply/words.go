@@ -2,8 +2,8 @@ package reply
 
 import "strings"
 
-// Vault has no error codes, only texts. These tables hold all texts that this library
-// compares, each with the servers that were seen to send it. Other servers were not
+// Vault has no error codes, only texts. These tables and states hold all texts that this
+// library compares, each with the servers that were seen to send it. Other servers were not
 // tried, or send other texts, for which the general rules hold.
 //
 //	1.14  Vault 1.14.10
@@ -18,61 +18,10 @@ var (
 	permissionDenied = phrase{"permission denied", "1.14 1.21 bao"}
 	invalidToken     = phrase{"invalid token", "1.21"} // since Vault 1.17
 	noMount          = phrase{"no handler for route", "1.14 1.21 bao"}
-	noNamespace      = phrase{"namespace not found", "bao src"}
-	missingIndex     = phrase{"required index state", "src"}
 	internalError    = phrase{"internal error", "1.14 1.21 bao"}
 	readAsV1         = phrase{"Invalid path for a versioned ", "1.14 1.21 bao"} // a warning beside a 404
-	drSecondary      = phrase{"disabled in replication DR secondary mode", "src"}
-	vaultSealed      = phrase{"Vault is sealed", "1.14 1.21 bao"}
+	agentUnconnected = phrase{": dial tcp", "1.21"}                             // of a Vault Agent or Proxy that did not reach Vault
 )
-
-// namespaceSealed means that the namespace is sealed or locked.
-var namespaceSealed = []phrase{
-	{"namespace is sealed", "bao"},
-	{"API access to this namespace has been locked", "src"},
-}
-
-// notActive means that the node knows no leader.
-var notActive = []phrase{
-	{"local node not active but active cluster node not found", "1.14 1.21 bao"},
-	{"no active Vault instance found", "src"},
-	{"node is not active", "src"},
-}
-
-// upgrading means that the mount is being upgraded from KV v1 to v2.
-var upgrading = []phrase{
-	{"Upgrading from non-versioned to versioned data", "1.14 1.21 bao"},
-	{"Waiting for the primary to upgrade from non-versioned to versioned data", "bao src"},
-}
-
-// badToken in a 5xx means that the token is at fault, so a retry is useless.
-var badToken = []phrase{
-	{"failed to look up namespace from the token", "1.21 bao"},
-	{"error parsing token", "src"},
-	{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or followed by something
-}
-
-// loginFault in a 5xx means that the login is at fault, so a retry is useless.
-var loginFault = []phrase{
-	{"failed to verify client's certificate", "1.21 bao"},
-	{"could not load backend configuration", "1.14 1.21 bao"},
-	{"could not load configuration", "1.21"},
-	{"failed to determine alias name", "1.21"},
-	{"missing role_id", "bao"},
-}
-
-// A Vault Agent or Proxy answers so if it gets no answer from Vault; it did not send the
-// request if it could not connect.
-var (
-	agentUnanswered  = phrase{"failed to get the response: ", "1.21"}
-	agentUnconnected = phrase{": dial tcp", "1.21"}
-)
-
-// wantsBalancer is what a listener answers that takes requests only through a balancer.
-var wantsBalancer = []phrase{
-	{"missing x-forwarded-for header", "1.21"},
-	{"client address not authorized for x-forwarded-for", "src"},
-}
 
 // expectsHTTPS is what HTTPS servers answer to plain HTTP.
 var expectsHTTPS = []phrase{
