@@ -225,7 +225,7 @@ func (a *Answer) NoAPI(address string) *fault.Error {
 		return nil
 	}
 	f := NotVault("status 404 at " + address)
-	f.Do, f.Fix = "omit "+strings.TrimRight(u.Path, "/")+" from the address, unless a proxy there adds it", "omit the path from the address"
+	f.Do, f.Fix = omitPath(u)
 	return f
 }
 

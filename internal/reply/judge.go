@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,36 +76,39 @@ func IsInternalError(f *patience.Failure) bool {
 // redirected is the failure for a redirect. Redirects are not followed, so that tokens
 // go to the configured host alone.
 func (s Source) redirected(status int, header http.Header) *patience.Failure {
-	target := "elsewhere"
+	to := "elsewhere"
 	do, fix := "set the address of Vault itself: redirects are not followed", ""
-	isStandby := status == http.StatusTemporaryRedirect // standbys answer so for seconds while the leader changes
-	if base, err := http.NewRequest(http.MethodGet, s.Address, nil); err == nil {
-		if u, err := (&http.Response{Header: header, Request: base}).Location(); err == nil && u.Host != "" {
-			target = s.Sent.Words(u.Scheme + "://" + u.Host)
-			switch {
-			case !strings.Contains(u.Path, "/v1/") && (u.Host == base.URL.Host || strings.Trim(u.Path, "/") != ""):
-				// Vault answers so to a path outside of its API, and a proxy with a page to sign in.
-				isStandby = false
-				if u.Host == base.URL.Host && strings.Trim(base.URL.Path, "/") != "" {
-					do, fix = "omit "+base.URL.Path+" from the address, unless a proxy there adds it", "omit the path from the address"
-				}
-			case u.Scheme == "https" && base.URL.Scheme == "http" && u.Hostname() == base.URL.Hostname():
-				do, fix = "use https in the address: redirects are not followed", "use https in the address"
-			}
+	isPage := false                 // Vault answers so to a path outside of its API, and a proxy with a page to sign in
+	base, _ := url.Parse(s.Address) // cannot fail: it was a URL before
+	target, err := (&http.Response{Header: header, Request: &http.Request{URL: base}}).Location()
+	if err == nil && target.Host != "" {
+		to = s.Sent.Words(target.Scheme + "://" + target.Host)
+		isHere := target.Host == base.Host
+		isPage = !strings.Contains(target.Path, "/v1/") && (isHere || strings.Trim(target.Path, "/") != "")
+		switch {
+		case isPage && isHere && strings.Trim(base.Path, "/") != "":
+			do, fix = omitPath(base)
+		case !isPage && target.Scheme == "https" && base.Scheme == "http" && target.Hostname() == base.Hostname():
+			do, fix = "use https in the address: redirects are not followed", "use https in the address"
 		}
 	}
-	if isStandby {
+	if status == http.StatusTemporaryRedirect && !isPage { // standbys answer so for seconds while the leader changes
 		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
-			Detail: s.Address + " redirects to " + target,
+			Detail: s.Address + " redirects to " + to,
 			Do:     "fix the cluster's cluster_addr, or set the address of a balancer or of the active node",
 		}}
 	}
 	return permanent(&fault.Error{
 		Kind: fault.BadResponse, What: "the address redirects",
-		Detail: strconv.Itoa(status) + " at " + s.Address + " to " + target,
+		Detail: strconv.Itoa(status) + " at " + s.Address + " to " + to,
 		Do:     do, Fix: fix,
 	})
+}
+
+// omitPath is the advice for an address whose path leads elsewhere.
+func omitPath(address *url.URL) (do, fix string) {
+	return "omit " + strings.TrimRight(address.Path, "/") + " from the address, unless a proxy there adds it", "omit the path from the address"
 }
 
 // notVault is the failure for a response that is not Vault's. It shows nothing of the
