@@ -3,7 +3,7 @@
 // there are. A request that fails while others are answered fails alone.
 //
 //	p := patience.New(time.Minute, patience.Limits{})
-//	err := p.Do(ctx, func(ctx context.Context, limit time.Duration) *patience.Failure {
+//	err := p.Try(ctx, nil, nil, func(ctx context.Context, limit time.Duration) *patience.Failure {
 //		return … // send the request once, for no longer than limit
 //	})
 //
@@ -149,16 +149,13 @@ type Aside struct{ request *request }
 // Error says what it is.
 func (*Aside) Error() string { return "the request was laid aside" }
 
-// Do repeats a request until it is answered, fails for good, or patience or ctx
-// ends. send sends it once, within limit, and returns nil if Vault answered. Do
-// returns nil, ctx's error or a *fault.Error.
-func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	return p.Try(ctx, nil, nil, send)
-}
-
-// Try is like Do, but returns an *Aside if the request has failed and must wait, while
-// others reports that another one could be sent. A nil func reports that there is none.
-// To go on with the request later, call Try with the Aside, which is nil the first time.
+// Try repeats a request until it is answered, fails for good, or patience or ctx
+// ends. send sends it once, within limit, and returns nil if Vault answered. Try
+// returns nil, ctx's error, a *fault.Error or an *Aside.
+//
+// It returns an *Aside if the request has failed and must wait, while others reports
+// that another one could be sent. A nil others reports that there is none. To go on with
+// the request later, call Try with the Aside, which is nil the first time.
 func (p *Patience) Try(ctx context.Context, aside *Aside, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	r := &request{}
 	if aside != nil {

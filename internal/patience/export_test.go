@@ -1,0 +1,11 @@
+package patience
+
+import (
+	"context"
+	"time"
+)
+
+// Do tries a request that is never laid aside.
+func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
+	return p.Try(ctx, nil, nil, send)
+}
