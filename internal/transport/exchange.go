@@ -47,10 +47,9 @@ func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		}
 		limit = max(limit-time.Since(began), time.Millisecond)
 	}
-	sent := time.Now()
 	response, f := r.Wire.send(e.sending, e.request, e.header, limit)
 	if f == nil {
-		f = e.judge(ctx, response, time.Since(sent))
+		f = e.judge(ctx, response)
 	}
 	e.last = f
 	if f == nil {
@@ -62,7 +61,7 @@ func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 
 // judge returns why the response is not an answer, or nil. It masks secrets in the
 // errors of an answer.
-func (e *exchange) judge(ctx context.Context, response *http.Response, took time.Duration) *patience.Failure {
+func (e *exchange) judge(ctx context.Context, response *http.Response) *patience.Failure {
 	r := e.retry
 	buffer := response.Body.(*buffered)
 	body := buffer.Bytes()
@@ -74,8 +73,7 @@ func (e *exchange) judge(ctx context.Context, response *http.Response, took time
 		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
 			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
 		}
-		r.times.add(took)
-		buffer.progress.answered()
+		r.addTime(buffer.progress.answered())
 		r.pacing.answered(e.request.URL.Path)
 		return nil
 	}

@@ -38,9 +38,11 @@ type Retry struct {
 	Until time.Time
 
 	hung     atomic.Bool // an optional request has hung
-	times    times
 	internal internalErrors
 	pacing   pacingProxy
+
+	mu    sync.Mutex // guards times
+	times []time.Duration
 }
 
 // RoundTrip repeats the request until it is answered, fails for good, or patience or a
@@ -121,18 +123,13 @@ func (r *Retry) tooSlow() *patience.Failure {
 
 // Times returns how long each answered request took.
 func (r *Retry) Times() []time.Duration {
-	r.times.mu.Lock()
-	defer r.times.mu.Unlock()
-	return slices.Clone(r.times.all)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.times)
 }
 
-type times struct {
-	mu  sync.Mutex
-	all []time.Duration
-}
-
-func (t *times) add(took time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.all = append(t.all, took)
+func (r *Retry) addTime(took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.times = append(r.times, took)
 }

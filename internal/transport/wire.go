@@ -177,17 +177,17 @@ type progress struct {
 }
 
 func (p *progress) gotConn(info httptrace.GotConnInfo) {
-	p.conn, _ = info.Conn.(*answerConn)
+	p.conn = info.Conn.(*answerConn)
 	p.conn.begin()
 	p.reused = info.Reused
 	p.connected.Store(true)
 }
 
-// answered notes that the request was answered by Vault.
-func (p *progress) answered() {
-	if p.conn != nil {
-		p.conn.node.answeredAt.Store(time.Now().UnixNano())
-	}
+// answered notes that Vault answered the request, and returns how long that took.
+func (p *progress) answered() (took time.Duration) {
+	now := time.Now()
+	p.conn.node.answeredAt.Store(now.UnixNano())
+	return now.Sub(p.began)
 }
 
 func (p *progress) wroteHeaders() { p.sent.Store(true) }
