@@ -73,7 +73,6 @@ func handshake(ctx context.Context, conn net.Conn, config *tls.Config, host stri
 }
 
 // handshakeError is an error of a TLS handshake.
-type handshakeError struct{ err error }
+type handshakeError struct{ error }
 
-func (e *handshakeError) Error() string { return e.err.Error() }
-func (e *handshakeError) Unwrap() error { return e.err }
+func (e *handshakeError) Unwrap() error { return e.error }

@@ -17,7 +17,7 @@ import (
 func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	proxyErr, atProxy := errors.AsType[*proxyError](err)
 	if atProxy {
-		err = proxyErr.err
+		err = proxyErr.error
 	}
 	if failure := w.tlsFailure(err, atProxy); failure != nil {
 		return failure
@@ -25,24 +25,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	if refusal, ok := errors.AsType[proxyRefusal](err); ok {
 		return w.refusedByProxy(refusal)
 	}
-	f := &fault.Error{
-		Kind: fault.Unreachable, What: "vault unreachable",
-		Do: "check the address, that Vault runs there, and the network",
-	}
-	switch {
-	case w.config.Proxy != nil && isTimeout(err) && (atProxy || !sending.connected.Load()):
-		// The time of the request and that of the dial end together, and only the
-		// dial knows which part of it hangs. So the text is the same for both.
-		f.What = "vault unreachable through the proxy"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network"
-		atProxy = true
-	case atProxy, w.dialer.forwards() && isDial(err):
-		f.What = "the proxy before vault is unreachable"
-		f.Do = "check " + w.config.Proxy.Variable + " on the Patch server, that the proxy runs there, and the network"
-		atProxy = true
-	case w.dialer.forwards():
-		f.Do = "check the address, that Vault runs there, " + w.config.Proxy.Variable + " on the Patch server, and the network"
-	}
+	f, atProxy := w.unreachable(err, atProxy, sending)
 	failure := &patience.Failure{Fault: f, Retry: patience.Later, Unsent: !sending.sent.Load() || atProxy || isDial(err)}
 	operation, isOperation := errors.AsType[*net.OpError](err)
 	if isOperation {
@@ -51,10 +34,10 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case isDNS:
-		f.Detail, failure.Unsent = "no address for "+w.Sent.Words(dns.Name)+": "+w.Sent.Words(dns.Err), true
+		f.Detail = "no address for " + w.Sent.Words(dns.Name) + ": " + w.Sent.Words(dns.Err)
 		f.Do = "check the name in the address, and the Patch server's DNS"
 		if atProxy {
-			f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and its DNS"
+			f.Do = "check the name in " + w.proxyVariable() + ", and its DNS"
 		}
 	case isTimeout(err):
 		f.Detail = "no answer within " + fault.Duration(sending.limit)
@@ -92,11 +75,30 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	return failure
 }
 
+// unreachable is the fault for a server that gave no answer, without its detail. It also
+// reports whether that is the proxy.
+func (w *Wire) unreachable(err error, atProxy bool, sending *progress) (f *fault.Error, isProxy bool) {
+	what, do := "vault unreachable", "check the address, that Vault runs there, and the network"
+	switch {
+	case w.config.Proxy != nil && isTimeout(err) && (atProxy || !sending.connected.Load()):
+		// The time of the request and that of the dial end together, and only the
+		// dial knows which part of it hangs. So the text is the same for both.
+		what, isProxy = "vault unreachable through the proxy", true
+		do = "check " + w.proxyVariable() + ", that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network"
+	case atProxy, w.dialer.forwards() && isDial(err):
+		what, isProxy = "the proxy before vault is unreachable", true
+		do = "check " + w.proxyVariable() + ", that the proxy runs there, and the network"
+	case w.dialer.forwards():
+		do = "check the address, that Vault runs there, " + w.proxyVariable() + ", and the network"
+	}
+	return fault.New(fault.Unreachable, what, do), isProxy
+}
+
 // refusedByProxy is the failure for a proxy that did not connect to Vault.
 func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 	f := &fault.Error{
 		Kind: fault.Unreachable, What: "the proxy does not connect the agent to vault", Detail: refusal.words + " at " + w.at(true),
-		Do:    "check " + w.config.Proxy.Variable + " on the Patch server, the credentials in it, and that the proxy lets the agent through to Vault",
+		Do:    "check " + w.proxyVariable() + ", the credentials in it, and that the proxy lets the agent through to Vault",
 		Cause: refusal,
 	}
 	if refusal.retry == patience.Paced {
@@ -110,7 +112,7 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 func (w *Wire) notHTTP(atProxy bool) *fault.Error {
 	do := "check the address, and the proxy or balancer before Vault"
 	if atProxy || w.dialer.forwards() {
-		do = "check the address, and " + w.config.Proxy.Variable + " on the Patch server: the server there may be no proxy"
+		do = "check the address, and " + w.proxyVariable() + ": the server there may be no proxy"
 	}
 	return fault.New(fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does", do)
 }
@@ -118,6 +120,9 @@ func (w *Wire) notHTTP(atProxy bool) *fault.Error {
 // idleClosed is part of net/http's error for a connection that the server closed. That
 // error is not exported.
 const idleClosed = "server closed"
+
+// proxyVariable is where the proxy is set, for texts.
+func (w *Wire) proxyVariable() string { return w.config.Proxy.Variable + " on the Patch server" }
 
 // at names the server of a connection.
 func (w *Wire) at(atProxy bool) string {

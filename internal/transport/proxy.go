@@ -25,10 +25,9 @@ type Proxy struct {
 }
 
 // proxyError is an error of the proxy, or of the connection to it.
-type proxyError struct{ err error }
+type proxyError struct{ error }
 
-func (e *proxyError) Error() string { return e.err.Error() }
-func (e *proxyError) Unwrap() error { return e.err }
+func (e *proxyError) Unwrap() error { return e.error }
 
 // forwards reports whether net/http sends its requests to the proxy, because Vault's
 // address begins with http.

@@ -30,7 +30,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		// In TLS 1.3 the server may refuse after the request was sent.
 		return &patience.Failure{Fault: w.alert(operation, atProxy), Unsent: inHandshake}
 	}
-	if !inHandshake || isNetwork(failed.err) {
+	if !inHandshake || isNetwork(failed.error) {
 		return nil
 	}
 	return &patience.Failure{Fault: w.badHandshake(failed, atProxy), Unsent: true}
@@ -48,7 +48,7 @@ func peer(atProxy bool) string {
 func (w *Wire) notTLS(record tls.RecordHeaderError, atProxy bool) *fault.Error {
 	if atProxy {
 		return fault.New(fault.TLS, "the proxy in "+w.config.Proxy.Variable+" does not speak TLS",
-			"check the port in "+w.config.Proxy.Variable+" on the Patch server, and use http:// in it if the proxy speaks plain HTTP to its clients")
+			"check the port in "+w.proxyVariable()+", and use http:// in it if the proxy speaks plain HTTP to its clients")
 	}
 	name := "the server at " + w.Address()
 	if string(record.RecordHeader[:]) != "HTTP/" {
@@ -71,7 +71,7 @@ func (w *Wire) alert(operation *net.OpError, atProxy bool) *fault.Error {
 	case strings.Contains(alert, "protocol version"):
 		f.Do = "enable TLS 1.2 or later on the server"
 	case atProxy:
-		f.Do = "check the name in " + w.config.Proxy.Variable + " on the Patch server, and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
+		f.Do = "check the name in " + w.proxyVariable() + ", and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
 	case strings.Contains(alert, "certificate"):
 		f.Do = "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"
 	case strings.Contains(alert, "unrecognized name"):
@@ -172,7 +172,7 @@ func (w *Wire) wrongName(f *fault.Error, leaf *x509.Certificate, chain []*x509.C
 		f.What = whose + " certificate is for another host name"
 		f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
 		if atProxy {
-			f.Do = "use a name of the certificate in " + w.config.Proxy.Variable + " on the Patch server"
+			f.Do = "use a name of the certificate in " + w.proxyVariable()
 		}
 	}
 }
