@@ -77,14 +77,15 @@ func Parse(response *api.Response, data any) (*Answer, error) {
 	if answer.Status == http.StatusNoContent {
 		return answer, nil
 	}
-	body, err := bytesOf(response.Body)
+	body := inMemory(response.Body)
+	if body == nil { // vault/api has put an error's body, which is in memory, into another type
+		body, _ = io.ReadAll(response.Body) // cannot fail
+	}
 	if data == nil {
 		data = &ignored{}
 	}
 	e := envelope{Data: data}
-	if err == nil {
-		err = decode(body, &e)
-	}
+	err := decode(body, &e)
 	if form, ok := errors.AsType[*json.SemanticError](err); ok && jsontext.Pointer("/data").Contains(form.JSONPointer) {
 		answer.Malformed = true
 		e = envelope{Data: &ignored{}}
@@ -134,14 +135,6 @@ func IsStandby(response *http.Response) bool {
 // endsWithMountType matches only the last member of an answer: a secret may have a key
 // of this name.
 var endsWithMountType = regexp.MustCompile(`,"mount_type":"[^"]*"}\n?$`)
-
-// bytesOf returns the whole body, without copying one that is in memory.
-func bytesOf(body io.Reader) ([]byte, error) {
-	if held := inMemory(body); held != nil {
-		return held, nil
-	}
-	return io.ReadAll(body)
-}
 
 // inMemory returns the bytes of a body in memory, and nil for any other body.
 func inMemory(body io.Reader) []byte {

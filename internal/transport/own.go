@@ -40,26 +40,26 @@ func WithOwn(ctx context.Context, own Own) context.Context {
 
 // Resume returns a context in which a request goes on that was laid aside in ctx.
 func Resume(ctx context.Context, aside *patience.Aside) context.Context {
-	own, _ := ctx.Value(ownKey{}).(Own)
+	own, _ := ownIn(ctx)
 	own.aside = aside
 	return WithOwn(ctx, own)
 }
 
-// ownOf describes a request. It reports false for a caller's.
-func ownOf(request *http.Request) (own Own, isOwn bool) {
-	own, isOwn = request.Context().Value(ownKey{}).(Own)
+// ownIn describes the requests of a context. It reports false for a caller's.
+func ownIn(ctx context.Context) (own Own, isOwn bool) {
+	own, isOwn = ctx.Value(ownKey{}).(Own)
 	return own, isOwn
 }
 
 // IsOwn reports whether a request is the library's own.
 func IsOwn(request *http.Request) bool {
-	_, isOwn := ownOf(request)
+	_, isOwn := ownIn(request.Context())
 	return isOwn
 }
 
 // IsOptional reports whether the run can go on without the answer to a request.
 func IsOptional(request *http.Request) bool {
-	own, _ := ownOf(request)
+	own, _ := ownIn(request.Context())
 	return own.Optional != 0
 }
 
@@ -69,6 +69,6 @@ func IsHarmless(request *http.Request) bool {
 	case http.MethodGet, http.MethodHead, "LIST":
 		return true
 	}
-	own, _ := ownOf(request)
+	own, _ := ownIn(request.Context())
 	return own.Harmless
 }

@@ -75,7 +75,7 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		sending, endLast = endingWith(request.Context(), r.Last)
 		defer endLast()
 	}
-	own, _ := ownOf(request)
+	own, _ := ownIn(request.Context())
 	e := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
 	if err = r.Patience.Try(ctx, own.aside, own.Others, e.once); err == nil {
 		return e.response, nil

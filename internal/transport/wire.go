@@ -147,9 +147,6 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	if err == nil {
 		body, err = readAll(response, most)
 		response.Body.Close()
-		if isUnbounded := response.ContentLength < 0 && len(response.TransferEncoding) == 0; err == nil && isUnbounded && reply.IsCutOff(body) {
-			err = io.ErrUnexpectedEOF // net/http does not notice it
-		}
 	}
 	switch {
 	case err == errTooLarge:
@@ -267,8 +264,11 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	}
 	var body bytes.Buffer
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
-	if body.Len() > most {
+	switch {
+	case body.Len() > most:
 		return nil, errTooLarge
+	case err == nil && len(response.TransferEncoding) == 0 && reply.IsCutOff(body.Bytes()):
+		err = io.ErrUnexpectedEOF // net/http does not notice it in a body without a length
 	}
 	return body.Bytes(), err
 }
