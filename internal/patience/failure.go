@@ -20,26 +20,23 @@ type Failure struct {
 }
 
 // Final returns the same failure for a request that must not be sent again.
-func (f *Failure) Final() *Failure {
-	final := *f
-	final.Retry = Never
-	return &final
+func (f Failure) Final() *Failure {
+	f.Retry = Never
+	return &f
 }
 
 // GivenUp returns the same failure for a request that is not sent again, although Vault
 // may recover.
-func (f *Failure) GivenUp() *Failure {
-	given := *f
-	given.GiveUp = true
-	return &given
+func (f Failure) GivenUp() *Failure {
+	f.GiveUp = true
+	return &f
 }
 
 // AgainWithin returns the same failure for a request that is sent again after d at the
-// latest, if d is more than 0.
-func (f *Failure) AgainWithin(d time.Duration) *Failure {
-	due := *f
-	due.Within = max(d, 0)
-	return &due
+// latest. d is more than 0.
+func (f Failure) AgainWithin(d time.Duration) *Failure {
+	f.Within = d
+	return &f
 }
 
 // When says when a request that was not answered may succeed.

@@ -132,11 +132,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	detail += " at " + s.Address
 	if status == http.StatusTooManyRequests {
 		return &patience.Failure{
-			Fault: &fault.Error{
-				Kind: fault.RateLimited, What: "the proxy before vault is rate limiting the agent", Detail: detail,
-				Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
-			},
-			Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
+			Fault: LimitedByProxy(detail), Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
 		}
 	}
 	failure := permanent(NotVault(detail))
@@ -151,6 +147,14 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 		failure.Unsent = status != http.StatusRequestTimeout // which a proxy may also send while it waits for Vault
 	}
 	return failure
+}
+
+// LimitedByProxy is the fault for a proxy that refuses what comes too fast.
+func LimitedByProxy(detail string) *fault.Error {
+	return &fault.Error{
+		Kind: fault.RateLimited, What: "the proxy before vault is rate limiting the agent", Detail: detail,
+		Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
+	}
 }
 
 // MayBePacing reports whether the failure may come from a proxy that limits the rate

@@ -10,6 +10,7 @@ import (
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // failureOf says why no whole answer arrived. It keeps only causes of known types: in
@@ -102,8 +103,8 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 		Cause: refusal,
 	}
 	if refusal.retry == patience.Paced {
-		f.Kind, f.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
-		f.Do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
+		f = reply.LimitedByProxy(f.Detail)
+		f.Cause = refusal
 	}
 	return &patience.Failure{Fault: f, Retry: refusal.retry, Unsent: true}
 }

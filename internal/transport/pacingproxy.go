@@ -4,8 +4,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // pacingProxy distinguishes a proxy that limits the rate with status 503 from a balancer
@@ -78,8 +78,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	if e.refusals.count >= 3 {
 		return f.Final()
 	}
-	paced := *f.Fault
-	paced.Kind, paced.What = fault.RateLimited, "the proxy before vault is rate limiting the agent"
+	paced := reply.LimitedByProxy(f.Fault.Detail)
 	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
-	return &patience.Failure{Fault: &paced, Retry: patience.Paced, Unsent: true}
+	return &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
 }
