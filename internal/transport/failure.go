@@ -81,7 +81,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 func (w *Wire) unreachable(err error, atProxy bool, sending *progress) (f *fault.Error, isProxy bool) {
 	what, do := "vault unreachable", "check the address, that Vault runs there, and the network"
 	switch {
-	case w.config.Proxy != nil && isTimeout(err) && (atProxy || !sending.connected.Load()):
+	case w.config.Proxy != nil && isTimeout(err) && (atProxy || sending.conn == nil):
 		// The time of the request and that of the dial end together, and only the
 		// dial knows which part of it hangs. So the text is the same for both.
 		what, isProxy = "vault unreachable through the proxy", true

@@ -77,12 +77,17 @@ func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.
 	waited, budget := time.Since(e.login.failed), r.Patience.Budget()
 	response, f := r.health(ctx, okQuery, limit)
 	e.login.well = f == nil
-	// A proxy may block sys/health, and may answer as if that could pass.
-	// But if the login failed alike, a balancer answers for all nodes, which are down.
-	isBlocked := f != nil && (f.Retry == patience.Never && f.Fault.Kind != fault.TLS || isBlock(f) && waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail)
 	switch {
-	case f != nil && !isBlocked:
+	case f == nil:
+	case f.Retry == patience.Never && f.Fault.Kind != fault.TLS:
+		// A proxy blocks sys/health.
+	case isBlock(f) && waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail:
+		// It may do so with an answer as if that could pass. But if the login failed
+		// alike, a balancer answers for all nodes, which are down.
+	default:
 		return f
+	}
+	switch {
 	case e.last.Fault.Kind == fault.ServerError && waited < budget/12:
 		return e.last // Vault has a problem that its health does not show
 	case f == nil && reply.IsStandby(response) && waited < budget/4:

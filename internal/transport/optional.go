@@ -66,25 +66,20 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 	if reply.IsInternalError(f) && !e.retry.Patience.HasAnswers() {
 		share = budget / 12
 	}
-	left := share - time.Since(e.began)
-	switch {
-	case left < time.Millisecond:
-	case f.Fault.Kind == fault.Unreachable:
-		return f // a dead Vault gets no more dials
-	case f.Retry == patience.Paced:
-		return f.AgainWithin(max(left, e.pause(f)))
-	default:
+	if left := share - time.Since(e.began); left >= time.Millisecond {
+		switch {
+		case f.Fault.Kind == fault.Unreachable:
+			return f // a dead Vault gets no more dials
+		case f.Retry == patience.Paced:
+			left = max(left, e.pause(f))
+		}
 		return f.AgainWithin(left)
 	}
-	switch {
-	case !saysUnwell(f):
-		return f.GivenUp() // if the next request fails alike, Vault as a whole is down
-	case !e.optional.asked:
-		if e.optional.asked = true; e.retry.isWell(ctx, min(e.retry.attempt(), budget/12)) {
-			return f.GivenUp()
-		}
+	if saysUnwell(f) && (e.optional.asked || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
+		e.optional.asked = true
+		return f
 	}
-	return f
+	return f.GivenUp() // if the next request fails alike, Vault as a whole is down
 }
 
 // pause is how long an optional request that Vault refused for its rate waits, even beyond

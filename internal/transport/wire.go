@@ -165,19 +165,17 @@ func SentAt(response *http.Response) time.Time { return response.Body.(*buffered
 
 // progress is how far one attempt to send a request got.
 type progress struct {
-	limit     time.Duration // for all of it
-	began     time.Time
-	connected atomic.Bool // it had a connection
-	sent      atomic.Bool // its header was written
-	conn      *answerConn // nil before it is connected
-	reused    bool        // its connection had served another
+	limit  time.Duration // for all of it
+	began  time.Time
+	conn   *answerConn // nil before it is connected
+	reused bool        // its connection had served another
+	sent   atomic.Bool // its header was written
 }
 
 func (p *progress) gotConn(info httptrace.GotConnInfo) {
 	p.conn = info.Conn.(*answerConn)
 	p.conn.begin()
 	p.reused = info.Reused
-	p.connected.Store(true)
 }
 
 // answered notes that Vault answered the request, and returns how long that took.
