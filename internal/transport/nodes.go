@@ -16,10 +16,7 @@ const stagger = 250 * time.Millisecond
 // dialAny connects to one of the addresses of a name. net.Dialer would spend most of the
 // time on the first one, if that does not answer.
 func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
+	host, port, _ := net.SplitHostPort(address) // cannot fail: net/http and proxyAddress join them
 	hosts, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}

@@ -27,8 +27,6 @@ type Proxy struct {
 // proxyError is an error of the proxy, or of the connection to it.
 type proxyError struct{ error }
 
-func (e *proxyError) Unwrap() error { return e.error }
-
 // forwards reports whether net/http sends its requests to the proxy, because Vault's
 // address begins with http.
 func (d *dialer) forwards() bool {

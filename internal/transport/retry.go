@@ -46,18 +46,15 @@ type Retry struct {
 }
 
 // RoundTrip repeats the request until it is answered, fails for good, or patience or a
-// context ends.
+// context ends; see Send.
 func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.Send(request, maps.Clone(request.Header)) // a RoundTripper does not change what it is given
 }
 
 // Send is like RoundTrip, but sends the header, to which it adds, in place of the
-// request's. That saves a copy of the request.
+// request's. That saves a copy of the request. If the request has a body, it has GetBody;
+// see [Replayable].
 func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response, error) {
-	request, err := Replayable(request)
-	if err != nil {
-		return nil, err
-	}
 	if err := r.Run.Err(); err != nil {
 		return nil, err
 	}
@@ -77,7 +74,8 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	}
 	own, _ := ownIn(request.Context())
 	e := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
-	if err = r.Patience.Try(ctx, own.aside, own.Others, e.once); err == nil {
+	err := r.Patience.Try(ctx, own.aside, own.Others, e.once)
+	if err == nil {
 		return e.response, nil
 	}
 	if e.isOptional() && time.Since(e.began) >= e.optional.share {
