@@ -33,9 +33,10 @@ func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) 
 // connected to, and last the one that last failed. A node that is sealed, or hangs, may
 // still accept connections.
 type nodes struct {
+	all sync.Map // of *node, by address
+
 	mu                 sync.Mutex
-	preferred, avoided string
-	all                map[string]*node // by address
+	preferred, avoided string // addresses
 }
 
 // node is one address of a name.
@@ -46,17 +47,8 @@ type node struct {
 
 func (n *nodes) of(conn net.Conn) *node {
 	address, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	one := n.all[address]
-	if one == nil {
-		one = &node{address: address}
-		if n.all == nil {
-			n.all = make(map[string]*node)
-		}
-		n.all[address] = one
-	}
-	return one
+	one, _ := n.all.LoadOrStore(address, &node{address: address})
+	return one.(*node)
 }
 
 func (n *nodes) prefer(one *node) {
