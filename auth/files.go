@@ -46,7 +46,7 @@ func (f *files) credential(s source) (string, error) {
 		}
 	}
 	f.sent.Learn(text)
-	f.odd = cmp.Or(f.odd, s.oddity(text))
+	f.odd = cmp.Or(f.odd, oddity(s.variable, text))
 	return text, nil
 }
 
@@ -56,7 +56,7 @@ func (f *files) inFile(s source) (string, error) {
 		return "", err
 	}
 	text, ok := trimmed(string(data))
-	reason, fix := s.misplaced(text)
+	reason, fix := misplaced(s.variable, text)
 	switch {
 	case reason != "":
 		return "", badFile(s.variable, s.file, reason, fix)

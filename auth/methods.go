@@ -138,7 +138,7 @@ func appRoleLogin(c credentials, files *files) (api.AuthMethod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !c.secretID.isSet() {
+	if c.secretID == (source{}) {
 		// The package requires a secret id.
 		return write{"auth/" + c.mount + "/login", map[string]any{"role_id": role}}, nil
 	}
