@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/transport"
 )
@@ -30,23 +28,11 @@ type config struct {
 	method         chosen
 }
 
-// chosen is the chosen way to get a token.
+// chosen is the chosen way to get a token, with what it needs.
 type chosen struct {
-	name     string
-	builtIn  *method  // nil if the method was handed in
-	handedIn handedIn // nil if the method is built in
+	method
 	credentials
-}
-
-// isGiven reports whether the token is given, and there is no login.
-func (c chosen) isGiven() bool { return c.builtIn != nil && c.builtIn.login == nil }
-
-// authMethod makes the login method for one login.
-func (c chosen) authMethod(files *files) (api.AuthMethod, error) {
-	if c.handedIn != nil {
-		return c.handedIn, nil
-	}
-	return c.builtIn.login(c.credentials, files)
+	handedIn bool // the method is one of Options
 }
 
 func (v *vault) config() (*config, error) {
@@ -118,7 +104,7 @@ func (c *config) warn(found *findings) {
 // chosen one. Then somebody probably forgot to choose it in the UI. What a method of
 // Options needs is not known here.
 func (e *environment) suspectMethod(chosen chosen) {
-	isFor := func(m *method) (variable string) {
+	isFor := func(m method) (variable string) {
 		for _, v := range m.variables {
 			if e.isSet(v.name) {
 				return v.name
@@ -127,30 +113,33 @@ func (e *environment) suspectMethod(chosen chosen) {
 		return ""
 	}
 	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
-	if chosen.handedIn != nil || isFor(chosen.builtIn) != "" || chosen.name == certMethod && hasPair {
+	if chosen.handedIn || isFor(chosen.method) != "" || chosen.name == certMethod && hasPair {
 		return
 	}
-	for i := range methods {
-		if variable := isFor(&methods[i]); variable != "" {
-			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, variable, methods[i].name))
+	for _, m := range methods {
+		if variable := isFor(m); variable != "" {
+			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, variable, m.name))
 			return
 		}
 	}
 }
 
-// method reads the chosen way to get a token. An unknown one is a fault of the settings.
+// method reads the chosen way to get a token.
 func (v *vault) method(e *environment) chosen {
 	name := v.settings.AuthMethod
-	if method := v.methods[name]; method != nil {
-		return chosen{name: name, handedIn: method}
+	if handedIn := v.methods[name]; handedIn != nil {
+		return chosen{method: handedInMethod(name, handedIn), handedIn: true}
 	}
-	m := methodNamed(name)
-	if m == nil {
-		return chosen{name: name}
+	name = cmp.Or(name, tokenMethod)
+	for _, m := range methods {
+		if m.name != name {
+			continue
+		}
+		c := chosen{method: m, credentials: m.read(e)}
+		if !m.isGiven() {
+			c.mount = e.mount(m.mountVariable())
+		}
+		return c
 	}
-	c := chosen{name: m.name, builtIn: m, credentials: m.read(e)}
-	if !c.isGiven() {
-		c.mount = e.mount(m.mount())
-	}
-	return c
+	return chosen{} // it is unknown, which is a fault of the settings
 }

@@ -43,10 +43,9 @@ func (v *Vault) Effective() Effective {
 			report.Unused = append(report.Unused, noEffect(name, why))
 		}
 	}
-	for i := range methods {
-		m := &methods[i]
+	for _, m := range methods {
 		for _, v := range m.allVariables() {
-			if m == c.method.builtIn {
+			if m.name == c.method.name && !c.method.handedIn {
 				add(v)
 			} else {
 				unused(v.name, "it is for the login method "+m.name)
@@ -98,7 +97,7 @@ func (v *vault) inUI(e *environment, c *config) []Setting {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
 	method := setting("auth_method", s.AuthMethod, tokenMethod)
-	if c.method.handedIn != nil {
+	if c.method.handedIn {
 		method.Note = "handed in by the agent"
 	}
 	namespace := setting("namespace", s.Namespace, "none")

@@ -21,7 +21,7 @@ import (
 // live for 768 hours.
 func (s *session) logIn(ctx context.Context) (*token, error) {
 	files := s.files()
-	method, err := s.config.method.authMethod(files)
+	method, err := s.config.method.login(s.config.method.credentials, files)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 		}()
 		r.secret, r.err = method.Login(last, client)
 	}()
-	if s.config.method.handedIn == nil {
+	if !s.config.method.handedIn {
 		r := <-results
 		return r.secret, r.err
 	}
@@ -152,7 +152,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 // where names the login, in texts.
 func (s *session) where() string {
 	m := s.config.method
-	if m.handedIn != nil {
+	if m.handedIn {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + m.mount

@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -103,25 +102,19 @@ var methods = []method{
 	},
 }
 
-// mount is the variable that names the mount of a login.
-func (m *method) mount() variable {
+// isGiven reports whether the token is given, and there is no login.
+func (m method) isGiven() bool { return m.login == nil }
+
+// mountVariable is the variable that names the mount of a login.
+func (m method) mountVariable() variable {
 	return variable{name: "VAULT_" + strings.ToUpper(m.name) + "_MOUNT", plain: true, otherwise: m.name}
 }
 
-func (m *method) allVariables() []variable {
-	if m.login == nil {
+func (m method) allVariables() []variable {
+	if m.isGiven() {
 		return m.variables
 	}
-	return append([]variable{m.mount()}, m.variables...)
-}
-
-func methodNamed(name string) *method {
-	name = cmp.Or(name, tokenMethod)
-	i := slices.IndexFunc(methods, func(m method) bool { return m.name == name })
-	if i < 0 {
-		return nil
-	}
-	return &methods[i]
+	return append([]variable{m.mountVariable()}, m.variables...)
 }
 
 func methodNames() []string {

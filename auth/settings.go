@@ -75,8 +75,7 @@ func (s Settings) Faults(methods ...string) []Fault {
 	if !slices.Contains([]string{"", "v1", "v2"}, s.KVVersion) {
 		add("kv_version", "unknown", `choose "v1" or "v2"`)
 	}
-	if s.AuthMethod != "" && methodNamed(s.AuthMethod) == nil && !slices.Contains(methods, s.AuthMethod) {
-		known := append(methodNames(), methods...)
+	if known := append(methodNames(), methods...); s.AuthMethod != "" && !slices.Contains(known, s.AuthMethod) {
 		slices.Sort(known)
 		add("auth_method", "unknown", "choose one of "+strings.Join(known, ", "))
 	}
