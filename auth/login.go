@@ -55,25 +55,22 @@ var (
 // enter stops waiting when it had no answer from Vault for a whole patience, when a check
 // must end, or after the last moments. The other methods end with their request.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
-	type result struct {
-		secret *api.Secret
-		err    error
-	}
-	results := make(chan result, 1)
+	var secret *api.Secret
+	err := errExit
+	returned := make(chan struct{})
 	last := s.logins.Last
 	go func() {
-		r := result{err: errExit}
+		defer close(returned)
 		defer func() {
 			if recover() != nil {
-				r = result{err: errPanic}
+				err = errPanic
 			}
-			results <- r
 		}()
-		r.secret, r.err = method.Login(last, client)
+		secret, err = method.Login(last, client)
 	}()
 	if !s.config.method.handedIn {
-		r := <-results
-		return r.secret, r.err
+		<-returned
+		return secret, err
 	}
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
 	left := func() time.Duration {
@@ -88,8 +85,8 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 	defer timer.Stop()
 	for {
 		select {
-		case r := <-results:
-			return r.secret, r.err
+		case <-returned:
+			return secret, err
 		case <-ended:
 			ended = nil
 			timer.Reset(grace)

@@ -122,8 +122,10 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		if !served {
 			s.spare--
 		}
-		if err := sleep(ctx, time.Until(s.obtained.Add(time.Second))); err != nil {
-			return err
+		select {
+		case <-time.After(time.Until(s.obtained.Add(time.Second))):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	case (served || given) && !s.replaced:
 		s.replaced = true
@@ -144,17 +146,6 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // end fails all further requests with the fault.
