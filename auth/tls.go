@@ -104,31 +104,30 @@ func checkSystemCAs() error {
 }
 
 // cas returns the CA certificates in PEM form; nil means the system's.
-func (t trust) cas(f *files) ([]byte, error) {
-	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
+func (t trust) cas(f *files) (data []byte, err error) {
 	switch t.caVariable {
-	case "VAULT_CACERT_BYTES":
-		data := []byte(t.ca)
-		if !holdsOne(data) {
-			reason, _ := notPEM(data, "certificate") // its fix is about files
-			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
-		}
-		return data, nil
-	case "VAULT_CACERT":
-		data, err := f.read("VAULT_CACERT", t.ca, maxCAFile)
-		if err != nil {
-			return nil, err
-		}
-		if !holdsOne(data) {
-			reason, fix := notPEM(data, "certificate")
-			return nil, badFile("VAULT_CACERT", t.ca, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"))
-		}
-		return data, nil
+	case "":
+		return nil, nil
 	case "VAULT_CAPATH":
 		return casInFolder(t.ca, f)
+	case "VAULT_CACERT_BYTES":
+		data = []byte(t.ca)
+	case "VAULT_CACERT":
+		data, err = f.read(t.caVariable, t.ca, maxCAFile)
 	}
-	return nil, nil
+	if err != nil || holdsCertificate(data) {
+		return data, err
+	}
+	reason, fix := notPEM(data, "certificate")
+	reason = cmp.Or(reason, "holds a damaged certificate")
+	if t.caVariable == "VAULT_CACERT_BYTES" { // the fix of notPEM is about files
+		return nil, fault.New(fault.Environment, t.caVariable+" "+reason, "set it to certificates in PEM form, with their line breaks")
+	}
+	return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
 }
+
+// holdsCertificate reports whether PEM data holds a certificate that can be parsed.
+func holdsCertificate(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
 
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
 // be read is an error only if no other file has a certificate.
@@ -164,12 +163,10 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 			all = append(append(all, data...), '\n')
 		}
 	}
-	switch holdsOne := x509.NewCertPool().AppendCertsFromPEM(all); {
-	case !holdsOne && unread != nil:
-		return nil, unread
-	case !holdsOne:
-		return nil, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it")
-	case unread != nil:
+	if !holdsCertificate(all) {
+		return nil, cmp.Or[error](unread, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it"))
+	}
+	if unread != nil {
 		f.found.add(Finding{Code: FileUnread, Text: unread.Error()})
 	}
 	return all, nil
