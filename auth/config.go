@@ -50,9 +50,8 @@ func (v *vault) config() (*config, error) {
 		for i, f := range faults {
 			texts[i] = f.Error()
 		}
-		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, "; also, "), "")
-		f.Fix = strings.Join(texts, "; also, ")
-		return nil, f
+		all := strings.Join(texts, "; also, ")
+		return nil, &fault.Error{Kind: fault.Settings, What: "the vault settings are wrong: " + all, Fix: all}
 	}
 	e := &environment{getenv: v.getenv}
 	c := v.configure(e)

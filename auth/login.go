@@ -31,17 +31,14 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	secret, err := s.enter(method, client, door)
-	t, f := s.outcome(secret, err, door.take(), files.odd)
+	t, err := s.outcome(secret, err, door.take(), files.odd)
 	if t != nil {
 		s.token.Store(t) // also if ctx has ended: the token before it is dead
 	}
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return nil, ctx.Err()
-	case f != nil:
-		return nil, f
 	}
-	return t, nil
+	return t, err
 }
 
 var (
@@ -101,7 +98,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 }
 
 // outcome returns the token of a login, or why there is none.
-func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
+func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, error) {
 	if err != nil || secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
 		return nil, s.noToken(err, said, odd)
 	}

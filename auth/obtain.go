@@ -12,11 +12,8 @@ import (
 // begin gets the first token, and looks it up if it was given.
 func (s *session) begin(ctx context.Context) error {
 	t, err := s.obtain(ctx)
-	if err != nil {
+	if err != nil || !t.facts.Given {
 		return err
-	}
-	if !t.facts.Given {
-		return nil
 	}
 	return s.examine(ctx, t)
 }
