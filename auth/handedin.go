@@ -15,7 +15,7 @@ import (
 
 // handedInMethod returns a func of Options.Methods as a method.
 func handedInMethod(name string, f func() (api.AuthMethod, error)) method {
-	return method{name: name, login: func(credentials, *files) (api.AuthMethod, error) { return handedIn(f), nil }}
+	return method{name: name, login: func(credentials) (api.AuthMethod, error) { return handedIn(f), nil }}
 }
 
 // handedIn is a func of Options.Methods, as a login method.

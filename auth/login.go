@@ -16,12 +16,10 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// logIn logs in with the credentials as they are now. It waits for a login that is
-// under way when ctx ends, so that its token can be revoked: otherwise the token could
-// live for 768 hours.
-func (s *session) logIn(ctx context.Context) (*token, error) {
-	files := s.files()
-	method, err := s.config.method.login(s.config.method.credentials, files)
+// logIn logs in with loaded credentials. It waits for a login that is under way when ctx
+// ends, so that its token can be revoked: otherwise the token could live for 768 hours.
+func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
+	method, err := s.config.method.login(c)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +29,7 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	secret, err := s.enter(method, client, door)
-	t, err := s.outcome(secret, err, door.take(), files.odd)
+	t, err := s.outcome(secret, err, door.take(), c.odd)
 	if t != nil {
 		s.token.Store(t) // also if ctx has ended: the token before it is dead
 	}

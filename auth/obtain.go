@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -20,20 +21,36 @@ func (s *session) begin(ctx context.Context) error {
 
 // obtain gets a token and makes it the session's.
 func (s *session) obtain(ctx context.Context) (*token, error) {
-	m := s.config.method
 	s.obtained = time.Now()
-	if !m.isGiven() {
-		s.loginCount++
-		return s.logIn(ctx)
-	}
-	f := s.files()
-	secret, err := f.credential(m.credential)
+	c, err := s.load(s.config.method.credentials)
 	if err != nil {
 		return nil, err
 	}
-	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
+	if !s.config.method.isGiven() {
+		s.loginCount++
+		return s.logIn(ctx, c)
+	}
+	t := &token{secret: c.credential.value, odd: c.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
 	s.token.Store(t)
 	return t, nil
+}
+
+// load reads the files of credentials as they are now.
+func (s *session) load(c credentials) (credentials, error) {
+	for _, from := range []*source{&c.credential, &c.secretID} {
+		if from.file != "" {
+			text, err := readCredential(&s.findings, from.variable, from.file)
+			if err != nil {
+				return credentials{}, err
+			}
+			from.value = text
+		}
+		if from.value != "" {
+			s.wire.Sent.Learn(from.value)
+			c.odd = cmp.Or(c.odd, oddity(from.variable, from.value))
+		}
+	}
+	return c, nil
 }
 
 // replaceIfDead reports whether the session has another token than the one used, which it

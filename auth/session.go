@@ -147,9 +147,6 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
 }
 
-// files returns the reader of one login's credentials.
-func (s *session) files() *files { return &files{found: &s.findings, sent: &s.wire.Sent} }
-
 // finish ends requests that use or a login method left behind, and waits for a login under
 // way, so that no token is made after the others are revoked.
 func (s *session) finish(end func()) {
@@ -164,7 +161,7 @@ func (s *session) finish(end func()) {
 // connect prepares the connection. It reads the TLS files.
 func (s *session) connect(ctx, last context.Context) error {
 	proxy := s.config.proxy
-	tls, proxyTLS, err := s.config.trust.configs(&files{found: &s.findings}, proxy != nil && proxy.URL.Scheme == "https")
+	tls, proxyTLS, err := s.config.trust.configs(&s.findings, proxy != nil && proxy.URL.Scheme == "https")
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import "strings"
 // variable names. The zero source means that there is no credential.
 type source struct {
 	variable string // the one that is set
-	value    string
+	value    string // the credential; empty until its file is loaded
 	file     string
 }
 

@@ -56,14 +56,14 @@ func (e *environment) trust() trust {
 // proxy gets neither Vault's server name nor the client certificate, and its own
 // certificate is always verified, also with the system's CAs. Loading those takes as
 // long as hundreds of reads, so it is done only for a proxy.
-func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err error) {
+func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Config, err error) {
 	vault = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
 		InsecureSkipVerify: t.skipVerify, // the operator's choice; every run warns of it
 	}
 	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
-	pem, err := t.cas(f)
+	pem, err := t.cas(found)
 	if err == nil && (pem == nil || httpsProxy) {
 		err = checkSystemCAs()
 	}
@@ -81,7 +81,7 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 		proxy.RootCAs.AppendCertsFromPEM(pem)
 	}
 	if t.certFile != "" {
-		certificate, err := t.pair(f)
+		certificate, err := t.pair(found)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -104,16 +104,16 @@ func checkSystemCAs() error {
 }
 
 // cas returns the CA certificates in PEM form; nil means the system's.
-func (t trust) cas(f *files) (data []byte, err error) {
+func (t trust) cas(found *findings) (data []byte, err error) {
 	switch t.caVariable {
 	case "":
 		return nil, nil
 	case "VAULT_CAPATH":
-		return casInFolder(t.ca, f)
+		return casInFolder(found, t.ca)
 	case "VAULT_CACERT_BYTES":
 		data = []byte(t.ca)
 	case "VAULT_CACERT":
-		data, err = f.read(t.caVariable, t.ca, maxCAFile)
+		data, err = readFile(found, t.caVariable, t.ca, maxCAFile)
 	}
 	if err != nil || holdsCertificate(data) {
 		return data, err
@@ -131,7 +131,7 @@ func holdsCertificate(pem []byte) bool { return x509.NewCertPool().AppendCertsFr
 
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
 // be read is an error only if no other file has a certificate.
-func casInFolder(folder string, f *files) ([]byte, error) {
+func casInFolder(found *findings, folder string) ([]byte, error) {
 	info, err := os.Stat(folder)
 	var entries []os.DirEntry
 	if err == nil {
@@ -142,7 +142,7 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
 		return nil, f
 	}
-	f.warnIfExposed("VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
+	warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
 	var all []byte
 	var unread error
 	for _, entry := range entries {
@@ -150,7 +150,7 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			continue // of Kubernetes, which has links to its files beside it
 		}
-		data, err := f.read("VAULT_CAPATH", name, maxCAFile)
+		data, err := readFile(found, "VAULT_CAPATH", name, maxCAFile)
 		switch {
 		case err != nil && entry.Type()&os.ModeSymlink != 0 && isMissing(name):
 			unread = cmp.Or[error](unread, badFile("VAULT_CAPATH", name, "is a link to a file that does not exist", "remove the link"))
@@ -167,7 +167,7 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 		return nil, cmp.Or[error](unread, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it"))
 	}
 	if unread != nil {
-		f.found.add(Finding{Code: FileUnread, Text: unread.Error()})
+		found.add(Finding{Code: FileUnread, Text: unread.Error()})
 	}
 	return all, nil
 }
@@ -177,12 +177,12 @@ func isMissing(name string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-func (t trust) pair(f *files) (*tls.Certificate, error) {
-	certificate, err := f.read("VAULT_CLIENT_CERT", t.certFile, maxFile)
+func (t trust) pair(found *findings) (*tls.Certificate, error) {
+	certificate, err := readFile(found, "VAULT_CLIENT_CERT", t.certFile, maxFile)
 	if err != nil {
 		return nil, err
 	}
-	key, err := f.read("VAULT_CLIENT_KEY", t.keyFile, maxFile)
+	key, err := readFile(found, "VAULT_CLIENT_KEY", t.keyFile, maxFile)
 	if err != nil {
 		return nil, err
 	}

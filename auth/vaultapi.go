@@ -64,10 +64,10 @@ func isBadHeaders(value string) bool {
 // checkForAPI reads the TLS files that the process's variables name before vault/api
 // does: a FIFO would block it.
 func checkForAPI() error {
-	f := &files{}
+	found := &findings{} // without effect: these warnings are given where the files are used
 	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
 		if file := os.Getenv(name); file != "" {
-			if _, err := f.read(name, file, maxCAFile); err != nil {
+			if _, err := readFile(found, name, file, maxCAFile); err != nil {
 				return err
 			}
 		}
@@ -83,7 +83,7 @@ func checkForAPI() error {
 		if entry.IsDir() {
 			return nil
 		}
-		_, err = f.read(api.EnvVaultCAPath, path, maxCAFile)
+		_, err = readFile(found, api.EnvVaultCAPath, path, maxCAFile)
 		if bad, ok := err.(*fault.Error); ok {
 			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so, none of Kubernetes
 		}
