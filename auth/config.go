@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
@@ -23,8 +24,7 @@ type config struct {
 	trust          trust
 	proxy          *transport.Proxy // nil means none
 	timeout        time.Duration    // of one attempt, body included
-	perSecond      float64          // limit of requests; 0 means none
-	burst          int              // of requests at once
+	limits         patience.Limits  // without UnderWay
 	method         chosen
 }
 
@@ -71,13 +71,12 @@ func (v *vault) faults() []Fault {
 
 // configure reads the environment. It adds what is wrong to e.problems.
 func (v *vault) configure(e *environment) *config {
-	c := &config{trust: e.trust(), pins: e.pins(), timeout: e.timeout()}
+	c := &config{trust: e.trust(), pins: e.pins(), timeout: e.timeout(), limits: e.rateLimit()}
 	namespace := strings.TrimSuffix(v.settings.Namespace, "/")
 	c.namespace, c.loginNamespace = cmp.Or(namespace, c.pins.namespace), cmp.Or(c.pins.namespace, namespace)
 	if c.address, _, _ = parseAddress(v.settings.Address); c.address != nil {
 		c.proxy = e.proxy(c.address)
 	}
-	c.perSecond, c.burst = e.rateLimit()
 	c.method = v.method(e)
 	return c
 }

@@ -168,7 +168,9 @@ func (s *session) connect(ctx, last context.Context) error {
 	if err := checkForAPI(); err != nil {
 		return err
 	}
-	s.patience = patience.New(s.options.Patience, patience.Limits{PerSecond: s.config.perSecond, Burst: s.config.burst, UnderWay: s.options.Connections})
+	limits := s.config.limits
+	limits.UnderWay = s.options.Connections
+	s.patience = patience.New(s.options.Patience, limits)
 	s.wire = transport.NewWire(transport.Config{
 		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable, ProxyTLS: proxyTLS, Proxy: proxy,
 		Connections: s.options.Connections, Timeout: s.config.timeout,
