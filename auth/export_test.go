@@ -23,7 +23,7 @@ func MethodNames() []string { return methodNames() }
 // PlainVariables returns the variables of a method whose values are shown.
 func PlainVariables(name string) []string {
 	var names []string
-	variables := append(slices.Clone(general), ofGo...)
+	variables := slices.Clone(general)
 	for _, m := range methods {
 		if m.name == name {
 			variables = append(variables, m.allVariables()...)

@@ -26,10 +26,8 @@ var general = []variable{
 	{name: "VAULT_TLS_SERVER_NAME", plain: true}, {name: "VAULT_SKIP_VERIFY", plain: true},
 	{name: "VAULT_RATE_LIMIT", plain: true}, {name: "VAULT_CLIENT_TIMEOUT", plain: true, otherwise: defaultTimeout.String()},
 	{name: "VAULT_PROXY_ADDR"},
+	{name: "SSL_CERT_FILE", plain: true}, {name: "SSL_CERT_DIR", plain: true}, // crypto/x509 reads them from the process's environment
 }
-
-// ofGo are the variables that crypto/x509 reads from the process's environment.
-var ofGo = []variable{{name: "SSL_CERT_FILE", plain: true}, {name: "SSL_CERT_DIR", plain: true}}
 
 // notRead are variables of vault/api, of Vault's own programs and of similar products
 // that have no effect, with what to use instead.
