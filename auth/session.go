@@ -84,8 +84,9 @@ type session struct {
 	namesDead bool
 }
 
-// Do logs in, calls use with a logged-in client, and revokes the token of the login.
-// It is for what package resolver does not do, such as certificates and signatures. It
+// Do logs in, calls use with a logged-in client, and revokes the token of the login, which
+// also ends its child tokens and its leases, such as those of certificates of a role with
+// generate_lease=true. It is for what package resolver does not do, such as signatures. It
 // returns the error of use or ctx, or one with a kind of package resolver. The Usage is
 // complete in any case.
 //
@@ -95,15 +96,11 @@ type session struct {
 // act on them. It logs in again if its token expires. Requests with another token, for
 // another address, or after use has returned fail unsent.
 //
-// Revoking the token also ends its child tokens and its leases, such as those of
-// certificates of a role with generate_lease=true.
-//
 // Methods that set the client's token, such as Logical().Unwrap and Auth().Login, do not
 // work: write to sys/wrapping/unwrap, or to the path of the login. Those that change the
-// transport of its connections panic.
-//
-// If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
-// several lines. Other errors have a kind: errors.AsType[resolver.Kind](err).
+// transport of its connections panic. If Vault refuses a request, the client returns a
+// *[api.ResponseError], whose text has several lines. Its other errors have a kind:
+// errors.AsType[resolver.Kind](err).
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()

@@ -12,8 +12,7 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured. Decoding them never fails: a member of the wrong type becomes a
-// [Fault], and unknown names, also those in another case, are ignored.
+// not configured. Decoding ignores unknown names, also those in another case.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
@@ -130,7 +129,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 // wholeSettings is the Fault.Setting of a fault in all of them.
 const wholeSettings = "vault"
 
-// UnmarshalJSON never returns an error; see Faults.
+// UnmarshalJSON never returns an error: what has the wrong type becomes a [Fault].
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
@@ -191,17 +190,17 @@ func (s Settings) String() string {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
 	faults := s.Faults() // includes the name of a method in Options: it could as well be a pasted token
-	var text strings.Builder
+	var texts []string
 	for _, setting := range []struct{ name, value string }{
-		{"enabled", enabled}, {"address", fmt.Sprintf("%q", s.Address)}, {"kv_version", fmt.Sprintf("%q", s.KVVersion)},
-		{"auth_method", fmt.Sprintf("%q", s.AuthMethod)}, {"namespace", fmt.Sprintf("%q", s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
+		{"enabled", enabled}, {"address", strconv.Quote(s.Address)}, {"kv_version", strconv.Quote(s.KVVersion)},
+		{"auth_method", strconv.Quote(s.AuthMethod)}, {"namespace", strconv.Quote(s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
 	} {
 		if isAtFault(faults, setting.name) {
 			setting.value = notValid
 		}
-		text.WriteString(", " + setting.name + " " + setting.value)
+		texts = append(texts, setting.name+" "+setting.value)
 	}
-	return strings.TrimPrefix(text.String(), ", ")
+	return strings.Join(texts, ", ")
 }
 
 func isAtFault(faults []Fault, setting string) bool {

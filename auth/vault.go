@@ -51,9 +51,8 @@ type vault struct {
 	pathsErr  error // of a malformed list, which permits no path
 }
 
-// New returns a Vault. It copies its arguments, so make a new Vault for each run:
-// settings change between runs. It does no I/O and never fails: what is wrong becomes
-// the error of the hosts that need Vault.
+// New returns a Vault. It copies its arguments, so make a new Vault for each run, whose
+// settings may have changed. What is wrong becomes the error of the hosts that need Vault.
 func New(settings Settings, options Options) *Vault {
 	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	v.settings.Address = withoutUser(settings.Address)
@@ -81,9 +80,8 @@ func (v *Vault) Validate() error {
 	return err
 }
 
-// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. The error has package
-// resolver's kind Pinned, or Environment if the variable is malformed. Runs and checks call
-// Permits themselves; [Vault.Do] does not.
+// Permits checks the path of a reference against LUUMEN_VAULT_PATHS, as runs and checks do.
+// The error has package resolver's kind Pinned, or Environment if the variable is malformed.
 func (v *Vault) Permits(path string) error {
 	inner := v.inner()
 	text := inner.getenv("LUUMEN_VAULT_PATHS")
