@@ -209,7 +209,10 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 // notPEM says why data has no PEM block of a certificate or private key, and what to do;
 // empty if it has one. It knows no fix for data of an unknown form.
 func notPEM(data []byte, what string) (reason, fix string) {
-	label := map[string]string{"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}[what]
+	label, command := "CERTIFICATE", "openssl x509"
+	if what == "key" {
+		label, command = "PRIVATE KEY", "openssl pkey"
+	}
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "OPENSSH PRIVATE KEY" {
 			return "holds a key of OpenSSH", "name the key of the client certificate"
@@ -228,12 +231,10 @@ func notPEM(data []byte, what string) (reason, fix string) {
 		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE -out NEW"
 	case isPKCS7(data):
 		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -inform der -in FILE -out NEW"
-	case !bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
-		return reason, ""
-	case what == "key":
-		return reason, "convert it from DER: openssl pkey -inform der -in FILE -out NEW"
+	case bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
+		return reason, "convert it from DER: " + command + " -inform der -in FILE -out NEW"
 	}
-	return reason, "convert it from DER: openssl x509 -inform der -in FILE -out NEW"
+	return reason, ""
 }
 
 // isPKCS12 reports whether a file begins like PKCS#12, which Windows exports with the key: a
