@@ -102,21 +102,14 @@ func (c *config) warn(found *findings) {
 // chosen one. Then somebody probably forgot to choose it in the UI. What a method of
 // Options needs is not known here.
 func (e *environment) suspectMethod(chosen chosen) {
-	isFor := func(m method) (variable string) {
-		for _, v := range m.variables {
-			if e.isSet(v.name) {
-				return v.name
-			}
-		}
-		return ""
-	}
+	isSet := func(v variable) bool { return e.isSet(v.name) }
 	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
-	if chosen.handedIn || isFor(chosen.method) != "" || chosen.name == certMethod && hasPair {
+	if chosen.handedIn || slices.ContainsFunc(chosen.variables, isSet) || chosen.name == certMethod && hasPair {
 		return
 	}
 	for _, m := range methods {
-		if variable := isFor(m); variable != "" {
-			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, variable, m.name))
+		if i := slices.IndexFunc(m.variables, isSet); i >= 0 {
+			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, m.variables[i].name, m.name))
 			return
 		}
 	}

@@ -129,7 +129,7 @@ func methodNames() []string {
 // appRoleLogin is the method of vault/api's own package.
 func appRoleLogin(c credentials) (api.AuthMethod, error) {
 	if c.secretID == (source{}) { // the package requires one
-		return write{"auth/" + c.mount + "/login", map[string]any{"role_id": c.credential.value}}, nil
+		return write{c.mount, map[string]any{"role_id": c.credential.value}}, nil
 	}
 	return approle.NewAppRoleAuth(c.credential.value, &approle.SecretID{FromString: c.secretID.value}, approle.WithMountPath(c.mount))
 }
@@ -141,7 +141,7 @@ func kubernetesLogin(c credentials) (api.AuthMethod, error) {
 
 // jwtLogin sends a token that something else issued.
 func jwtLogin(c credentials) (api.AuthMethod, error) {
-	return write{"auth/" + c.mount + "/login", map[string]any{"role": c.role, "jwt": c.credential.value}}, nil
+	return write{c.mount, map[string]any{"role": c.role, "jwt": c.credential.value}}, nil
 }
 
 // certLogin sends no credential: the TLS connection has the client certificate.
@@ -150,16 +150,16 @@ func certLogin(c credentials) (api.AuthMethod, error) {
 	if c.role != "" {
 		body["name"] = c.role
 	}
-	return write{"auth/" + c.mount + "/login", body}, nil
+	return write{c.mount, body}, nil
 }
 
-// write is a login method with one request.
+// write is a login method with one request to its mount.
 type write struct {
-	path string
-	body map[string]any
+	mount string
+	body  map[string]any
 }
 
 // Login sends the request.
 func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	return client.Logical().WriteWithContext(ctx, w.path, w.body)
+	return client.Logical().WriteWithContext(ctx, "auth/"+w.mount+"/login", w.body)
 }
