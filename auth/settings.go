@@ -12,7 +12,7 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured. Decoding ignores unknown names, also those in another case.
+// not configured. Decoding ignores unknown names, also in another case.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
@@ -44,8 +44,7 @@ func (s Settings) clone() Settings {
 	return s
 }
 
-// Configured reports whether Vault is to be used: Enabled is true, or nil while there
-// is an address, even a malformed one.
+// Configured reports whether Vault is to be used, even with wrong settings.
 func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled
@@ -54,9 +53,8 @@ func (s Settings) Configured() bool {
 	return s.Address != "" || isAtFault(s.faults, wholeSettings) || isAtFault(s.faults, "enabled") || isAtFault(s.faults, "address")
 }
 
-// Faults returns all errors in the settings, without asking Vault. Each setting has one
-// at most, except that each wrong entry of the mounts has its own, up to ten. methods
-// names the login methods in [Options.Methods].
+// Faults returns all errors in the settings, offline: at most one of each setting, and
+// eleven of the mounts. methods names those of [Options.Methods].
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -104,8 +102,7 @@ const (
 	maxWrongMounts = 10 // that get a fault each: the faults are part of every host's error
 )
 
-// MarshalJSON returns what UnmarshalJSON reads, with the same faults, but without user
-// info in the address.
+// MarshalJSON keeps the faults, and masks user info in the address.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)
@@ -129,7 +126,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 // wholeSettings is the Fault.Setting of a fault in all of them.
 const wholeSettings = "vault"
 
-// UnmarshalJSON never returns an error: what has the wrong type becomes a [Fault].
+// UnmarshalJSON never fails: what has the wrong type becomes a [Fault].
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage

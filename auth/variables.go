@@ -1,8 +1,8 @@
 package auth
 
-// SecretVariables returns the variables that the agent should keep from the processes it
-// starts, since they can hold secrets. Windows ignores the case of their names. The
-// standard proxy variables are left out: other programs need them.
+// SecretVariables returns the variables that can hold secrets, to keep from processes that
+// the agent starts, except the standard proxy variables, which other programs need. Windows
+// ignores the case of their names.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {
