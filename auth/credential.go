@@ -25,7 +25,7 @@ func misplaced(variable, text string) (reason, fix string) {
 		return "holds a PEM block, not the credential", "write the credential alone"
 	case assignment.MatchString(text):
 		return "holds a name and = before the credential", "write the credential alone, without a name before it"
-	case !isForToken(variable): // it can have any characters
+	case !isForToken(variable): // other credentials can have any characters
 		return "", ""
 	case isQuoted(text):
 		return "holds quotes around the token", "write the token without quotes"
