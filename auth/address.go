@@ -61,9 +61,10 @@ var schemePrefix = regexp.MustCompile(`^(?i)([a-z][a-z0-9+.-]*:)?//`)
 func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }
 
 // sameServer reports whether two addresses lead to the same Vault: by scheme,
-// host in lower case, effective port, and path without its trailing slash.
+// host in any case, effective port, and path without its trailing slash.
 func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && lowerHost(a) == lowerHost(b) &&
+	return a.Scheme == b.Scheme &&
+		strings.EqualFold(a.Hostname(), b.Hostname()) && // in lower case, U+0130 would be an i
 		effectivePort(a) == effectivePort(b) &&
 		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
 }
@@ -78,10 +79,6 @@ func apiPath(u, address *url.URL) (path string, ok bool) {
 	}
 	return strings.CutPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")
 }
-
-// lowerHost is the host to compare by. parseAddress allows only ASCII in it: some
-// other letters would become ASCII in lower case, but name another host.
-func lowerHost(u *url.URL) string { return strings.ToLower(u.Hostname()) }
 
 func effectivePort(u *url.URL) string {
 	switch {

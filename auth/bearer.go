@@ -105,19 +105,17 @@ func (s *session) isForVault(request *http.Request) bool {
 
 // afterRefusal handles a 403. It reports whether to send the request again with a
 // new token. If the request's context ends first, a login goes on for other requests.
-func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
-	type result struct {
-		replaced bool
-		err      error
-	}
-	results := make(chan result, 1)
+func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (bool, error) {
+	var replaced bool
+	var err error // no results of the func itself, which can return while these are written
+	handled := make(chan struct{})
 	go func() {
-		replaced, err := s.replaceIfDead(s.logins.Run, used, answer, transport.IsOptional(request))
-		results <- result{replaced, err}
+		defer close(handled)
+		replaced, err = s.replaceIfDead(s.logins.Run, used, answer, transport.IsOptional(request))
 	}()
 	select {
-	case r := <-results:
-		return r.replaced, r.err
+	case <-handled:
+		return replaced, err
 	case <-request.Context().Done():
 		return false, request.Context().Err()
 	}

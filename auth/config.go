@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
@@ -25,28 +24,15 @@ type config struct {
 	trust          trust
 	proxy          *transport.Proxy // nil means none
 	timeout        time.Duration    // of one attempt, body included
-	perSecond      float64          // limit of requests; 0 means none
-	burst          int              // of requests at once
+	limits         patience.Limits  // without UnderWay
 	method         chosen
 }
 
-// chosen is the chosen way to get a token.
+// chosen is the chosen way to get a token, with what it needs.
 type chosen struct {
-	name     string
-	builtIn  *method  // nil if the method was handed in
-	handedIn handedIn // nil if the method is built in
+	method
 	credentials
-}
-
-// isGiven reports whether the token is given, and there is no login.
-func (c chosen) isGiven() bool { return c.builtIn != nil && c.builtIn.login == nil }
-
-// authMethod makes the login method for one login.
-func (c chosen) authMethod(files *files) (api.AuthMethod, error) {
-	if c.handedIn != nil {
-		return c.handedIn, nil
-	}
-	return c.builtIn.login(c.credentials, files)
+	handedIn bool // the method is one of Options
 }
 
 func (v *vault) config() (*config, error) {
@@ -64,9 +50,8 @@ func (v *vault) config() (*config, error) {
 		for i, f := range faults {
 			texts[i] = f.Error()
 		}
-		f := fault.New(fault.Settings, "the vault settings are wrong: "+strings.Join(texts, "; also, "), "")
-		f.Fix = strings.Join(texts, "; also, ")
-		return nil, f
+		all := strings.Join(texts, "; also, ")
+		return nil, &fault.Error{Kind: fault.Settings, What: "the vault settings are wrong: " + all, Fix: all}
 	}
 	e := &environment{getenv: v.getenv}
 	c := v.configure(e)
@@ -86,13 +71,12 @@ func (v *vault) faults() []Fault {
 
 // configure reads the environment. It adds what is wrong to e.problems.
 func (v *vault) configure(e *environment) *config {
-	c := &config{trust: e.trust(), pins: e.pins(), timeout: e.timeout()}
+	c := &config{trust: e.trust(), pins: e.pins(), timeout: e.timeout(), limits: e.rateLimit()}
 	namespace := strings.TrimSuffix(v.settings.Namespace, "/")
 	c.namespace, c.loginNamespace = cmp.Or(namespace, c.pins.namespace), cmp.Or(c.pins.namespace, namespace)
 	if c.address, _, _ = parseAddress(v.settings.Address); c.address != nil {
 		c.proxy = e.proxy(c.address)
 	}
-	c.perSecond, c.burst = e.rateLimit()
 	c.method = v.method(e)
 	return c
 }
@@ -118,39 +102,35 @@ func (c *config) warn(found *findings) {
 // chosen one. Then somebody probably forgot to choose it in the UI. What a method of
 // Options needs is not known here.
 func (e *environment) suspectMethod(chosen chosen) {
-	isFor := func(m *method) (variable string) {
-		for _, v := range m.variables {
-			if e.isSet(v.name) {
-				return v.name
-			}
-		}
-		return ""
-	}
+	isSet := func(v variable) bool { return e.isSet(v.name) }
 	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
-	if chosen.handedIn != nil || isFor(chosen.builtIn) != "" || chosen.name == certMethod && hasPair {
+	if chosen.handedIn || slices.ContainsFunc(chosen.variables, isSet) || chosen.name == certMethod && hasPair {
 		return
 	}
-	for i := range methods {
-		if variable := isFor(&methods[i]); variable != "" {
-			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, variable, methods[i].name))
+	for _, m := range methods {
+		if i := slices.IndexFunc(m.variables, isSet); i >= 0 {
+			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, m.variables[i].name, m.name))
 			return
 		}
 	}
 }
 
-// method reads the chosen way to get a token. An unknown one is a fault of the settings.
+// method reads the chosen way to get a token.
 func (v *vault) method(e *environment) chosen {
 	name := v.settings.AuthMethod
-	if method := v.methods[name]; method != nil {
-		return chosen{name: name, handedIn: method}
+	if handedIn := v.methods[name]; handedIn != nil {
+		return chosen{method: handedInMethod(name, handedIn), handedIn: true}
 	}
-	m := methodNamed(name)
-	if m == nil {
-		return chosen{name: name}
+	name = cmp.Or(name, tokenMethod)
+	for _, m := range methods {
+		if m.name != name {
+			continue
+		}
+		c := chosen{method: m, credentials: m.read(e)}
+		if !m.isGiven() {
+			c.mount = e.mount(m.mountVariable())
+		}
+		return c
 	}
-	c := chosen{name: m.name, builtIn: m, credentials: m.read(e)}
-	if !c.isGiven() {
-		c.mount = e.mount(m.mount())
-	}
-	return c
+	return chosen{} // it is unknown, which is a fault of the settings
 }

@@ -12,9 +12,9 @@ import (
 // hasWrapInfo matches the JSON of a wrapped secret. Every answer of Vault has the member.
 var hasWrapInfo = regexp.MustCompile(`"wrap_info"\s*:\s*[^\sn]`)
 
-// misplaced says why a text cannot be a credential, judging by its shape; empty if it
-// can be one. The reason never holds the text.
-func misplaced(text string) (reason, fix string) {
+// misplaced says why a text cannot be the credential of a variable, judging by its shape;
+// empty if it can be. The reason never holds the text.
+func misplaced(variable, text string) (reason, fix string) {
 	switch {
 	case jsonStart.MatchString(text) && (strings.Contains(text, `":`) || json.Valid([]byte(text))):
 		if hasWrapInfo.MatchString(text) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
@@ -25,16 +25,8 @@ func misplaced(text string) (reason, fix string) {
 		return "holds a PEM block, not the credential", "write the credential alone"
 	case assignment.MatchString(text):
 		return "holds a name and = before the credential", "write the credential alone, without a name before it"
-	}
-	return "", ""
-}
-
-// misplacedToken is misplaced for a token, whose characters are known.
-func misplacedToken(text string) (reason, fix string) {
-	if reason, fix = misplaced(text); reason != "" {
-		return reason, fix
-	}
-	switch {
+	case !isForToken(variable): // other credentials can have any characters
+		return "", ""
 	case isQuoted(text):
 		return "holds quotes around the token", "write the token without quotes"
 	case len(text) > 6 && strings.EqualFold(text[:7], "Bearer "):
@@ -46,6 +38,8 @@ func misplacedToken(text string) (reason, fix string) {
 	}
 	return "", ""
 }
+
+func isForToken(variable string) bool { return strings.HasPrefix(variable, "VAULT_TOKEN") }
 
 // isCutOff reports whether a token is too short a part of a batch token. Vault 1.21 and
 // OpenBao 2.6 panic on one, and close the connection.
@@ -94,7 +88,7 @@ var (
 // isCredential reports whether a text looks like a token, a JWT, or what misplaced finds,
 // and not like a name.
 func isCredential(text string) bool {
-	reason, _ := misplaced(text)
+	reason, _ := misplaced("", text)
 	token := tokenShape.FindString(text)
 	return reason != "" || isJWT(text) || strings.ToLower(token) != token // names are in lower case
 }
@@ -108,16 +102,29 @@ func isSecretLike(text string) bool {
 	return isCredential(text) || isID(text) || startShape.MatchString(text)
 }
 
-// oddToken says what is unusual about a refused token; empty if nothing is.
+// oddity says what is unusual about a text as the credential of a variable, to explain why
+// Vault refused it; empty if nothing is.
+func oddity(variable, text string) string {
+	switch {
+	case isForToken(variable):
+		return oddToken(text)
+	case !strings.HasSuffix(variable, "_JWT_FILE"):
+		return oddID(variable, text)
+	case !isJWT(text):
+		return variable + " does not hold a JWT alone: write it without anything before or after it"
+	}
+	return ""
+}
+
 func oddToken(text string) string {
 	switch {
 	case isJWT(text):
 		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
 	case isFileName(text):
 		return "the token looks like the name of a file: set VAULT_TOKEN_FILE to it"
-	case isBase64(text, func(s string) bool { return tokenShape.MatchString(s) }):
+	case isBase64(text, tokenShape.MatchString):
 		return "the token looks like a token in base64: write the token itself"
-	case idShape.MatchString(text):
+	case isID(text):
 		return "the token looks like an id, such as a secret id: to log in with one, choose the method approle"
 	}
 	return ""
@@ -134,16 +141,8 @@ func isBase64(text string, isCredential func(string) bool) bool {
 	return err == nil && isCredential(strings.TrimSpace(string(decoded)))
 }
 
-// oddJWT says what is unusual about a refused JWT; empty if nothing is.
-func oddJWT(variable, text string) string {
-	if isJWT(text) {
-		return ""
-	}
-	return variable + " does not hold a JWT alone: write it without anything before or after it"
-}
-
-// oddID says what is unusual about a refused role id or secret id; empty if nothing
-// is. It is no reason not to send the id: operators can choose any text as one.
+// oddID is oddity for a role id or secret id. What it finds is no reason not to send the
+// id: operators can choose any text as one.
 func oddID(variable, text string) string {
 	switch {
 	case isQuoted(text):

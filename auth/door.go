@@ -42,7 +42,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	s := d.session
 	var given []string // what may be a secret of the method's own
-	if s.config.method.handedIn != nil {
+	if s.config.method.handedIn {
 		given = secretsOf(request)
 		s.wire.Sent.Learn(given...)
 	}

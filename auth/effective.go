@@ -38,18 +38,17 @@ func (v *Vault) Effective() Effective {
 			report.Settings = append(report.Settings, Setting{Name: settingName(v.name), Value: v.otherwise, Source: "default"})
 		}
 	}
-	unused := func(name, why string) {
+	addUnused := func(list *[]Setting, name, why string) {
 		if e.isSet(name) {
-			report.Unused = append(report.Unused, noEffect(name, why))
+			*list = append(*list, Setting{Name: name, Value: "set", Source: name, Note: why})
 		}
 	}
-	for i := range methods {
-		m := &methods[i]
+	for _, m := range methods {
 		for _, v := range m.allVariables() {
-			if m == c.method.builtIn {
+			if m.name == c.method.name && !c.method.handedIn {
 				add(v)
 			} else {
-				unused(v.name, "it is for the login method "+m.name)
+				addUnused(&report.Unused, v.name, "it is for the login method "+m.name)
 			}
 		}
 	}
@@ -59,24 +58,19 @@ func (v *Vault) Effective() Effective {
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
 		switch {
 		case e.isSet("VAULT_PROXY_ADDR"):
-			unused(name, "VAULT_PROXY_ADDR is set")
+			addUnused(&report.Unused, name, "VAULT_PROXY_ADDR is set")
 		case strings.EqualFold(name, "NO_PROXY") || slices.Contains(e.malformed, name) || c.proxy != nil && c.proxy.Variable == name:
 			add(variable{name: name})
 		default:
-			unused(name, "not for this address")
+			addUnused(&report.Unused, name, "not for this address")
 		}
-	}
-	for _, v := range ofGo {
-		add(v)
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
 		note := "has no effect"
 		if instead := notRead[name]; instead != "" {
 			note = "use " + instead
 		}
-		if e.isSet(name) {
-			report.NotRead = append(report.NotRead, noEffect(name, note))
-		}
+		addUnused(&report.NotRead, name, note)
 	}
 	return report
 }
@@ -98,7 +92,7 @@ func (v *vault) inUI(e *environment, c *config) []Setting {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
 	method := setting("auth_method", s.AuthMethod, tokenMethod)
-	if c.method.handedIn != nil {
+	if c.method.handedIn {
 		method.Note = "handed in by the agent"
 	}
 	namespace := setting("namespace", s.Namespace, "none")
@@ -113,11 +107,6 @@ func (v *vault) inUI(e *environment, c *config) []Setting {
 		namespace,
 		setting("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them"),
 	}
-}
-
-// noEffect is a variable that is set without effect.
-func noEffect(variable, why string) Setting {
-	return Setting{Name: variable, Value: "set", Source: variable, Note: why}
 }
 
 // settingName is the name of a variable as a setting.

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -115,23 +116,22 @@ func (e *environment) timeout() time.Duration {
 	return min(d, most)
 }
 
-// rateLimit returns the requests a second, and the burst.
-func (e *environment) rateLimit() (perSecond float64, burst int) {
+func (e *environment) rateLimit() patience.Limits {
 	text := e.text("VAULT_RATE_LIMIT")
 	if text == "" {
-		return 0, 0
+		return patience.Limits{}
 	}
 	first, second, both := strings.Cut(text, ":")
 	perSecond, err := strconv.ParseFloat(first, 64)
-	burst = max(int(min(perSecond, 1e6)), 1)
+	burst := max(int(min(perSecond, 1e6)), 1)
 	if both && err == nil {
 		burst, err = strconv.Atoi(second)
 	}
 	if err != nil || !(perSecond >= 0.001 && perSecond < 1e9) || burst <= 0 {
 		e.reject("VAULT_RATE_LIMIT", "is not a usable rate; write requests a second such as 100, or rate:burst such as 100:20")
-		return 0, 0
+		return patience.Limits{}
 	}
-	return perSecond, burst
+	return patience.Limits{PerSecond: perSecond, Burst: burst}
 }
 
 func (e *environment) boolean(name string) bool {

@@ -1,5 +1,7 @@
 package auth
 
+import "slices"
+
 // VersionIn returns the library's version in a build.
 var VersionIn = versionIn
 
@@ -21,7 +23,13 @@ func MethodNames() []string { return methodNames() }
 // PlainVariables returns the variables of a method whose values are shown.
 func PlainVariables(name string) []string {
 	var names []string
-	for _, v := range append(append(methodNamed(name).allVariables(), general...), ofGo...) {
+	variables := slices.Clone(general)
+	for _, m := range methods {
+		if m.name == name {
+			variables = append(variables, m.allVariables()...)
+		}
+	}
+	for _, v := range variables {
 		if v.plain {
 			names = append(names, v.name)
 		}

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 	"unicode"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/mask"
 )
 
 const (
@@ -28,48 +26,28 @@ const (
 	bom = "\ufeff"
 )
 
-// files reads the files that variables name, and warns of those that every user can
-// read or write.
-type files struct {
-	found *findings
-	sent  *mask.Secrets // learns credentials; nil if none are read
-	odd   string        // what is unusual about a credential that was read; empty if nothing is
-}
-
-// credential returns the source's value, or what its file holds now.
-func (f *files) credential(s source) (string, error) {
-	text := s.value
-	if s.file != "" {
-		var err error
-		if text, err = f.inFile(s); err != nil {
-			return "", err
-		}
-	}
-	f.sent.Learn(text)
-	f.odd = cmp.Or(f.odd, s.oddity(text))
-	return text, nil
-}
-
-func (f *files) inFile(s source) (string, error) {
-	data, err := f.read(s.variable, s.file, maxFile)
+// readCredential returns the credential in the file that a variable names.
+func readCredential(found *findings, variable, name string) (string, error) {
+	data, err := readFile(found, variable, name, maxFile)
 	if err != nil {
 		return "", err
 	}
 	text, ok := trimmed(string(data))
-	reason, fix := s.misplaced(text)
+	reason, fix := misplaced(variable, text)
 	switch {
 	case reason != "":
-		return "", badFile(s.variable, s.file, reason, fix)
+		return "", badFile(variable, name, reason, fix)
 	case !ok:
-		return "", badFile(s.variable, s.file, "holds a control character", "write the credential alone into it")
+		return "", badFile(variable, name, "holds a control character", "write the credential alone into it")
 	case text == "":
-		return "", badFile(s.variable, s.file, "is empty", "write the credential into it")
+		return "", badFile(variable, name, "is empty", "write the credential into it")
 	}
 	return text, nil
 }
 
-// read returns the content of a regular file. It follows links.
-func (f *files) read(variable, name string, most int64) ([]byte, error) {
+// readFile returns the content of a regular file that a variable names. It follows links,
+// and warns of a file that every user can read or write.
+func readFile(found *findings, variable, name string, most int64) ([]byte, error) {
 	file, err := openFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -102,22 +80,22 @@ func (f *files) read(variable, name string, most int64) ([]byte, error) {
 		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
 		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8")
 	}
-	f.warnIfExposed(variable, name, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
+	warnIfExposed(found, variable, name, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
 	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
 // warnIfExposed warns of a file that every user of the machine can write, or read
 // unless it is public anyway.
-func (f *files) warnIfExposed(variable, name string, mode fs.FileMode, holdsKey bool) {
-	if runtime.GOOS == "windows" || f.found == nil || isProjected(name) {
+func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, holdsKey bool) {
+	if runtime.GOOS == "windows" || isProjected(name) {
 		return
 	}
 	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, variable) && !holdsKey
 	switch {
 	case mode.Perm()&0o002 != 0:
-		f.found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can write %s; chmod o-w it", variable, shownFile(name))})
+		found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can write %s; chmod o-w it", variable, shownFile(name))})
 	case mode.Perm()&0o004 != 0 && !public:
-		f.found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can read %s; chmod o-r it", variable, shownFile(name))})
+		found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can read %s; chmod o-r it", variable, shownFile(name))})
 	}
 }
 

@@ -108,22 +108,28 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	if data.ID != "" && data.ID != t.secret && data.Accessor == "" {
 		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}
-	t.facts = Token{
-		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
-		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace),
-	}
-	if ns := t.facts.Namespace; !isNamespace(ns) || s.wire.Sent.Words(ns) != ns {
-		t.facts.Namespace = s.config.loginNamespace // a server may send anything
-	}
-	if data.TTL > 0 {
-		t.facts.Expires = sent.Add(seconds(data.TTL)).Round(time.Second).UTC() // the clocks may differ
-	}
+	t.facts = s.given(data, sent)
 	lifetime, renewable := seconds(max(data.CreationTTL, data.Period)), data.Renewable
 	if renewable && data.TTL > 0 && seconds(data.TTL) < lifetime/2 {
 		t.facts.Expires, renewable = s.renew(ctx, client, lifetime, t.facts.Expires)
 	}
 	s.warnOfExpiry(t.facts.Expires, lifetime, renewable && data.Period > 0 && data.MaxTTL == 0)
 	return nil
+}
+
+// given describes a given token, by the answer to a look-up.
+func (s *session) given(data *lookup, sent time.Time) Token {
+	t := Token{
+		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace),
+	}
+	if !isNamespace(t.Namespace) || s.wire.Sent.Words(t.Namespace) != t.Namespace {
+		t.Namespace = s.config.loginNamespace // a server may send anything
+	}
+	if data.TTL > 0 {
+		t.Expires = sent.Add(seconds(data.TTL)).Round(time.Second).UTC() // the clocks may differ
+	}
+	return t
 }
 
 // warnOfExpiry warns if a given token expires soon. The next runs renew it if it is

@@ -13,6 +13,11 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
+// handedInMethod returns a func of Options.Methods as a method.
+func handedInMethod(name string, f func() (api.AuthMethod, error)) method {
+	return method{name: name, login: func(credentials) (api.AuthMethod, error) { return handedIn(f), nil }}
+}
+
 // handedIn is a func of Options.Methods, as a login method.
 type handedIn func() (api.AuthMethod, error)
 
@@ -44,15 +49,11 @@ func secretsOf(request *http.Request) (all []string) {
 	if request.GetBody == nil {
 		return all
 	}
-	body, err := request.GetBody()
-	if err != nil {
-		return all
+	if body, err := request.GetBody(); err == nil {
+		text, _ := io.ReadAll(body) // no more than that is sent
+		all = append(all, secretsIn(text)...)
 	}
-	text, err := io.ReadAll(body)
-	if err != nil {
-		return all
-	}
-	return append(all, secretsIn(text)...)
+	return all
 }
 
 // partsOf returns what follows a scheme, as in Authorization, or a name, as in Cookie.

@@ -16,12 +16,10 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// logIn logs in with the credentials as they are now. It waits for a login that is
-// under way when ctx ends, so that its token can be revoked: otherwise the token could
-// live for 768 hours.
-func (s *session) logIn(ctx context.Context) (*token, error) {
-	files := s.files()
-	method, err := s.config.method.authMethod(files)
+// logIn logs in with loaded credentials. It waits for a login that is under way when ctx
+// ends, so that its token can be revoked: otherwise the token could live for 768 hours.
+func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
+	method, err := s.config.method.login(c)
 	if err != nil {
 		return nil, err
 	}
@@ -31,17 +29,14 @@ func (s *session) logIn(ctx context.Context) (*token, error) {
 		return nil, err
 	}
 	secret, err := s.enter(method, client, door)
-	t, f := s.outcome(secret, err, door.take(), files.odd)
+	t, err := s.outcome(secret, err, door.take(), c.odd)
 	if t != nil {
 		s.token.Store(t) // also if ctx has ended: the token before it is dead
 	}
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return nil, ctx.Err()
-	case f != nil:
-		return nil, f
 	}
-	return t, nil
+	return t, err
 }
 
 var (
@@ -55,25 +50,22 @@ var (
 // enter stops waiting when it had no answer from Vault for a whole patience, when a check
 // must end, or after the last moments. The other methods end with their request.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
-	type result struct {
-		secret *api.Secret
-		err    error
-	}
-	results := make(chan result, 1)
+	var secret *api.Secret
+	err := errExit
+	returned := make(chan struct{})
 	last := s.logins.Last
 	go func() {
-		r := result{err: errExit}
+		defer close(returned)
 		defer func() {
 			if recover() != nil {
-				r = result{err: errPanic}
+				err = errPanic
 			}
-			results <- r
 		}()
-		r.secret, r.err = method.Login(last, client)
+		secret, err = method.Login(last, client)
 	}()
-	if s.config.method.handedIn == nil {
-		r := <-results
-		return r.secret, r.err
+	if !s.config.method.handedIn {
+		<-returned
+		return secret, err
 	}
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
 	left := func() time.Duration {
@@ -88,8 +80,8 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 	defer timer.Stop()
 	for {
 		select {
-		case r := <-results:
-			return r.secret, r.err
+		case <-returned:
+			return secret, err
 		case <-ended:
 			ended = nil
 			timer.Reset(grace)
@@ -104,7 +96,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 }
 
 // outcome returns the token of a login, or why there is none.
-func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, *fault.Error) {
+func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, error) {
 	if err != nil || secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
 		return nil, s.noToken(err, said, odd)
 	}
@@ -152,7 +144,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 // where names the login, in texts.
 func (s *session) where() string {
 	m := s.config.method
-	if m.handedIn != nil {
+	if m.handedIn {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + m.mount

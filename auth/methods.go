@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -32,9 +31,9 @@ type method struct {
 	variables []variable                       // its own, except that of the mount
 	read      func(e *environment) credentials // without the mount
 
-	// login makes the login method of vault/api for one login, with the files as they are
-	// now. It is nil for the given token.
-	login func(c credentials, files *files) (api.AuthMethod, error)
+	// login makes the login method of vault/api for one login, with loaded credentials. It
+	// is nil for the given token.
+	login func(c credentials) (api.AuthMethod, error)
 }
 
 // credentials are what a method needs.
@@ -43,6 +42,7 @@ type credentials struct {
 	role       string // its name; empty if there is none
 	credential source // the token, the JWT or the role id
 	secretID   source // a role with bind_secret_id=false has none
+	odd        string // what is unusual about them once they are loaded; empty if nothing is
 }
 
 // variable is an environment variable that the library reads.
@@ -103,25 +103,19 @@ var methods = []method{
 	},
 }
 
-// mount is the variable that names the mount of a login.
-func (m *method) mount() variable {
+// isGiven reports whether the token is given, and there is no login.
+func (m method) isGiven() bool { return m.login == nil }
+
+// mountVariable is the variable that names the mount of a login.
+func (m method) mountVariable() variable {
 	return variable{name: "VAULT_" + strings.ToUpper(m.name) + "_MOUNT", plain: true, otherwise: m.name}
 }
 
-func (m *method) allVariables() []variable {
-	if m.login == nil {
+func (m method) allVariables() []variable {
+	if m.isGiven() {
 		return m.variables
 	}
-	return append([]variable{m.mount()}, m.variables...)
-}
-
-func methodNamed(name string) *method {
-	name = cmp.Or(name, tokenMethod)
-	i := slices.IndexFunc(methods, func(m method) bool { return m.name == name })
-	if i < 0 {
-		return nil
-	}
-	return &methods[i]
+	return append([]variable{m.mountVariable()}, m.variables...)
 }
 
 func methodNames() []string {
@@ -133,56 +127,39 @@ func methodNames() []string {
 }
 
 // appRoleLogin is the method of vault/api's own package.
-func appRoleLogin(c credentials, files *files) (api.AuthMethod, error) {
-	role, err := files.credential(c.credential)
-	if err != nil {
-		return nil, err
+func appRoleLogin(c credentials) (api.AuthMethod, error) {
+	if c.secretID == (source{}) { // the package requires one
+		return write{c.mount, map[string]any{"role_id": c.credential.value}}, nil
 	}
-	if !c.secretID.isSet() {
-		// The package requires a secret id.
-		return write{"auth/" + c.mount + "/login", map[string]any{"role_id": role}}, nil
-	}
-	secret, err := files.credential(c.secretID)
-	if err != nil {
-		return nil, err
-	}
-	return approle.NewAppRoleAuth(role, &approle.SecretID{FromString: secret}, approle.WithMountPath(c.mount))
+	return approle.NewAppRoleAuth(c.credential.value, &approle.SecretID{FromString: c.secretID.value}, approle.WithMountPath(c.mount))
 }
 
 // kubernetesLogin is the method of vault/api's own package.
-func kubernetesLogin(c credentials, files *files) (api.AuthMethod, error) {
-	token, err := files.credential(c.credential)
-	if err != nil {
-		return nil, err
-	}
-	return kubernetes.NewKubernetesAuth(c.role, kubernetes.WithServiceAccountToken(token), kubernetes.WithMountPath(c.mount))
+func kubernetesLogin(c credentials) (api.AuthMethod, error) {
+	return kubernetes.NewKubernetesAuth(c.role, kubernetes.WithServiceAccountToken(c.credential.value), kubernetes.WithMountPath(c.mount))
 }
 
 // jwtLogin sends a token that something else issued.
-func jwtLogin(c credentials, files *files) (api.AuthMethod, error) {
-	token, err := files.credential(c.credential)
-	if err != nil {
-		return nil, err
-	}
-	return write{"auth/" + c.mount + "/login", map[string]any{"role": c.role, "jwt": token}}, nil
+func jwtLogin(c credentials) (api.AuthMethod, error) {
+	return write{c.mount, map[string]any{"role": c.role, "jwt": c.credential.value}}, nil
 }
 
 // certLogin sends no credential: the TLS connection has the client certificate.
-func certLogin(c credentials, _ *files) (api.AuthMethod, error) {
+func certLogin(c credentials) (api.AuthMethod, error) {
 	body := make(map[string]any)
 	if c.role != "" {
 		body["name"] = c.role
 	}
-	return write{"auth/" + c.mount + "/login", body}, nil
+	return write{c.mount, body}, nil
 }
 
-// write is a login method with one request.
+// write is a login method with one request to its mount.
 type write struct {
-	path string
-	body map[string]any
+	mount string
+	body  map[string]any
 }
 
 // Login sends the request.
 func (w write) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	return client.Logical().WriteWithContext(ctx, w.path, w.body)
+	return client.Logical().WriteWithContext(ctx, "auth/"+w.mount+"/login", w.body)
 }

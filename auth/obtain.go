@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -12,31 +13,44 @@ import (
 // begin gets the first token, and looks it up if it was given.
 func (s *session) begin(ctx context.Context) error {
 	t, err := s.obtain(ctx)
-	if err != nil {
+	if err != nil || !t.facts.Given {
 		return err
-	}
-	if !t.facts.Given {
-		return nil
 	}
 	return s.examine(ctx, t)
 }
 
 // obtain gets a token and makes it the session's.
 func (s *session) obtain(ctx context.Context) (*token, error) {
-	m := s.config.method
 	s.obtained = time.Now()
-	if !m.isGiven() {
-		s.loginCount++
-		return s.logIn(ctx)
-	}
-	f := s.files()
-	secret, err := f.credential(m.credential)
+	c, err := s.load(s.config.method.credentials)
 	if err != nil {
 		return nil, err
 	}
-	t := &token{secret: secret, odd: f.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
+	if !s.config.method.isGiven() {
+		s.loginCount++
+		return s.logIn(ctx, c)
+	}
+	t := &token{secret: c.credential.value, odd: c.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
 	s.token.Store(t)
 	return t, nil
+}
+
+// load reads the files of credentials as they are now.
+func (s *session) load(c credentials) (credentials, error) {
+	for _, from := range []*source{&c.credential, &c.secretID} {
+		if from.file != "" {
+			text, err := readCredential(&s.findings, from.variable, from.file)
+			if err != nil {
+				return credentials{}, err
+			}
+			from.value = text
+		}
+		if from.value != "" {
+			s.wire.Sent.Learn(from.value)
+			c.odd = cmp.Or(c.odd, oddity(from.variable, from.value))
+		}
+	}
+	return c, nil
 }
 
 // replaceIfDead reports whether the session has another token than the one used, which it
@@ -122,8 +136,10 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		if !served {
 			s.spare--
 		}
-		if err := sleep(ctx, time.Until(s.obtained.Add(time.Second))); err != nil {
-			return err
+		select {
+		case <-time.After(time.Until(s.obtained.Add(time.Second))):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	case (served || given) && !s.replaced:
 		s.replaced = true
@@ -144,17 +160,6 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // end fails all further requests with the fault.

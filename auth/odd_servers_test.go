@@ -42,6 +42,23 @@ func TestMethodThatAsksAnotherServer(t *testing.T) {
 	}
 }
 
+// In lower case, the letter U+0130 becomes an i, but it names another host.
+func TestHostWithOtherLettersIsAnother(t *testing.T) {
+	t.Parallel()
+	proxy := newStandIn(t, nil)
+	vault := auth.New(auth.Settings{Address: "http://vault.internal"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": proxy.address}.options())
+	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		require.NoError(t, client.SetAddress("http://vault.\u0130nternal"))
+		_, err := client.Logical().ReadWithContext(ctx, "secret/app")
+		assert.ErrorContains(t, err, "the token is not sent to an address other than the one in the settings")
+		require.NoError(t, client.SetAddress("http://VAULT.internal"))
+		_, err = client.Logical().ReadWithContext(ctx, "secret/app")
+		return err
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"GET auth/token/lookup-self", "GET secret/app"}, proxy.requests())
+}
+
 // Whoever logs in for somebody else within Do learns of a refusal, and nothing else ends.
 func TestLoginWithinDo(t *testing.T) {
 	t.Parallel()

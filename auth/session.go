@@ -84,8 +84,9 @@ type session struct {
 	namesDead bool
 }
 
-// Do logs in, calls use with a logged-in client, and revokes the token of the login.
-// It is for what package resolver does not do, such as certificates and signatures. It
+// Do logs in, calls use with a logged-in client, and revokes the token of the login, which
+// also ends its child tokens and its leases, such as those of certificates of a role with
+// generate_lease=true. It is for what package resolver does not do, such as signatures. It
 // returns the error of use or ctx, or one with a kind of package resolver. The Usage is
 // complete in any case.
 //
@@ -95,15 +96,11 @@ type session struct {
 // act on them. It logs in again if its token expires. Requests with another token, for
 // another address, or after use has returned fail unsent.
 //
-// Revoking the token also ends its child tokens and its leases, such as those of
-// certificates of a role with generate_lease=true.
-//
 // Methods that set the client's token, such as Logical().Unwrap and Auth().Login, do not
 // work: write to sys/wrapping/unwrap, or to the path of the login. Those that change the
-// transport of its connections panic.
-//
-// If Vault refuses a request, the client returns a *[api.ResponseError], whose text has
-// several lines. Other errors have a kind: errors.AsType[resolver.Kind](err).
+// transport of its connections panic. If Vault refuses a request, the client returns a
+// *[api.ResponseError], whose text has several lines. Its other errors have a kind:
+// errors.AsType[resolver.Kind](err).
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	s := &session{options: options.withDefaults()}
 	defer func() { usage = s.usage() }()
@@ -147,9 +144,6 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
 }
 
-// files returns the reader of one login's credentials.
-func (s *session) files() *files { return &files{found: &s.findings, sent: &s.wire.Sent} }
-
 // finish ends requests that use or a login method left behind, and waits for a login under
 // way, so that no token is made after the others are revoked.
 func (s *session) finish(end func()) {
@@ -164,14 +158,16 @@ func (s *session) finish(end func()) {
 // connect prepares the connection. It reads the TLS files.
 func (s *session) connect(ctx, last context.Context) error {
 	proxy := s.config.proxy
-	tls, proxyTLS, err := s.config.trust.configs(&files{found: &s.findings}, proxy != nil && proxy.URL.Scheme == "https")
+	tls, proxyTLS, err := s.config.trust.configs(&s.findings, proxy != nil && proxy.URL.Scheme == "https")
 	if err != nil {
 		return err
 	}
 	if err := checkForAPI(); err != nil {
 		return err
 	}
-	s.patience = patience.New(s.options.Patience, patience.Limits{PerSecond: s.config.perSecond, Burst: s.config.burst, UnderWay: s.options.Connections})
+	limits := s.config.limits
+	limits.UnderWay = s.options.Connections
+	s.patience = patience.New(s.options.Patience, limits)
 	s.wire = transport.NewWire(transport.Config{
 		Address: s.config.address, TLS: tls, CAs: s.config.trust.caVariable, ProxyTLS: proxyTLS, Proxy: proxy,
 		Connections: s.options.Connections, Timeout: s.config.timeout,

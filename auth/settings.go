@@ -12,8 +12,7 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured. Decoding them never fails: a member of the wrong type becomes a
-// [Fault], and unknown names, also those in another case, are ignored.
+// not configured. Decoding ignores unknown names, also in another case.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
@@ -45,8 +44,7 @@ func (s Settings) clone() Settings {
 	return s
 }
 
-// Configured reports whether Vault is to be used: Enabled is true, or nil while there
-// is an address, even a malformed one.
+// Configured reports whether Vault is to be used, even with wrong settings.
 func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled
@@ -55,9 +53,8 @@ func (s Settings) Configured() bool {
 	return s.Address != "" || isAtFault(s.faults, wholeSettings) || isAtFault(s.faults, "enabled") || isAtFault(s.faults, "address")
 }
 
-// Faults returns all errors in the settings, without asking Vault. Each setting has one
-// at most, except that each wrong entry of the mounts has its own, up to ten. methods
-// names the login methods in [Options.Methods].
+// Faults returns all errors in the settings, offline: at most one of each setting, and
+// eleven of the mounts. methods names those of [Options.Methods].
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -75,8 +72,7 @@ func (s Settings) Faults(methods ...string) []Fault {
 	if !slices.Contains([]string{"", "v1", "v2"}, s.KVVersion) {
 		add("kv_version", "unknown", `choose "v1" or "v2"`)
 	}
-	if s.AuthMethod != "" && methodNamed(s.AuthMethod) == nil && !slices.Contains(methods, s.AuthMethod) {
-		known := append(methodNames(), methods...)
+	if known := append(methodNames(), methods...); s.AuthMethod != "" && !slices.Contains(known, s.AuthMethod) {
 		slices.Sort(known)
 		add("auth_method", "unknown", "choose one of "+strings.Join(known, ", "))
 	}
@@ -106,8 +102,7 @@ const (
 	maxWrongMounts = 10 // that get a fault each: the faults are part of every host's error
 )
 
-// MarshalJSON returns what UnmarshalJSON reads, with the same faults, but without user
-// info in the address.
+// MarshalJSON keeps the faults, and masks user info in the address.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
 	s.Address = withoutUser(s.Address)
@@ -131,7 +126,7 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 // wholeSettings is the Fault.Setting of a fault in all of them.
 const wholeSettings = "vault"
 
-// UnmarshalJSON never returns an error; see Faults.
+// UnmarshalJSON never fails: what has the wrong type becomes a [Fault].
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
@@ -192,17 +187,17 @@ func (s Settings) String() string {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
 	faults := s.Faults() // includes the name of a method in Options: it could as well be a pasted token
-	var text strings.Builder
+	var texts []string
 	for _, setting := range []struct{ name, value string }{
-		{"enabled", enabled}, {"address", fmt.Sprintf("%q", s.Address)}, {"kv_version", fmt.Sprintf("%q", s.KVVersion)},
-		{"auth_method", fmt.Sprintf("%q", s.AuthMethod)}, {"namespace", fmt.Sprintf("%q", s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
+		{"enabled", enabled}, {"address", strconv.Quote(s.Address)}, {"kv_version", strconv.Quote(s.KVVersion)},
+		{"auth_method", strconv.Quote(s.AuthMethod)}, {"namespace", strconv.Quote(s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
 	} {
 		if isAtFault(faults, setting.name) {
 			setting.value = notValid
 		}
-		text.WriteString(", " + setting.name + " " + setting.value)
+		texts = append(texts, setting.name+" "+setting.value)
 	}
-	return strings.TrimPrefix(text.String(), ", ")
+	return strings.Join(texts, ", ")
 }
 
 func isAtFault(faults []Fault, setting string) bool {

@@ -6,40 +6,14 @@ import "strings"
 // variable names. The zero source means that there is no credential.
 type source struct {
 	variable string // the one that is set
-	value    string
+	value    string // the credential; empty until its file is loaded
 	file     string
 }
-
-func (s source) isSet() bool { return s.variable != "" }
-
-// misplaced says why a text cannot be the source's credential.
-func (s source) misplaced(text string) (reason, fix string) {
-	if strings.HasPrefix(s.variable, "VAULT_TOKEN") {
-		return misplacedToken(text)
-	}
-	return misplaced(text)
-}
-
-// oddity says what is unusual about a text as the source's credential, to explain why
-// Vault refused it; empty if nothing is.
-func (s source) oddity(text string) string {
-	switch {
-	case strings.HasPrefix(s.variable, "VAULT_TOKEN"):
-		return oddToken(text)
-	case strings.HasSuffix(s.variable, "_JWT_FILE"):
-		return oddJWT(s.variable, text)
-	}
-	return oddID(s.variable, text)
-}
-
-// systemdCredentials is where systemd copies the files of LoadCredential= when the
-// service starts.
-const systemdCredentials = "/run/credentials/"
 
 // renewal says how to replace the source's token.
 func (s source) renewal() string {
 	switch {
-	case strings.HasPrefix(s.file, systemdCredentials):
+	case strings.HasPrefix(s.file, "/run/credentials/"): // systemd copies files there when the service starts
 		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + s.file + " is systemd's copy"
 	case s.file != "":
 		return "write a new one to " + shownFile(s.file) + " (VAULT_TOKEN_FILE)"
@@ -51,26 +25,27 @@ func (s source) renewal() string {
 // that a second one names, such as VAULT_TOKEN_FILE.
 func (e *environment) source(variable string) source {
 	fileVariable := variable + "_FILE"
+	if e.isSet(variable) && e.isSet(fileVariable) {
+		e.problem(variable + " and " + fileVariable + " are both set; unset one")
+		return source{}
+	}
+	if file := e.text(fileVariable); file != "" {
+		return source{variable: fileVariable, file: file}
+	}
 	raw, _ := trimmed(e.getenv(variable))
-	if reason, fix := (source{variable: variable}).misplaced(raw); raw != "" && reason != "" && !e.isSet(fileVariable) {
+	if reason, fix := misplaced(variable, raw); reason != "" {
 		e.reject(variable, reason+"; "+fix)
 		return source{}
 	}
-	switch value, file := e.text(variable), e.text(fileVariable); {
-	case value != "" && file != "":
-		e.problem(variable + " and " + fileVariable + " are both set; unset one")
-	case value != "":
+	if value := e.text(variable); value != "" {
 		return source{variable: variable, value: value}
-	case file != "":
-		return source{variable: fileVariable, file: file}
 	}
 	return source{}
 }
 
 func (e *environment) requiredSource(variable string) source {
-	s, fileVariable := e.source(variable), variable+"_FILE"
-	if !s.isSet() && !e.isSet(variable) && !e.isSet(fileVariable) {
-		e.problem("neither " + variable + " nor " + fileVariable + " is set; set one on the Patch server")
+	if !e.isSet(variable) && !e.isSet(variable+"_FILE") {
+		e.problem("neither " + variable + " nor " + variable + "_FILE is set; set one on the Patch server")
 	}
-	return s
+	return e.source(variable)
 }

@@ -56,14 +56,14 @@ func (e *environment) trust() trust {
 // proxy gets neither Vault's server name nor the client certificate, and its own
 // certificate is always verified, also with the system's CAs. Loading those takes as
 // long as hundreds of reads, so it is done only for a proxy.
-func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err error) {
+func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Config, err error) {
 	vault = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.serverName,
 		InsecureSkipVerify: t.skipVerify, // the operator's choice; every run warns of it
 	}
 	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
-	pem, err := t.cas(f)
+	pem, err := t.cas(found)
 	if err == nil && (pem == nil || httpsProxy) {
 		err = checkSystemCAs()
 	}
@@ -81,7 +81,7 @@ func (t trust) configs(f *files, httpsProxy bool) (vault, proxy *tls.Config, err
 		proxy.RootCAs.AppendCertsFromPEM(pem)
 	}
 	if t.certFile != "" {
-		certificate, err := t.pair(f)
+		certificate, err := t.pair(found)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -104,35 +104,34 @@ func checkSystemCAs() error {
 }
 
 // cas returns the CA certificates in PEM form; nil means the system's.
-func (t trust) cas(f *files) ([]byte, error) {
-	holdsOne := func(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
+func (t trust) cas(found *findings) (data []byte, err error) {
 	switch t.caVariable {
-	case "VAULT_CACERT_BYTES":
-		data := []byte(t.ca)
-		if !holdsOne(data) {
-			reason, _ := notPEM(data, "certificate") // its fix is about files
-			return nil, fault.New(fault.Environment, "VAULT_CACERT_BYTES "+cmp.Or(reason, "holds a damaged certificate"), "set it to certificates in PEM form, with their line breaks")
-		}
-		return data, nil
-	case "VAULT_CACERT":
-		data, err := f.read("VAULT_CACERT", t.ca, maxCAFile)
-		if err != nil {
-			return nil, err
-		}
-		if !holdsOne(data) {
-			reason, fix := notPEM(data, "certificate")
-			return nil, badFile("VAULT_CACERT", t.ca, cmp.Or(reason, "holds a damaged certificate"), cmp.Or(fix, "name a file of certificates in PEM form"))
-		}
-		return data, nil
+	case "":
+		return nil, nil
 	case "VAULT_CAPATH":
-		return casInFolder(t.ca, f)
+		return casInFolder(found, t.ca)
+	case "VAULT_CACERT_BYTES":
+		data = []byte(t.ca)
+	case "VAULT_CACERT":
+		data, err = readFile(found, t.caVariable, t.ca, maxCAFile)
 	}
-	return nil, nil
+	if err != nil || holdsCertificate(data) {
+		return data, err
+	}
+	reason, fix := notPEM(data, "certificate")
+	reason = cmp.Or(reason, "holds a damaged certificate")
+	if t.caVariable == "VAULT_CACERT_BYTES" { // the fix of notPEM is about files
+		return nil, fault.New(fault.Environment, t.caVariable+" "+reason, "set it to certificates in PEM form, with their line breaks")
+	}
+	return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
 }
+
+// holdsCertificate reports whether PEM data holds a certificate that can be parsed.
+func holdsCertificate(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
 
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
 // be read is an error only if no other file has a certificate.
-func casInFolder(folder string, f *files) ([]byte, error) {
+func casInFolder(found *findings, folder string) ([]byte, error) {
 	info, err := os.Stat(folder)
 	var entries []os.DirEntry
 	if err == nil {
@@ -143,7 +142,7 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
 		return nil, f
 	}
-	f.warnIfExposed("VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
+	warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
 	var all []byte
 	var unread error
 	for _, entry := range entries {
@@ -151,7 +150,7 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			continue // of Kubernetes, which has links to its files beside it
 		}
-		data, err := f.read("VAULT_CAPATH", name, maxCAFile)
+		data, err := readFile(found, "VAULT_CAPATH", name, maxCAFile)
 		switch {
 		case err != nil && entry.Type()&os.ModeSymlink != 0 && isMissing(name):
 			unread = cmp.Or[error](unread, badFile("VAULT_CAPATH", name, "is a link to a file that does not exist", "remove the link"))
@@ -164,13 +163,11 @@ func casInFolder(folder string, f *files) ([]byte, error) {
 			all = append(append(all, data...), '\n')
 		}
 	}
-	switch holdsOne := x509.NewCertPool().AppendCertsFromPEM(all); {
-	case !holdsOne && unread != nil:
-		return nil, unread
-	case !holdsOne:
-		return nil, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it")
-	case unread != nil:
-		f.found.add(Finding{Code: FileUnread, Text: unread.Error()})
+	if !holdsCertificate(all) {
+		return nil, cmp.Or[error](unread, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it"))
+	}
+	if unread != nil {
+		found.add(Finding{Code: FileUnread, Text: unread.Error()})
 	}
 	return all, nil
 }
@@ -180,12 +177,12 @@ func isMissing(name string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-func (t trust) pair(f *files) (*tls.Certificate, error) {
-	certificate, err := f.read("VAULT_CLIENT_CERT", t.certFile, maxFile)
+func (t trust) pair(found *findings) (*tls.Certificate, error) {
+	certificate, err := readFile(found, "VAULT_CLIENT_CERT", t.certFile, maxFile)
 	if err != nil {
 		return nil, err
 	}
-	key, err := f.read("VAULT_CLIENT_KEY", t.keyFile, maxFile)
+	key, err := readFile(found, "VAULT_CLIENT_KEY", t.keyFile, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +209,10 @@ func (t trust) pair(f *files) (*tls.Certificate, error) {
 // notPEM says why data has no PEM block of a certificate or private key, and what to do;
 // empty if it has one. It knows no fix for data of an unknown form.
 func notPEM(data []byte, what string) (reason, fix string) {
-	label := map[string]string{"certificate": "CERTIFICATE", "key": "PRIVATE KEY"}[what]
+	label, command := "CERTIFICATE", "openssl x509"
+	if what == "key" {
+		label, command = "PRIVATE KEY", "openssl pkey"
+	}
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "OPENSSH PRIVATE KEY" {
 			return "holds a key of OpenSSH", "name the key of the client certificate"
@@ -231,12 +231,10 @@ func notPEM(data []byte, what string) (reason, fix string) {
 		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE -out NEW"
 	case isPKCS7(data):
 		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -inform der -in FILE -out NEW"
-	case !bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
-		return reason, ""
-	case what == "key":
-		return reason, "convert it from DER: openssl pkey -inform der -in FILE -out NEW"
+	case bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
+		return reason, "convert it from DER: " + command + " -inform der -in FILE -out NEW"
 	}
-	return reason, "convert it from DER: openssl x509 -inform der -in FILE -out NEW"
+	return reason, ""
 }
 
 // isPKCS12 reports whether a file begins like PKCS#12, which Windows exports with the key: a

@@ -14,8 +14,7 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Token describes the token in use, and does not hold it. The zero Token means that
-// there is none.
+// Token describes the token in use. The zero Token means that there is none.
 type Token struct {
 	Given     bool      `json:"given"`               // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed

@@ -1,8 +1,8 @@
 package auth
 
-// SecretVariables returns the variables that the agent should keep from the processes it
-// starts, since they can hold secrets. Windows ignores the case of their names. The
-// standard proxy variables are left out: other programs need them.
+// SecretVariables returns the variables that can hold secrets, to keep from processes that
+// the agent starts, except the standard proxy variables, which other programs need. Windows
+// ignores the case of their names.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {
@@ -26,10 +26,8 @@ var general = []variable{
 	{name: "VAULT_TLS_SERVER_NAME", plain: true}, {name: "VAULT_SKIP_VERIFY", plain: true},
 	{name: "VAULT_RATE_LIMIT", plain: true}, {name: "VAULT_CLIENT_TIMEOUT", plain: true, otherwise: defaultTimeout.String()},
 	{name: "VAULT_PROXY_ADDR"},
+	{name: "SSL_CERT_FILE", plain: true}, {name: "SSL_CERT_DIR", plain: true}, // crypto/x509 reads them from the process's environment
 }
-
-// ofGo are the variables that crypto/x509 reads from the process's environment.
-var ofGo = []variable{{name: "SSL_CERT_FILE", plain: true}, {name: "SSL_CERT_DIR", plain: true}}
 
 // notRead are variables of vault/api, of Vault's own programs and of similar products
 // that have no effect, with what to use instead.

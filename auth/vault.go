@@ -51,9 +51,8 @@ type vault struct {
 	pathsErr  error // of a malformed list, which permits no path
 }
 
-// New returns a Vault. It copies its arguments, so make a new Vault for each run:
-// settings change between runs. It does no I/O and never fails: what is wrong becomes
-// the error of the hosts that need Vault.
+// New returns a Vault. It copies its arguments, so make a new Vault for each run. What is
+// wrong with them becomes the error of the hosts that need Vault.
 func New(settings Settings, options Options) *Vault {
 	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	v.settings.Address = withoutUser(settings.Address)
@@ -64,7 +63,7 @@ func New(settings Settings, options Options) *Vault {
 	return &Vault{func() *vault { return v }}
 }
 
-// Settings returns a copy of the settings, with the pinned namespace if they have none.
+// Settings returns the settings, with the pinned namespace if they have none.
 func (v *Vault) Settings() Settings {
 	settings := v.inner().settings.clone()
 	if c, err := v.inner().config(); err == nil {
@@ -73,17 +72,15 @@ func (v *Vault) Settings() Settings {
 	return settings
 }
 
-// Validate checks settings, environment and pins, without files or network. The
-// error has one of package resolver's kinds NotConfigured, Settings, Environment and
-// Pinned.
+// Validate checks settings, environment and pins, without files or network. Its error is
+// resolver.NotConfigured, Settings, Environment or Pinned.
 func (v *Vault) Validate() error {
 	_, err := v.inner().config()
 	return err
 }
 
-// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. The error has package
-// resolver's kind Pinned, or Environment if the variable is malformed. Runs and checks call
-// Permits themselves; [Vault.Do] does not.
+// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. Its error is
+// resolver.Pinned, or Environment if the variable is malformed.
 func (v *Vault) Permits(path string) error {
 	inner := v.inner()
 	text := inner.getenv("LUUMEN_VAULT_PATHS")

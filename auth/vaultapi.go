@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"crypto/x509"
 	"encoding/json"
 	"io/fs"
 	"net/url"
@@ -65,10 +64,10 @@ func isBadHeaders(value string) bool {
 // checkForAPI reads the TLS files that the process's variables name before vault/api
 // does: a FIFO would block it.
 func checkForAPI() error {
-	f := &files{}
+	found := &findings{} // without effect: these warnings are given where the files are used
 	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
 		if file := os.Getenv(name); file != "" {
-			if _, err := f.read(name, file, maxCAFile); err != nil {
+			if _, err := readFile(found, name, file, maxCAFile); err != nil {
 				return err
 			}
 		}
@@ -84,7 +83,7 @@ func checkForAPI() error {
 		if entry.IsDir() {
 			return nil
 		}
-		_, err = f.read(api.EnvVaultCAPath, path, maxCAFile)
+		_, err = readFile(found, api.EnvVaultCAPath, path, maxCAFile)
 		if bad, ok := err.(*fault.Error); ok {
 			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so, none of Kubernetes
 		}
@@ -100,16 +99,17 @@ func rejectedByAPI() error {
 			return fault.New(fault.Environment, v.name+" is malformed, so vault/api rejects it", v.fix+", or unset it")
 		}
 	}
-	ca, cas, err := api.EnvVaultCACertBytes, []byte(os.Getenv(api.EnvVaultCACertBytes)), error(nil)
-	if file := os.Getenv(api.EnvVaultCACert); len(cas) == 0 && file != "" {
+	ca, pem := "", []byte(os.Getenv(api.EnvVaultCACertBytes))
+	if len(pem) > 0 {
+		ca = api.EnvVaultCACertBytes
+	} else if file := os.Getenv(api.EnvVaultCACert); file != "" {
 		ca = api.EnvVaultCACert
-		cas, err = os.ReadFile(file)
+		pem, _ = os.ReadFile(file) // an unreadable one holds no certificate either
 	}
-	hasCAs := len(cas) > 0 || err != nil
-	if hasCAs && !x509.NewCertPool().AppendCertsFromPEM(cas) {
+	if ca != "" && !holdsCertificate(pem) {
 		return fault.New(fault.Environment, ca+" is not accepted by vault/api", "set it to certificates in PEM form, saved without a byte order mark")
 	}
-	if os.Getenv(api.EnvVaultCAPath) != "" && !hasCAs && os.Getenv(api.EnvVaultClientCert) == "" {
+	if ca == "" && os.Getenv(api.EnvVaultCAPath) != "" && os.Getenv(api.EnvVaultClientCert) == "" {
 		return fault.New(fault.Environment, "VAULT_CAPATH holds a file that is not a certificate in PEM form, which vault/api does not accept", "use VAULT_CACERT instead")
 	}
 	return fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api", "name the two files of one pair, in PEM form and without a byte order mark")

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -8,24 +9,17 @@ import (
 
 // version is the version of this module in the agent's build, or devel.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "devel"
+	if build, ok := debug.ReadBuildInfo(); ok {
+		return versionIn(build)
 	}
-	return versionIn(info)
+	return "devel"
 }
 
 func versionIn(build *debug.BuildInfo) string {
-	const path = "github.com/luumen/patch-vault"
 	for _, module := range append(slices.Clone(build.Deps), &build.Main) {
-		if module.Path != path {
-			continue
-		}
-		for module.Replace != nil {
-			module = module.Replace
-		}
-		if version := strings.Trim(module.Version, "()"); version != "" {
-			return version
+		if module.Path == "github.com/luumen/patch-vault" {
+			module = cmp.Or(module.Replace, module)
+			return cmp.Or(strings.Trim(module.Version, "()"), "devel")
 		}
 	}
 	return "devel"
