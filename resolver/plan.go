@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -54,7 +55,9 @@ type read struct {
 	hosts   []int           // that wait for it
 	mount   *mount          // of the path; nil before the mounts are listed
 	sent    bool            // a request was sent
+	part    *part           // in share; nil once the read gave way
 	aside   *patience.Aside // the state of a read that gave way
+	since   time.Time       // when it gave way
 	secret  *secret         // nil until the read is settled, and if there is an error
 	err     error           // why there is no secret
 }

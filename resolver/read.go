@@ -75,16 +75,13 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			for r, part := share.take(); r != nil && ctx.Err() == nil; r, part = share.take() {
-				aside, f := p.read(ctx, client, r)
+			for r := share.take(); r != nil && ctx.Err() == nil; r = share.take() {
+				gaveWay, f := p.read(ctx, client, r)
 				if f != nil {
 					ofRun.Store(f)
 					return
 				}
-				if aside {
-					share.putAside(r)
-				}
-				share.done(part)
+				share.done(r, gaveWay)
 			}
 		})
 	}
