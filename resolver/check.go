@@ -107,10 +107,10 @@ func (c *check) verdict(h *host) Verdict {
 	if f.read != nil && f.read.secret != nil {
 		s = f.read.secret
 	}
-	host := cmp.Or(c.options.Host, s.hosts.anyOf())
+	host := cmp.Or(c.options.Host, s.hosts.example())
 	value, err := f.resolve(host)
 	v := Verdict{Problem: problemOf(err, f.value.Ref())}
-	if s.hosts.isMalformed() {
+	if s.hosts.malformed {
 		v.Findings = append(v.Findings, hostsMalformed)
 	}
 	if err == nil {

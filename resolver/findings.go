@@ -91,7 +91,7 @@ func (p *plan) secretFindings() []auth.Finding {
 		if r.secret.almost != "" {
 			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
 		}
-		if r.secret.hosts.isMalformed() {
+		if r.secret.hosts.malformed {
 			malformed.add(r.path)
 		}
 	}

@@ -87,7 +87,7 @@ func (f *field) resolve(host string) (value, error) {
 		return value{text: literal}, nil
 	case r.err != nil:
 		return value{}, r.err
-	case !r.secret.hosts.has(host):
+	case !r.secret.hosts.allows(host):
 		return value{}, notForHost(host, r.mount, r.path)
 	}
 	v := r.secret.values[f.key]

@@ -16,8 +16,8 @@ type secret struct {
 	values  []value   // of the read's keys
 	version int       // 0 on KV v1
 	created time.Time // zero on KV v1
-	hosts   *hostList // nil if the secret names none
-	almost  string    // custom metadata whose name is almost luumen_hosts; empty if there is none
+	hosts   hostList
+	almost  string // custom metadata whose name is almost luumen_hosts; empty if there is none
 }
 
 // value is the value of a key.
