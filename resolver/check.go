@@ -80,12 +80,12 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 		return nil
 	}
 	login := cmp.Or(strings.Trim(setting(c.effective, "pinned_namespace"), "/"), c.settings.Namespace)
-	table := cmp.Or(c.plan.mounts, unlisted(c.settings, login))
+	table := cmp.Or(c.plan.mounts, unlisted(c.settings, auth.Token{Namespace: login}))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		if table.ofRoot && server != nil && !server.Namespaces {
+		if table.isOfRoot() && server != nil && !server.Namespaces {
 			one.Namespace = "" // it ignores that of the settings
 		}
 		one.NotKV = !m.isKV() || r.sent && kindOf(r.err) == NotKV // by its answer

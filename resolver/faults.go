@@ -117,18 +117,18 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.ofRoot && mounts.namespace != "" && !namesTokens(r.path) {
+	if mounts.isOfRoot() && mounts.namespace != "" && !namesTokens(r.path) {
 		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line, and the namespace from the settings"
 	}
 	f := fault.New(fault.Denied, what, do)
-	if len(mounts.policies) > 0 {
-		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.policies, ", "))
+	if len(mounts.token.Policies) > 0 {
+		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.token.Policies, ", "))
 	}
 	if why := ungrantable(r.mount.granted(r.path)); why != "" {
 		f.Do, f.Fix = why, why
 	}
-	if mounts.outside != "" {
-		f.Do = "the token is of the namespace " + quoted(mounts.outside) + ": enter that one, or one below it, as the namespace in the settings"
+	if mounts.isOutside {
+		f.Do = "the token is of the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
 		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
 	}
 	return f

@@ -21,25 +21,19 @@ type mountTable struct {
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
+	token     auth.Token        // that asked for the list
 	namespace string            // see Mount.Namespace
-	ofRoot    bool              // the token is of the root namespace, or Vault has no namespaces
-	outside   string            // the token's namespace, if that of the settings is not in it
-	policies  []string          // of the token, if known; for messages
+	isOutside bool              // the settings' namespace is not in that of the token
 }
 
 const listPath = transport.MountsPath
 
 // listMounts asks Vault which mounts of the paths the token can see. If the list is blocked,
 // the settings and the first segments of paths are used instead.
-func listMounts(ctx context.Context, client *api.Client, settings auth.Settings, paths prefixes) (*mountTable, error) {
-	token := auth.TokenOf(ctx)
-	table := unlisted(settings, token.Namespace)
-	table.policies = token.Policies
-	table.ofRoot = token.Known && token.Namespace == ""
-	if in := settings.Namespace; token.Namespace != "" && in != token.Namespace && !strings.HasPrefix(in, token.Namespace+"/") {
-		table.outside = token.Namespace
-	}
-	list := reply.MountList{Wants: paths.have}
+func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable, error) {
+	settings := p.vault.Settings()
+	table := unlisted(settings, auth.TokenOf(ctx))
+	list := reply.MountList{Wants: prefixesOf(p.reads).have}
 	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile}), client, listPath, nil, &list)
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
@@ -48,7 +42,7 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings,
 	if err != nil {
 		return nil, err
 	}
-	if f := answer.NoAPI(settings.Address); f != nil && !token.Proven {
+	if f := answer.NoAPI(settings.Address); f != nil && !table.token.Proven {
 		return nil, f
 	}
 	if !answer.Ok() || answer.Malformed || list.Mounts == nil {
@@ -85,17 +79,11 @@ func prefixesOf(reads []*read) prefixes {
 // ends with a slash.
 func (p prefixes) have(mount string) bool {
 	path, ok := strings.CutSuffix(mount, "/")
-	if !ok {
-		return false
-	}
-	for _, sorted := range p {
+	return ok && slices.ContainsFunc(p[:], func(sorted []string) bool {
 		_, isPath := slices.BinarySearch(sorted, path)
 		i, _ := slices.BinarySearch(sorted, mount)
-		if isPath || i < len(sorted) && strings.HasPrefix(sorted[i], mount) {
-			return true
-		}
-	}
-	return false
+		return isPath || i < len(sorted) && strings.HasPrefix(sorted[i], mount)
+	})
 }
 
 // mayBeAnyones reports whether Vault listed none of the mounts, and sends the same list to
@@ -105,22 +93,30 @@ func (t *mountTable) mayBeAnyones() bool { return t.listed != nil && len(t.liste
 // hides reports whether Vault's list shows that the token cannot see the mount.
 func (t *mountTable) hides(m *mount) bool { return t.listed != nil && !m.listed }
 
-// between is the part of the namespace below that of the token, which is empty for the root
-// namespace.
-func between(token, namespace string) string {
-	if token == "" {
-		return namespace
+// relative returns the part of a namespace below that of the token. It reports false if the
+// namespace is neither that of the token nor below it.
+func relative(namespace, ofToken string) (below string, ok bool) {
+	switch ofToken {
+	case "": // the root namespace
+		return namespace, true
+	case namespace:
+		return "", true
 	}
-	below, _ := strings.CutPrefix(namespace, token+"/")
-	if below == namespace {
-		return ""
+	if below, ok = strings.CutPrefix(namespace, ofToken+"/"); !ok {
+		return "", false
 	}
-	return below
+	return below, true
 }
 
-// unlisted is the table without Vault's list, for a token of the namespace.
-func unlisted(settings auth.Settings, namespace string) *mountTable {
-	table := &mountTable{version: 2, named: make(map[string]*mount), namespace: between(namespace, settings.Namespace)}
+// isOfRoot reports whether the token is of the root namespace, or Vault has no namespaces.
+func (t *mountTable) isOfRoot() bool { return t.token.Known && t.token.Namespace == "" }
+
+// unlisted is the table without Vault's list.
+func unlisted(settings auth.Settings, token auth.Token) *mountTable {
+	table := &mountTable{version: 2, token: token, named: make(map[string]*mount)}
+	var isInside bool
+	table.namespace, isInside = relative(settings.Namespace, token.Namespace)
+	table.isOutside = !isInside
 	if settings.KVVersion == "v1" {
 		table.version = 1
 	}

@@ -29,7 +29,7 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
-		if p.mounts, err = listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err != nil {
+		if p.mounts, err = p.listMounts(ctx, client); err != nil {
 			return err
 		}
 		p.token = auth.TokenOf(ctx)
@@ -101,7 +101,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err == nil && table.listed != nil && !table.mayBeAnyones() {
+		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.mayBeAnyones() {
 			p.later.Store(table)
 		}
 	})
