@@ -88,7 +88,7 @@ func (f *field) resolve(host string) (value, error) {
 	case r.err != nil:
 		return value{}, r.err
 	case !r.secret.hosts.allows(host):
-		return value{}, notForHost(host, r.mount, r.path)
+		return value{}, notForHost(host, r)
 	}
 	v := r.secret.values[f.key]
 	return v, v.err
