@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -154,7 +155,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 		// concerns every path.
 		return false, f
 	}
-	if mayBeOfAnotherMount(err) && !r.mount.listed && p.mounts.fault != nil {
+	if slices.Contains(ofMount, kindOf(err)) && !r.mount.listed && p.mounts.fault != nil {
 		if later := p.listAgain(ctx, client); later != nil && *later.find(r.path) != *r.mount {
 			return p.read(ctx, client, r)
 		}
@@ -163,15 +164,9 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 	return false, nil
 }
 
-// mayBeOfAnotherMount reports whether a read may have failed because its path is in another
-// mount than assumed, or in one of the other KV version.
-func mayBeOfAnotherMount(err error) bool {
-	switch kindOf(err) {
-	case Denied, NotFound, NoVersion, KVVersion, NotKV:
-		return true
-	}
-	return false
-}
+// ofMount are the kinds of a read whose path may be in another mount than assumed, or in one
+// of the other KV version.
+var ofMount = []Kind{Denied, NotFound, NoVersion, KVVersion, NotKV}
 
 // readSecret returns the secret at the path.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
