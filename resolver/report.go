@@ -113,7 +113,7 @@ func (r Report) LogValue() slog.Value {
 		logged := r.Causes[:min(len(r.Causes), mostLogged)]
 		lines := make([]causeLine, len(logged))
 		for i, c := range logged {
-			lines[i] = causeLine{c}
+			lines[i] = c.line()
 		}
 		attrs = append(attrs, slog.Any("causes", lines))
 		if more := len(r.Causes) - len(logged); more > 0 {
