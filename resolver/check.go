@@ -90,9 +90,7 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 		}
 		one.NotKV = !m.isKV() || r.sent && kindOf(r.err) == NotKV // by its answer
 		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
-		before, ok := mounts[m.Path]
-		switch {
-		case !ok || before.NotKV, before.Guessed && !one.NotKV:
+		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}
 	}

@@ -15,18 +15,17 @@ import (
 
 // plan is the work of a run: hosts with their fields, and the distinct paths to read.
 type plan struct {
-	vault     *auth.Vault
-	invalid   error // why Vault cannot be used, when the plan was made
-	hosts     []host
-	reads     []*read                    // in the order of the hosts
-	mounts    *mountTable                // nil before the login, and if Vault did not answer
-	again     sync.Once                  // the list of mounts was asked for again
-	later     atomic.Pointer[mountTable] // the second list, if there is one
-	token     auth.Token                 // before the reads; zero before the login
-	powers    powers                     // of the token; only of a check
-	immediate []int                      // hosts that need no read
-	odd       examples                   // literals that look mistyped
-	complete  chan int                   // hosts whose last path has been read; has room for all hosts
+	vault    *auth.Vault
+	invalid  error // why Vault cannot be used, when the plan was made
+	hosts    []host
+	reads    []*read                    // in the order of the hosts
+	mounts   *mountTable                // nil before the login, and if Vault did not answer
+	again    sync.Once                  // the list of mounts was asked for again
+	later    atomic.Pointer[mountTable] // the second list, if there is one
+	token    auth.Token                 // before the reads; zero before the login
+	powers   powers                     // of the token; only of a check
+	odd      examples                   // literals that look mistyped
+	complete chan int                   // hosts that need no more read, in this order; has room for all hosts
 
 	mu sync.Mutex // guards what settle changes
 }
@@ -66,7 +65,7 @@ type read struct {
 func (r *read) settled() bool { return r.secret != nil || r.err != nil }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
-	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
+	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts)), complete: make(chan int, len(hosts))}
 	reads := make(map[pathVersion]*read, len(hosts))
 	total := 0
 	for i := range hosts {
@@ -90,10 +89,9 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 			}
 		}
 		if h.pending == 0 {
-			p.immediate = append(p.immediate, i)
+			p.complete <- i
 		}
 	}
-	p.complete = make(chan int, len(hosts)-len(p.immediate))
 	return p
 }
 

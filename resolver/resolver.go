@@ -116,13 +116,8 @@ func (r *run) results(yield func(int, Result) bool) {
 		reading.Go(func() { r.read(ctx) })
 	}
 
-	for _, i := range r.plan.immediate {
-		if !r.take(i, yield) {
-			return
-		}
-	}
 	done := r.ctx.Done()
-	for left := len(r.plan.hosts) - len(r.plan.immediate); left > 0; left-- {
+	for range r.plan.hosts {
 		var i int
 		select {
 		case i = <-r.plan.complete:
@@ -136,7 +131,7 @@ func (r *run) results(yield func(int, Result) bool) {
 	}
 }
 
-// take yields the result of a host whose paths have all been read.
+// take yields the result of a host that needs no more read.
 func (r *run) take(i int, yield func(int, Result) bool) bool {
 	result := r.plan.hosts[i].result()
 	r.mu.Lock()
