@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func (r *run) report() Report {
 		Ready:    r.taken - len(skipped),
 		Skipped:  len(skipped),
 		NotTaken: len(r.plan.hosts) - r.taken,
-		Findings: append(r.plan.oddLiterals(), r.findings...),
+		Findings: slices.Clone(r.findings),
 		Vault:    r.usage,
 	}
 	r.mu.Unlock()

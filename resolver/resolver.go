@@ -79,6 +79,7 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 		options.Workers = defaultWorkers
 	}
 	r := &run{ctx: transport.Steady(ctx), options: options, plan: newPlan(vault, hosts)}
+	r.findings = r.plan.odd.finding(oddLiteral)
 	return &Run{func() *run { return r }}
 }
 
@@ -158,5 +159,5 @@ func (r *run) read(ctx context.Context) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.usage, r.findings = usage, findings
+	r.usage, r.findings = usage, append(r.findings, findings...)
 }
