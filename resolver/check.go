@@ -88,7 +88,7 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 		if table.isOfRoot() && server != nil && !server.Namespaces {
 			one.Namespace = "" // it ignores that of the settings
 		}
-		one.NotKV = !m.isKV() || r.sent && kindOf(r.err) == NotKV // by its answer
+		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
 		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
 		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one

@@ -21,9 +21,7 @@ type mount struct {
 	kind   string // its type in Vault, if it is listed
 }
 
-// isKV reports whether the mount may hold secrets.
-func (m *mount) isKV() bool { return !m.listed || isKV(m.kind) }
-
+// isKV reports whether a mount of the type holds secrets.
 func isKV(kind string) bool { return kind == "kv" || kind == "generic" }
 
 // types are the only types that are shown. A hostile server could send a token in

@@ -51,7 +51,9 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	table.forToken = list.ForToken
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
-		m := &mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
+		m := &mount{listed: true, kind: listed.Type}
+		m.Path, m.Namespace = strings.TrimSuffix(path, "/"), table.namespace
+		m.Version, m.NotKV = 1, !isKV(listed.Type)
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -164,7 +166,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 	seen := make(map[string]bool)
 	for _, r := range reads {
 		m := r.mount
-		if !m.listed || !m.isKV() || m.Version == t.version || seen[m.Path] {
+		if !m.listed || m.NotKV || m.Version == t.version || seen[m.Path] {
 			continue
 		}
 		seen[m.Path] = true

@@ -28,7 +28,7 @@ const mostPaths = 500
 func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m := mounts.find(r.path); m.isKV() && (!mounts.hides(m) || mounts.mayBeAnyones()) {
+		if m := mounts.find(r.path); !m.NotKV && (!mounts.hides(m) || mounts.mayBeAnyones()) {
 			paths = append(paths, m.api(r.path))
 		}
 	}

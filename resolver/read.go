@@ -195,7 +195,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {
-	case !m.isKV():
+	case m.NotKV:
 		return notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
 		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
