@@ -140,11 +140,20 @@ func (r *read) awaitedBy(i int, h *host) {
 	h.pending++
 }
 
-// settle notes how a read ended. Only the first call for a read has an effect.
+// settle notes how a read ended, and completes the hosts that waited only for it. Only the
+// first call for a read has an effect.
 func (p *plan) settle(r *read, s *secret, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.finish(r, s, err)
+	if r.settled() {
+		return
+	}
+	r.secret, r.err = s, err
+	for _, i := range r.hosts {
+		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
+			p.complete <- i
+		}
+	}
 }
 
 func (p *plan) isSettled(r *read) bool {
@@ -158,23 +167,8 @@ func (p *plan) settleAll(err error) {
 	if f, ok := err.(*fault.Error); ok {
 		err = f.OfRun()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, r := range p.reads {
-		p.finish(r, nil, err)
-	}
-}
-
-// finish settles a read, and completes the hosts that waited only for it.
-func (p *plan) finish(r *read, s *secret, err error) {
-	if r.settled() {
-		return
-	}
-	r.secret, r.err = s, err
-	for _, i := range r.hosts {
-		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
-			p.complete <- i
-		}
+		p.settle(r, nil, err)
 	}
 }
 
