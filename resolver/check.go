@@ -20,10 +20,9 @@ type CheckOptions struct {
 }
 
 // Check says whether a run would resolve the fields, and what looks wrong, for the
-// person who typed them. It logs in and reads each path once. Without fields, it checks
-// the connection alone. It reports temporary states, such as a sealed Vault, as they
-// are now. It takes seconds, and with a silent Vault up to Patience and twice
-// VAULT_CLIENT_TIMEOUT.
+// person who typed them. Without fields, it checks the connection alone. It reports
+// temporary states, such as a sealed Vault, as they are now. It takes seconds, or up to
+// Patience and twice VAULT_CLIENT_TIMEOUT if Vault is silent.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.

@@ -13,11 +13,10 @@ import (
 )
 
 // Policy returns the Vault policy, in HCL, that grants read on the references and
-// nothing more: one line for each path, sorted. It belongs in the namespace that the
-// agent logs in to. Verdicts.Mounts has the mounts of checked references; for others,
-// Policy takes the first segment as the mount, and says so in a comment. It skips zero
-// references. The error has a line for each reference that a policy cannot grant alone;
-// the policy grants the rest.
+// nothing more, for the namespace that the agent logs in to. Verdicts.Mounts has the
+// mounts of checked references; for others, Policy takes the first segment as the mount,
+// and says so in a comment. It skips zero references. The error has a line for each
+// reference that a policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	table := tableOf(mounts)
 	lines := make(map[string]*mount) // by what they grant

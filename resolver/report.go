@@ -94,7 +94,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// LogValue returns everything that String shows, as a group, but at most 100 causes.
+// LogValue returns what String shows, as a group, with 100 causes at most.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),

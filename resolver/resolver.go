@@ -1,6 +1,5 @@
-// Package resolver resolves HashiCorp Vault references in credential fields. It reads
-// each path once. A host that cannot be resolved is skipped, with the reason; all
-// others get their credentials.
+// Package resolver resolves HashiCorp Vault references in the credential fields of hosts.
+// A host that cannot be resolved is skipped, with the reason.
 //
 //	vault := auth.New(config.Vault, auth.Options{})
 //	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{})
@@ -13,8 +12,8 @@
 //	}
 //	slog.Info("run ended", "report", run.Report())
 //
-// Nothing is kept between runs: the next run uses a secret rotated in Vault. Start
-// with [Resolve], or [One] for a single target. [Check] and [Policy] are for the UI.
+// A run reads each path once, and keeps nothing for the next. Start with [Resolve], or
+// [One] for a single target. [Check] and [Policy] are for the UI.
 package resolver
 
 // Runs, checks and policies are one package because they must agree: a check plans
@@ -70,10 +69,9 @@ type run struct {
 }
 
 // Resolve prepares a run, without asking Vault yet. It never fails: an error of Vault,
-// the settings or the environment becomes the error of the hosts that need Vault.
-//
-// When ctx ends, the hosts whose secrets are not read yet get its error, so a deadline
-// should be longer than Patience. All others keep their credentials.
+// the settings or the environment becomes the error of the hosts that need Vault. When
+// ctx ends, the hosts whose secrets are not read yet get its error, so a deadline should
+// be longer than Patience.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	if options.Workers <= 0 {
 		options.Workers = defaultWorkers
@@ -83,8 +81,8 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 	return &Run{func() *run { return r }}
 }
 
-// One resolves a single target, in a run and with a login of its own. For several
-// targets, use [Resolve]: otherwise each waits for a dead Vault anew.
+// One resolves a single target, in a run and with a login of its own. Use [Resolve] for
+// several, since each run waits for a dead Vault anew.
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result

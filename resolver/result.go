@@ -6,8 +6,7 @@ import (
 	"log/slog"
 )
 
-// ErrNoField is the error for a field that is absent or null, so that nobody mistakes
-// it for an empty password.
+// ErrNoField is the error for a field that is absent or null.
 var ErrNoField = errors.New("the host has no such field")
 
 // Result is the outcome for one host: all of its credentials, or an error.

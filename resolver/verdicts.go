@@ -11,8 +11,8 @@ import (
 )
 
 // Verdicts is the result of a check. As JSON it is for the UI: texts and details for
-// the agent's log are left out. It holds no secret. If Connection.Kind is empty after
-// decoding, the JSON was not that of a check.
+// the agent's log are left out. If Connection.Kind is empty after decoding, the JSON was
+// not that of a check.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
@@ -28,7 +28,7 @@ type Verdict struct {
 	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices
 }
 
-// String returns a few lines on the connection and the fields, by number. On the agent
+// String returns a few lines on the connection and the numbered fields. On the agent
 // they are complete, for its log alone; decoded from JSON, they are for the UI.
 func (v Verdicts) String() string {
 	var b strings.Builder
@@ -74,9 +74,8 @@ func (v Verdict) String() string {
 	return what + ": " + v.outcome()
 }
 
-// LogValue returns the run's id, the connection, the number of fields of each kind, the
-// complete errors and the connection's findings, as a group. Each error begins with the
-// number of its field, from 1.
+// LogValue returns the connection, the number of fields of each kind, and their complete
+// errors, each after the number of its field, as a group.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
