@@ -157,12 +157,12 @@ func otherVersion(m *mount, version int) *fault.Error {
 }
 
 // otherPin is the fault for an answer with another version than the pinned one.
-func otherPin(path string, version, pinned int) *fault.Error {
-	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(path), version, pinned), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
+func otherPin(r *read, version int) *fault.Error {
+	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
 }
 
-func noSecret(path string) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer at "+quoted(path)+" is not a KV secret", "check the proxy before Vault")
+func noSecret(r *read) *fault.Error {
+	return fault.New(fault.BadResponse, "the answer at "+quoted(r.mount.api(r.path))+" is not a KV secret", "check the proxy before Vault")
 }
 
 func notForHost(host string, r *read) *fault.Error {

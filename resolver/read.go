@@ -184,9 +184,6 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkKV(answer); err != nil {
-		return nil, err
-	}
 	return secretIn(answer, data, p.mounts, r)
 }
 

@@ -33,7 +33,7 @@ type part struct {
 // workers.
 func newShare(reads []*read, workers int) *share {
 	s := &share{}
-	size := max((len(reads)+workers-1)/workers, 1)
+	size := (len(reads) + workers - 1) / workers
 	latest := make(map[string]*part) // by mount
 	for _, r := range reads {
 		p := latest[r.mount.Path]
