@@ -55,7 +55,7 @@ type read struct {
 	mount   *mount          // of the path; nil before the mounts are listed
 	sent    bool            // a request was sent
 	part    *part           // in share; nil once the read gave way
-	aside   *patience.Aside // the state of a read that gave way
+	aside   *patience.Aside // the state of a read that gave way; nil for any other
 	since   time.Time       // when it gave way
 	secret  *secret         // nil until the read is settled, and if there is an error
 	err     error           // why there is no secret

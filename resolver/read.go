@@ -77,12 +77,11 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	for range workers {
 		working.Go(func() {
 			for r := share.take(); r != nil && ctx.Err() == nil; r = share.take() {
-				gaveWay, f := p.read(ctx, client, r)
-				if f != nil {
+				if f := p.read(ctx, client, r); f != nil {
 					ofRun.Store(f)
 					return
 				}
-				share.done(r, gaveWay)
+				share.done(r)
 			}
 		})
 	}
@@ -115,7 +114,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
-		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
+		if f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
 		if tried = r; r.sent {
@@ -128,32 +127,33 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	return nil
 }
 
-// read reads one path and settles it, unless it returns a fault that concerns every path,
-// or reports that the read gave way to others.
-func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside bool, f *fault.Error) {
+// read reads one path and settles it, unless it gives way to others, or returns a fault that
+// concerns every path.
+func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Error {
+	aside := r.aside
+	r.aside = nil
 	if p.isSettled(r) {
-		return false, nil
+		return nil
 	}
-	if later := p.later.Load(); later != nil && r.aside == nil {
+	if aside != nil {
+		ctx = transport.Resume(ctx, aside)
+	} else if later := p.later.Load(); later != nil {
 		if r.mount = later.find(r.path); later.hides(r.mount) {
 			p.settle(r, nil, invisible(later, r))
-			return false, nil
+			return nil
 		}
 	}
-	if r.aside != nil {
-		ctx = transport.Resume(ctx, r.aside)
-	}
 	secret, err := p.readSecret(ctx, client, r)
-	if r.aside, aside = err.(*patience.Aside); aside {
-		return true, nil
+	if r.aside, _ = err.(*patience.Aside); r.aside != nil {
+		return nil
 	}
 	switch f, ok := err.(*fault.Error); {
 	case err != nil && ctx.Err() != nil:
-		return false, nil // every path gets the caller's own error
+		return nil // every path gets the caller's own error
 	case ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven):
 		// Until something has answered as Vault does, an answer that is not Vault's
 		// concerns every path.
-		return false, f
+		return f
 	}
 	if slices.Contains(ofMount, kindOf(err)) && !r.mount.listed && p.mounts.fault != nil {
 		if later := p.listAgain(ctx, client); later != nil && *later.find(r.path) != *r.mount {
@@ -161,7 +161,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside boo
 		}
 	}
 	p.settle(r, secret, err)
-	return false, nil
+	return nil
 }
 
 // ofMount are the kinds of a read whose path may be in another mount than assumed, or in one

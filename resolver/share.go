@@ -71,7 +71,7 @@ func (s *share) take() *read {
 	}
 	p.underWay++
 	if len(p.reads) == 0 {
-		heap.Remove(&s.parts, p.place)
+		heap.Pop(&s.parts)
 	} else {
 		heap.Fix(&s.parts, p.place)
 	}
@@ -79,7 +79,7 @@ func (s *share) take() *read {
 }
 
 // done takes a read back from its worker. If it gave way, it is taken again later.
-func (s *share) done(r *read, gaveWay bool) {
+func (s *share) done(r *read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.part == nil {
@@ -90,7 +90,7 @@ func (s *share) done(r *read, gaveWay bool) {
 			heap.Fix(&s.parts, r.part.place)
 		}
 	}
-	if gaveWay {
+	if r.aside != nil {
 		r.part, r.since = nil, time.Now()
 		s.aside = append(s.aside, r)
 	}
