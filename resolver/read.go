@@ -40,8 +40,9 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
 		}
 		if len(p.reads) > 0 {
-			if err = p.readPaths(ctx, client, min(use.Connections, len(p.reads))); err != nil {
-				p.settleAll(err) // now, so that no host waits for the revocation
+			if f := p.readPaths(ctx, client, min(use.Connections, len(p.reads))); f != nil {
+				p.settleAll(f) // now, so that no host waits for the revocation
+				err = f
 			}
 		}
 		asking.Wait()
@@ -56,7 +57,7 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 // readPaths reads every path with a bounded number of workers. If a read fails with a fault
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
-func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
+func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
 	}
@@ -87,10 +88,7 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	}
 	working.Wait()
 	p.mounts = cmp.Or(p.later.Load(), p.mounts)
-	if f := ofRun.Load(); f != nil {
-		return f
-	}
-	return nil
+	return ofRun.Load()
 }
 
 // listAgain asks, once, for the list of mounts that Vault did not answer before it answered a
