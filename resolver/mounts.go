@@ -143,17 +143,16 @@ func (t *mountTable) find(path string) *mount {
 
 // covering returns the mount with the longest path that is a prefix of path, or nil.
 func covering(mounts map[string]*mount, path string) *mount {
-	for prefix := path; len(mounts) > 0; {
+	for prefix := path; ; {
 		if m := mounts[prefix]; m != nil {
 			return m
 		}
 		i := strings.LastIndexByte(prefix, '/')
 		if i < 0 {
-			break
+			return nil
 		}
 		prefix = prefix[:i]
 	}
-	return nil
 }
 
 // findings says if the settings replaced Vault's list, and which mounts have another
