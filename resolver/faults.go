@@ -101,20 +101,22 @@ func withoutData(r *read) string {
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
 func invisible(mounts *mountTable, r *read) *fault.Error {
-	m, path := r.mount, r.path
-	do := "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(r) + "add to the token's policy: " + grant(m.granted(path))
-	if m.Guessed {
-		do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
+	m := r.mount
+	var do string
+	if namesTokens(r.path) { // no line, since it could grant a token
+		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(r.path)) + " by hand"
+	} else {
+		do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(r) + "add to the token's policy: " + grant(m.granted(r.path))
+		if m.Guessed {
+			do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
+		}
+		do += "; if the policy has this line, another policy denies the path"
+		if !mounts.forToken {
+			do += ", or a proxy before Vault drops the header X-Vault-Token"
+		}
 	}
-	do += "; if the policy has this line, another policy denies the path"
-	if !mounts.forToken {
-		do += ", or a proxy before Vault drops the header X-Vault-Token"
-	}
-	if namesTokens(path) { // no line, since it could grant a token
-		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(path)) + " by hand"
-	}
-	f := denied("the agent's token can see no mount for "+quoted(path), do, mounts, r)
-	if first, rest, _ := strings.Cut(path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
+	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
+	if first, rest, _ := strings.Cut(r.path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
@@ -130,12 +132,11 @@ func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
 	if len(mounts.token.Policies) > 0 {
 		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.token.Policies, ", "))
 	}
-	if why := ungrantable(r.mount.granted(r.path)); why != "" {
-		f.Do, f.Fix = why, why
-	}
 	if mounts.isOutside {
 		f.Do = "the token is of the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
 		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
+	} else if why := ungrantable(r.mount.granted(r.path)); why != "" {
+		f.Do, f.Fix = why, why
 	}
 	return f
 }
