@@ -8,10 +8,8 @@ import (
 
 // Value is a credential field: a literal, a reference, or an invalid field with its
 // error. The zero Value is an absent field. A malformed field decodes from JSON to
-// an invalid Value, and the decoding goes on.
-//
-// A Value prints a literal as a mask, with every verb, in log/slog and in JSON. To
-// store a field, keep its original JSON.
+// an invalid Value, and the decoding goes on. A literal prints as a mask, with every
+// verb, in log/slog and in JSON; to store a field, keep its original JSON.
 type Value struct {
 	ref Ref
 	err *SyntaxError

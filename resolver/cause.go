@@ -18,7 +18,7 @@ type Cause struct {
 	Hosts   []string `json:"hosts"`
 }
 
-// String returns one line: the error, some hosts, and the number of the others.
+// String returns one line: the error, some hosts, and how many others.
 func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
 
 // few is how many hosts a line names; the rest are counted.

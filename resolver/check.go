@@ -19,9 +19,9 @@ type CheckOptions struct {
 	RunID    string        // see auth.Use; empty means a random one
 }
 
-// Check says whether a run would resolve the fields, and what looks wrong, for the
-// person who typed them. Without fields, it checks the connection alone. It reports
-// temporary states, such as a sealed Vault, as they are now. It takes seconds, or up to
+// Check says whether a run would resolve the fields, and what looks wrong, for whoever
+// typed them. Without fields, it checks the connection alone. It reports
+// temporary states, such as sealed, as they are now. It takes seconds, or up to
 // Patience and twice VAULT_CLIENT_TIMEOUT if Vault is silent.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those

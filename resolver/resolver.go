@@ -90,11 +90,11 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 	panic("unreachable: one host has one result")
 }
 
-// Results yields one result for each host, with its index, as soon as it is known.
-// Hosts without references come first. Reading goes on while the caller uses a
-// result. However the loop ends, it revokes the token before it returns, which takes
-// up to 2 s, or about 4 s if the context ends during a login. Any further loop is
-// empty. Results and credentials can be used after the loop, and by any goroutine.
+// Results yields the result of each host, with its index, as soon as it is known. Hosts
+// without references come first. Reading goes on while the caller uses a result. However
+// the loop ends, it revokes the token before it returns, in up to 2 s, or about 4 s if
+// ctx ends during a login. Any further loop is empty. Any goroutine can use results and
+// credentials at any time.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
 		if inner := r.inner(); !inner.started.Swap(true) {
