@@ -54,21 +54,19 @@ func setting(settings auth.Effective, name string) string {
 }
 
 func serverLine(s *auth.Health) string {
-	words := []string{"vault " + s.Version}
-	if s.Version == "" {
-		words[0] = "version hidden"
+	version, state := "version hidden", "active"
+	if s.Version != "" {
+		version = "vault " + s.Version
 	}
 	switch {
 	case !s.Initialized:
-		words = append(words, "not initialized")
+		state = "not initialized"
 	case s.Sealed:
-		words = append(words, "sealed")
+		state = "sealed"
 	case s.Standby:
-		words = append(words, "a standby")
-	default:
-		words = append(words, "active")
+		state = "a standby"
 	}
-	return strings.Join(words, ", ")
+	return version + ", " + state
 }
 
 // connection returns the result about the connection, given the token as afterRun
