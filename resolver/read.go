@@ -153,7 +153,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 		// concerns every path.
 		return f
 	}
-	if slices.Contains(ofMount, kindOf(err)) && !r.mount.listed && p.mounts.fault != nil {
+	if !r.mount.listed && p.mounts.fault != nil && slices.Contains(ofMount, kindOf(err)) {
 		if later := p.listAgain(ctx, client); later != nil && *later.find(r.path) != *r.mount {
 			return p.read(ctx, client, r)
 		}
