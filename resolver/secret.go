@@ -40,6 +40,7 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	*v = values{keys: v.keys}
 	if d.PeekKind() == '{' {
 		v.all = make([]value, len(v.keys.all))
+		v.near = make([]string, 0, len(v.keys.all)) // most secrets have no other names
 	}
 	return reply.EachMember(d, func(name string) error {
 		if canBeNear(name) && len(v.near) < maxNames {
