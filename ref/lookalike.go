@@ -7,10 +7,10 @@ import (
 )
 
 // Warning says why a valid field looks mistyped and what to write instead, or returns "".
-// Literals get one if they are empty, a printed mask, or similar to a reference of this
-// or another product; references, if a whole reference is their path, or if they have
-// data/ after the mount. The text is a predicate of the field, such as "is empty and …",
-// and never holds text from a literal.
+// A literal does if it is empty, a printed mask, or similar to a reference of any
+// product; a reference, if its path is a whole reference, or data/ follows the mount.
+// The text is a predicate of the field, such as "is empty and …", and never holds text
+// from a literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {

@@ -19,8 +19,7 @@ const (
 	maxVersion       = min(9_999_999_999, math.MaxInt) // an int can have 32 bits
 )
 
-// Parse parses a field that is a string. It returns a literal, a reference, or an
-// invalid value, whose Err is a *[SyntaxError].
+// Parse parses a field that is a string. If it is malformed, see [Value.Err].
 func Parse(field string) Value {
 	if !strings.HasPrefix(field, mark) {
 		return parseUnmarked(field)

@@ -33,8 +33,7 @@ import (
 	"strings"
 )
 
-// Ref is a reference: one key of one Vault secret. It supports == and can be a map
-// key. The zero Ref is not a reference.
+// Ref refers to one key of a Vault secret. It is comparable. The zero Ref is none.
 type Ref struct {
 	path, key string
 	version   int
@@ -103,8 +102,7 @@ func (r Ref) String() string {
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText parses the string form of a reference; empty text is the zero Ref.
-// Every error is a *[SyntaxError] and leaves r unchanged. Decode a credential field
-// into a [Value] instead: it can also be a literal.
+// Every error is a *[SyntaxError]. Decode a credential field into a [Value] instead.
 func (r *Ref) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*r = Ref{}

@@ -8,10 +8,8 @@ import (
 
 // Value is a credential field: a literal, a reference, or an invalid field with its
 // error. The zero Value is an absent field. A malformed field decodes from JSON to
-// an invalid Value, and the decoding goes on.
-//
-// A Value prints a literal as a mask, with every verb, in log/slog and in JSON. To
-// store a field, keep its original JSON.
+// an invalid Value, and the decoding goes on. A literal prints as a mask, with every
+// verb, in log/slog and in JSON; to store a field, keep its original JSON.
 type Value struct {
 	ref Ref
 	err *SyntaxError
@@ -33,8 +31,7 @@ func invalid(f fault) Value { return Value{err: f.in(PartField, f.offset)} }
 // Ref returns the reference, or the zero Ref if v is not a reference.
 func (v Value) Ref() Ref { return v.ref }
 
-// Reveal returns the text of a literal, which may be empty. If v is not a literal,
-// ok is false.
+// Reveal returns the text of a literal. If v is not a literal, ok is false.
 func (v Value) Reveal() (text string, ok bool) {
 	if v.literal == nil {
 		return "", false
@@ -71,9 +68,8 @@ func (v Value) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
 // LogValue implements [slog.LogValuer]. It returns v.String().
 func (v Value) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
-// MarshalJSON returns the string form of a reference, {"masked":"literal"},
-// {"masked":"invalid"} or null. A mask decodes to an invalid value whose error says
-// so. The error is always nil.
+// MarshalJSON returns the string form of a reference, null, or a mask, which decodes
+// to an invalid value that says so. The error is always nil.
 func (v Value) MarshalJSON() ([]byte, error) {
 	switch {
 	case v.err != nil:

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,7 +18,7 @@ type Cause struct {
 	Hosts   []string `json:"hosts"`
 }
 
-// String returns one line: the error, the first hosts by name, and the number of the others.
+// String returns one line: the error, some hosts, and how many others.
 func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
 
 // few is how many hosts a line names; the rest are counted.
@@ -43,24 +42,24 @@ func (c Cause) LogValue() slog.Value {
 }
 
 // causeLine is a cause in the log of a report.
-type causeLine struct{ Cause }
+type causeLine struct {
+	text    string
+	Kind    Kind     `json:"kind"`
+	Reason  string   `json:"reason"`
+	Skipped int      `json:"skipped"`
+	Hosts   []string `json:"hosts,omitempty"` // nil if they are many
+}
 
-// String also names the kind.
-func (c causeLine) String() string { return string(c.Kind) + ": " + c.Cause.String() }
-
-// MarshalJSON omits the hosts if they are many.
-func (c causeLine) MarshalJSON() ([]byte, error) {
-	line := struct {
-		Kind    Kind     `json:"kind"`
-		Reason  string   `json:"reason"`
-		Skipped int      `json:"skipped"`
-		Hosts   []string `json:"hosts,omitempty"`
-	}{c.Kind, c.Text, len(c.Hosts), nil}
+func (c Cause) line() causeLine {
+	line := causeLine{text: string(c.Kind) + ": " + c.String(), Kind: c.Kind, Reason: c.Text, Skipped: len(c.Hosts)}
 	if len(c.Hosts) <= few {
 		line.Hosts = c.Hosts
 	}
-	return json.Marshal(line)
+	return line
 }
+
+// String returns one line, for the text handler of slog.
+func (c causeLine) String() string { return c.text }
 
 // causesOf groups the errors of skipped hosts by their shared text, sorted by the
 // number of hosts.

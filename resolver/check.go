@@ -19,11 +19,10 @@ type CheckOptions struct {
 	RunID    string        // see auth.Use; empty means a random one
 }
 
-// Check says whether a run would resolve the fields, and what looks wrong, for the
-// person who typed them. It logs in and reads each path once. Without fields, it checks
-// the connection alone. It reports temporary states, such as a sealed Vault, as they
-// are now. It takes seconds, and with a silent Vault up to Patience and twice
-// VAULT_CLIENT_TIMEOUT.
+// Check says whether a run would resolve the fields, and what looks wrong, for whoever
+// typed them. Without fields, it checks the connection alone. It reports temporary
+// states, such as sealed, as they are now. It takes seconds, or up to Patience and twice
+// VAULT_CLIENT_TIMEOUT if Vault is silent.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.
@@ -80,19 +79,17 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 		return nil
 	}
 	login := cmp.Or(strings.Trim(setting(c.effective, "pinned_namespace"), "/"), c.settings.Namespace)
-	table := cmp.Or(c.plan.mounts, unlisted(c.settings, login))
+	table := cmp.Or(c.plan.mounts, unlisted(c.settings, auth.Token{Namespace: login}))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		if table.ofRoot && server != nil && !server.Namespaces {
+		if table.isOfRoot() && server != nil && !server.Namespaces {
 			one.Namespace = "" // it ignores that of the settings
 		}
-		one.NotKV = !m.isKV() || r.sent && kindOf(r.err) == NotKV // by its answer
+		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
 		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
-		before, ok := mounts[m.Path]
-		switch {
-		case !ok || before.NotKV, before.Guessed && !one.NotKV:
+		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}
 	}
@@ -107,10 +104,10 @@ func (c *check) verdict(h *host) Verdict {
 	if f.read != nil && f.read.secret != nil {
 		s = f.read.secret
 	}
-	host := cmp.Or(c.options.Host, s.hosts.anyOf())
+	host := cmp.Or(c.options.Host, s.hosts.example())
 	value, err := f.resolve(host)
 	v := Verdict{Problem: problemOf(err, f.value.Ref())}
-	if s.hosts.isMalformed() {
+	if s.hosts.malformed {
 		v.Findings = append(v.Findings, hostsMalformed)
 	}
 	if err == nil {

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,21 +54,19 @@ func setting(settings auth.Effective, name string) string {
 }
 
 func serverLine(s *auth.Health) string {
-	words := []string{"vault " + s.Version}
-	if s.Version == "" {
-		words[0] = "version hidden"
+	version, state := "version hidden", "active"
+	if s.Version != "" {
+		version = "vault " + s.Version
 	}
 	switch {
 	case !s.Initialized:
-		words = append(words, "not initialized")
+		state = "not initialized"
 	case s.Sealed:
-		words = append(words, "sealed")
+		state = "sealed"
 	case s.Standby:
-		words = append(words, "a standby")
-	default:
-		words = append(words, "active")
+		state = "a standby"
 	}
-	return strings.Join(words, ", ")
+	return version + ", " + state
 }
 
 // connection returns the result about the connection, given the token as afterRun
@@ -80,7 +79,7 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 	}
 	return Connection{
 		Problem:   p,
-		Reachable: usage.Health != nil || usage.Token.Proven || answered(p.Kind),
+		Reachable: usage.Health != nil || usage.Token.Proven || slices.Contains(answered, p.Kind),
 		LoggedIn:  usage.Token.Proven && p.Kind != Token,
 		Server:    usage.Health,
 		Token:     usage.Token,
@@ -89,14 +88,8 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 	}
 }
 
-// answered reports whether an error of the kind means that Vault answered.
-func answered(k Kind) bool {
-	switch k {
-	case Sealed, NoActiveNode, ServerError, RateLimited, Login, Token:
-		return true
-	}
-	return false
-}
+// answered are the kinds that mean that Vault answered.
+var answered = []Kind{Sealed, NoActiveNode, ServerError, RateLimited, Login, Token}
 
 // unproven is the error of a check in which nothing shows whether Vault accepts the
 // token, because those requests are blocked.

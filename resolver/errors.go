@@ -9,14 +9,13 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// HostError says why a host must be skipped. Its JSON is for the UI; see
-// [FieldError.MarshalJSON].
+// HostError says why a host must be skipped. Its JSON is for the UI.
 type HostError struct {
 	Host   string        `json:"host"`
 	Fields []*FieldError `json:"fields"` // every field that could not be resolved, sorted by name
 }
 
-// Error returns one line with the errors of all fields, for the agent's log alone.
+// Error returns one line with all errors, for the agent's log alone.
 func (e *HostError) Error() string {
 	texts := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
@@ -44,7 +43,7 @@ type FieldError struct {
 	err error
 }
 
-// Kind returns the kind of the error, or Canceled if the caller's context ended it.
+// Kind returns the kind of the error, or Canceled if it is the context's.
 func (e *FieldError) Kind() Kind { return kindOf(e.err) }
 
 // Error returns one line: field, reference, reason and what to do. It may hold Vault's
@@ -65,8 +64,8 @@ func (e *FieldError) LogValue() slog.Value { return slog.StringValue(e.Error()) 
 // Unwrap returns the error without field and reference.
 func (e *FieldError) Unwrap() error { return e.err }
 
-// MarshalJSON returns the field and its [Problem], for the UI: without Vault's words, names
-// of keys and policies, and network facts, which whoever edits a field could find out.
+// MarshalJSON returns the field and its [Problem], for the UI: without Vault's words,
+// names of keys and policies, and network facts.
 func (e *FieldError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Field string `json:"field"`
@@ -74,7 +73,7 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// UnmarshalJSON returns an error: the JSON does not hold the whole of a FieldError.
+// UnmarshalJSON always fails: the JSON holds only a part of a FieldError.
 func (*FieldError) UnmarshalJSON([]byte) error {
 	return errors.New("resolver: a FieldError cannot be decoded; decode its JSON to a Problem")
 }

@@ -13,56 +13,61 @@ import (
 
 // unread is the fault for a path that Vault answered without a secret.
 func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
-	f := whyUnread(answer, mounts, r)
+	var f *fault.Error
+	switch path := quoted(r.mount.api(r.path)); {
+	case answer.Status < 400:
+		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
+	case answer.Status == 403:
+		f = forbidden(answer, mounts, r)
+	case answer.Status == 404 && r.version != 0:
+		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
+			withoutData(r)+"check the pinned version, or omit it"+orOtherVersion(r.mount))
+	case answer.Status == 404:
+		f = notFound(answer, r)
+	default:
+		f = &fault.Error{
+			Kind: fault.ServerError, What: "vault refuses to read " + path,
+			Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()), Do: "check the path",
+			Reason: "Vault refuses this path", Fix: "check the path",
+		}
+	}
 	f.Cause = answer.ResponseError()
 	return f
 }
 
-// whyUnread is the same fault without its cause.
-func whyUnread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+// forbidden is the fault for a path that Vault refuses to read.
+func forbidden(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 	m := r.mount
-	path := m.api(r.path)
-	switch answer.Status {
-	case 403:
-		do := withoutData(m, r.path) + "add to its policy: " + grant(m.granted(r.path)) +
-			"; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
-		if m.Guessed {
-			do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
-		}
-		f := denied("the agent's token may not read "+quoted(path), do+orOtherVersion(m), mounts, r)
-		if why := answer.Denial(); why != "" {
-			f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
-		}
-		return f
-	case 404:
-		if r.version != 0 {
-			return fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, quoted(path)), withoutData(m, r.path)+"check the pinned version, or omit it"+orOtherVersion(m))
-		}
-		f := fault.New(fault.NotFound, "vault has no secret at "+quoted(path), "check the path")
-		if answer.NoMount() {
-			f.What = "vault has no mount for " + quoted(path)
-		}
-		if hint := withoutData(m, r.path); hint != "" {
-			f.Do = strings.TrimSuffix(hint, "; or ")
-		} else if !m.listed {
-			f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", quoted(m.Path), m.Version)
-		}
-		return f
+	do := withoutData(r) + "add to its policy: " + grant(m.granted(r.path)) +
+		"; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
+	if m.Guessed {
+		do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 	}
-	if answer.Status < 400 {
-		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
+	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do+orOtherVersion(m), mounts, r)
+	if why := answer.Denial(); why != "" {
+		f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
 	}
-	return &fault.Error{
-		Kind: fault.ServerError, What: "vault refuses to read " + quoted(path),
-		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()), Do: "check the path",
-		Reason: "Vault refuses this path", Fix: "check the path",
+	return f
+}
+
+// notFound is the fault for a path where Vault has nothing.
+func notFound(answer *reply.Answer, r *read) *fault.Error {
+	m := r.mount
+	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), "check the path")
+	if answer.NoMount() {
+		f.What = "vault has no mount for " + quoted(m.api(r.path))
 	}
+	if hint := withoutData(r); hint != "" {
+		f.Do = strings.TrimSuffix(hint, "; or ")
+	} else if !m.listed {
+		f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", quoted(m.Path), m.Version)
+	}
+	return f
 }
 
 // deleted is the fault for a version that was deleted or destroyed.
 func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
-	f := &fault.Error{Kind: fault.Deleted, Cause: answer.ResponseError()}
-	f.Do = "write the secret again"
+	f := &fault.Error{Kind: fault.Deleted, Do: "write the secret again", Cause: answer.ResponseError()}
 	if r.version != 0 {
 		f.Do = "omit the version, or pin another one"
 	}
@@ -80,7 +85,8 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 }
 
 // withoutData is a hint for a path that was copied from Vault's API or UI.
-func withoutData(m *mount, path string) string {
+func withoutData(r *read) string {
+	m, path := r.mount, r.path
 	switch {
 	case !m.listed && strings.HasPrefix(path, "v1/"):
 		return "omit v1/ from the path, and data/ of KV v2; or "
@@ -95,20 +101,22 @@ func withoutData(m *mount, path string) string {
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
 func invisible(mounts *mountTable, r *read) *fault.Error {
-	m, path := r.mount, r.path
-	do := "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(m, path) + "add to the token's policy: " + grant(m.granted(path))
-	if m.Guessed {
-		do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
+	m := r.mount
+	var do string
+	if namesTokens(r.path) { // no line, since it could grant a token
+		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(r.path)) + " by hand"
+	} else {
+		do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(r) + "add to the token's policy: " + grant(m.granted(r.path))
+		if m.Guessed {
+			do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
+		}
+		do += "; if the policy has this line, another policy denies the path"
+		if !mounts.forToken {
+			do += ", or a proxy before Vault drops the header X-Vault-Token"
+		}
 	}
-	do += "; if the policy has this line, another policy denies the path"
-	if !mounts.forToken {
-		do += ", or a proxy before Vault drops the header X-Vault-Token"
-	}
-	if namesTokens(path) { // no line, since it could grant a token
-		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(path)) + " by hand"
-	}
-	f := denied("the agent's token can see no mount for "+quoted(path), do, mounts, r)
-	if first, rest, _ := strings.Cut(path, "/"); covering(mounts.listed, rest) != nil && withoutData(m, path) == "" {
+	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
+	if first, rest, _ := strings.Cut(r.path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
@@ -117,19 +125,18 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.ofRoot && mounts.namespace != "" && !namesTokens(r.path) {
+	if mounts.isOfRoot() && mounts.namespace != "" && !namesTokens(r.path) {
 		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line, and the namespace from the settings"
 	}
 	f := fault.New(fault.Denied, what, do)
-	if len(mounts.policies) > 0 {
-		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.policies, ", "))
+	if len(mounts.token.Policies) > 0 {
+		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.token.Policies, ", "))
 	}
-	if why := ungrantable(r.mount.granted(r.path)); why != "" {
-		f.Do, f.Fix = why, why
-	}
-	if mounts.outside != "" {
-		f.Do = "the token is of the namespace " + quoted(mounts.outside) + ": enter that one, or one below it, as the namespace in the settings"
+	if mounts.isOutside {
+		f.Do = "the token is of the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
 		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
+	} else if why := ungrantable(r.mount.granted(r.path)); why != "" {
+		f.Do, f.Fix = why, why
 	}
 	return f
 }
@@ -151,21 +158,21 @@ func otherVersion(m *mount, version int) *fault.Error {
 }
 
 // otherPin is the fault for an answer with another version than the pinned one.
-func otherPin(path string, version, pinned int) *fault.Error {
-	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(path), version, pinned), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
+func otherPin(r *read, version int) *fault.Error {
+	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
 }
 
-func noSecret(path string) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer at "+quoted(path)+" is not a KV secret", "check the proxy before Vault")
+func noSecret(r *read) *fault.Error {
+	return fault.New(fault.BadResponse, "the answer at "+quoted(r.mount.api(r.path))+" is not a KV secret", "check the proxy before Vault")
 }
 
-func notForHost(host string, m *mount, path string) *fault.Error {
+func notForHost(host string, r *read) *fault.Error {
 	do := "add the host to " + hostsMetadata
 	if strings.Contains(host, ",") || strings.TrimSpace(host) != host {
 		do = "rename the host, since a comma or a space at an end cannot be in " + hostsMetadata + ", and add it there"
 	}
 	return fault.New(fault.NotForHost, "the secret is meant for other hosts",
-		fmt.Sprintf("use another secret, or %s in its custom metadata, which this command shows: vault kv metadata get -mount=%s %s", do, inShell(m.Path), argument(m.below(path))))
+		fmt.Sprintf("use another secret, or %s in its custom metadata, which this command shows: vault kv metadata get -mount=%s %s", do, inShell(r.mount.Path), argument(r.mount.below(r.path))))
 }
 
 // noKey is the fault for a missing key. It names the candidate that was probably

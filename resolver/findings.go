@@ -49,6 +49,7 @@ var (
 	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
 	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
 	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; correct it in the secret's custom metadata"}
+	oddLiteral     = auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"}
 	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "); check it for the host that will use it", Notice: true}
 )
 
@@ -73,12 +74,6 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	return findings
 }
 
-// oddLiterals warns of literals that look mistyped. Hosts will refuse them, and
-// nothing else would say why.
-func (p *plan) oddLiterals() []auth.Finding {
-	return p.odd.finding(auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"})
-}
-
 // secretFindings warns of secrets with mistakes in their custom metadata.
 func (p *plan) secretFindings() []auth.Finding {
 	p.mu.Lock() // a canceled run may be settling the rest
@@ -91,7 +86,7 @@ func (p *plan) secretFindings() []auth.Finding {
 		if r.secret.almost != "" {
 			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
 		}
-		if r.secret.hosts.isMalformed() {
+		if r.secret.hosts.malformed {
 			malformed.add(r.path)
 		}
 	}

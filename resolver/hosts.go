@@ -10,8 +10,9 @@ import (
 // hostsMetadata is the name of the custom metadata that limits a secret to hosts.
 const hostsMetadata = "luumen_hosts"
 
-// hostList is the value of luumen_hosts.
+// hostList says which hosts may get a secret. The zero hostList allows every host.
 type hostList struct {
+	limited   bool // the secret names its hosts
 	globs     []string
 	malformed bool // a glob, or the whole list
 }
@@ -19,11 +20,13 @@ type hostList struct {
 // maxHostList is the largest custom metadata that Vault stores, in bytes.
 const maxHostList = 512
 
-func parseHosts(text string) *hostList {
+// parseHosts parses the value of luumen_hosts.
+func parseHosts(text string) hostList {
+	list := hostList{limited: true}
 	if len(text) > maxHostList {
-		return &hostList{malformed: true}
+		list.malformed = true
+		return list
 	}
-	list := &hostList{}
 	for glob := range strings.SplitSeq(text, ",") {
 		glob = normalHost(strings.TrimSpace(glob))
 		_, err := path.Match(literalBackslash.Replace(glob), "")
@@ -39,12 +42,9 @@ func parseHosts(text string) *hostList {
 	return list
 }
 
-func (l *hostList) isMalformed() bool { return l != nil && l.malformed }
-
-// has reports whether the host may get the secret. If the secret names no hosts,
-// every host may.
-func (l *hostList) has(host string) bool {
-	if l == nil {
+// allows reports whether a host may get the secret.
+func (l hostList) allows(host string) bool {
+	if !l.limited {
 		return true
 	}
 	if !utf8.ValidString(host) {
@@ -58,10 +58,10 @@ func (l *hostList) has(host string) bool {
 	})
 }
 
-// anyOf returns the name of a host that may get the secret, or "" if it is not limited, or
-// to no host. A glob matches itself.
-func (l *hostList) anyOf() string {
-	if l == nil || len(l.globs) == 0 {
+// example returns the name of a host that may get the secret, or "" if there is no limit, or
+// no such host. A glob matches itself.
+func (l hostList) example() string {
+	if len(l.globs) == 0 {
 		return ""
 	}
 	return l.globs[0]

@@ -6,9 +6,9 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Kind is the kind of an error: a code in JSON, and an error to compare with, as in
-// errors.Is(err, resolver.Denied). To get the kind of an error, use
-// errors.AsType[resolver.Kind](err). A [HostError] has one for each of its Fields.
+// Kind is a code in JSON, and an error to compare with: errors.Is(err, resolver.Denied).
+// errors.AsType[resolver.Kind](err) returns the kind of an error. A [HostError] has one
+// for each of its Fields.
 type Kind = fault.Kind
 
 // The kinds, each with its code.

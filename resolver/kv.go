@@ -11,6 +11,9 @@ import (
 
 // secretIn returns the secret in the answer to a read.
 func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s *secret, err error) {
+	if err := r.mount.checkKV(answer); err != nil {
+		return nil, err
+	}
 	if answer.Malformed {
 		data = dataOf(r)
 	}
@@ -55,7 +58,7 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, r *read) (*
 	case answer.Status != 200:
 		return nil, unread(answer, mounts, r)
 	case data.all == nil:
-		return nil, noSecret(m.api(r.path))
+		return nil, noSecret(r)
 	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
 		return nil, otherVersion(m, 2)
 	}
@@ -67,7 +70,7 @@ func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (*
 	m, meta := r.mount, data.Metadata
 	switch {
 	case r.version != 0 && meta.Version != 0 && meta.Version != r.version:
-		return nil, otherPin(m.api(r.path), meta.Version, r.version)
+		return nil, otherPin(r, meta.Version)
 	case answer.Status == 404 && meta.Version != 0:
 		return nil, deleted(answer, meta, r)
 	case answer.Status != 200:
@@ -75,7 +78,7 @@ func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (*
 	case meta.Version == 0 && !m.listed:
 		return nil, otherVersion(m, 1)
 	case meta.Version == 0:
-		return nil, noSecret(m.api(r.path))
+		return nil, noSecret(r)
 	}
 	s := &secret{version: meta.Version, created: timeOf(meta.Created)}
 	if hosts, ok := meta.Custom[hostsMetadata]; ok {

@@ -14,6 +14,60 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
+// Mount is the mount of a reference, as far as it is known.
+type Mount struct {
+	Path      string `json:"path"`                // without slashes at its ends: team/kv
+	Version   int    `json:"version"`             // of KV: 1 or 2
+	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show it, so its path and version may be wrong
+	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, and nothing of it is read
+	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
+}
+
+// mount is what is known about a path's mount.
+type mount struct {
+	Mount
+	listed bool   // Vault listed it; otherwise the settings name it, or it is Guessed
+	kind   string // its type in Vault, if it is listed
+}
+
+// isKV reports whether a mount of the type holds secrets.
+func isKV(kind string) bool { return kind == "kv" || kind == "generic" }
+
+// types are the only types that are shown. A hostile server could send a token in
+// place of a type.
+var types = []string{
+	"ad", "alicloud", "aws", "azure", "consul", "cubbyhole", "database", "gcp", "gcpkms", "identity", "keymgmt", "kmip", "kubernetes", "ldap",
+	"mongodbatlas", "nomad", "openldap", "pki", "rabbitmq", "ssh", "system", "terraform", "token", "totp", "transform", "transit",
+}
+
+func shownType(kind string) string {
+	if slices.Contains(types, kind) {
+		return kind
+	}
+	return "another"
+}
+
+// api is the path of Vault's API for a secret of this mount.
+func (m Mount) api(path string) string {
+	if m.Version == 1 {
+		return path
+	}
+	return m.Path + "/data/" + m.below(path)
+}
+
+// granted is the path that the token's policy must name.
+func (m Mount) granted(path string) string {
+	if m.Namespace == "" {
+		return m.api(path)
+	}
+	return m.Namespace + "/" + m.api(path)
+}
+
+// below is the part of the path below the mount.
+func (m Mount) below(path string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(path, m.Path), "/")
+}
+
 // mountTable finds the mount of a path.
 type mountTable struct {
 	listed    map[string]*mount // by Vault, by path, those of references; nil if its list is not available
@@ -21,25 +75,19 @@ type mountTable struct {
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
+	token     auth.Token        // that asked for the list
 	namespace string            // see Mount.Namespace
-	ofRoot    bool              // the token is of the root namespace, or Vault has no namespaces
-	outside   string            // the token's namespace, if that of the settings is not in it
-	policies  []string          // of the token, if known; for messages
+	isOutside bool              // the settings' namespace is not in that of the token
 }
 
 const listPath = transport.MountsPath
 
 // listMounts asks Vault which mounts of the paths the token can see. If the list is blocked,
 // the settings and the first segments of paths are used instead.
-func listMounts(ctx context.Context, client *api.Client, settings auth.Settings, paths prefixes) (*mountTable, error) {
-	token := auth.TokenOf(ctx)
-	table := unlisted(settings, token.Namespace)
-	table.policies = token.Policies
-	table.ofRoot = token.Known && token.Namespace == ""
-	if in := settings.Namespace; token.Namespace != "" && in != token.Namespace && !strings.HasPrefix(in, token.Namespace+"/") {
-		table.outside = token.Namespace
-	}
-	list := reply.MountList{Wants: paths.have}
+func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable, error) {
+	settings := p.vault.Settings()
+	table := unlisted(settings, auth.TokenOf(ctx))
+	list := reply.MountList{Wants: prefixesOf(p.reads).have}
 	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile}), client, listPath, nil, &list)
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
@@ -48,7 +96,7 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings,
 	if err != nil {
 		return nil, err
 	}
-	if f := answer.NoAPI(settings.Address); f != nil && !token.Proven {
+	if f := answer.NoAPI(settings.Address); f != nil && !table.token.Proven {
 		return nil, f
 	}
 	if !answer.Ok() || answer.Malformed || list.Mounts == nil {
@@ -57,7 +105,9 @@ func listMounts(ctx context.Context, client *api.Client, settings auth.Settings,
 	table.forToken = list.ForToken
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
-		m := &mount{Mount: Mount{Path: strings.TrimSuffix(path, "/"), Version: 1, Namespace: table.namespace}, kind: listed.Type, listed: true}
+		m := &mount{listed: true, kind: listed.Type}
+		m.Path, m.Namespace = strings.TrimSuffix(path, "/"), table.namespace
+		m.Version, m.NotKV = 1, !isKV(listed.Type)
 		if listed.Options["version"] == "2" {
 			m.Version = 2
 		}
@@ -85,17 +135,11 @@ func prefixesOf(reads []*read) prefixes {
 // ends with a slash.
 func (p prefixes) have(mount string) bool {
 	path, ok := strings.CutSuffix(mount, "/")
-	if !ok {
-		return false
-	}
-	for _, sorted := range p {
+	return ok && slices.ContainsFunc(p[:], func(sorted []string) bool {
 		_, isPath := slices.BinarySearch(sorted, path)
 		i, _ := slices.BinarySearch(sorted, mount)
-		if isPath || i < len(sorted) && strings.HasPrefix(sorted[i], mount) {
-			return true
-		}
-	}
-	return false
+		return isPath || i < len(sorted) && strings.HasPrefix(sorted[i], mount)
+	})
 }
 
 // mayBeAnyones reports whether Vault listed none of the mounts, and sends the same list to
@@ -105,22 +149,30 @@ func (t *mountTable) mayBeAnyones() bool { return t.listed != nil && len(t.liste
 // hides reports whether Vault's list shows that the token cannot see the mount.
 func (t *mountTable) hides(m *mount) bool { return t.listed != nil && !m.listed }
 
-// between is the part of the namespace below that of the token, which is empty for the root
-// namespace.
-func between(token, namespace string) string {
-	if token == "" {
-		return namespace
+// relative returns the part of a namespace below that of the token. It reports false if the
+// namespace is neither that of the token nor below it.
+func relative(namespace, ofToken string) (below string, ok bool) {
+	switch ofToken {
+	case "": // the root namespace
+		return namespace, true
+	case namespace:
+		return "", true
 	}
-	below, _ := strings.CutPrefix(namespace, token+"/")
-	if below == namespace {
-		return ""
+	if below, ok = strings.CutPrefix(namespace, ofToken+"/"); !ok {
+		return "", false
 	}
-	return below
+	return below, true
 }
 
-// unlisted is the table without Vault's list, for a token of the namespace.
-func unlisted(settings auth.Settings, namespace string) *mountTable {
-	table := &mountTable{version: 2, named: make(map[string]*mount), namespace: between(namespace, settings.Namespace)}
+// isOfRoot reports whether the token is of the root namespace, or Vault has no namespaces.
+func (t *mountTable) isOfRoot() bool { return t.token.Known && t.token.Namespace == "" }
+
+// unlisted is the table without Vault's list.
+func unlisted(settings auth.Settings, token auth.Token) *mountTable {
+	table := &mountTable{version: 2, token: token, named: make(map[string]*mount)}
+	var isInside bool
+	table.namespace, isInside = relative(settings.Namespace, token.Namespace)
+	table.isOutside = !isInside
 	if settings.KVVersion == "v1" {
 		table.version = 1
 	}
@@ -145,17 +197,16 @@ func (t *mountTable) find(path string) *mount {
 
 // covering returns the mount with the longest path that is a prefix of path, or nil.
 func covering(mounts map[string]*mount, path string) *mount {
-	for prefix := path; len(mounts) > 0; {
+	for prefix := path; ; {
 		if m := mounts[prefix]; m != nil {
 			return m
 		}
 		i := strings.LastIndexByte(prefix, '/')
 		if i < 0 {
-			break
+			return nil
 		}
 		prefix = prefix[:i]
 	}
-	return nil
 }
 
 // findings says if the settings replaced Vault's list, and which mounts have another
@@ -168,7 +219,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 	seen := make(map[string]bool)
 	for _, r := range reads {
 		m := r.mount
-		if !m.listed || !m.isKV() || m.Version == t.version || seen[m.Path] {
+		if !m.listed || m.NotKV || m.Version == t.version || seen[m.Path] {
 			continue
 		}
 		seen[m.Path] = true

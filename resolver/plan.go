@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -14,18 +15,17 @@ import (
 
 // plan is the work of a run: hosts with their fields, and the distinct paths to read.
 type plan struct {
-	vault     *auth.Vault
-	invalid   error // why Vault cannot be used, when the plan was made
-	hosts     []host
-	reads     []*read                    // in the order of the hosts
-	mounts    *mountTable                // nil before the login, and if Vault did not answer
-	again     sync.Once                  // the list of mounts was asked for again
-	later     atomic.Pointer[mountTable] // the second list, if there is one
-	token     auth.Token                 // before the reads; zero before the login
-	powers    powers                     // of the token; only of a check
-	immediate []int                      // hosts that need no read
-	odd       examples                   // literals that look mistyped
-	complete  chan int                   // hosts whose last path has been read; has room for all hosts
+	vault    *auth.Vault
+	invalid  error // why Vault cannot be used, when the plan was made
+	hosts    []host
+	reads    []*read                    // in the order of the hosts
+	mounts   *mountTable                // nil before the login, and if Vault did not answer
+	again    sync.Once                  // the list of mounts was asked for again
+	later    atomic.Pointer[mountTable] // the second list, if there is one
+	token    auth.Token                 // before the reads; zero before the login
+	powers   powers                     // of the token; only of a check
+	odd      examples                   // literals that look mistyped: hosts will refuse them, and nothing else says why
+	complete chan int                   // hosts that need no more read, in this order; has room for all hosts
 
 	mu sync.Mutex // guards what settle changes
 }
@@ -54,7 +54,9 @@ type read struct {
 	hosts   []int           // that wait for it
 	mount   *mount          // of the path; nil before the mounts are listed
 	sent    bool            // a request was sent
-	aside   *patience.Aside // the state of a read that gave way
+	part    *part           // in share; nil once the read gave way
+	aside   *patience.Aside // the state of a read that gave way; nil for any other
+	since   time.Time       // when it gave way
 	secret  *secret         // nil until the read is settled, and if there is an error
 	err     error           // why there is no secret
 }
@@ -63,7 +65,7 @@ type read struct {
 func (r *read) settled() bool { return r.secret != nil || r.err != nil }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
-	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts))}
+	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts)), complete: make(chan int, len(hosts))}
 	reads := make(map[pathVersion]*read, len(hosts))
 	total := 0
 	for i := range hosts {
@@ -87,10 +89,9 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 			}
 		}
 		if h.pending == 0 {
-			p.immediate = append(p.immediate, i)
+			p.complete <- i
 		}
 	}
-	p.complete = make(chan int, len(hosts)-len(p.immediate))
 	return p
 }
 
@@ -139,11 +140,20 @@ func (r *read) awaitedBy(i int, h *host) {
 	h.pending++
 }
 
-// settle notes how a read ended. Only the first call for a read has an effect.
+// settle notes how a read ended, and completes the hosts that waited only for it. Only the
+// first call for a read has an effect.
 func (p *plan) settle(r *read, s *secret, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.finish(r, s, err)
+	if r.settled() {
+		return
+	}
+	r.secret, r.err = s, err
+	for _, i := range r.hosts {
+		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
+			p.complete <- i
+		}
+	}
 }
 
 func (p *plan) isSettled(r *read) bool {
@@ -157,23 +167,8 @@ func (p *plan) settleAll(err error) {
 	if f, ok := err.(*fault.Error); ok {
 		err = f.OfRun()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, r := range p.reads {
-		p.finish(r, nil, err)
-	}
-}
-
-// finish settles a read, and completes the hosts that waited only for it.
-func (p *plan) finish(r *read, s *secret, err error) {
-	if r.settled() {
-		return
-	}
-	r.secret, r.err = s, err
-	for _, i := range r.hosts {
-		if p.hosts[i].pending--; p.hosts[i].pending == 0 {
-			p.complete <- i
-		}
+		p.settle(r, nil, err)
 	}
 }
 

@@ -12,12 +12,11 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Policy returns the Vault policy, in HCL, that grants read on the references and
-// nothing more: one line for each path, sorted. It belongs in the namespace that the
-// agent logs in to. Verdicts.Mounts has the mounts of checked references; for others,
-// Policy takes the first segment as the mount, and says so in a comment. It skips zero
-// references. The error has a line for each reference that a policy cannot grant alone;
-// the policy grants the rest.
+// Policy returns the policy, in HCL, that grants read on the references and
+// nothing more, for the namespace that the agent logs in to. The mounts are those of a
+// check (Verdicts.Mounts); for other paths, the first segment is assumed, as a comment
+// says. Zero references are skipped. The error has a line for each reference that a
+// policy cannot grant alone; the policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	table := tableOf(mounts)
 	lines := make(map[string]*mount) // by what they grant
@@ -70,7 +69,7 @@ func (m Mount) refusal(path string) string {
 func tableOf(mounts []Mount) *mountTable {
 	table := &mountTable{version: 2, listed: make(map[string]*mount), named: make(map[string]*mount)}
 	for _, given := range mounts {
-		m := &mount{Mount: given, listed: !given.Guessed, kind: "kv"}
+		m := &mount{Mount: given, listed: !given.Guessed}
 		m.Path, m.Namespace = strings.Trim(m.Path, "/"), strings.Trim(m.Namespace, "/")
 		table.namespace = cmp.Or(table.namespace, m.Namespace) // that of all
 		if m.Version != 1 {

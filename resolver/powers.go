@@ -28,7 +28,7 @@ const mostPaths = 500
 func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m := mounts.find(r.path); m.isKV() && (!mounts.hides(m) || mounts.mayBeAnyones()) {
+		if m := mounts.find(r.path); !m.NotKV && (!mounts.hides(m) || mounts.mayBeAnyones()) {
 			paths = append(paths, m.api(r.path))
 		}
 	}
@@ -44,12 +44,11 @@ func askPowers(ctx context.Context, client *api.Client, paths []string, namespac
 	if slices.Contains(token.Policies, "root") {
 		return powers{root: true}
 	}
+	if token.UsesLeft != nil && len(paths) > 0 {
+		return powers{unknown: "it is unknown whether the token may do more than read: asking would cost some of its uses; give it token_num_uses=0 to check it"}
+	}
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(paths, mostPaths) {
-		if token.UsesLeft != nil {
-			p.unknown = "it is unknown whether the token may do more than read: asking would cost some of its uses; give it token_num_uses=0 to check it"
-			break
-		}
 		if !p.ask(ctx, client, some) {
 			p.unknown = "it is unknown whether the token may do more than read; to let checks find out, grant it update on " + path.Join(namespace, "sys/capabilities-self") + ", which runs do not need"
 			break

@@ -7,8 +7,7 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// Problem describes an error; Kind OK means that there is none. Its JSON is what the UI
-// may show.
+// Problem describes an error, or none if Kind is OK. Its JSON is for the UI.
 type Problem struct {
 	Kind      Kind    `json:"kind"`
 	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -44,14 +45,14 @@ func argument(path string) string {
 // inShell returns a path as one word of a command. Whoever names paths in the UI must
 // not write the commands that an administrator copies from an error.
 func inShell(path string) string {
-	isPlain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-", r)
-	}
-	if !strings.ContainsFunc(path, func(r rune) bool { return !isPlain(r) }) {
+	if plainWord.MatchString(path) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
+
+// plainWord matches a text that has no special meaning in a shell.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9/._-]*$`)
 
 // quoteHCL writes printable text as a string of HCL.
 func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
-		if p.mounts, err = listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err != nil {
+		if p.mounts, err = p.listMounts(ctx, client); err != nil {
 			return err
 		}
 		p.token = auth.TokenOf(ctx)
@@ -39,8 +40,9 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
 		}
 		if len(p.reads) > 0 {
-			if err = p.readPaths(ctx, client, min(use.Connections, len(p.reads))); err != nil {
-				p.settleAll(err) // now, so that no host waits for the revocation
+			if f := p.readPaths(ctx, client, min(use.Connections, len(p.reads))); f != nil {
+				p.settleAll(f) // now, so that no host waits for the revocation
+				err = f
 			}
 		}
 		asking.Wait()
@@ -55,7 +57,7 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 // readPaths reads every path with a bounded number of workers. If a read fails with a fault
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
-func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) error {
+func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
 	for _, r := range p.reads {
 		r.mount = p.mounts.find(r.path)
 	}
@@ -75,25 +77,18 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) e
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			for r, part := share.take(); r != nil && ctx.Err() == nil; r, part = share.take() {
-				aside, f := p.read(ctx, client, r)
-				if f != nil {
+			for r := share.take(); r != nil && ctx.Err() == nil; r = share.take() {
+				if f := p.read(ctx, client, r); f != nil {
 					ofRun.Store(f)
 					return
 				}
-				if aside {
-					share.putAside(r)
-				}
-				share.done(part)
+				share.done(r)
 			}
 		})
 	}
 	working.Wait()
 	p.mounts = cmp.Or(p.later.Load(), p.mounts)
-	if f := ofRun.Load(); f != nil {
-		return f
-	}
-	return nil
+	return ofRun.Load()
 }
 
 // listAgain asks, once, for the list of mounts that Vault did not answer before it answered a
@@ -104,7 +99,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := listMounts(ctx, client, p.vault.Settings(), prefixesOf(p.reads)); err == nil && table.listed != nil && !table.mayBeAnyones() {
+		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.mayBeAnyones() {
 			p.later.Store(table)
 		}
 	})
@@ -117,7 +112,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
-		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
+		if f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
 		if tried = r; r.sent {
@@ -130,51 +125,46 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	return nil
 }
 
-// read reads one path and settles it, unless it returns a fault that concerns every path,
-// or reports that the read gave way to others.
-func (p *plan) read(ctx context.Context, client *api.Client, r *read) (aside bool, f *fault.Error) {
+// read reads one path and settles it, unless it gives way to others, or returns a fault that
+// concerns every path.
+func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Error {
+	aside := r.aside
+	r.aside = nil
 	if p.isSettled(r) {
-		return false, nil
+		return nil
 	}
-	if later := p.later.Load(); later != nil && r.aside == nil {
+	if aside != nil {
+		ctx = transport.Resume(ctx, aside)
+	} else if later := p.later.Load(); later != nil {
 		if r.mount = later.find(r.path); later.hides(r.mount) {
 			p.settle(r, nil, invisible(later, r))
-			return false, nil
+			return nil
 		}
 	}
-	if r.aside != nil {
-		ctx = transport.Resume(ctx, r.aside)
-	}
 	secret, err := p.readSecret(ctx, client, r)
-	if r.aside, aside = err.(*patience.Aside); aside {
-		return true, nil
+	if r.aside, _ = err.(*patience.Aside); r.aside != nil {
+		return nil
 	}
 	switch f, ok := err.(*fault.Error); {
 	case err != nil && ctx.Err() != nil:
-		return false, nil // every path gets the caller's own error
+		return nil // every path gets the caller's own error
 	case ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven):
 		// Until something has answered as Vault does, an answer that is not Vault's
 		// concerns every path.
-		return false, f
+		return f
 	}
-	if mayBeOfAnotherMount(err) && !r.mount.listed && p.mounts.fault != nil {
+	if !r.mount.listed && p.mounts.fault != nil && slices.Contains(ofMount, kindOf(err)) {
 		if later := p.listAgain(ctx, client); later != nil && *later.find(r.path) != *r.mount {
 			return p.read(ctx, client, r)
 		}
 	}
 	p.settle(r, secret, err)
-	return false, nil
+	return nil
 }
 
-// mayBeOfAnotherMount reports whether a read may have failed because its path is in another
-// mount than assumed, or in one of the other KV version.
-func mayBeOfAnotherMount(err error) bool {
-	switch kindOf(err) {
-	case Denied, NotFound, NoVersion, KVVersion, NotKV:
-		return true
-	}
-	return false
-}
+// ofMount are the kinds of a read whose path may be in another mount than assumed, or in one
+// of the other KV version.
+var ofMount = []Kind{Denied, NotFound, NoVersion, KVVersion, NotKV}
 
 // readSecret returns the secret at the path.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
@@ -192,9 +182,6 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkKV(answer); err != nil {
-		return nil, err
-	}
 	return secretIn(answer, data, p.mounts, r)
 }
 
@@ -203,7 +190,7 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {
-	case !m.isKV():
+	case m.NotKV:
 		return notKV(m.Path, "of type "+shownType(m.kind))
 	case m.below(r.path) == "":
 		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")

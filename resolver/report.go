@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func (r *run) report() Report {
 		Ready:    r.taken - len(skipped),
 		Skipped:  len(skipped),
 		NotTaken: len(r.plan.hosts) - r.taken,
-		Findings: append(r.plan.oddLiterals(), r.findings...),
+		Findings: slices.Clone(r.findings),
 		Vault:    r.usage,
 	}
 	r.mu.Unlock()
@@ -93,7 +94,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// LogValue returns everything that String shows, as a group, but at most 100 causes.
+// LogValue returns what String shows, as a group, with 100 causes at most.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
@@ -113,7 +114,7 @@ func (r Report) LogValue() slog.Value {
 		logged := r.Causes[:min(len(r.Causes), mostLogged)]
 		lines := make([]causeLine, len(logged))
 		for i, c := range logged {
-			lines[i] = causeLine{c}
+			lines[i] = c.line()
 		}
 		attrs = append(attrs, slog.Any("causes", lines))
 		if more := len(r.Causes) - len(logged); more > 0 {

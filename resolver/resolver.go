@@ -1,6 +1,5 @@
-// Package resolver resolves HashiCorp Vault references in credential fields. It reads
-// each path once. A host that cannot be resolved is skipped, with the reason; all
-// others get their credentials.
+// Package resolver resolves HashiCorp Vault references in the credential fields of hosts.
+// A host that cannot be resolved is skipped, with the reason.
 //
 //	vault := auth.New(config.Vault, auth.Options{})
 //	run := resolver.Resolve(ctx, vault, hosts, resolver.Options{})
@@ -13,8 +12,8 @@
 //	}
 //	slog.Info("run ended", "report", run.Report())
 //
-// Nothing is kept between runs: the next run uses a secret rotated in Vault. Start
-// with [Resolve], or [One] for a single target. [Check] and [Policy] are for the UI.
+// A run reads each path once, and keeps nothing for the next. Start with [Resolve], or
+// [One] for a single target. [Check] and [Policy] are for the UI.
 package resolver
 
 // Runs, checks and policies are one package because they must agree: a check plans
@@ -70,20 +69,20 @@ type run struct {
 }
 
 // Resolve prepares a run, without asking Vault yet. It never fails: an error of Vault,
-// the settings or the environment becomes the error of the hosts that need Vault.
-//
-// When ctx ends, the hosts whose secrets are not read yet get its error, so a deadline
-// should be longer than Patience. All others keep their credentials.
+// the settings or the environment becomes the error of the hosts that need Vault. When
+// ctx ends, the hosts whose secrets are not read yet get its error, so a deadline should
+// be longer than Patience.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	if options.Workers <= 0 {
 		options.Workers = defaultWorkers
 	}
 	r := &run{ctx: transport.Steady(ctx), options: options, plan: newPlan(vault, hosts)}
+	r.findings = r.plan.odd.finding(oddLiteral)
 	return &Run{func() *run { return r }}
 }
 
-// One resolves a single target, in a run and with a login of its own. For several
-// targets, use [Resolve]: otherwise each waits for a dead Vault anew.
+// One resolves a single target, in a run and with a login of its own. Use [Resolve] for
+// several, since each run waits for a dead Vault anew.
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result
@@ -91,11 +90,11 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 	panic("unreachable: one host has one result")
 }
 
-// Results yields one result for each host, with its index, as soon as it is known.
-// Hosts without references come first. Reading goes on while the caller uses a
-// result. However the loop ends, it revokes the token before it returns, which takes
-// up to 2 s, or about 4 s if the context ends during a login. Any further loop is
-// empty. Results and credentials can be used after the loop, and by any goroutine.
+// Results yields the result of each host, with its index, as soon as it is known. Hosts
+// without references come first. Reading goes on while the caller uses a result. However
+// the loop ends, it revokes the token before it returns, in up to 2 s, or about 4 s if
+// ctx ends during a login. Any further loop is empty. Any goroutine can use results and
+// credentials at any time.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
 		if inner := r.inner(); !inner.started.Swap(true) {
@@ -116,13 +115,8 @@ func (r *run) results(yield func(int, Result) bool) {
 		reading.Go(func() { r.read(ctx) })
 	}
 
-	for _, i := range r.plan.immediate {
-		if !r.take(i, yield) {
-			return
-		}
-	}
 	done := r.ctx.Done()
-	for left := len(r.plan.hosts) - len(r.plan.immediate); left > 0; left-- {
+	for range r.plan.hosts {
 		var i int
 		select {
 		case i = <-r.plan.complete:
@@ -136,7 +130,7 @@ func (r *run) results(yield func(int, Result) bool) {
 	}
 }
 
-// take yields the result of a host whose paths have all been read.
+// take yields the result of a host that needs no more read.
 func (r *run) take(i int, yield func(int, Result) bool) bool {
 	result := r.plan.hosts[i].result()
 	r.mu.Lock()
@@ -163,5 +157,5 @@ func (r *run) read(ctx context.Context) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.usage, r.findings = usage, findings
+	r.usage, r.findings = usage, append(r.findings, findings...)
 }

@@ -6,8 +6,7 @@ import (
 	"log/slog"
 )
 
-// ErrNoField is the error for a field that is absent or null, so that nobody mistakes
-// it for an empty password.
+// ErrNoField is the error for a field that is absent or null.
 var ErrNoField = errors.New("the host has no such field")
 
 // Result is the outcome for one host: all of its credentials, or an error.
@@ -87,8 +86,8 @@ func (f *field) resolve(host string) (value, error) {
 		return value{text: literal}, nil
 	case r.err != nil:
 		return value{}, r.err
-	case !r.secret.hosts.has(host):
-		return value{}, notForHost(host, r.mount, r.path)
+	case !r.secret.hosts.allows(host):
+		return value{}, notForHost(host, r)
 	}
 	v := r.secret.values[f.key]
 	return v, v.err

@@ -2,13 +2,13 @@ package resolver
 
 import (
 	"bytes"
-	"cmp"
-	"errors"
 	"slices"
 	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // secret is what a read returned.
@@ -16,8 +16,8 @@ type secret struct {
 	values  []value   // of the read's keys
 	version int       // 0 on KV v1
 	created time.Time // zero on KV v1
-	hosts   *hostList // nil if the secret names none
-	almost  string    // custom metadata whose name is almost luumen_hosts; empty if there is none
+	hosts   hostList
+	almost  string // custom metadata whose name is almost luumen_hosts; empty if there is none
 }
 
 // value is the value of a key.
@@ -38,19 +38,11 @@ type values struct {
 // UnmarshalJSONFrom returns an error for anything but an object or null.
 func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	*v = values{keys: v.keys}
-	if d.PeekKind() == 'n' {
-		return d.SkipValue()
+	if d.PeekKind() == '{' {
+		v.all = make([]value, len(v.keys.all))
+		v.near = make([]string, 0, len(v.keys.all)) // most secrets have no other names
 	}
-	if start, err := d.ReadToken(); err != nil || start.Kind() != '{' {
-		return cmp.Or(err, errors.New("not an object"))
-	}
-	v.all = make([]value, len(v.keys.all))
-	for d.PeekKind() != '}' {
-		token, err := d.ReadToken()
-		if err != nil {
-			return err
-		}
-		name := token.String()
+	return reply.EachMember(d, func(name string) error {
 		if canBeNear(name) && len(v.near) < maxNames {
 			v.near = append(v.near, name)
 		}
@@ -61,9 +53,8 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if i := v.keys.find(name); i >= 0 {
 			v.all[i] = valueIn(text)
 		}
-	}
-	_, err := d.ReadToken()
-	return err
+		return nil
+	})
 }
 
 // have reports whether all of these names, of 4 to 64 characters, are among those of the secret.

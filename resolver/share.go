@@ -14,17 +14,12 @@ import (
 type share struct {
 	mu       sync.Mutex
 	parts    parts
-	aside    []aside // the one that has waited longest first
+	aside    []*read // those that failed and gave way; the one that has waited longest first
 	retrying bool    // a worker has one of them, while others are fresh
 }
 
-// aside is a read that failed and gave way.
-type aside struct {
-	read  *read
-	since time.Time
-}
-
-// rest is the time after which such a read is tried again, even while others are fresh.
+// rest is the time after which a read that gave way is tried again, even while others are
+// fresh.
 const rest = 500 * time.Millisecond
 
 // part is some of the reads in one mount.
@@ -37,39 +32,34 @@ type part struct {
 // newShare cuts the reads into parts of one mount each, at least as many as there are
 // workers.
 func newShare(reads []*read, workers int) *share {
-	byMount := make(map[string][]*read)
-	var order []string
-	for _, r := range reads {
-		if byMount[r.mount.Path] == nil {
-			order = append(order, r.mount.Path)
-		}
-		byMount[r.mount.Path] = append(byMount[r.mount.Path], r)
-	}
 	s := &share{}
-	size := max((len(reads)+workers-1)/workers, 1)
-	for _, path := range order {
-		for all := byMount[path]; len(all) > 0; {
-			n := min(size, len(all))
-			s.parts = append(s.parts, &part{reads: all[:n], place: len(s.parts)})
-			all = all[n:]
+	size := (len(reads) + workers - 1) / workers
+	latest := make(map[string]*part) // by mount
+	for _, r := range reads {
+		p := latest[r.mount.Path]
+		if p == nil || len(p.reads) == size {
+			p = &part{place: len(s.parts)}
+			s.parts = append(s.parts, p)
+			latest[r.mount.Path] = p
 		}
+		p.reads = append(p.reads, r)
+		r.part = p
 	}
 	return s
 }
 
-// take returns a read that no worker has, with its part; the part of one that gave way is
-// nil. The read is nil if none is left.
-func (s *share) take() (*read, *part) {
+// take returns a read that no worker has, or nil if none is left.
+func (s *share) take() *read {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.aside) > 0 && (len(s.parts) == 0 || !s.retrying && time.Since(s.aside[0].since) >= rest) {
-		r := s.aside[0].read
+		r := s.aside[0]
 		s.aside = s.aside[1:]
 		s.retrying = true
-		return r, nil
+		return r
 	}
 	if len(s.parts) == 0 {
-		return nil, nil
+		return nil
 	}
 	p := s.parts[0]
 	last := len(p.reads) - 1
@@ -81,11 +71,29 @@ func (s *share) take() (*read, *part) {
 	}
 	p.underWay++
 	if len(p.reads) == 0 {
-		heap.Remove(&s.parts, p.place)
+		heap.Pop(&s.parts)
 	} else {
 		heap.Fix(&s.parts, p.place)
 	}
-	return r, p
+	return r
+}
+
+// done takes a read back from its worker. If it gave way, it is taken again later.
+func (s *share) done(r *read) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.part == nil {
+		s.retrying = false
+	} else {
+		r.part.underWay--
+		if len(r.part.reads) > 0 {
+			heap.Fix(&s.parts, r.part.place)
+		}
+	}
+	if r.aside != nil {
+		r.part, r.since = nil, time.Now()
+		s.aside = append(s.aside, r)
+	}
 }
 
 // hasFresh reports whether there is a read that no worker has taken yet.
@@ -93,27 +101,6 @@ func (s *share) hasFresh() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.parts) > 0
-}
-
-// putAside takes back a read that gave way.
-func (s *share) putAside(r *read) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.aside = append(s.aside, aside{r, time.Now()})
-}
-
-// done notes that a worker is done with a read of the part.
-func (s *share) done(p *part) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p == nil {
-		s.retrying = false
-		return
-	}
-	p.underWay--
-	if len(p.reads) > 0 {
-		heap.Fix(&s.parts, p.place)
-	}
 }
 
 // parts is a heap of the parts with reads left; the one with the fewest reads under

@@ -10,9 +10,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Verdicts is the result of a check. As JSON it is for the UI: texts and details for
-// the agent's log are left out. It holds no secret. If Connection.Kind is empty after
-// decoding, the JSON was not that of a check.
+// Verdicts is the result of a check. Its JSON is for the UI, without what is for the
+// agent's log alone. Other JSON decodes to an empty Connection.Kind.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
@@ -28,8 +27,8 @@ type Verdict struct {
 	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices
 }
 
-// String returns a few lines on the connection and the fields, by number. On the agent
-// they are complete, for its log alone; decoded from JSON, they are for the UI.
+// String returns a few lines on the connection and the numbered fields. They are for the
+// agent's log alone or, if v was decoded from JSON, for the UI.
 func (v Verdicts) String() string {
 	var b strings.Builder
 	b.WriteString(v.Connection.lines())
@@ -74,9 +73,8 @@ func (v Verdict) String() string {
 	return what + ": " + v.outcome()
 }
 
-// LogValue returns the run's id, the connection, the number of fields of each kind, the
-// complete errors and the connection's findings, as a group. Each error begins with the
-// number of its field, from 1.
+// LogValue returns the connection, the number of fields of each kind, and their complete
+// errors, each after the number of its field, as a group.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {

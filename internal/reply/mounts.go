@@ -30,14 +30,14 @@ type MountList struct {
 // UnmarshalJSONFrom returns an error for anything but an object or null.
 func (l *MountList) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	l.Mounts, l.ForToken = nil, false
-	return eachMember(d, func(name string) error {
+	return EachMember(d, func(name string) error {
 		if name != "secret" { // that can hold secrets; the others are for logins
 			return d.SkipValue()
 		}
 		if d.PeekKind() != 'n' {
 			l.Mounts = make(map[string]Mount)
 		}
-		return eachMember(d, func(path string) error {
+		return EachMember(d, func(path string) error {
 			var m Mount
 			if err := json.UnmarshalDecode(d, &m); err != nil {
 				return err
@@ -51,8 +51,8 @@ func (l *MountList) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// eachMember calls a func for each member of an object, to decode its value. Null has none.
-func eachMember(d *jsontext.Decoder, decode func(name string) error) error {
+// EachMember calls a func for each member of an object, to decode its value. Null has none.
+func EachMember(d *jsontext.Decoder, decode func(name string) error) error {
 	if d.PeekKind() == 'n' {
 		return d.SkipValue()
 	}
