@@ -55,9 +55,12 @@ func (s *session) load(c credentials) (credentials, error) {
 
 // replaceIfDead reports whether the session has another token than the one used, which it
 // replaces if the answer shows that it is dead. A proxy may deny an optional request alone,
-// so the answer to one does not show it of a token that Vault has accepted.
+// in Vault's words for a token that it refuses, so another request must show it.
 func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer, isOptional bool) (replaced bool, err error) {
 	refusal := answer.Refusal()
+	if isOptional && refusal != reply.DeadToken {
+		return false, nil
+	}
 	s.login.Lock()
 	defer s.login.Unlock()
 	switch {
@@ -71,7 +74,7 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 	if refusal == reply.ByPolicy && s.modern.Load() {
 		return false, nil
 	}
-	if refusal == reply.ByPolicy || isOptional && used.isProven() {
+	if refusal == reply.ByPolicy {
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
@@ -91,8 +94,7 @@ func (s *session) mayBeDead(t *token) bool {
 }
 
 // isDead looks up, once, whether a token is dead. Vault before 1.16 and OpenBao answer some
-// requests with a dead token in the words for a missing policy, and a proxy may deny a
-// request in those for a dead token.
+// requests with a dead token in the words for a missing policy.
 func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 	if t.looked {
 		return false, nil

@@ -23,7 +23,7 @@ func (p *Patience) answered(r *request) {
 		return
 	}
 	p.waited += now.Sub(p.failingSince)
-	p.failingSince, p.lastFault = time.Time{}, nil
+	p.failingSince, p.lastFault, p.onlyFailed = time.Time{}, nil, nil
 	p.resume(now)
 }
 
@@ -143,17 +143,17 @@ func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone boo
 	return false
 }
 
-// countRefusal counts a 429 that the request met. It reports whether others were answered
-// and none met one since this request last did: then the quota may be for this request
-// alone, and not for the run.
+// countRefusal counts a 429 that the request met. It reports whether the quota may be for
+// this request alone, and not for the run: none has met a 429, or none since this request
+// last did.
 func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
 	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
 	}
 	r.refusedAt = now
-	ownQuota = p.lastRefused == r && p.answers > r.answersRefused
-	if ownQuota {
+	ownQuota = p.lastRefused == nil || p.lastRefused == r
+	if p.lastRefused == r {
 		r.othersServed += p.answers - r.answersRefused
 	} else {
 		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
@@ -206,8 +206,10 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) *fault.Erro
 // spent.
 func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
 	if p.failingSince.IsZero() {
-		p.failingSince = latest(sent, p.answeredAt)
+		p.failingSince, p.onlyFailed = latest(sent, p.answeredAt), r
 		p.wake()
+	} else if p.onlyFailed != r {
+		p.onlyFailed = nil
 	}
 	// An attempt that was cut short, perhaps by the end of patience, says less than
 	// what failed before it.
@@ -270,9 +272,11 @@ func (p *Patience) failsAlone(r *request, now time.Time) bool {
 	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
 }
 
-// expire ends patience if the budget is spent.
+// expire ends patience if the budget is spent, unless one request alone has failed since
+// others were answered.
 func (p *Patience) expire(now time.Time) {
-	if p.over == nil && p.remaining(now) <= 0 {
+	mayFailAlone := p.onlyFailed != nil && p.answers > 0 && !p.outage
+	if p.over == nil && p.remaining(now) <= 0 && !mayFailAlone {
 		p.end(now, p.lastFault.After(now.Sub(p.failingSince)))
 	}
 }

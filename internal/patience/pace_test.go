@@ -119,6 +119,18 @@ func TestQuotaOnOnePath(t *testing.T) {
 	}
 }
 
+// However few the others are, they do not wait for the one that a quota refuses.
+func TestQuotaOnOnePathOfFew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := play(t.Context(), patience.New(budget, patience.Limits{}), 100, workers, script(healthy).poisoned(always(busy), 20))
+		require.Equal(t, []int{20}, r.failed())
+		assert.ErrorIs(t, r.errs[20], fault.RateLimited)
+		r.ended[20] = 0
+		assert.Less(t, slices.Max(r.ended), time.Second)
+	})
+}
+
 // If others use up most of a quota, each request is refused now and then, and none fails.
 func TestQuotaThatOthersUseUp(t *testing.T) {
 	t.Parallel()

@@ -18,8 +18,8 @@
 //
 //	doubt   new requests at once; those   any request is answered            well
 //	        that failed again, first at   two requests fail for one cause    outage
-//	        once, then after growing      the clock reaches the budget       over
-//	        waits
+//	        once, then after growing      the clock reaches the budget, and  over
+//	        waits                         two requests failed
 //
 //	outage  one request at a time, the    any request is answered            well
 //	        prober, after growing waits;  Vault answers 429                  doubt
@@ -36,14 +36,15 @@
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
 //   - Two requests that both fail while others are answered are no outage.
-//   - A request that fails with no other to compare it with has the whole budget.
+//   - A request that fails with no other to compare it with has the whole budget. If
+//     others were answered before, it fails alone then, and the next request shows
+//     whether Vault is down.
 //
 // A 429 is no failure: Vault is well and asks for fewer requests. They are sent
-// more slowly (pace.go), and the budget counts only while none is answered. A request
-// fails alone if it meets a 429 three times while many others are answered and none
-// meets any; meanwhile it slows down nobody else. TLS
-// that two requests cannot establish ends patience at once, since waiting does not
-// change it.
+// more slowly (pace.go), and the budget counts only while none is answered. While one
+// request alone meets 429s and others are answered, it slows down nobody else, and after
+// three it fails alone if many others were answered. TLS that two requests cannot
+// establish ends patience at once, since waiting does not change it.
 package patience
 
 import (
@@ -80,6 +81,7 @@ type Patience struct {
 	// Failures since the last answer.
 	failingSince   time.Time               // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error            // of the last request that failed
+	onlyFailed     *request                // the one request that failed; nil if there are several, or none
 	firstFailed    map[fault.Kind]*request // the first request that failed, by cause
 	abandonedSince time.Time               // when the first request that its caller gave up was sent
 
@@ -216,7 +218,7 @@ func (p *Patience) enter(ctx context.Context, r *request, limit time.Duration) t
 		<-p.underWay
 		return 0
 	}
-	return p.remaining(now)
+	return p.limit(now)
 }
 
 // countRetry counts a request that is sent again.
@@ -239,7 +241,7 @@ func (p *Patience) takeUp(r *request) {
 }
 
 // await waits until the request may be sent, and returns how long it may take.
-func (p *Patience) await(ctx context.Context, r *request, others func() bool) (limit time.Duration, err error) {
+func (p *Patience) await(ctx context.Context, r *request, others func() bool) (time.Duration, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, r)
@@ -253,19 +255,22 @@ func (p *Patience) await(ctx context.Context, r *request, others func() bool) (l
 		if p.over != nil {
 			return 0, p.over
 		}
-		remaining := p.remaining(now)
+		if r == p.onlyFailed && p.remaining(now) <= 0 {
+			return 0, r.fault.After(now.Sub(p.failingSince))
+		}
+		limit := p.limit(now)
 		wait := p.untilTurn(r, now)
 		if wait <= 0 {
 			if p.outage {
 				p.prober = r
 			}
-			return remaining, nil
+			return limit, nil
 		}
 		if r.hasFailed() && (p.outage || now.Before(r.retryAt)) && others != nil && others() {
 			r.asideSince = now
 			return 0, &Aside{r}
 		}
-		p.sleep(ctx, min(wait, remaining))
+		p.sleep(ctx, min(wait, limit))
 	}
 }
 
@@ -348,6 +353,15 @@ func (p *Patience) remaining(now time.Time) time.Duration {
 		return p.budget
 	}
 	return p.budget - now.Sub(p.failingSince)
+}
+
+// limit is how long the next attempt may take: what is left of the budget, or, if another
+// request alone has spent it, all of it.
+func (p *Patience) limit(now time.Time) time.Duration {
+	if remaining := p.remaining(now); remaining > 0 {
+		return remaining
+	}
+	return p.budget
 }
 
 // backoff is the wait after the given number of failures. There is none after the

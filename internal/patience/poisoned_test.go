@@ -104,6 +104,31 @@ func TestPoisonedAmongFew(t *testing.T) {
 	}
 }
 
+// A request that fails with no other beside it fails alone when the budget is spent, if
+// others were answered before. If the next one fails, too, patience is over.
+func TestPoisonedInSequence(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{0, 1} {
+		for _, poison := range []script{always(broken), always(busy), hangs} {
+			synctest.Test(t, func(t *testing.T) {
+				p := patience.New(budget, patience.Limits{UnderWay: limit})
+				r := play(t.Context(), p, 100, 1, script(healthy).poisoned(poison, 50))
+				assert.Equal(t, []int{50}, r.failed())
+				assert.ErrorContains(t, r.errs[50], "tried for 60s")
+				assert.LessOrEqual(t, r.took, enough)
+				assert.NoError(t, r.errs[99])
+
+				p = patience.New(budget, patience.Limits{UnderWay: limit})
+				r = play(t.Context(), p, 100, 1, script(healthy).between(50*roundTrip, forever, poison))
+				assert.Len(t, r.failed(), 50)
+				assert.LessOrEqual(t, r.tries[51], 1)
+				assert.LessOrEqual(t, r.took, enough+timeout)
+				assert.Error(t, p.Over())
+			})
+		}
+	}
+}
+
 // If Vault did not see the request, the failure is not the request's own. It is repeated
 // for the whole budget while others succeed.
 func TestUnsentIsNeverItsOwn(t *testing.T) {
