@@ -111,7 +111,7 @@ func (s *session) afterRefusal(request *http.Request, used *token, answer *reply
 	handled := make(chan struct{})
 	go func() {
 		defer close(handled)
-		replaced, err = s.replaceIfDead(s.logins.Run, used, answer, transport.IsOptional(request))
+		replaced, err = s.replaceIfDead(s.logins.Run, request, used, answer)
 	}()
 	select {
 	case <-handled:

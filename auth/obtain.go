@@ -3,11 +3,13 @@ package auth
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // begin gets the first token, and looks it up if it was given.
@@ -55,10 +57,11 @@ func (s *session) load(c credentials) (credentials, error) {
 
 // replaceIfDead reports whether the session has another token than the one used, which it
 // replaces if the answer shows that it is dead. A proxy may deny an optional request alone,
-// in Vault's words for a token that it refuses, so another request must show it.
-func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.Answer, isOptional bool) (replaced bool, err error) {
-	refusal := answer.Refusal()
-	if isOptional && refusal != reply.DeadToken {
+// in Vault's words: a look-up shows whether a token is dead that Vault has accepted, and the
+// next request whether it accepts any other.
+func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
+	refusal, isOptional := answer.Refusal(), transport.IsOptional(request)
+	if refusal == reply.BareDenial && !transport.Decides(request) && (!used.served.Load() || used.facts.UsesLeft != nil) {
 		return false, nil
 	}
 	s.login.Lock()
@@ -74,7 +77,7 @@ func (s *session) replaceIfDead(ctx context.Context, used *token, answer *reply.
 	if refusal == reply.ByPolicy && s.modern.Load() {
 		return false, nil
 	}
-	if refusal == reply.ByPolicy {
+	if refusal == reply.ByPolicy || isOptional && used.isProven() {
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
@@ -94,7 +97,8 @@ func (s *session) mayBeDead(t *token) bool {
 }
 
 // isDead looks up, once, whether a token is dead. Vault before 1.16 and OpenBao answer some
-// requests with a dead token in the words for a missing policy.
+// requests with a dead token in the words for a missing policy, and a proxy may deny a
+// request in those for a dead token.
 func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 	if t.looked {
 		return false, nil

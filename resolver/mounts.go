@@ -88,7 +88,7 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	settings := p.vault.Settings()
 	table := unlisted(settings, auth.TokenOf(ctx))
 	list := reply.MountList{Wants: prefixesOf(p.reads).have}
-	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile}), client, listPath, nil, &list)
+	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile, Decides: len(p.reads) == 0}), client, listPath, nil, &list)
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
 		return table, nil

@@ -160,6 +160,44 @@ func TestSideRequestsAreDenied(t *testing.T) {
 	}
 }
 
+// A proxy that lets nothing pass but logins and reads, and denies all else in Vault's words
+// for a token that it refuses, costs nothing either, not even a use of the token.
+func TestAllSideRequestsAreDenied(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	policy := server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))
+	mount, id := appRole(t, server, map[string]any{"token_policies": policy})
+	for _, test := range []struct {
+		name, method string
+		look         string // "" passes
+		variables    map[string]string
+	}{
+		{"a login", "approle", `{"errors":["permission denied"]}`, map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}},
+		{"a given token", "token", "<html>no", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}})}},
+		{"a given token with two uses", "token", "", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}, "num_uses": 2})}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+				switch {
+				case strings.HasSuffix(path, "/login"), strings.HasPrefix(path, kv), path == "auth/token/lookup-self" && test.look == "":
+					return false
+				case path == "auth/token/lookup-self":
+					whole(w, 403, test.look)
+				default:
+					whole(w, 403, `{"errors":["permission denied"]}`)
+				}
+				return true
+			})
+			vault := auth.New(auth.Settings{Address: address, AuthMethod: test.method}, environment(test.variables))
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+			assert.NoError(t, collect(run)[0].Err())
+		})
+	}
+}
+
 // A check of the connection alone finds a token that may not be used from here, though its
 // login worked.
 func TestCheckOfALoginForAnotherAddress(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 type Own struct {
 	Optional End  // when it gives up; 0 if the run cannot go on without its answer
 	Harmless bool // safe to repeat, whatever its method
+	Decides  bool // it is optional, but no other request shows whether Vault accepts the token
 
 	// Others reports whether another request could be sent in place of this one. If so, and
 	// it has failed and must wait, its error is a [patience.Aside]; send it again later, in
@@ -61,6 +62,12 @@ func IsOwn(request *http.Request) bool {
 func IsOptional(request *http.Request) bool {
 	own, _ := ownIn(request.Context())
 	return own.Optional != 0
+}
+
+// Decides reports whether no request but this one shows whether Vault accepts the token.
+func Decides(request *http.Request) bool {
+	own, _ := ownIn(request.Context())
+	return own.Optional == 0 || own.Decides
 }
 
 // IsHarmless reports whether a request is safe to repeat.
