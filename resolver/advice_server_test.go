@@ -238,10 +238,14 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
 			return func() { d.v["VAULT_CACERT"] = whole(t) }
 		}, ""},
-		{"no CA in the variable", resolver.Environment, "set it to certificates in PEM form", func(t *testing.T, d *desk) func() {
+		{"a file's name in place of a CA", resolver.Environment, "VAULT_CACERT_BYTES holds the name of a file; set VAULT_CACERT to it instead", func(_ *testing.T, d *desk) func() {
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
+			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = server.CAFile, "" }
+		}, ""},
+		{"no CA in the variable", resolver.Environment, "set it to certificates in PEM form, with their line breaks and without quotes", func(t *testing.T, d *desk) func() {
 			content, err := os.ReadFile(server.CAFile)
 			require.NoError(t, err)
-			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", `"`+string(content)+`"`
 			return func() { d.v["VAULT_CACERT_BYTES"] = string(content) }
 		}, ""},
 		{"no CA in the folder", resolver.Environment, "put files with certificates in PEM form directly into it", func(t *testing.T, d *desk) func() {
