@@ -74,6 +74,9 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	answer, data, err := s.look(ctx, client)
 	if err != nil {
 		f, ok := err.(*fault.Error)
+		if ok && f.Kind == fault.Token {
+			return withOddity(f, t.odd)
+		}
 		if !ok || !mayBeItsOwn(f) {
 			return err
 		}
