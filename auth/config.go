@@ -117,11 +117,10 @@ func (e *environment) suspectMethod(chosen chosen) {
 
 // method reads the chosen way to get a token.
 func (v *vault) method(e *environment) chosen {
-	name := v.settings.AuthMethod
+	name := cmp.Or(v.settings.AuthMethod, tokenMethod)
 	if handedIn := v.methods[name]; handedIn != nil {
 		return chosen{method: handedInMethod(name, handedIn), handedIn: true}
 	}
-	name = cmp.Or(name, tokenMethod)
 	for _, m := range methods {
 		if m.name != name {
 			continue

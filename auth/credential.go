@@ -116,8 +116,26 @@ func oddity(variable, text string) string {
 	return ""
 }
 
-func oddToken(text string) string {
+var (
+	placeholder = regexp.MustCompile(`^(\$.*|%.*%|<.*>|\[.*\]|\{.*\})$`)
+	strayEnd    = regexp.MustCompile(`^["']|(["',;]|\\[nr])$`)
+)
+
+// oddShape is oddity for what neither a token nor an id of Vault's looks like.
+func oddShape(text string) string {
 	switch {
+	case placeholder.MatchString(text):
+		return "looks like a placeholder that was not replaced, or has brackets around it"
+	case strayEnd.MatchString(text):
+		return `has a quote, a comma, a semicolon or \n at one end`
+	}
+	return ""
+}
+
+func oddToken(text string) string {
+	switch shape := oddShape(text); {
+	case shape != "":
+		return "the token " + shape + ": write the token itself"
 	case isJWT(text):
 		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
 	case isFileName(text):
@@ -144,9 +162,11 @@ func isBase64(text string, isCredential func(string) bool) bool {
 // oddID is oddity for a role id or secret id. What it finds is no reason not to send the
 // id: operators can choose any text as one.
 func oddID(variable, text string) string {
-	switch {
+	switch shape := oddShape(text); {
 	case isQuoted(text):
 		return variable + " holds quotes around the id: remove them"
+	case shape != "":
+		return variable + " " + shape + ": write the id itself"
 	case strings.ContainsFunc(text, unicode.IsSpace):
 		return variable + " holds white space within the id: write the id alone"
 	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
@@ -155,8 +175,6 @@ func oddID(variable, text string) string {
 		return variable + " holds a JWT: to log in with one, choose the method jwt"
 	case isFileName(text):
 		return variable + " looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
-	case strings.HasPrefix(text, "$"):
-		return variable + " begins with $, like the name of a variable that was not replaced: write the id itself"
 	case isBase64(text, isID):
 		return variable + " looks like an id in base64: write the id itself"
 	case strings.HasPrefix(text, "hvs.") || strings.HasPrefix(text, "hvb.") || strings.HasPrefix(text, "s."):

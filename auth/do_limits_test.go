@@ -83,6 +83,23 @@ func TestClonesIgnoreTheEnvironment(t *testing.T) {
 	assert.Equal(t, 2, reads)
 }
 
+// A mistake of the caller's is found before a login.
+func TestDoWithoutAVaultOrAUse(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options())
+	assert.PanicsWithValue(t, "auth: Do without a func to call", func() { vault.Do(t.Context(), auth.Use{}, nil) })
+	assert.Empty(t, server.requests())
+
+	var zero auth.Vault
+	_, err := do(t.Context(), &zero, auth.Use{}, nil)
+	assertKind(t, err, fault.NotConfigured)
+	assertKind(t, zero.Validate(), fault.NotConfigured)
+	assert.NoError(t, zero.Permits("secret/app"))
+	assert.Empty(t, zero.Settings())
+	assert.NotEmpty(t, zero.Effective())
+}
+
 // Names that only begin or end like a token or an id are names.
 func TestNamesThatResembleCredentials(t *testing.T) {
 	t.Parallel()

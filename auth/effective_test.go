@@ -3,6 +3,7 @@ package auth_test
 import (
 	"encoding/json"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +117,8 @@ func TestNoVariableIsPassedOver(t *testing.T) {
 		api.EnvVaultWrapTTL, api.EnvVaultMaxRetries, api.EnvVaultToken, api.EnvVaultMFA, api.EnvRateLimit, api.EnvHTTPProxy, api.EnvVaultProxyAddr, api.EnvVaultDisableRedirects,
 		"VAULT_ADDRESS", "VAULT_ROLE", "VAULT_AUTH_METHOD", "VAULT_LOGIN_MOUNT_POINT", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID",
 		"VAULT_K8S_ROLE", "VAULT_K8S_MOUNT", "VAULT_K8S_AUTH_ROLE_NAME", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN_PATH", "VAULT_K8S_SERVICE_MOUNT_PATH", "VAULT_TOKEN_PATH", "VAULT_JWT",
+		"BAO_HEADERS", "BAO_CACERT_BYTES", "BAO_CLIENT_TIMEOUT", "BAO_TLS_SERVER_NAME", "BAO_PROXY_ADDR", "BAO_HTTP_PROXY", "BAO_RATE_LIMIT", "BAO_AGENT_ADDR", "BAO_WRAP_TTL",
+		"VAULT_SERVER_URL", "VAULT_ID_TOKEN", "VAULT_CA_CERT", "VAULT_TLS_SKIP_VERIFY", "VAULT_SSL_VERIFY", "ALL_PROXY", "all_proxy", "LUUMEN_VAULT_PATH", "LUUMEN_PATHS", "LUUMEN_VAULT_NAMESPACE",
 	} {
 		report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{name: "1"}.options()).Effective()
 		isListed := slices.ContainsFunc(slices.Concat(report.Settings, report.Unused, report.NotRead), func(s auth.Setting) bool { return s.Source == name })
@@ -125,7 +128,7 @@ func TestNoVariableIsPassedOver(t *testing.T) {
 
 func TestSecretVariables(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_PROXY_ADDR"} {
+	for _, name := range []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_PROXY_ADDR", "BAO_HEADERS", "VAULT_ID_TOKEN", "ANSIBLE_HASHI_VAULT_TOKEN"} {
 		assert.Contains(t, auth.SecretVariables(), name)
 	}
 	auth.SecretVariables()[0] = "changed"
@@ -175,6 +178,21 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_RATE_LIMIT": "hvs.pasted", "VAULT_CLIENT_TIMEOUT": "30s"}.options()).Effective()
 	assert.Contains(t, report.Settings, auth.Setting{Name: "rate_limit", Value: "not valid", Source: "VAULT_RATE_LIMIT"})
 	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "30s", Source: "VAULT_CLIENT_TIMEOUT"})
+}
+
+// A variable that is not read names one that is, or a setting.
+func TestVariablesToUseInstead(t *testing.T) {
+	t.Parallel()
+	read := auth.SecretVariables()
+	for _, method := range auth.MethodNames() {
+		read = append(read, auth.PlainVariables(method)...)
+	}
+	for name, instead := range auth.NotRead {
+		assert.NotContains(t, auth.PlainVariables("token"), name)
+		for _, word := range regexp.MustCompile(`[A-Z]+(_[A-Z0-9]+)+`).FindAllString(instead, -1) {
+			assert.Contains(t, append(read, "VAULT_CACERT_BYTES"), word, name)
+		}
+	}
 }
 
 // Go itself reads these two variables if no CA is set.

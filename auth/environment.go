@@ -43,25 +43,37 @@ func (e *environment) err() error {
 	return fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
 }
 
-// text returns the variable without the white space and BOM that editors leave around
-// it. An empty variable counts as unset.
+// text returns a variable that is no token and no id, without the white space and BOM that
+// editors leave around it. An empty variable counts as unset.
 func (e *environment) text(name string) string {
 	text, ok := trimmed(e.getenv(name))
-	if !ok {
-		e.reject(name, "holds a control character; remove it")
-		return ""
+	switch {
+	case isFileVariable(name) && strings.Contains(text, "-----BEGIN "):
+		e.reject(name, "holds a PEM block in place of a file's name; write it to a file and name that, or use VAULT_CACERT_BYTES for a CA")
+	case !ok:
+		e.reject(name, controlCharacter)
+	case isQuoted(text): // as docker passes on a value of an env file
+		e.reject(name, "holds quotes; remove them")
+	default:
+		return text
 	}
-	return text
+	return ""
 }
+
+const controlCharacter = "holds a control character; remove it"
 
 // name is text for a name. It refuses what looks like a credential: names are in errors.
 func (e *environment) name(variable string) string {
 	text := e.text(variable)
-	if isCredential(text) {
+	switch {
+	case jsonStart.MatchString(text):
+		e.reject(variable, "holds JSON; write the value alone, without brackets and quotes")
+	case isCredential(text):
 		e.reject(variable, "holds what looks like a credential; write there what it is for")
-		return ""
+	default:
+		return text
 	}
-	return text
+	return ""
 }
 
 // trimmed removes white space and a BOM around a credential, and reports whether the
@@ -92,11 +104,12 @@ func (e *environment) requiredName(variable string) string {
 
 // mount returns where a login method is mounted.
 func (e *environment) mount(v variable) string {
-	mount := cmp.Or(e.name(v.name), v.otherwise)
-	if !isPlainPath(mount) || isWithin(mount, "auth") || isID(mount) {
-		e.reject(v.name, "is not the path of a login mount; write it without auth/, such as "+v.otherwise)
+	given := cmp.Or(e.name(v.name), v.otherwise)
+	mount := strings.TrimSuffix(given, "/")
+	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix(mount, "/login") || isID(mount) {
+		e.reject(v.name, "is not the path of a login mount; write it without auth/ and /login, such as "+v.otherwise)
 	}
-	return strings.TrimSuffix(mount, "/")
+	return mount
 }
 
 func (e *environment) timeout() time.Duration {

@@ -17,6 +17,9 @@ func Renewal(v *Vault) string {
 	return c.method.credential.renewal()
 }
 
+// NotRead are the variables without effect.
+var NotRead = notRead
+
 // MethodNames returns the names of the built-in methods.
 func MethodNames() []string { return methodNames() }
 

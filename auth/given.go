@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -75,6 +74,9 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	answer, data, err := s.look(ctx, client)
 	if err != nil {
 		f, ok := err.(*fault.Error)
+		if ok && f.Kind == fault.Token {
+			return withOddity(f, t.odd)
+		}
 		if !ok || !mayBeItsOwn(f) {
 			return err
 		}
@@ -121,7 +123,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 func (s *session) given(data *lookup, sent time.Time) Token {
 	t := Token{
 		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
-		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace),
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: strings.Trim(data.Namespace, "/"),
 	}
 	if !isNamespace(t.Namespace) || s.wire.Sent.Words(t.Namespace) != t.Namespace {
 		t.Namespace = s.config.loginNamespace // a server may send anything

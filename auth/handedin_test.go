@@ -78,6 +78,19 @@ func TestHandedInMethod(t *testing.T) {
 	assertKind(t, r.err, fault.TLS, "VAULT_CACERT")
 }
 
+// A method of Options with the name of the default one replaces it, also where the settings
+// name none.
+func TestHandedInMethodAsTheDefault(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", "token"} {
+		options := variables{"VAULT_TOKEN": "hvs.given"}.options()
+		options.Methods = handIn(map[string]api.AuthMethod{"token": userpass{"userpass", "agent", password}})
+		server := newStandIn(t, nil)
+		require.NoError(t, readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: name}, options)).err)
+		assert.Equal(t, "PUT auth/userpass/login/agent", server.requests()[0])
+	}
+}
+
 // Vault's answers to a method mean the same as for any login, whatever the method
 // returns, and the method's secrets go nowhere else.
 func TestHandedInMethodAgainstWrongServers(t *testing.T) {

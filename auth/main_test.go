@@ -79,7 +79,11 @@ type run struct {
 	err    error
 }
 
+// do uses a Vault; a nil use does nothing.
 func do(ctx context.Context, vault *auth.Vault, options auth.Use, use func(context.Context, *api.Client) error) (auth.Usage, error) {
+	if use == nil {
+		use = func(context.Context, *api.Client) error { return nil }
+	}
 	return vault.Do(ctx, options, use)
 }
 

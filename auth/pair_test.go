@@ -48,6 +48,8 @@ func TestClientCertificateAndKey(t *testing.T) {
 		{"certificate in DER", string(block.Bytes), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form"},
 		{"certificate in PKCS#7", whole7, key, "VAULT_CLIENT_CERT", "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE"},
 		{"certificate in PKCS#7 and DER", "\x30\x82\x03\x11\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0", key, "VAULT_CLIENT_CERT", "openssl pkcs7 -print_certs -inform der -in FILE"},
+		{"trusted certificate", strings.ReplaceAll(whole, "CERTIFICATE-----", "TRUSTED CERTIFICATE-----"), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form; convert it: openssl x509 -in FILE -out NEW"},
+		{"certificate with an old label", strings.ReplaceAll(whole, "CERTIFICATE-----", "X509 CERTIFICATE-----"), key, "VAULT_CLIENT_CERT", "convert it: openssl x509 -in FILE -out NEW"},
 		{"both in PKCS#12", pkcs12, pkcs12, "VAULT_CLIENT_CERT", "is a PKCS#12 file; convert it: openssl pkcs12"},
 		{"key in PKCS#12", whole, pkcs12, "VAULT_CLIENT_KEY", "is a PKCS#12 file; convert it: openssl pkcs12"},
 		{"certificate request", strings.ReplaceAll(whole, "CERTIFICATE-----", "CERTIFICATE REQUEST-----"), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form"},

@@ -20,6 +20,7 @@ type pins struct {
 type pathPins struct {
 	prefixes map[string]bool // nil means that every path is permitted
 	shown    string          // the first of them, for messages
+	maySplit bool            // one of them may be several, with another separator between them
 }
 
 // fewPins is how many prefixes a message names.
@@ -34,12 +35,13 @@ func (e *environment) pathPins() pathPins {
 	var names []string
 	for prefix := range strings.SplitSeq(text, ",") {
 		prefix = strings.TrimSpace(prefix)
-		if !isPlainPath(prefix) || strings.HasSuffix(prefix, "*") {
-			e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write prefixes of whole segments, separated by commas, such as secret/luumen,team/kv")
+		if !isMount(prefix) || strings.HasSuffix(prefix, "*") || strings.HasPrefix(strings.ToLower(prefix), "vault:") {
+			e.reject("LUUMEN_VAULT_PATHS", "holds something that is not a path; write the first segments of references' paths, without vault: and separated by commas, such as secret/luumen,team/kv")
 			return pathPins{}
 		}
 		prefix = strings.TrimSuffix(prefix, "/")
 		p.prefixes[prefix] = true
+		p.maySplit = p.maySplit || strings.ContainsAny(prefix, "; ")
 		names = append(names, shownPin(prefix))
 	}
 	p.shown = strings.Join(names[:min(len(names), fewPins)], ", ")
@@ -69,8 +71,13 @@ func (p pathPins) permit(path string) error {
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
 	f.Detail = "it allows " + p.shown
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
-	if mount, below, _ := strings.Cut(path, "/"); p.contain(mount + "/data/" + below) {
+	switch mount, below, _ := strings.Cut(path, "/"); {
+	case p.contain(mount + "/data/" + below):
 		f.Do = "omit data/ from LUUMEN_VAULT_PATHS, since references have none"
+	case p.contain(mount + "/metadata/" + below):
+		f.Do = "omit metadata/ from LUUMEN_VAULT_PATHS, since references have none"
+	case p.maySplit:
+		f.Do = "separate the prefixes by commas alone if they are several; otherwise, " + f.Do
 	}
 	return f
 }

@@ -133,10 +133,17 @@ func TestPathPins(t *testing.T) {
 	}
 }
 
-// A pin is written as references are, without the data/ of policies.
+// A pin is written as references are, without the data/ of policies. A path can have a space
+// or a semicolon, so a list with one in place of commas is a list of one path.
 func TestPathPinsOfAPolicy(t *testing.T) {
 	t.Parallel()
 	vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/data/luumen"}.options())
 	assertKind(t, vault.Permits("secret/luumen/windev"), fault.Pinned, "omit data/ from LUUMEN_VAULT_PATHS")
 	assertKind(t, vault.Permits("secret/other"), fault.Pinned, "name a secret below one of its prefixes")
+	for pins, says := range map[string]string{
+		"secret/metadata/a": "omit metadata/ from LUUMEN_VAULT_PATHS", "secret/a secret/b": "separate the prefixes by commas alone", "secret/a;secret/b": "separate the prefixes by commas alone",
+	} {
+		vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": pins}.options())
+		assertKind(t, vault.Permits("secret/a/x"), fault.Pinned, says)
+	}
 }

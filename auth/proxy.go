@@ -15,29 +15,36 @@ import (
 // address; the standard variable for the scheme does not apply to loopback. net/http
 // would read the environment of the process, and only once.
 func (e *environment) proxy(address *url.URL) *transport.Proxy {
-	if text := e.text("VAULT_PROXY_ADDR"); text != "" {
-		return e.proxyAt("VAULT_PROXY_ADDR", text)
+	if e.isSet("VAULT_PROXY_ADDR") {
+		return e.proxyAt("VAULT_PROXY_ADDR", e.text("VAULT_PROXY_ADDR"))
 	}
 	variable := e.either(strings.ToUpper(address.Scheme) + "_PROXY")
-	text := e.text(variable)
-	if text == "" {
+	if !e.isSet(variable) {
 		return nil
-	}
-	if !strings.Contains(text, "://") {
-		text = "http://" + text // as curl and net/http take it
 	}
 	const some = "proxy.invalid"
 	through := (&httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
 	if proxy, err := through(address); proxy == nil || err != nil {
 		return nil // it is not for Vault, malformed or not
 	}
+	text := e.text(variable)
+	if text != "" && !strings.Contains(text, "://") {
+		text = "http://" + text // as curl and net/http take it
+	}
 	return e.proxyAt(variable, text)
 }
 
 func (e *environment) proxyAt(variable, text string) *transport.Proxy {
+	if text == "" {
+		return nil // it is malformed
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		e.reject(variable, "is not the URL of a proxy; write it like http://proxy.example:3128")
+		fix := "http://proxy.example:3128"
+		if strings.Contains(text, "@") {
+			fix = `http://user:password@proxy.example:3128, and characters such as % \ ^ and space in user and password as %25 %5C %5E %20`
+		}
+		e.reject(variable, "is not the URL of a proxy; write it like "+fix)
 		return nil
 	}
 	if strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#") || u.Port() != "" && !isPort(u.Port()) {

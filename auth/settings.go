@@ -85,7 +85,7 @@ func (s Settings) Faults(methods ...string) []Fault {
 	}
 	wrong := 0
 	for i, mount := range s.Mounts {
-		if isMount(mount) {
+		if isMount(mount) && !isCredential(mount) {
 			continue
 		}
 		if wrong++; wrong > maxWrongMounts {

@@ -48,6 +48,7 @@ func TestFaults(t *testing.T) {
 		{"a string in place of an object", `"Kq7canaryZ9"`, []string{"vault: not an object"}},
 		{"other letter case", `{"address":"https://v","kv_version":"V2","auth_method":"AppRole"}`, []string{"kv_version: unknown", "auth_method: unknown"}},
 		{"mounts that hand out tokens", `{"address":"https://v","mounts":["auth/token"]}`, []string{"mounts: entry 1 is not the path of a KV mount"}},
+		{"a token as a mount", `{"address":"https://v","mounts":["kv","hvs.CAESIKq7canaryZ9Kq7canaryZ9"]}`, []string{"mounts: entry 2 is not the path of a KV mount"}},
 		{"a mount of the wrong type", `{"address":"https://v","mounts":["kv",5]}`, []string{"mounts: of the wrong type"}},
 		{"namespaces that are none", `{"address":"https://v","namespace":"a//b"}`, []string{"namespace: not a namespace"}},
 		{"a namespace with a line break", `{"address":"https://v","namespace":"a\r\nX-Vault-Token: b"}`, []string{"namespace: not a namespace"}},

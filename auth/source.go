@@ -32,12 +32,13 @@ func (e *environment) source(variable string) source {
 	if file := e.text(fileVariable); file != "" {
 		return source{variable: fileVariable, file: file}
 	}
-	raw, _ := trimmed(e.getenv(variable))
-	if reason, fix := misplaced(variable, raw); reason != "" {
+	value, ok := trimmed(e.getenv(variable))
+	switch reason, fix := misplaced(variable, value); {
+	case reason != "":
 		e.reject(variable, reason+"; "+fix)
-		return source{}
-	}
-	if value := e.text(variable); value != "" {
+	case !ok:
+		e.reject(variable, controlCharacter)
+	case value != "":
 		return source{variable: variable, value: value}
 	}
 	return source{}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ func (e *environment) trust() trust {
 	t := trust{
 		certFile:   e.text("VAULT_CLIENT_CERT"),
 		keyFile:    e.text("VAULT_CLIENT_KEY"),
-		serverName: e.name("VAULT_TLS_SERVER_NAME"),
+		serverName: e.hostName("VAULT_TLS_SERVER_NAME"),
 		skipVerify: e.boolean("VAULT_SKIP_VERIFY"),
 	}
 	for _, variable := range []string{"VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH"} {
@@ -50,6 +51,15 @@ func (e *environment) trust() trust {
 		e.problem("VAULT_CLIENT_KEY is set without VAULT_CLIENT_CERT; set both or neither")
 	}
 	return t
+}
+
+// hostName returns the variable if it is a host name or an IP address.
+func (e *environment) hostName(variable string) string {
+	name := e.name(variable)
+	if _, err := netip.ParseAddr(name); err != nil && strings.ContainsAny(name, `:/"' `) {
+		e.reject(variable, "is not a host name; write it alone, without a scheme and a port, such as vault.example")
+	}
+	return name
 }
 
 // configs returns the configurations for Vault and for an https proxy before it. The
@@ -120,8 +130,12 @@ func (t trust) cas(found *findings) (data []byte, err error) {
 	}
 	reason, fix := notPEM(data, "certificate")
 	reason = cmp.Or(reason, "holds a damaged certificate")
-	if t.caVariable == "VAULT_CACERT_BYTES" { // the fix of notPEM is about files
-		return nil, fault.New(fault.Environment, t.caVariable+" "+reason, "set it to certificates in PEM form, with their line breaks")
+	switch { // the fix of notPEM is about files
+	case t.caVariable != "VAULT_CACERT_BYTES":
+	case isFileName(t.ca):
+		return nil, fault.New(fault.Environment, t.caVariable+" holds the name of a file", "set VAULT_CACERT to it instead")
+	default:
+		return nil, fault.New(fault.Environment, t.caVariable+" "+reason, "set it to certificates in PEM form, with their line breaks and without quotes")
 	}
 	return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
 }
@@ -223,6 +237,8 @@ func notPEM(data []byte, what string) (reason, fix string) {
 	}
 	reason = "holds no " + what + " in PEM form"
 	switch {
+	case bytes.Contains(data, []byte("TRUSTED "+label+"-----")), bytes.Contains(data, []byte("X509 "+label+"-----")):
+		return reason, "convert it: openssl x509 -in FILE -out NEW"
 	case bytes.Contains(data, []byte(label+"-----")):
 		return "holds a damaged PEM block", "copy it as it is, with its line breaks"
 	case isPKCS12(data):

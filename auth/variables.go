@@ -14,7 +14,8 @@ func SecretVariables() []string {
 	}
 	return append(names, "VAULT_PROXY_ADDR",
 		// The library does not read these, but they hold secrets if they are set.
-		"BAO_TOKEN", "VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_MFA", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN")
+		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_MFA", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_ID_TOKEN", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN",
+		"VAULT_DEV_ROOT_TOKEN_ID", "BAO_DEV_ROOT_TOKEN_ID", "ANSIBLE_HASHI_VAULT_TOKEN", "BAO_TOKEN", "BAO_HEADERS", "BAO_HTTP_PROXY", "BAO_PROXY_ADDR", "BAO_MFA")
 }
 
 // general are the variables of all login methods, except the standard proxy
@@ -43,18 +44,47 @@ var notRead = map[string]string{
 	"VAULT_MFA":               "",
 
 	// OpenBao's
-	"BAO_ADDR":        inSettings + "address, and VAULT_ADDR to pin it",
-	"BAO_CACERT":      "VAULT_CACERT",
-	"BAO_CAPATH":      "VAULT_CAPATH",
-	"BAO_CLIENT_CERT": "VAULT_CLIENT_CERT",
-	"BAO_CLIENT_KEY":  "VAULT_CLIENT_KEY",
-	"BAO_NAMESPACE":   "VAULT_NAMESPACE",
-	"BAO_SKIP_VERIFY": "VAULT_SKIP_VERIFY",
-	"BAO_TOKEN":       "VAULT_TOKEN",
+	"BAO_ADDR":              pinned,
+	"BAO_AGENT_ADDR":        inSettings + "address",
+	"BAO_CACERT":            "VAULT_CACERT",
+	"BAO_CACERT_BYTES":      "VAULT_CACERT_BYTES",
+	"BAO_CAPATH":            "VAULT_CAPATH",
+	"BAO_CLIENT_CERT":       "VAULT_CLIENT_CERT",
+	"BAO_CLIENT_KEY":        "VAULT_CLIENT_KEY",
+	"BAO_CLIENT_TIMEOUT":    "VAULT_CLIENT_TIMEOUT",
+	"BAO_DISABLE_REDIRECTS": "nothing: redirects are never followed",
+	"BAO_HEADERS":           "",
+	"BAO_HTTP_PROXY":        "VAULT_PROXY_ADDR",
+	"BAO_MAX_RETRIES":       "the run's patience",
+	"BAO_MFA":               "",
+	"BAO_NAMESPACE":         "VAULT_NAMESPACE",
+	"BAO_PROXY_ADDR":        "VAULT_PROXY_ADDR",
+	"BAO_RATE_LIMIT":        "VAULT_RATE_LIMIT",
+	"BAO_SKIP_VERIFY":       "VAULT_SKIP_VERIFY",
+	"BAO_SRV_LOOKUP":        inSettings + "address, with a port",
+	"BAO_TLS_SERVER_NAME":   "VAULT_TLS_SERVER_NAME",
+	"BAO_TOKEN":             "VAULT_TOKEN",
+	"BAO_WRAP_TTL":          "",
+
+	// misspelt
+	"LUUMEN_VAULT_PATH":      "LUUMEN_VAULT_PATHS",
+	"LUUMEN_PATHS":           "LUUMEN_VAULT_PATHS",
+	"VAULT_PATHS":            "LUUMEN_VAULT_PATHS",
+	"LUUMEN_VAULT_ADDR":      pinned,
+	"LUUMEN_VAULT_NAMESPACE": "VAULT_NAMESPACE",
+	"VAULT_CA_CERT":          "VAULT_CACERT",
+	"VAULT_CA_PATH":          "VAULT_CAPATH",
+	"VAULT_TLS_SKIP_VERIFY":  "VAULT_SKIP_VERIFY",
+	"VAULT_SSL_VERIFY":       "VAULT_CACERT, or VAULT_SKIP_VERIFY with the opposite value",
 
 	// others
-	"VAULT_ADDRESS":                        inSettings + "address, and VAULT_ADDR to pin it",
-	"VAULT_URL":                            inSettings + "address, and VAULT_ADDR to pin it",
+	"ALL_PROXY":                            "VAULT_PROXY_ADDR",
+	"all_proxy":                            "VAULT_PROXY_ADDR",
+	"ANSIBLE_HASHI_VAULT_TOKEN":            "VAULT_TOKEN",
+	"VAULT_ADDRESS":                        pinned,
+	"VAULT_URL":                            pinned,
+	"VAULT_SERVER_URL":                     pinned,
+	"VAULT_ID_TOKEN":                       "VAULT_JWT_FILE",
 	"VAULT_TOKEN_PATH":                     "VAULT_TOKEN_FILE",
 	"VAULT_ROLE":                           "VAULT_KUBERNETES_ROLE, VAULT_JWT_ROLE or VAULT_CERT_ROLE",
 	"VAULT_AUTH_METHOD":                    inSettings + "auth_method",
@@ -85,5 +115,6 @@ var notRead = map[string]string{
 
 const (
 	inSettings = "the UI's settings: "
+	pinned     = inSettings + "address, and VAULT_ADDR to pin it"
 	anyMount   = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
 )

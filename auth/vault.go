@@ -33,11 +33,19 @@ type Options struct {
 }
 
 // Vault is a Vault server as the settings and the environment describe it. It holds
-// no connection, and several runs can use it at once. Make one with [New].
+// no connection, and several runs can use it at once. Make one with [New]. The zero Vault is
+// not configured.
 type Vault struct {
 	// A func, because printing by reflection would show what was pasted into the
 	// settings, and the credentials of login methods.
-	inner func() *vault
+	hidden func() *vault
+}
+
+func (v *Vault) inner() *vault {
+	if v.hidden == nil {
+		return &vault{getenv: os.Getenv}
+	}
+	return v.hidden()
 }
 
 type vault struct {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -40,10 +41,11 @@ func isBadBool(value string) bool { _, err := strconv.ParseBool(value); return e
 func isBadURL(value string) bool  { _, err := url.Parse(value); return err != nil }
 
 func isBadRate(value string) bool {
-	rate, burst, both := strings.Cut(value, ":")
-	_, err := strconv.ParseFloat(rate, 64)
-	if both && err == nil {
-		_, err = strconv.Atoi(burst)
+	var rate float64
+	var burst int
+	_, err := fmt.Sscanf(value, "%f:%d", &rate, &burst) // as vault/api does, with anything after it
+	if err != nil {
+		_, err = strconv.ParseFloat(value, 64)
 	}
 	return err != nil
 }
@@ -109,7 +111,7 @@ func rejectedByAPI() error {
 	if ca != "" && !holdsCertificate(pem) {
 		return fault.New(fault.Environment, ca+" is not accepted by vault/api", "set it to certificates in PEM form, saved without a byte order mark")
 	}
-	if ca == "" && os.Getenv(api.EnvVaultCAPath) != "" && os.Getenv(api.EnvVaultClientCert) == "" {
+	if ca == "" && os.Getenv(api.EnvVaultCAPath) != "" && os.Getenv(api.EnvVaultClientCert)+os.Getenv(api.EnvVaultClientKey) == "" {
 		return fault.New(fault.Environment, "VAULT_CAPATH holds a file that is not a certificate in PEM form, which vault/api does not accept", "use VAULT_CACERT instead")
 	}
 	return fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api", "name the two files of one pair, in PEM form and without a byte order mark")

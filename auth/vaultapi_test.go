@@ -3,6 +3,7 @@ package auth_test
 import (
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -154,6 +155,13 @@ func TestVariableThatVaultAPIRejects(t *testing.T) {
 	server := newStandIn(t, nil)
 	certificate, key := vaulttest.Pair(t, "agent")
 	const bom = "\ufeff"
+	t.Run("a key without a certificate", func(t *testing.T) {
+		t.Setenv("VAULT_CAPATH", filepath.Dir(inFile(t, certificate)))
+		t.Setenv("VAULT_CLIENT_KEY", inFile(t, key))
+		t.Setenv("VAULT_RATE_LIMIT", "100:20x") // vault/api takes it
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()))
+		assertKind(t, r.err, fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not accepted by vault/api")
+	})
 	for _, test := range []struct {
 		name, ca, certificate string
 		want                  string

@@ -110,7 +110,9 @@ func TestAdviceAboutLogins(t *testing.T) {
 			}
 		}), ""},
 		{"quotes around the role id", resolver.Login, "VAULT_ROLE_ID holds quotes around the id: remove them", wrong("VAULT_ROLE_ID", `"RIGHT"`), ""},
-		{"a variable's name as the secret id", resolver.Login, "VAULT_SECRET_ID begins with $, like the name of a variable that was not replaced", wrong("VAULT_SECRET_ID", "$SECRET_ID"), ""},
+		{"a variable's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like a placeholder that was not replaced, or has brackets around it: write the id itself", wrong("VAULT_SECRET_ID", "$SECRET_ID"), ""},
+		{"a template as the role id", resolver.Login, "VAULT_ROLE_ID looks like a placeholder that was not replaced", wrong("VAULT_ROLE_ID", "{{ role_id }}"), ""},
+		{"a comma behind the secret id", resolver.Login, `VAULT_SECRET_ID has a quote, a comma, a semicolon or \n at one end: write the id itself`, wrong("VAULT_SECRET_ID", "RIGHT,"), ""},
 		{"a file's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like the name of a file: set VAULT_SECRET_ID_FILE to it", wrong("VAULT_SECRET_ID", "@/run/secrets/id"), ""},
 		{"the secret id in base64", resolver.Login, "VAULT_SECRET_ID looks like an id in base64: write the id itself", appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
 			right := d.v["VAULT_SECRET_ID"]
@@ -150,6 +152,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
 			return func() { d.Address = right }
 		}), ""},
+		{"a mount with /login", resolver.Environment, "write it without auth/ and /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
 		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
 		{"locked by five runs", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) { assert.ErrorIs(t, d.run(t), resolver.Login) }), ""},
 		{"locked by five checks", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) {

@@ -108,6 +108,13 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"quotes around the token", resolver.Environment, "holds quotes around the token; write the token without quotes", pasted(`"`, `"`), ""},
 		{"single quotes around the token", resolver.Environment, "holds quotes around the token; write the token without quotes", pasted(`'`, `'`), ""},
 		{"quotes in the token file", resolver.Environment, "holds quotes around the token; write the token without quotes", inTokenFile(func(t string) string { return `"` + t + `"` + "\n" }), ""},
+		{"the name of a variable as the token", resolver.Token, "looks like a placeholder that was not replaced, or has brackets around it: write the token itself", settingOf("VAULT_TOKEN", "${VAULT_TOKEN}", ""), resolver.Environment},
+		{"brackets around the token", resolver.Token, "or has brackets around it: write the token itself", pasted("<", ">"), ""},
+		{"a quote behind the token", resolver.Token, `the token has a quote, a comma, a semicolon or \n at one end: write the token itself`, pasted("", `"`), ""},
+		{"a quote before the token", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, pasted(`'`, ""), ""},
+		{"a semicolon behind the token", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, pasted("", ";"), ""},
+		{"a line end behind the token in the file", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, inTokenFile(func(t string) string { return t + `\n` }), ""},
+		{"a quote behind a batch token", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, batch(func(t string) string { return t + `"` }), ""},
 		{"Bearer before the token", resolver.Environment, "holds Bearer before the token; write the token alone", pasted("Bearer ", ""), ""},
 		{"bearer before the token in the file", resolver.Environment, "holds Bearer before the token; write the token alone", inTokenFile(func(t string) string { return "bearer " + t }), ""},
 		{"the name copied along", resolver.Environment, "write the credential alone, without a name before it", pasted("VAULT_TOKEN=", ""), ""},
@@ -227,21 +234,37 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["LUUMEN_VAULT_PATHS"] = "secret"
 			return func() { d.v["LUUMEN_VAULT_PATHS"] += "," + d.mount() }
 		}, ""},
+		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
+		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
+		{"a pinned path of metadata", resolver.Pinned, "omit metadata/ from LUUMEN_VAULT_PATHS", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
+		{"pinned paths without commas", resolver.Pinned, "separate the prefixes by commas alone if they are several", pinnedPaths("secret/a; MOUNT/app", "secret/a, MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
 		{"a timeout that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
 		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},
 		{"a boolean that is none", resolver.Environment, "write true or false", settingOf("VAULT_SKIP_VERIFY", "no", "false"), ""},
 		{"a proxy that is none", resolver.Environment, "write it like http://proxy.example:3128", settingOf("VAULT_PROXY_ADDR", "proxy.example", ""), ""},
+		{"quotes around a file's name", resolver.Environment, "VAULT_CACERT holds quotes; remove them", settingOf("VAULT_CACERT", `"`+server.CAFile+`"`, server.CAFile), ""},
+		{"a server name with a port", resolver.Environment, "write it alone, without a scheme and a port", settingOf("VAULT_TLS_SERVER_NAME", "localhost:8200", "localhost"), ""},
+		{"a CA in place of its file", resolver.Environment, "write it to a file and name that, or use VAULT_CACERT_BYTES for a CA", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"] = string(content)
+			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", string(content) }
+		}, ""},
 		{"two sources of CAs", resolver.Environment, "VAULT_CACERT and VAULT_CAPATH are both set; unset one", settingOf("VAULT_CAPATH", "/etc/ssl/certs", ""), ""},
 		{"half a pair", resolver.Environment, "set both or neither", settingOf("VAULT_CLIENT_CERT", "/c", ""), ""},
 		{"no CA in its file", resolver.Environment, "name a file of certificates in PEM form", func(t *testing.T, d *desk) func() {
 			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
 			return func() { d.v["VAULT_CACERT"] = whole(t) }
 		}, ""},
-		{"no CA in the variable", resolver.Environment, "set it to certificates in PEM form", func(t *testing.T, d *desk) func() {
+		{"a file's name in place of a CA", resolver.Environment, "VAULT_CACERT_BYTES holds the name of a file; set VAULT_CACERT to it instead", func(_ *testing.T, d *desk) func() {
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
+			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = server.CAFile, "" }
+		}, ""},
+		{"no CA in the variable", resolver.Environment, "set it to certificates in PEM form, with their line breaks and without quotes", func(t *testing.T, d *desk) func() {
 			content, err := os.ReadFile(server.CAFile)
 			require.NoError(t, err)
-			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", `"`+string(content)+`"`
 			return func() { d.v["VAULT_CACERT_BYTES"] = string(content) }
 		}, ""},
 		{"no CA in the folder", resolver.Environment, "put files with certificates in PEM form directly into it", func(t *testing.T, d *desk) func() {
@@ -268,6 +291,14 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.Address = good }
 		}, ""},
 	})
+}
+
+// pinnedPaths sets LUUMEN_VAULT_PATHS, and corrects it. MOUNT is that of the field.
+func pinnedPaths(wrong, right string) func(*testing.T, *desk) func() {
+	return func(t *testing.T, d *desk) func() {
+		named := func(text string) string { return strings.ReplaceAll(text, "MOUNT", d.mount()) }
+		return settingOf("LUUMEN_VAULT_PATHS", named(wrong), named(right))(t, d)
+	}
 }
 
 // address changes the address, and corrects it.

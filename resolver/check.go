@@ -84,11 +84,11 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		if table.isOfRoot() && server != nil && !server.Namespaces {
+		if server != nil && !server.Namespaces {
 			one.Namespace = "" // it ignores that of the settings
 		}
 		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
-		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
+		one.Guessed = (!m.listed && r.secret == nil || server == nil && table.mayIgnore()) && !one.NotKV
 		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}

@@ -116,7 +116,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise what is unknown has the connection's cause
 	if h := usage.Health; h != nil {
 		if !h.Namespaces && c.settings.Namespace != "" {
-			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; omit it from the settings, or check the address")
+			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address")
 		}
 		if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
 			word := "ahead of"

@@ -125,8 +125,8 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.isOfRoot() && mounts.namespace != "" && !namesTokens(r.path) {
-		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line, and the namespace from the settings"
+	if mounts.mayIgnore() && !namesTokens(r.path) {
+		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line"
 	}
 	f := fault.New(fault.Denied, what, do)
 	if len(mounts.token.Policies) > 0 {

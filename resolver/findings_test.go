@@ -235,6 +235,7 @@ func TestCheckTheServer(t *testing.T) {
 		vault := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_NAMESPACE": "team"}))
 		v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
 		assert.Contains(t, codes(v.Connection.Findings), resolver.NoNamespaces)
+		assert.Contains(t, v.String(), "remove it from the settings and from VAULT_NAMESPACE on the Patch server")
 	})
 	t.Run("how far the clock is ahead", func(t *testing.T) {
 		t.Parallel()

@@ -18,7 +18,7 @@ import (
 type Mount struct {
 	Path      string `json:"path"`                // without slashes at its ends: team/kv
 	Version   int    `json:"version"`             // of KV: 1 or 2
-	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show it, so its path and version may be wrong
+	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show it, so its path, version and namespace may be wrong
 	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, and nothing of it is read
 	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
 }
@@ -164,8 +164,11 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 	return below, true
 }
 
-// isOfRoot reports whether the token is of the root namespace, or Vault has no namespaces.
-func (t *mountTable) isOfRoot() bool { return t.token.Known && t.token.Namespace == "" }
+// mayIgnore reports whether Vault may have no namespaces, and so ignore that of the
+// settings. Only the look-up of a given token shows that it has them.
+func (t *mountTable) mayIgnore() bool {
+	return t.namespace != "" && !(t.token.Given && t.token.Known && t.token.Namespace != "")
+}
 
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {

@@ -109,7 +109,7 @@ var states = []state{
 	{status: []int{http.StatusNotFound}, retry: patience.Never,
 		says: []phrase{{"namespace not found", "bao src"}},
 		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault has no such namespace",
-			Do: "correct namespace in the settings", Fix: "correct namespace: Vault has none of this name"}},
+			Do: "correct namespace in the settings, or VAULT_NAMESPACE on the Patch server", Fix: "correct namespace, or VAULT_NAMESPACE on the Patch server: Vault has none of this name"}},
 }
 
 // stateOf returns the state that an answer of Vault shows, or nil if it did answer the
