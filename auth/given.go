@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -123,7 +124,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 func (s *session) given(data *lookup, sent time.Time) Token {
 	t := Token{
 		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
-		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: strings.Trim(data.Namespace, "/"),
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace),
 	}
 	if !isNamespace(t.Namespace) || s.wire.Sent.Words(t.Namespace) != t.Namespace {
 		t.Namespace = s.config.loginNamespace // a server may send anything

@@ -84,7 +84,7 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		if server != nil && !server.Namespaces {
+		if table.mayIgnore() && server != nil && !server.Namespaces {
 			one.Namespace = "" // it ignores that of the settings
 		}
 		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer

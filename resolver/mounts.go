@@ -165,9 +165,9 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 }
 
 // mayIgnore reports whether Vault may have no namespaces, and so ignore that of the
-// settings. Only the look-up of a given token shows that it has them.
+// settings: the token is of the root namespace, as far as its look-up shows.
 func (t *mountTable) mayIgnore() bool {
-	return t.namespace != "" && !(t.token.Given && t.token.Known && t.token.Namespace != "")
+	return t.namespace != "" && t.token.Known && t.token.Namespace == ""
 }
 
 // unlisted is the table without Vault's list.

@@ -65,9 +65,10 @@ func TestRootTokenInANamespace(t *testing.T) {
 		at = namespace + "/"
 	}
 	writeIn(t, server, at, kv)
+	address := server.Address
 	vault := func(policy string) *auth.Vault {
 		token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, policy)}, "ttl": "999h"})
-		return auth.New(auth.Settings{Address: server.Address, Namespace: namespace}, environment(map[string]string{"VAULT_TOKEN": token}))
+		return auth.New(auth.Settings{Address: address, Namespace: namespace}, environment(map[string]string{"VAULT_TOKEN": token}))
 	}
 	hosts := []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}
 	line := func(prefix string) string {
@@ -84,6 +85,12 @@ func TestRootTokenInANamespace(t *testing.T) {
 	policy, err := resolver.Policy(references(t, kv+"/app"), v.Mounts)
 	require.NoError(t, err)
 	assert.Equal(t, line(at)+"\n", policy)
+
+	address = behind(t, server, refuses("sys/health"))
+	v = resolver.Check(t.Context(), vault(line(at)), []ref.Value{ref.Parse("vault:" + kv + "/app#password")}, resolver.CheckOptions{})
+	policy, err = resolver.Policy(references(t, kv+"/app"), v.Mounts)
+	require.NoError(t, err)
+	assert.Contains(t, policy, fmt.Sprintf("# If this Vault has no namespaces, omit %q from them.\n%s\n", namespace+"/", line(namespace+"/")))
 }
 
 // A list of hosts in another form matches no host, and a finding says so. Names that are not
