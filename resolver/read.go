@@ -133,7 +133,8 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
-	if tried.sent && kindOf(tried.err) != Denied {
+	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as one does if the list is wrong
+	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
 		p.mounts.listed = nil // the list is wrong
 	}
 	return nil
