@@ -48,9 +48,9 @@ func textsOf(findings []auth.Finding) []string {
 var (
 	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
 	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
-	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; correct it in the secret's custom metadata"}
+	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes"}
 	oddLiteral     = auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"}
-	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "); check it for the host that will use it", Notice: true}
+	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + ", where commas separate globs); check it for the host that will use it", Notice: true}
 )
 
 // oddValue returns findings about a value that is probably not as intended. Their

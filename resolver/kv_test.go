@@ -303,7 +303,7 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	hosts := []resolver.Host{host("web-1", "p", "vault:"+kv+"/web#k"), host("db-2", "p", "vault:"+kv+"/web#k")}
 	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
 	assert.NoError(t, results[0].Err())
-	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add the host to luumen_hosts in its custom metadata, which this command shows: vault kv metadata get -mount=`+kv+` web`)
+	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add the host to luumen_hosts in its custom metadata, where commas separate globs; this command shows it: vault kv metadata get -mount=`+kv+` web`)
 }
 
 // The error says to add the host to luumen_hosts, which helps whatever its name holds.
@@ -326,7 +326,7 @@ func TestHostThatIsAddedByItsName(t *testing.T) {
 		hosts("other, " + name)
 		assert.NoError(t, run(), name)
 	}
-	for _, name := range []string{"db1,prod", "win1 "} {
+	for _, name := range []string{"db1,prod", "win1 ", "db{1}", "web$", ""} {
 		err := resolver.One(t.Context(), connect(server, server.Token), host(name, "p", "vault:"+kv+"/app#k"), resolver.Options{}).Err()
 		require.ErrorIs(t, err, resolver.NotForHost)
 		assert.ErrorContains(t, err, "or rename the host", name)
