@@ -118,6 +118,9 @@ func (c *check) verdict(h *host) Verdict {
 		if s.almost != "" {
 			v.Findings = append(v.Findings, hostsMisspelt)
 		}
+		if s.asKey {
+			v.Findings = append(v.Findings, hostsAsKey)
+		}
 		if f.read != nil && c.plan.powers.write[f.read.mount.api(f.read.path)] {
 			v.Findings = append(v.Findings, canWrite)
 		}
