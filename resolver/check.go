@@ -54,7 +54,8 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 	for i, value := range fields {
 		hosts[i] = Host{Name: options.Host, Fields: map[string]ref.Value{"": value}}
 	}
-	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Settings(), effective: vault.Effective()}
+	p := newPlan(vault, hosts)
+	return &check{options: options, plan: p, settings: p.vault.Settings(), effective: p.vault.Effective()}
 }
 
 func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
