@@ -194,17 +194,15 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 		return nil, err
 	}
 	secret, err := secretIn(answer, data, p.mounts, r)
-	if m.listed || !slices.Contains(ofMount, kindOf(err)) {
-		return secret, err
+	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
+		if later := p.listAgain(ctx, client); later != nil {
+			if r.mount = later.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
+				return p.readSecret(ctx, client, r)
+			}
+			return secretIn(answer, data, p.mounts, r)
+		}
 	}
-	later := p.listAgain(ctx, client)
-	if later == nil {
-		return secret, err
-	}
-	if r.mount = later.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
-		return p.readSecret(ctx, client, r)
-	}
-	return secretIn(answer, data, p.mounts, r)
+	return secret, err
 }
 
 // whyUnsent is the fault for a path that must not be read, or where it is certain without a
