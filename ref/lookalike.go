@@ -109,6 +109,11 @@ var foreignForms = []struct{ prefix, inside, suffix, product string }{
 	{"$__", "{", "}", "Grafana"}, // $__vault{, $__file{
 	{"<path:", "", ">", "Argo CD"},
 	{"{vault://", "", "}", "Kong"},
+	{"vault%3A", "%23", "", "a URL"},
+	{"vault%3a", "%23", "", "a URL"},
+	{"vault&#58;", "", "", "HTML"},
+	{"vault&#x3", "", "", "HTML"},
+	{"%vault:", "#", "%", "a template"},
 	{"$ANSIBLE_VAULT;", "", "", "Ansible"},
 	{"!vault ", "", "", "Ansible"},
 	{"lookup(", "", ")", "Ansible"},
@@ -185,13 +190,17 @@ func hasReferenceInside(text string) bool {
 }
 
 // cutMistypedMark returns text without what looks like a mistyped mark, as in
-// vault;secret/a#b, valt:secret/a#b and vаult:secret/a#b, with a Cyrillic letter.
+// vault;secret/a#b, vault-ref:secret/a#b, valt:secret/a#b and vаult:secret/a#b, with a
+// Cyrillic letter.
 func cutMistypedMark(text string) string {
 	const word = "vault"
-	if hasPrefixFold(text, word) {
+	head, rest, hasColon := strings.Cut(text, ":")
+	if hasPrefixFold(head, word) {
+		if hasColon {
+			return rest
+		}
 		return strings.TrimLeftFunc(text[len(word):], func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	}
-	head, rest, _ := strings.Cut(text, ":")
 	if strings.ContainsFunc(head, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsNumber(r) }) {
 		return ""
 	}

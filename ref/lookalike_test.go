@@ -52,6 +52,10 @@ func TestWarning(t *testing.T) {
 		{"an accent in the mark", "vau\u0301lt:secret/a#key", unmarked},
 		{"a Roman numeral in the mark", "vauⅼt:secret/a#key", unmarked},
 		{"a digit in the mark", "vau1t:secret/a#key", unmarked},
+		{"a version in the mark", "vault2:secret/a#key", unmarked},
+		{"an engine in the mark", "vault+kv:secret/a#key", unmarked},
+		{"a word in the mark", "Vault-ref:secret/a#key", unmarked},
+		{"a backslash before the colon", `vault\:secret/a#key`, unmarked},
 		{"a code", "a-b:secret/a#key", ""},
 
 		{"an object without its braces", `"path": "secret/a", "key": "b"`, quoted},
@@ -128,6 +132,12 @@ func TestWarning(t *testing.T) {
 		{"a command substitution", "$(vault kv get -field=key secret/a)", product + "the vault command"},
 		{"another product, with spaces around", " ((a))\n", product + "Concourse"},
 
+		{"a URL", "vault%3Asecret%2Fa%23key", product + "a URL"},
+		{"a URL in lower case", "vault%3asecret%2fa%23key", product + "a URL"},
+		{"HTML", "vault&#58;secret/a#key", product + "HTML"},
+		{"HTML in hexadecimal", "vault&#x3A;secret&#x2F;a&#x23;key", product + "HTML"},
+		{"a variable of Windows", "%vault:secret/a#key%", product + "a template"},
+
 		{"double quotes", `"vault:secret/a#key"`, quoted},
 		{"single quotes and a capital", " 'Vault:secret/a' ", quoted},
 		{"backquotes", "`vault:secret/a`", quoted},
@@ -146,6 +156,8 @@ func TestWarning(t *testing.T) {
 		{"a password of full-width letters", "ｐａｓｓ：word", ""},
 		{"the word vault", "vault", ""},
 		{"the word vault and a number", "vault;2024", ""},
+		{"the word vault and a percent sign", "vault%3A", ""},
+		{"the word vault and symbols", "vault2:#1/a b", ""},
 		{"a passphrase about a vault", "vault of the bank: 7", ""},
 		{"a passphrase with a mark", "my vault: open", ""},
 		{"a passphrase about literals", "literally: yes", ""},

@@ -244,6 +244,8 @@ func checkPath(path string) *fault {
 		end := start + segmentLength(path[start:])
 		segment := path[start:end]
 		switch {
+		case segment == "" && strings.HasSuffix(path[:start], ":/"):
+			return &fault{0, "a URL, not a path", fixPath}
 		case segment == "":
 			return &fault{start, emptySegment, "write one / between segments, none at the ends"}
 		case segment == "." || segment == "..":
@@ -263,6 +265,9 @@ func checkPath(path string) *fault {
 		start = end + 1
 	}
 	if segments < 2 {
+		if i := strings.IndexByte(path, '\\'); i >= 0 {
+			return &fault{i, `a \ in place of a /`, fixPath}
+		}
 		return &fault{len(path), "one segment only", fixPath}
 	}
 	return nil

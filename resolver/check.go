@@ -22,7 +22,7 @@ type CheckOptions struct {
 // Check says whether a run would resolve the fields, and what looks wrong, for whoever
 // typed them. Without fields, it checks the connection alone. It reports temporary
 // states, such as sealed, as they are now. It takes seconds, or up to Patience and twice
-// VAULT_CLIENT_TIMEOUT if Vault is silent.
+// VAULT_CLIENT_TIMEOUT if Vault is silent. A nil vault is one that is not configured.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.
@@ -54,7 +54,8 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 	for i, value := range fields {
 		hosts[i] = Host{Name: options.Host, Fields: map[string]ref.Value{"": value}}
 	}
-	return &check{options: options, plan: newPlan(vault, hosts), settings: vault.Settings(), effective: vault.Effective()}
+	p := newPlan(vault, hosts)
+	return &check{options: options, plan: p, settings: p.vault.Settings(), effective: p.vault.Effective()}
 }
 
 func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
@@ -117,6 +118,9 @@ func (c *check) verdict(h *host) Verdict {
 		}
 		if s.almost != "" {
 			v.Findings = append(v.Findings, hostsMisspelt)
+		}
+		if s.asKey {
+			v.Findings = append(v.Findings, hostsAsKey)
 		}
 		if f.read != nil && c.plan.powers.write[f.read.mount.api(f.read.path)] {
 			v.Findings = append(v.Findings, canWrite)

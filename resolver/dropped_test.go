@@ -116,6 +116,29 @@ func TestEmptyListAndPathsThatAreNotAskedFor(t *testing.T) {
 	}
 }
 
+// Where the list of mounts is empty, a policy denial of one path is one of all, unless the
+// settings name their mount.
+func TestEmptyListAndADenial(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	token := server.ReaderToken(t, kv+"/data/app")
+	address := behind(t, server, withoutList(200, "application/json", `{"request_id":"1","data":{"secret":{}}}`))
+	for _, test := range []struct {
+		mounts []string
+		reads  bool
+	}{{nil, false}, {[]string{"other"}, false}, {[]string{"other", kv}, true}} {
+		vault := auth.New(auth.Settings{Address: address, Mounts: test.mounts}, environment(map[string]string{"VAULT_TOKEN": token}))
+		results := collect(resolver.Resolve(t.Context(), vault, []resolver.Host{
+			host("denied", "password", "vault:"+kv+"/typo#password"),
+			host("granted", "password", "vault:"+kv+"/app#password"),
+		}, resolver.Options{}))
+		assert.ErrorIs(t, results[0].Err(), resolver.Denied, test.mounts)
+		assert.Equal(t, test.reads, results[1].Err() == nil, "%s: %s", test.mounts, results[1])
+	}
+}
+
 // A check with a very long time limit does what a run does.
 func TestCheckWithALongTimeout(t *testing.T) {
 	t.Parallel()

@@ -50,7 +50,7 @@ func (e *FieldError) Kind() Kind { return kindOf(e.err) }
 // own words, so it is for the agent's log alone.
 func (e *FieldError) Error() string {
 	if e.err == nil {
-		return quoted(e.Field) + ": no error" // not made by this package
+		return quoted(e.Field) + ": ok" // not made by this package
 	}
 	if e.Ref.IsZero() {
 		return quoted(e.Field) + ": " + e.err.Error()

@@ -19,6 +19,30 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
+// A FieldError that no run made says the same everywhere.
+func TestZeroFieldError(t *testing.T) {
+	t.Parallel()
+	var zero resolver.FieldError
+	assert.Equal(t, resolver.OK, zero.Kind())
+	assert.Equal(t, ": ok", zero.Error())
+	text, err := json.Marshal(&zero)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"field":"","kind":"ok"}`, string(text))
+}
+
+// A nil Vault is one that is not configured.
+func TestNoVault(t *testing.T) {
+	t.Parallel()
+	results := collect(resolver.Resolve(t.Context(), nil, []resolver.Host{host("literal", "password", "x"), host("reference", "password", "vault:secret/a#b")}, resolver.Options{}))
+	assert.NoError(t, results[0].Err())
+	assert.ErrorIs(t, results[1].Err(), resolver.NotConfigured)
+	assert.NoError(t, resolver.One(t.Context(), nil, host("literal", "password", "x"), resolver.Options{}).Err())
+	v := resolver.Check(t.Context(), nil, fieldsOf("x", "vault:secret/a#b"), resolver.CheckOptions{})
+	assert.Equal(t, resolver.NotConfigured, v.Connection.Kind)
+	assert.Equal(t, resolver.OK, v.Fields[0].Kind)
+	assert.Equal(t, resolver.NotConfigured, v.Fields[1].Kind)
+}
+
 // An error of Vault, its settings or the environment costs only the hosts that need
 // Vault.
 func TestWhatConcernsTheWholeRun(t *testing.T) {

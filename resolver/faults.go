@@ -168,11 +168,11 @@ func noSecret(r *read) *fault.Error {
 
 func notForHost(host string, r *read) *fault.Error {
 	do := "add the host to " + hostsMetadata
-	if strings.Contains(host, ",") || strings.TrimSpace(host) != host {
-		do = "rename the host, since a comma or a space at an end cannot be in " + hostsMetadata + ", and add it there"
+	if !parseHosts(host).allows(host) {
+		do = "rename the host, since its name cannot be in " + hostsMetadata + ", and add it there"
 	}
 	return fault.New(fault.NotForHost, "the secret is meant for other hosts",
-		fmt.Sprintf("use another secret, or %s in its custom metadata, which this command shows: vault kv metadata get -mount=%s %s", do, inShell(r.mount.Path), argument(r.mount.below(r.path))))
+		fmt.Sprintf("use another secret, or %s in its custom metadata, where commas separate globs; this command shows it: vault kv metadata get -mount=%s %s", do, inShell(r.mount.Path), argument(r.mount.below(r.path))))
 }
 
 // noKey is the fault for a missing key. It names the candidate that was probably

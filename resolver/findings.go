@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -13,7 +14,7 @@ const (
 	ShortOfUses    = "short_of_uses"   // the token has too few uses left for a run
 	MountsUnknown  = "mounts_unknown"  // Vault's list of mounts is not available
 	MountVersion   = "mount_version"   // notice: a mount has another KV version than the settings say
-	HostsMisspelt  = "hosts_misspelt"  // luumen_hosts is misspelt in a secret, so it has no effect
+	HostsMisspelt  = "hosts_misspelt"  // luumen_hosts is misspelt in a secret, or is a key of it, so it has no effect
 	HostsMalformed = "hosts_malformed" // luumen_hosts holds a malformed glob, which matches no host
 	OddField       = "odd_field"       // a field looks mistyped; see ref.Value.Warning
 
@@ -48,9 +49,10 @@ func textsOf(findings []auth.Finding) []string {
 var (
 	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
 	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
-	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; correct it in the secret's custom metadata"}
+	hostsAsKey     = auth.Finding{Code: HostsMisspelt, Text: "the secret has a key " + hostsMetadata + ", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2"}
+	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes"}
 	oddLiteral     = auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"}
-	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + "); check it for the host that will use it", Notice: true}
+	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + ", where commas separate globs); check it for the host that will use it", Notice: true}
 )
 
 // oddValue returns findings about a value that is probably not as intended. Their
@@ -78,7 +80,7 @@ func oddValue(value string, rounded bool) []auth.Finding {
 func (p *plan) secretFindings() []auth.Finding {
 	p.mu.Lock() // a canceled run may be settling the rest
 	defer p.mu.Unlock()
-	var misspelt, malformed examples
+	var misspelt, asKey, malformed examples
 	for _, r := range p.reads {
 		if r.secret == nil {
 			continue
@@ -86,11 +88,14 @@ func (p *plan) secretFindings() []auth.Finding {
 		if r.secret.almost != "" {
 			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
 		}
+		if r.secret.asKey {
+			asKey.add(r.path)
+		}
 		if r.secret.hosts.malformed {
 			malformed.add(r.path)
 		}
 	}
-	return append(misspelt.finding(hostsMisspelt), malformed.finding(hostsMalformed)...)
+	return slices.Concat(misspelt.finding(hostsMisspelt), asKey.finding(hostsAsKey), malformed.finding(hostsMalformed))
 }
 
 // examples counts things and keeps the first one.

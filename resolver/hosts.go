@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -31,9 +32,8 @@ func parseHosts(text string) hostList {
 		glob = normalHost(strings.TrimSpace(glob))
 		_, err := path.Match(literalBackslash.Replace(glob), "")
 		switch {
-		case err != nil || strings.Contains(glob, "[!") || !utf8.ValidString(glob) || strings.ContainsAny(glob, `"{};|`):
-			// path.Match has no [!, and would match what it excludes in a shell. The other
-			// characters are of lists in other forms.
+		case err != nil || strings.Contains(glob, "[!") || !utf8.ValidString(glob) || otherForm.MatchString(glob):
+			// path.Match has no [!, and would match what it excludes in a shell.
 			list.malformed = true
 		case glob != "":
 			list.globs = append(list.globs, glob)
@@ -41,6 +41,9 @@ func parseHosts(text string) hostList {
 	}
 	return list
 }
+
+// otherForm matches globs of lists in other forms, such as JSON, YAML, and regular expressions.
+var otherForm = regexp.MustCompile("[{};|\"'`“”‘’„‚«»‹›]|^([!^]|- )|\\$$")
 
 // allows reports whether a host may get the secret.
 func (l hostList) allows(host string) bool {

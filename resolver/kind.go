@@ -40,11 +40,14 @@ const (
 
 // The kinds that no error wraps.
 const (
-	OK       Kind = "ok"       // a run would resolve the field, or the connection works
+	OK       Kind = "ok"       // a run would resolve the field, or the connection works; also of the zero FieldError
 	Canceled Kind = "canceled" // the caller's context ended; the error is the context's own
 )
 
 func kindOf(err error) Kind {
+	if err == nil {
+		return OK
+	}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f.Kind
 	}

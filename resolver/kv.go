@@ -25,7 +25,7 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s
 	if err != nil {
 		return nil, err
 	}
-	s.values = data.Values.found(s.version)
+	s.values, s.asKey = data.Values.found(s.version), data.Values.hosts && !s.hosts.limited
 	return s, nil
 }
 

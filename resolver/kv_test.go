@@ -303,7 +303,7 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	hosts := []resolver.Host{host("web-1", "p", "vault:"+kv+"/web#k"), host("db-2", "p", "vault:"+kv+"/web#k")}
 	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
 	assert.NoError(t, results[0].Err())
-	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add the host to luumen_hosts in its custom metadata, which this command shows: vault kv metadata get -mount=`+kv+` web`)
+	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add the host to luumen_hosts in its custom metadata, where commas separate globs; this command shows it: vault kv metadata get -mount=`+kv+` web`)
 }
 
 // The error says to add the host to luumen_hosts, which helps whatever its name holds.
@@ -326,7 +326,7 @@ func TestHostThatIsAddedByItsName(t *testing.T) {
 		hosts("other, " + name)
 		assert.NoError(t, run(), name)
 	}
-	for _, name := range []string{"db1,prod", "win1 "} {
+	for _, name := range []string{"db1,prod", "win1 ", "db{1}", "web$", ""} {
 		err := resolver.One(t.Context(), connect(server, server.Token), host(name, "p", "vault:"+kv+"/app#k"), resolver.Options{}).Err()
 		require.ErrorIs(t, err, resolver.NotForHost)
 		assert.ErrorContains(t, err, "or rename the host", name)
@@ -412,6 +412,29 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 			assert.NotContains(t, codes(run.Report().Findings), resolver.HostsMisspelt, name)
 		}
 	}
+}
+
+// If luumen_hosts is a key of a secret, every host gets the secret, and a warning says so. In
+// custom metadata, as the warning says, it has an effect.
+func TestHostsAsAKeyOfASecret(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	for _, mount := range []string{server.KV(t, 1), kv} {
+		server.Put(t, mount, "app", map[string]any{"k": "v", "luumen_hosts": "web-*"})
+		vault, field := connect(server, server.Token), "vault:"+mount+"/app#k"
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("db-1", "p", field)}, resolver.Options{})
+		require.NoError(t, collect(run)[0].Err())
+		assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "write it in the secret's custom metadata instead, which needs KV v2 ("+mount+"/app)")
+		v := resolver.Check(t.Context(), vault, fieldsOf(field), resolver.CheckOptions{})
+		assert.Equal(t, []string{resolver.HostsMisspelt}, codes(v.Fields[0].Findings), mount)
+	}
+	server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": "web-*"})
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), []resolver.Host{host("db-1", "p", "vault:"+kv+"/app#k"), host("web-1", "p", "vault:"+kv+"/app#k")}, resolver.Options{})
+	results := collect(run)
+	assert.ErrorIs(t, results[0].Err(), resolver.NotForHost)
+	assert.NoError(t, results[1].Err())
+	assert.Empty(t, codes(run.Report().Findings))
 }
 
 // A near match is at most two edits away and has at least four characters. No

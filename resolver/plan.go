@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +66,7 @@ type read struct {
 func (r *read) settled() bool { return r.secret != nil || r.err != nil }
 
 func newPlan(vault *auth.Vault, hosts []Host) *plan {
+	vault = cmp.Or(vault, auth.New(auth.Settings{}, auth.Options{}))
 	p := &plan{vault: vault, invalid: vault.Validate(), hosts: make([]host, len(hosts)), complete: make(chan int, len(hosts))}
 	reads := make(map[pathVersion]*read, len(hosts))
 	total := 0

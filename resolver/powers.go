@@ -15,7 +15,7 @@ import (
 // powers are what the token may do besides reading.
 type powers struct {
 	root    bool
-	write   map[string]bool // by the path of Vault's API
+	write   map[string]bool // by the path of Vault's API; has all that Vault was asked for
 	unknown string          // why they are not known, and what to do
 }
 
@@ -69,6 +69,7 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (o
 		if !ok {
 			return false
 		}
+		p.write[path] = false
 		for _, capability := range capabilities {
 			switch capability {
 			case "root":
@@ -79,4 +80,16 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (o
 		}
 	}
 	return true
+}
+
+// noteUnasked notes that Vault was not asked for a path of which a secret was read.
+func (p *powers) noteUnasked(reads []*read) {
+	for _, r := range reads {
+		if r.secret == nil || p.unknown != "" {
+			continue
+		}
+		if _, asked := p.write[r.mount.api(r.path)]; !asked {
+			p.unknown = "it is unknown whether the token may do more than read some of the secrets, since Vault's list of mounts came late; check again"
+		}
+	}
 }

@@ -3,6 +3,8 @@ package resolver
 import (
 	"cmp"
 	"context"
+	"errors"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -46,6 +48,9 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 			}
 		}
 		asking.Wait()
+		if use.Check {
+			p.powers.noteUnasked(p.reads)
+		}
 		return cmp.Or(err, ctx.Err())
 	})
 	if err != nil {
@@ -91,11 +96,14 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 	return ofRun.Load()
 }
 
-// listAgain asks, once, for the list of mounts that Vault did not answer before it answered a
-// read: it may have been down until then. It returns nil if the list is still not available,
-// or shows nothing.
+// listAgain asks, once, for the list of mounts that failed before Vault answered a read: Vault
+// may have been down until then. A list that hung could hang again. It returns nil if the list
+// is still not available, or shows nothing.
 func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 	p.again.Do(func() {
+		if p.mounts.fault == nil || isSilence(p.mounts.fault) {
+			return
+		}
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
@@ -104,6 +112,12 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		}
 	})
 	return p.later.Load()
+}
+
+// isSilence reports whether no answer came in time.
+func isSilence(f *fault.Error) bool {
+	err, ok := errors.AsType[net.Error](f.Cause)
+	return ok && err.Timeout()
 }
 
 // tryOne reads one path if Vault lists no mount of the paths, as it does for a token without
@@ -119,7 +133,8 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
-	if tried.sent && kindOf(tried.err) != Denied {
+	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as one does if the list is wrong
+	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
 		p.mounts.listed = nil // the list is wrong
 	}
 	return nil
@@ -153,11 +168,6 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 		// concerns every path.
 		return f
 	}
-	if !r.mount.listed && p.mounts.fault != nil && slices.Contains(ofMount, kindOf(err)) {
-		if later := p.listAgain(ctx, client); later != nil && *later.find(r.path) != *r.mount {
-			return p.read(ctx, client, r)
-		}
-	}
 	p.settle(r, secret, err)
 	return nil
 }
@@ -166,7 +176,8 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 // of the other KV version.
 var ofMount = []Kind{Denied, NotFound, NoVersion, KVVersion, NotKV}
 
-// readSecret returns the secret at the path.
+// readSecret returns the secret at the path. If the list of mounts comes late, and the mount
+// is another one than assumed, it reads again.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
 	if f := whyUnsent(r); f != nil {
@@ -182,7 +193,16 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
-	return secretIn(answer, data, p.mounts, r)
+	secret, err := secretIn(answer, data, p.mounts, r)
+	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
+		if later := p.listAgain(ctx, client); later != nil {
+			if r.mount = later.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
+				return p.readSecret(ctx, client, r)
+			}
+			return secretIn(answer, data, p.mounts, r)
+		}
+	}
+	return secret, err
 }
 
 // whyUnsent is the fault for a path that must not be read, or where it is certain without a

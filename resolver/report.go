@@ -42,7 +42,8 @@ func (r *run) report() Report {
 	return report
 }
 
-// MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON].
+// MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON]. A Report that is
+// decoded from it lacks the run's ID, requests and token.
 func (r Report) MarshalJSON() ([]byte, error) {
 	type plain Report // without this method
 	return json.Marshal(struct {

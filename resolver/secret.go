@@ -18,6 +18,7 @@ type secret struct {
 	created time.Time // zero on KV v1
 	hosts   hostList
 	almost  string // custom metadata whose name is almost luumen_hosts; empty if there is none
+	asKey   bool   // luumen_hosts is a key of the secret, and not custom metadata
 }
 
 // value is the value of a key.
@@ -30,9 +31,10 @@ type value struct {
 
 // values is the JSON object with the values of a secret. Only those of some keys are kept.
 type values struct {
-	keys *keys
-	all  []value  // of the keys, zero for a key that the secret does not have; nil if there is no object
-	near []string // names in the secret that a mistyped key may mean; maxNames at most
+	keys  *keys
+	all   []value  // of the keys, zero for a key that the secret does not have; nil if there is no object
+	near  []string // names in the secret that a mistyped key may mean; maxNames at most
+	hosts bool     // luumen_hosts is a name in the secret
 }
 
 // UnmarshalJSONFrom returns an error for anything but an object or null.
@@ -46,6 +48,7 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if canBeNear(name) && len(v.near) < maxNames {
 			v.near = append(v.near, name)
 		}
+		v.hosts = v.hosts || name == hostsMetadata
 		text, err := d.ReadValue()
 		if err != nil {
 			return err

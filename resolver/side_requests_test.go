@@ -96,11 +96,12 @@ func TestOutageBehindABalancer(t *testing.T) {
 				})
 				vault := auth.New(auth.Settings{Address: address, AuthMethod: method}, environment(variables))
 				run := resolver.Resolve(t.Context(), vault, []resolver.Host{
+					host("not sent", "password", "vault:"+nested+"/auth/x#password"), // fails while Vault is down
 					host("old", "password", "vault:"+old+"/app#password"),
 					host("nested", "password", "vault:"+nested+"/app#password"),
-				}, resolver.Options{Patience: patience})
-				for _, result := range collect(run) {
-					assert.NoError(t, result.Err())
+				}, resolver.Options{Patience: patience, Workers: 1})
+				for i, result := range collect(run) {
+					assert.Equal(t, i > 0, result.Err() == nil, "%s", result)
 				}
 				assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
 				for _, f := range run.Report().Findings {
@@ -266,4 +267,86 @@ func TestAnswerBesideALostListOfMounts(t *testing.T) {
 	results := collect(run)
 	assert.ErrorIs(t, results[0].Err(), resolver.NotFound)
 	assert.ErrorIs(t, results[1].Err(), resolver.Sealed)
+}
+
+// lateList is a proxy before a server where the list of mounts fails until a read of the
+// mount was sent. It counts the requests for the list and the reads.
+func lateList(t *testing.T, server *vaulttest.Server, mount string) (address string, lists, reads *atomic.Int64) {
+	lists, reads = new(atomic.Int64), new(atomic.Int64)
+	return behind(t, server, func(w http.ResponseWriter, path string) bool {
+		switch {
+		case path == mountList && lists.Add(1) > 0 && reads.Load() == 0:
+			whole(w, 500, `{"errors":["internal error"]}`)
+			return true
+		case strings.HasPrefix(path, mount):
+			reads.Add(1)
+		}
+		return false
+	}), lists, reads
+}
+
+// A list of mounts that comes late costs no second read of a path where it was guessed
+// right.
+func TestLateListThatChangesNothing(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	var hosts []resolver.Host
+	for i := range 16 {
+		hosts = append(hosts, host(fmt.Sprint("h", i), "password", fmt.Sprintf("vault:%s/missing%d#password", kv, i)))
+	}
+	address, _, reads := lateList(t, server, kv)
+	run := resolver.Resolve(t.Context(), vaultAt(address, server.ReaderToken(t, kv+"/data/*")), hosts, resolver.Options{Patience: 3 * brief})
+	for _, result := range collect(run) {
+		assert.ErrorIs(t, result.Err(), resolver.NotFound)
+		assert.ErrorContains(t, result.Err(), "; check the path")
+		assert.NotContains(t, result.Err().Error(), "is KV v2", "the list shows it")
+	}
+	assert.EqualValues(t, 16, reads.Load())
+	assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
+}
+
+// A check whose list of mounts comes late did not ask what the token may do on the paths
+// that it read. It says so, and the next check asks.
+func TestCheckWithALateList(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+	server.Put(t, nested, "app", map[string]any{"password": "right"})
+	policy := server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read", "update"] }`, nested))
+	top, _, _ := strings.Cut(nested, "/")
+	address, _, _ := lateList(t, server, top)
+	vault := vaultAt(address, server.NewToken(t, map[string]any{"policies": []string{"default", policy}}))
+	check := func() resolver.Verdicts {
+		return resolver.Check(t.Context(), vault, fieldsOf("vault:"+nested+"/app#password"), resolver.CheckOptions{Patience: 2 * brief})
+	}
+	v := check()
+	assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
+	assert.Contains(t, codes(v.Connection.Findings), resolver.PowersUnknown)
+	assert.Contains(t, v.String(), "; check again")
+	v = check()
+	assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[0].Findings), "%s", v)
+	assert.NotContains(t, codes(v.Connection.Findings), resolver.PowersUnknown)
+}
+
+// A list of mounts that hangs costs its time once, whatever the reads find.
+func TestListOfMountsThatHangsIsNotAskedForAgain(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	var lists atomic.Int64
+	over := make(chan struct{})
+	address := behind(t, server, func(_ http.ResponseWriter, path string) bool {
+		if path != mountList {
+			return false
+		}
+		lists.Add(1)
+		<-over
+		return true
+	})
+	t.Cleanup(func() { close(over) })
+	vault := vaultAt(address, server.ReaderToken(t, kv+"/data/*"))
+	result := resolver.One(t.Context(), vault, host("h", "password", "vault:"+kv+"/missing#password"), resolver.Options{Patience: 2 * brief})
+	assert.ErrorIs(t, result.Err(), resolver.NotFound)
+	assert.EqualValues(t, 1, lists.Load())
 }

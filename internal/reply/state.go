@@ -88,7 +88,7 @@ var states = []state{
 
 	{status: []int{500}, retry: patience.Later,
 		fault: fault.Error{Kind: fault.ServerError,
-			Do: "see Vault's own log; a full or missing audit device is a common cause"}},
+			Do: "see Vault's own log; if nothing is answered, a full or missing audit device is a common cause"}},
 
 	{status: []int{http.StatusBadRequest}, retry: patience.Never, unsent: true,
 		says: []phrase{
