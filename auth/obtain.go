@@ -61,7 +61,7 @@ func (s *session) load(c credentials) (credentials, error) {
 // next request whether it accepts any other.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
 	refusal, isOptional := answer.Refusal(), transport.IsOptional(request)
-	if refusal == reply.BareDenial && !transport.Decides(request) && (!used.served.Load() || used.facts.UsesLeft != nil) {
+	if !transport.Decides(request) && (used.facts.UsesLeft != nil || refusal == reply.BareDenial && !used.served.Load()) {
 		return false, nil
 	}
 	s.login.Lock()

@@ -173,11 +173,13 @@ func TestAllSideRequestsAreDenied(t *testing.T) {
 	for _, test := range []struct {
 		name, method string
 		look         string // "" passes
+		words        string
 		variables    map[string]string
 	}{
-		{"a login", "approle", `{"errors":["permission denied"]}`, map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}},
-		{"a given token", "token", "<html>no", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}})}},
-		{"a given token with two uses", "token", "", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}, "num_uses": 2})}},
+		{"a login", "approle", `{"errors":["permission denied"]}`, "permission denied", map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}},
+		{"a given token", "token", "<html>no", "permission denied", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}})}},
+		{"a given token with two uses", "token", "", "permission denied", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}, "num_uses": 2})}},
+		{"a given token with two uses, as if dead", "token", "", "invalid token", map[string]string{"VAULT_TOKEN": server.NewToken(t, map[string]any{"policies": []string{policy}, "num_uses": 2})}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +190,7 @@ func TestAllSideRequestsAreDenied(t *testing.T) {
 				case path == "auth/token/lookup-self":
 					whole(w, 403, test.look)
 				default:
-					whole(w, 403, `{"errors":["permission denied"]}`)
+					whole(w, 403, fmt.Sprintf(`{"errors":[%q]}`, test.words))
 				}
 				return true
 			})

@@ -267,19 +267,18 @@ func TestElectionBehindBalancer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var mu sync.Mutex
 			random := rand.New(rand.NewPCG(seed, 1))
-			balanced := func(leader func(int, int, time.Duration) (time.Duration, *patience.Failure)) script {
-				return func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
-					mu.Lock()
-					defer mu.Unlock()
-					if random.IntN(3) == 0 {
-						return always(reset)(request, try, since)
-					}
-					return leader(request, try, since)
+			election := func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
+				mu.Lock()
+				defer mu.Unlock()
+				if random.IntN(3) == 0 {
+					return always(reset)(request, try, since)
 				}
+				return always(standby)(request, try, since)
 			}
 			const lasts = 45 * time.Second
-			r := play(t.Context(), patience.New(budget, patience.Limits{}), 2*workers, workers, balanced(healthy).between(0, lasts, balanced(always(standby))))
+			r := play(t.Context(), patience.New(budget, patience.Limits{}), 2*workers, workers, script(healthy).between(0, lasts, election))
 			assert.Empty(t, r.failed(), "seed %d", seed)
+			assert.LessOrEqual(t, r.took-lasts, 3500*time.Millisecond, "seed %d", seed)
 		})
 	}
 }

@@ -16,15 +16,22 @@ func (p *Patience) answered(r *request) {
 		p.recoveredAt[cause(r.fault)] = now
 	}
 	p.answers++
-	p.answeredAt, p.abandonedSince = now, time.Time{}
+	p.answeredAt, p.abandonedSince, p.allowance = now, time.Time{}, p.budget
 	p.pace.quicken(now)
 	clear(p.firstFailed)
-	if p.failingSince.IsZero() || p.over != nil {
+	if p.over != nil {
 		return
 	}
-	p.waited += now.Sub(p.failingSince)
-	p.failingSince, p.lastFault, p.onlyFailed = time.Time{}, nil, nil
+	p.stopClock(now)
 	p.resume(now)
+}
+
+// stopClock forgets the failures since the last answer.
+func (p *Patience) stopClock(now time.Time) {
+	if !p.failingSince.IsZero() {
+		p.waited += now.Sub(p.failingSince)
+	}
+	p.failingSince, p.lastFault, p.onlyFailed = time.Time{}, nil, nil
 }
 
 // abandoned notes that the caller of a request gave it up.
@@ -32,6 +39,7 @@ func (p *Patience) abandoned(r *request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endProbe(r)
+	p.onlyFailed = nil
 	if p.abandonedSince.IsZero() {
 		p.abandonedSince = latest(sent, p.answeredAt)
 	}
@@ -49,6 +57,8 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 		return p.over
 	case f.Retry == Never:
 		return p.refuse(r, now, f.Fault)
+	case r.ended != nil:
+		return r.ended
 	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
 		p.firstFailed[cause(f.Fault)] = r
 		return f.Fault
@@ -57,6 +67,8 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 	switch {
 	case p.over != nil:
 		return p.over
+	case r.ended != nil:
+		return r.ended
 	case f.Retry == Paced:
 		if p.slowDown(r, now, f) {
 			return f.Fault
@@ -137,8 +149,7 @@ func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone boo
 	}
 	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
 	if p.failsLikeAnother(r, f.Fault) {
-		p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
-		p.wake()
+		p.beginOutage(now)
 	}
 	return false
 }
@@ -153,7 +164,7 @@ func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
 	}
 	r.refusedAt = now
 	ownQuota = p.lastRefused == nil || p.lastRefused == r
-	if p.lastRefused == r {
+	if p.lastRefused == r && p.answers > r.answersRefused {
 		r.othersServed += p.answers - r.answersRefused
 	} else {
 		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
@@ -168,6 +179,11 @@ func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
 // a proxy may block this request alone. The next request shows.
 func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
 	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
+}
+
+func (p *Patience) beginOutage(now time.Time) {
+	p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
+	p.wake()
 }
 
 // resume ends an outage.
@@ -272,13 +288,25 @@ func (p *Patience) failsAlone(r *request, now time.Time) bool {
 	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
 }
 
-// expire ends patience if the budget is spent, unless one request alone has failed since
-// others were answered.
+// expire ends patience if the clock has reached its end, or else the one request that has
+// failed since others were answered. The next one then shows whether Vault is down.
 func (p *Patience) expire(now time.Time) {
-	mayFailAlone := p.onlyFailed != nil && p.answers > 0 && !p.outage
-	if p.over == nil && p.remaining(now) <= 0 && !mayFailAlone {
-		p.end(now, p.lastFault.After(now.Sub(p.failingSince)))
+	if p.over != nil || p.remaining(now) > 0 {
+		return
 	}
+	f := p.lastFault.After(now.Sub(p.failingSince))
+	if p.onlyFailed == nil || p.answers == 0 || p.outage {
+		p.end(now, f)
+		return
+	}
+	switch f.Kind {
+	case fault.Unreachable, fault.Sealed, fault.NoActiveNode, fault.RateLimited:
+		f = f.OfRun() // these are never about one path
+	}
+	p.onlyFailed.ended = f
+	p.stopClock(now)
+	p.allowance = p.budget / 12
+	p.beginOutage(now)
 }
 
 func (p *Patience) end(now time.Time, f *fault.Error) {

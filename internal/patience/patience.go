@@ -18,8 +18,9 @@
 //
 //	doubt   new requests at once; those   any request is answered            well
 //	        that failed again, first at   two requests fail for one cause    outage
-//	        once, then after growing      the clock reaches the budget, and  over
-//	        waits                         two requests failed
+//	        once, then after growing      the clock reaches the budget       over
+//	        waits                         the same, but only one request     outage
+//	                                      failed, and others were answered
 //
 //	outage  one request at a time, the    any request is answered            well
 //	        prober, after growing waits;  Vault answers 429                  doubt
@@ -37,8 +38,8 @@
 //     node behind a balancer is down, and a request may meet it three times.
 //   - Two requests that both fail while others are answered are no outage.
 //   - A request that fails with no other to compare it with has the whole budget. If
-//     others were answered before, it fails alone then, and the next request shows
-//     whether Vault is down.
+//     others were answered before, it fails alone then. The next ones show whether
+//     Vault is down; a twelfth of the budget is left for that.
 //
 // A 429 is no failure: Vault is well and asks for fewer requests. They are sent
 // more slowly (pace.go), and the budget counts only while none is answered. While one
@@ -81,7 +82,8 @@ type Patience struct {
 	// Failures since the last answer.
 	failingSince   time.Time               // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error            // of the last request that failed
-	onlyFailed     *request                // the one request that failed; nil if there are several, or none
+	onlyFailed     *request                // the one request that failed; nil if there are several, or its caller gave it up
+	allowance      time.Duration           // what the clock may reach: the budget, or what is left of it
 	firstFailed    map[fault.Kind]*request // the first request that failed, by cause
 	abandonedSince time.Time               // when the first request that its caller gave up was sent
 
@@ -112,6 +114,7 @@ type Limits struct {
 func New(budget time.Duration, limits Limits) *Patience {
 	p := &Patience{
 		budget:      budget,
+		allowance:   budget,
 		pace:        newPace(limits.PerSecond, limits.Burst),
 		firstFailed: make(map[fault.Kind]*request),
 		recoveredAt: make(map[fault.Kind]time.Time),
@@ -126,6 +129,7 @@ func New(budget time.Duration, limits Limits) *Patience {
 // request is a request with its failures so far.
 type request struct {
 	fault       *fault.Error // the last one; nil until the request fails
+	ended       *fault.Error // with which it fails alone; nil until then
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
 	answersThen int          // Patience.answers when that attempt failed
 	failures    int          // since the last outage, apart from those in it
@@ -214,11 +218,11 @@ func (p *Patience) enter(ctx context.Context, r *request, limit time.Duration) t
 	defer p.mu.Unlock()
 	now := time.Now()
 	p.expire(now)
-	if p.over != nil || p.outage && p.prober != r {
+	if p.over != nil || r.ended != nil || p.outage && p.prober != r {
 		<-p.underWay
 		return 0
 	}
-	return p.limit(now)
+	return p.remaining(now)
 }
 
 // countRetry counts a request that is sent again.
@@ -241,7 +245,7 @@ func (p *Patience) takeUp(r *request) {
 }
 
 // await waits until the request may be sent, and returns how long it may take.
-func (p *Patience) await(ctx context.Context, r *request, others func() bool) (time.Duration, error) {
+func (p *Patience) await(ctx context.Context, r *request, others func() bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, r)
@@ -255,22 +259,22 @@ func (p *Patience) await(ctx context.Context, r *request, others func() bool) (t
 		if p.over != nil {
 			return 0, p.over
 		}
-		if r == p.onlyFailed && p.remaining(now) <= 0 {
-			return 0, r.fault.After(now.Sub(p.failingSince))
+		if r.ended != nil {
+			return 0, r.ended
 		}
-		limit := p.limit(now)
+		remaining := p.remaining(now)
 		wait := p.untilTurn(r, now)
 		if wait <= 0 {
 			if p.outage {
 				p.prober = r
 			}
-			return limit, nil
+			return remaining, nil
 		}
 		if r.hasFailed() && (p.outage || now.Before(r.retryAt)) && others != nil && others() {
 			r.asideSince = now
 			return 0, &Aside{r}
 		}
-		p.sleep(ctx, min(wait, limit))
+		p.sleep(ctx, min(wait, remaining))
 	}
 }
 
@@ -347,21 +351,12 @@ func (p *Patience) wake() {
 	p.changed = make(chan struct{})
 }
 
-// remaining is what is left of the budget.
+// remaining is what is left until patience ends.
 func (p *Patience) remaining(now time.Time) time.Duration {
 	if p.failingSince.IsZero() {
-		return p.budget
+		return p.allowance
 	}
-	return p.budget - now.Sub(p.failingSince)
-}
-
-// limit is how long the next attempt may take: what is left of the budget, or, if another
-// request alone has spent it, all of it.
-func (p *Patience) limit(now time.Time) time.Duration {
-	if remaining := p.remaining(now); remaining > 0 {
-		return remaining
-	}
-	return p.budget
+	return p.allowance - now.Sub(p.failingSince)
 }
 
 // backoff is the wait after the given number of failures. There is none after the

@@ -1,6 +1,8 @@
 package patience_test
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -105,28 +107,61 @@ func TestPoisonedAmongFew(t *testing.T) {
 }
 
 // A request that fails with no other beside it fails alone when the budget is spent, if
-// others were answered before. If the next one fails, too, patience is over.
+// others were answered before. If the next ones fail, too, patience is over soon.
 func TestPoisonedInSequence(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{0, 1} {
-		for _, poison := range []script{always(broken), always(busy), hangs} {
-			synctest.Test(t, func(t *testing.T) {
-				p := patience.New(budget, patience.Limits{UnderWay: limit})
-				r := play(t.Context(), p, 100, 1, script(healthy).poisoned(poison, 50))
-				assert.Equal(t, []int{50}, r.failed())
-				assert.ErrorContains(t, r.errs[50], "tried for 60s")
-				assert.LessOrEqual(t, r.took, enough)
-				assert.NoError(t, r.errs[99])
+		for name, poison := range map[string]script{"broken": always(broken), "busy": always(busy), "reset": always(reset), "hangs": hangs} {
+			t.Run(fmt.Sprint(name, limit), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := patience.New(budget, patience.Limits{UnderWay: limit})
+					vault := script(healthy).poisoned(poison, 50).between(budget+time.Second, budget+2*time.Second, always(sealed))
+					r := play(t.Context(), p, 10_000, 1, vault)
+					assert.Equal(t, []int{50}, r.failed())
+					assert.ErrorContains(t, r.errs[50], "tried for 60s")
+					assert.LessOrEqual(t, r.took, enough+20*time.Second)
 
-				p = patience.New(budget, patience.Limits{UnderWay: limit})
-				r = play(t.Context(), p, 100, 1, script(healthy).between(50*roundTrip, forever, poison))
-				assert.Len(t, r.failed(), 50)
-				assert.LessOrEqual(t, r.tries[51], 1)
-				assert.LessOrEqual(t, r.took, enough+timeout)
-				assert.Error(t, p.Over())
+					time.Sleep(time.Hour)
+					_, waited := p.Stats()
+					assert.Less(t, waited, enough)
+				})
+				synctest.Test(t, func(t *testing.T) {
+					p := patience.New(budget, patience.Limits{UnderWay: limit})
+					r := &run{}
+					first := play(t.Context(), p, 51, 1, script(healthy).poisoned(poison, 50))
+					rest := play(t.Context(), p, 10_000, workers, poison)
+					for _, one := range []*run{first, rest} {
+						r.took, r.sends, r.crowd = r.took+one.took, append(r.sends, one.sends...), append(r.crowd, one.crowd...)
+					}
+					assert.Len(t, rest.failed(), 10_000)
+					assert.LessOrEqual(t, r.took, enough)
+					most := 2 * dials
+					if name == "busy" {
+						most = int(enough.Seconds()) // once a second
+					}
+					assert.LessOrEqual(t, len(r.sends)-50, most)
+					assert.Zero(t, slices.Max(r.crowd), "one prober")
+					assert.Error(t, p.Over())
+				})
 			})
 		}
 	}
+}
+
+// Requests that their callers give up do not make patience longer.
+func TestPoisonedAndGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		play(t.Context(), p, 1, 1, healthy)
+		began := time.Now()
+		for i := 0; p.Over() == nil && i < 100; i++ {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			play(ctx, p, 1, 1, script(hangs).between(0, roundTrip, always(reset)))
+			cancel()
+		}
+		assert.LessOrEqual(t, time.Since(began), enough+timeout)
+	})
 }
 
 // If Vault did not see the request, the failure is not the request's own. It is repeated

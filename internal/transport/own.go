@@ -64,7 +64,7 @@ func IsOptional(request *http.Request) bool {
 	return own.Optional != 0
 }
 
-// Decides reports whether no request but this one shows whether Vault accepts the token.
+// Decides reports whether a denial of a request may show that Vault refuses the token.
 func Decides(request *http.Request) bool {
 	own, _ := ownIn(request.Context())
 	return own.Optional == 0 || own.Decides
