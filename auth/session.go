@@ -84,11 +84,13 @@ type session struct {
 	namesDead bool
 }
 
-// Do logs in, calls use with a logged-in client, and revokes the token of the login, which
-// also ends its child tokens and its leases, such as those of certificates of a role with
-// generate_lease=true. It is for what package resolver does not do, such as signatures. It
-// returns the error of use or ctx, or one with a kind of package resolver. The Usage is
-// complete in any case.
+// Do logs in, calls use with a logged-in client, and revokes the token of the login. It is
+// for what package resolver does not do, such as certificates and signatures. It returns
+// the error of use or ctx, or one with a kind of package resolver. The Usage is complete in
+// any case.
+//
+// Revoking the token also ends its child tokens and its leases, such as those of
+// certificates of a role with generate_lease=true.
 //
 // The client works in the namespace of the settings; LUUMEN_VAULT_PATHS does not limit its
 // paths. An answer may have any form and at most 4 MiB, and must end within VAULT_CLIENT_TIMEOUT.

@@ -59,8 +59,8 @@ type vault struct {
 	pathsErr  error // of a malformed list, which permits no path
 }
 
-// New returns a Vault. It copies its arguments, so make a new Vault for each run. What is
-// wrong with them becomes the error of the hosts that need Vault.
+// New returns a Vault with a copy of its arguments. Make a new Vault for each run, since
+// settings change. What is wrong with them becomes the error of the hosts that need Vault.
 func New(settings Settings, options Options) *Vault {
 	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	v.settings.Address = withoutUser(settings.Address)
@@ -80,14 +80,14 @@ func (v *Vault) Settings() Settings {
 	return settings
 }
 
-// Validate checks settings, environment and pins, without files or network. Its error is
-// resolver.NotConfigured, Settings, Environment or Pinned.
+// Validate checks settings, environment and pins, without files or network. Its error has
+// the kind resolver.NotConfigured, Settings, Environment or Pinned.
 func (v *Vault) Validate() error {
 	_, err := v.inner().config()
 	return err
 }
 
-// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. Its error is
+// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. Its error has the kind
 // resolver.Pinned, or Environment if the variable is malformed.
 func (v *Vault) Permits(path string) error {
 	inner := v.inner()

@@ -7,8 +7,8 @@ import (
 )
 
 // Warning says why a valid field looks mistyped and what to write instead, or returns "".
-// A literal does if it is empty, a printed mask, or similar to a reference of any
-// product; a reference, if its path is a whole reference, or data/ follows the mount.
+// A literal gets a warning if it is empty, a printed mask, or similar to a reference of any
+// product; a reference, if its path is a whole reference, or has data/ after the mount.
 // The text is a predicate of the field, such as "is empty and …", and never holds text
 // from a literal.
 func (v Value) Warning() string {

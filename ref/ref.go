@@ -33,7 +33,7 @@ import (
 	"strings"
 )
 
-// Ref refers to one key of a Vault secret. It is comparable. The zero Ref is none.
+// Ref refers to one key of a Vault secret. It is comparable. The zero Ref refers to nothing.
 type Ref struct {
 	path, key string
 	version   int

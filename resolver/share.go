@@ -29,8 +29,7 @@ type part struct {
 	place    int // in parts
 }
 
-// newShare cuts the reads into parts of one mount each, at least as many as there are
-// workers.
+// newShare cuts the reads into parts of one mount each.
 func newShare(reads []*read, workers int) *share {
 	s := &share{}
 	size := (len(reads) + workers - 1) / workers
