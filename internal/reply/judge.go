@@ -61,9 +61,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	if f.What == "" {
 		f.What = "vault answers " + strconv.Itoa(status)
 	}
-	// A Vault Agent or Proxy sent nothing on if it could not connect.
-	unsent := state.unsent || f.Kind == fault.Unreachable && says(errors, agentUnconnected)
-	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: unsent, RetryAfter: retryAfter(header.Get("Retry-After"))}
+	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent, RetryAfter: retryAfter(header.Get("Retry-After"))}
 }
 
 // IsInternalError reports whether the failure is a bare internal error of Vault. Its
