@@ -38,6 +38,9 @@ func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
 	}
 	if e.isOptional() {
+		if f := e.last; f != nil && f.Fault.Kind == fault.Unreachable && !f.Unsent && time.Since(e.began) >= e.optional.share {
+			return f.GivenUp() // a dead Vault gets no more dials
+		}
 		limit = e.optional.limit(limit, e.began)
 	}
 	if e.login.unclear > 0 {
