@@ -267,6 +267,34 @@ func TestUnclearLogin(t *testing.T) {
 	}
 }
 
+// A login that met an outage is sent once more even if the proxy then blocks sys/health with
+// the page that it sent in the outage, but late: the outage may go on.
+func TestUnclearLoginWithoutHealth(t *testing.T) {
+	t.Parallel()
+	for _, outage := range []time.Duration{budget / 6, budget / 2} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			var logins atomic.Int64
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				isLogin := strings.HasSuffix(q.URL.Path, "/login")
+				if isLogin {
+					logins.Add(1)
+				}
+				if !isLogin || time.Since(began) < outage {
+					pageOf(503)(w, q)
+					return
+				}
+				says200(w, q)
+			})
+			r.Unclear = func() {}
+			_, err := do(t.Context(), r, http.MethodPost, "auth/approle/login")
+			assert.NoError(t, err)
+			assert.EqualValues(t, 2, logins.Load())
+			assert.GreaterOrEqual(t, time.Since(began), budget*2/3)
+		})
+	}
+}
+
 // The first optional request that hangs ends after a quarter of patience, and the next
 // after a twelfth. The run goes on.
 func TestOptionalRequestHangs(t *testing.T) {
