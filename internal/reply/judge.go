@@ -205,11 +205,7 @@ func (s Source) said(errors []string) string {
 func (s Source) masked(texts []string) []string {
 	masked := slices.Clone(texts)
 	for i, text := range masked {
-		if plainDenial.MatchString(text) { // a secret may be part of these words, which say what the answer means
-			masked[i] = mask.Line(text)
-		} else {
-			masked[i] = s.Sent.Text(text)
-		}
+		masked[i] = s.Sent.Text(text, telling...)
 	}
 	return masked
 }
