@@ -212,6 +212,9 @@ func fold(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
 func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 
+// AreIn reports whether a text has a secret.
+func (s *Secrets) AreIn(text string) bool { return len(s.ranges(text)) > 0 }
+
 // Words returns a text from a server in one short line, with its secrets masked.
 // The end of a cut text is also masked if a secret may begin there.
 func (s *Secrets) Words(text string) string { return shorten(s.Text(text)) }

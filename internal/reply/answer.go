@@ -110,8 +110,11 @@ func decode(text []byte, into any) error {
 }
 
 // IsCutOff reports whether a body is only the beginning of a JSON object.
-func IsCutOff(body []byte) bool {
-	return bytes.HasPrefix(body, []byte("{")) && errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
+func IsCutOff(header http.Header, body []byte) bool {
+	if len(body) == 0 {
+		return isJSON(header)
+	}
+	return body[0] == '{' && errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
 }
 
 // ignored takes any JSON.

@@ -33,7 +33,7 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		return nil
 	case 300 <= status && status < 400:
 		return s.redirected(status, header)
-	case !isJSON(header):
+	case !isJSON(header), isGateways(status):
 		return s.notVault(status, header, body)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// Vault's own form. Parse looks at the rest.
@@ -47,6 +47,30 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		return permanent(wrapped(s.Address))
 	}
 	return s.unwell(status, header, e.Errors)
+}
+
+// isGateways reports whether a status comes from a gateway before Vault, whatever the body.
+func isGateways(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired || status == http.StatusUnavailableForLegalReasons
+}
+
+// MayBeAnswer reports whether a response with this failure may be the answer to a caller's
+// request, which can have any form: a certificate, an error of ACME or of a plugin, or the
+// health of a standby.
+func (s Source) MayBeAnswer(f *patience.Failure, status int, header http.Header, body []byte) bool {
+	e := envelope{Data: &ignored{}}
+	isVaults := isJSON(header) && decode(body, &e) == nil && e.isVaults()
+	switch {
+	case isVaults && e.ServerTime != nil:
+		return true
+	case status/100 != 4 || f.Retry != patience.Never || f.Fault.Kind != fault.BadResponse:
+		return status/100 == 2
+	case isVaults:
+		return true
+	}
+	// A page comes from a proxy. vault/api quotes the body in its error.
+	isPage := isJSON(header) || !strings.HasPrefix(header.Get("Content-Type"), "application/")
+	return !isPage && len(body) <= maxWords && !s.Sent.AreIn(string(body))
 }
 
 // unwell is the failure of a Vault that cannot answer now or would refuse the request

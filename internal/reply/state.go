@@ -87,8 +87,12 @@ var states = []state{
 			Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}},
 
 	{status: []int{500}, retry: patience.Later,
+		says: []phrase{internalError},
 		fault: fault.Error{Kind: fault.ServerError,
 			Do: "see Vault's own log; a full or missing audit device is a common cause"}},
+
+	{status: []int{500}, retry: patience.Later,
+		fault: fault.Error{Kind: fault.ServerError, Do: "see Vault's own log"}},
 
 	{status: []int{http.StatusBadRequest}, retry: patience.Never, unsent: true,
 		says: []phrase{

@@ -72,6 +72,9 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		return r.Wire.refusedByProxy(httpRefusal(response.StatusCode))
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
+	if f != nil && !IsOwn(e.request) && !r.isLogin() && r.Patience.HasAnswers() && r.Wire.source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
+		f = nil
+	}
 	if f == nil {
 		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
 			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
@@ -82,8 +85,6 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 	}
 	r.Wire.retire(buffer.progress, f)
 	switch {
-	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !IsOwn(e.request) && !r.isLogin():
-		return nil // such as a certificate in PEM form
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, e, f)
 	case reply.MayBePacing(response.StatusCode, f):

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,30 +46,62 @@ func TestStatusesOfAProxyThatARetryMayCure(t *testing.T) {
 	}
 }
 
-// What a caller requests by itself can have any form, such as a certificate. But what is
-// no success is told as ever, and so is everything that the library requests.
+// What a caller requests by itself can have any form, such as a certificate. The pages of a
+// proxy are told as ever, and so is everything that the library requests.
 func TestAnswersOfAnyForm(t *testing.T) {
 	t.Parallel()
-	get := func(status int, own bool) (*http.Response, *patience.Failure) {
-		w := wireTo(t, serveRaw(t, answers(status, "application/pem-certificate-chain", "-----BEGIN")).address)
-		r := request(t, w, http.MethodGet, "pki/ca/pem")
-		if !own {
-			r = r.WithContext(t.Context())
-		}
-		return transport.SendOnce(w, r, generous)
-	}
-	response, f := get(200, false)
-	require.Nil(t, f)
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	assert.Equal(t, "-----BEGIN", string(text))
+	const (
+		pem     = "application/pem-certificate-chain"
+		ocsp    = "application/ocsp-response"
+		problem = "application/problem+json"
+		health  = `{"initialized":true,"sealed":false,"standby":true,"server_time_utc":1}`
+	)
 	for _, c := range []struct {
-		status int
-		own    bool
-	}{{200, true}, {404, false}, {503, false}} {
-		_, f := get(c.status, c.own)
-		require.NotNil(t, f, c)
-		assert.Equal(t, fault.BadResponse, f.Fault.Kind, c)
+		method            string
+		status            int
+		contentType, body string
+		kind              fault.Kind // empty for an answer
+	}{
+		{"GET", 200, pem, "-----BEGIN", ""},
+		{"GET", 202, json, `{"accepted":true}`, ""},
+		{"PUT", 400, ocsp, "0\x03\n\x01\x01", ""},
+		{"GET", 404, problem, `{"type":"urn:ietf:params:acme:error:malformed","detail":"no such order"}`, ""},
+		{"GET", 404, problem, `{"detail":"` + token + `"}`, fault.BadResponse},
+		{"GET", 404, problem, strings.Repeat(" ", 5<<10), fault.BadResponse},
+		{"GET", 401, json, `{"errors":["a plugin's own"]}`, ""},
+		{"GET", 404, json, `{"message":"no such page"}`, fault.BadResponse},
+		{"GET", 404, page, html, fault.BadResponse},
+		{"GET", 429, problem, "{}", fault.RateLimited},
+		{"GET", 503, pem, "-----BEGIN", fault.BadResponse},
+		{"GET", 429, json, health, ""},
+		{"GET", 503, json, health, ""},
+		{"GET", 503, json, `{"errors":["Vault is sealed"]}`, fault.Sealed},
+		{"GET", 400, json, `{"errors":["path disabled in replication DR secondary mode"]}`, fault.NoActiveNode},
+		{"HEAD", 200, json, `{"request_id":"1"}`, ""},
+	} {
+		for _, own := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.method, c.status, c.contentType, c.body[:1], own), func(t *testing.T) {
+				t.Parallel()
+				w := wireTo(t, serveRaw(t, answers(c.status, c.contentType, c.body)).address)
+				r := request(t, w, c.method, "a")
+				if !own {
+					r = r.WithContext(t.Context())
+				}
+				response, f := transport.SendOnce(w, r, generous)
+				if own || c.kind != "" {
+					require.NotNil(t, f)
+					assert.True(t, own || f.Fault.Kind == c.kind, f.Fault.Error())
+					assertSafe(t, f)
+					return
+				}
+				require.Nil(t, f)
+				text, err := io.ReadAll(response.Body)
+				require.NoError(t, err)
+				if c.method != http.MethodHead {
+					assert.Equal(t, c.body, string(text))
+				}
+			})
+		}
 	}
 }
 

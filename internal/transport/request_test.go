@@ -187,9 +187,13 @@ func TestRoundTripLeavesTheRequestAlone(t *testing.T) {
 	require.NoError(t, err)
 	request.Header.Set("X-Vault-Namespace", "team")
 	before := request.Header.Clone()
-	_, err = newRetry(t, wireTo(t, address), time.Minute).RoundTrip(request)
+	retry := newRetry(t, wireTo(t, address), time.Minute)
+	_, err = retry.RoundTrip(request)
 	require.NoError(t, err)
 	assert.Equal(t, before, request.Header)
+	response, err := retry.Send(request, http.Header{api.AuthHeaderName: {token}})
+	require.NoError(t, err)
+	assert.True(t, response.Request == request, "it has no token, unlike the one that was sent")
 }
 
 // There are at most as many connections as configured. They are kept between requests,
