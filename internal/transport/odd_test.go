@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // After 101, net/http leaves the connection to its caller. A server that then says nothing
@@ -103,6 +106,44 @@ func TestAnswersOfAnyForm(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The advice about a secret that is too large is not for a caller's own request.
+func TestCallersLargeAnswer(t *testing.T) {
+	t.Parallel()
+	w := wireTo(t, serveRaw(t, says("HTTP/1.1 200 OK", "Content-Length: 5000000", "", "")).address)
+	_, f := transport.SendOnce(w, request(t, w, http.MethodGet, "a").WithContext(t.Context()), generous)
+	require.NotNil(t, f)
+	assert.Contains(t, f.Fault.Error(), "is larger than 4 MiB; ask for less at once")
+}
+
+// Vault refuses some requests in another form than its own, and tells a standby's health
+// with the status of a quota. An answer to HEAD has the length of the one to GET.
+func TestVaultsOtherForms(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := "pki-" + vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+mount, map[string]any{"type": "pki"})
+	server.Must(t, http.MethodPost, mount+"/root/generate/internal", map[string]any{"common_name": "Root"})
+	w := wireTo(t, parseURL(t, server.Address))
+	retry := newRetry(t, w, time.Minute)
+	client := newClient(t, w, retry)
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	client.SetToken(server.Token)
+	_, err := client.Auth().Token().LookupSelfWithContext(t.Context()) // which shows that this is Vault
+	require.NoError(t, err)
+
+	_, err = client.Logical().WriteRawWithContext(t.Context(), mount+"/ocsp", []byte("no request"))
+	refusal, ok := errors.AsType[*api.ResponseError](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, 400, refusal.StatusCode)
+
+	health, err := client.Logical().ReadRawWithDataWithContext(t.Context(), "sys/health", url.Values{"activecode": {"429"}})
+	assert.Equal(t, 429, health.StatusCode, "%v", err)
+
+	response, err := retry.RoundTrip(request(t, w, http.MethodHead, "sys/health").WithContext(t.Context()))
+	require.NoError(t, err)
+	assert.Equal(t, 200, response.StatusCode)
 }
 
 // A proxy may say something before its answer to CONNECT, and any 2xx is success.
