@@ -123,6 +123,13 @@ type ignored struct{}
 // UnmarshalJSON never fails.
 func (*ignored) UnmarshalJSON([]byte) error { return nil }
 
+// HasData reports whether an answer in memory has the form of Vault's, and data.
+func HasData(response *http.Response) bool {
+	var data map[string]any
+	e := envelope{Data: &data}
+	return decode(inMemory(response.Body), &e) == nil && e.RequestID != "" && len(data) > 0
+}
+
 // TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
 // whose answers end with the type of the mount.
 func TellsMountType(response *http.Response) bool {
