@@ -66,7 +66,7 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 	if reply.IsInternalError(f) && !e.retry.Patience.HasAnswers() {
 		share = budget / 12
 	}
-	if left := share - time.Since(e.began); left >= time.Millisecond {
+	if left := share - time.Since(e.began); left > 0 {
 		if f.Retry == patience.Paced && e.retry.isCheck() {
 			left = max(left, e.pause(f))
 		}
