@@ -39,7 +39,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			if isServed(request, response) {
+			if isServed(request, response) && (!t.foreign || reply.HasData(response)) {
 				t.served.Store(true)
 			}
 			if !s.modern.Load() && reply.TellsMountType(response) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	}
 	switch {
 	case data == nil:
+		t.foreign = answer.Ok() || answer.Status == http.StatusNotFound
 		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy before Vault pass it"})
 		return nil
 	case data.UsesLeft < 0:

@@ -275,6 +275,10 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 		{"refused", answer(400, `{"errors":["invalid role or secret ID"]}`), 9, 1, fault.Login, false},
 		{"denied", answer(403, `{"errors":["permission denied"]}`), 9, 1, fault.Login, false},
 		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>")) }, 9, 1, fault.BadResponse, false},
+		{"404 of another API", answer(404, `{"errors":["Not Found"]}`), 9, 1, fault.BadResponse, false},
+		{"404 without a text", answer(404, `{"errors":[]}`), 9, 1, fault.BadResponse, false},
+		{"404 of a missing mount", answer(404, `{"errors":["no handler for route \"auth/approle/login\". route entry not found."]}`), 9, 1, fault.Login, false},
+		{"no token", answer(200, `{"request_id":"1","data":null}`), 9, 1, fault.BadResponse, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -47,6 +47,7 @@ type token struct {
 	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
 	looked   bool   // it has been looked up; guarded by session.login
+	foreign  bool   // its look-up was answered as Vault never does; set before use is called
 	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
 
 	accepted atomic.Bool // Vault accepted it: it comes from a login, or was refused by policy alone

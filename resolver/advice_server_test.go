@@ -276,7 +276,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			}
 		}, ""},
 		{"an unknown CA", resolver.TLS, "VAULT_CACERT on the Patch server", settingOf("VAULT_CACERT", "", server.CAFile), ""},
-		{"another name", resolver.TLS, "or set VAULT_TLS_SERVER_NAME on the Patch server to one", settingOf("VAULT_TLS_SERVER_NAME", "vault.example", "localhost"), ""},
+		{"another name", resolver.TLS, "correct or unset VAULT_TLS_SERVER_NAME on the Patch server", settingOf("VAULT_TLS_SERVER_NAME", "vault.example", "localhost"), ""},
 		{"http to https", resolver.TLS, "use https in the address", address(func(a string) string { return strings.Replace(a, "https://", "http://", 1) }), ""},
 		{"nobody listens", resolver.Unreachable, "check the address, that Vault runs there", func(t *testing.T, d *desk) func() {
 			good := d.Address

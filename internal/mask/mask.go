@@ -212,6 +212,9 @@ func fold(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
 func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 
+// AreIn reports whether a text has a secret.
+func (s *Secrets) AreIn(text string) bool { return len(s.ranges(text)) > 0 }
+
 // Words returns a text from a server in one short line, with its secrets masked.
 // The end of a cut text is also masked if a secret may begin there.
 func (s *Secrets) Words(text string) string { return shorten(s.Text(text)) }
@@ -228,18 +231,28 @@ func shorten(text string) string {
 }
 
 // Text returns a text from a server in one line, with its secrets masked. It drops
-// everything after the first 4 KiB.
-func (s *Secrets) Text(text string) string {
+// everything after the first 4 KiB. A secret that is part of one of the server's own words
+// stays there.
+func (s *Secrets) Text(text string, own ...string) string {
 	text = oneLine(cut(text, maxText))
 	var b strings.Builder
 	from := 0
 	for _, r := range s.ranges(text) {
+		if slices.ContainsFunc(own, func(words string) bool { return r.isWithin(words, text) }) {
+			continue
+		}
 		b.WriteString(text[from:r.start])
 		b.WriteString(masked)
 		from = r.end
 	}
 	b.WriteString(text[from:])
 	return b.String()
+}
+
+// isWithin reports whether the text has the words around the span.
+func (s span) isWithin(words, text string) bool {
+	n := len(words)
+	return s.end-s.start <= n && strings.Contains(text[max(0, s.end-n):min(s.start+n, len(text))], words)
 }
 
 // ranges returns where secrets are in the text. It merges overlapping ones.

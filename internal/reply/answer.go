@@ -110,8 +110,11 @@ func decode(text []byte, into any) error {
 }
 
 // IsCutOff reports whether a body is only the beginning of a JSON object.
-func IsCutOff(body []byte) bool {
-	return bytes.HasPrefix(body, []byte("{")) && errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
+func IsCutOff(header http.Header, body []byte) bool {
+	if len(body) == 0 {
+		return isJSON(header)
+	}
+	return body[0] == '{' && errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
 }
 
 // ignored takes any JSON.
@@ -119,6 +122,13 @@ type ignored struct{}
 
 // UnmarshalJSON never fails.
 func (*ignored) UnmarshalJSON([]byte) error { return nil }
+
+// HasData reports whether an answer in memory has the form of Vault's, and data.
+func HasData(response *http.Response) bool {
+	var data map[string]any
+	e := envelope{Data: &data}
+	return decode(inMemory(response.Body), &e) == nil && e.RequestID != "" && len(data) > 0
+}
 
 // TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
 // whose answers end with the type of the mount.

@@ -33,7 +33,7 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 		return nil
 	case 300 <= status && status < 400:
 		return s.redirected(status, header)
-	case !isJSON(header):
+	case !isJSON(header), isGateways(status):
 		return s.notVault(status, header, body)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// Vault's own form. Parse looks at the rest.
@@ -49,6 +49,30 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	return s.unwell(status, header, e.Errors)
 }
 
+// isGateways reports whether a status comes from a gateway before Vault, whatever the body.
+func isGateways(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired || status == http.StatusUnavailableForLegalReasons
+}
+
+// MayBeAnswer reports whether a response with this failure may be the answer to a caller's
+// request, which can have any form: a certificate, an error of ACME or of a plugin, or the
+// health of a standby.
+func (s Source) MayBeAnswer(f *patience.Failure, status int, header http.Header, body []byte) bool {
+	e := envelope{Data: &ignored{}}
+	isVaults := isJSON(header) && decode(body, &e) == nil && e.isVaults()
+	switch {
+	case isVaults && e.ServerTime != nil:
+		return true
+	case status/100 != 4 || f.Retry != patience.Never || f.Fault.Kind != fault.BadResponse:
+		return status/100 == 2
+	case isVaults:
+		return true
+	}
+	// A page comes from a proxy. vault/api quotes the body in its error.
+	isPage := isJSON(header) || !strings.HasPrefix(header.Get("Content-Type"), "application/")
+	return !isPage && len(body) <= maxWords && !s.Sent.AreIn(string(body))
+}
+
 // unwell is the failure of a Vault that cannot answer now or would refuse the request
 // again; nil if it did answer.
 func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
@@ -61,9 +85,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	if f.What == "" {
 		f.What = "vault answers " + strconv.Itoa(status)
 	}
-	// A Vault Agent or Proxy sent nothing on if it could not connect.
-	unsent := state.unsent || f.Kind == fault.Unreachable && says(errors, agentUnconnected)
-	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: unsent, RetryAfter: retryAfter(header.Get("Retry-After"))}
+	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent, RetryAfter: retryAfter(header.Get("Retry-After"))}
 }
 
 // IsInternalError reports whether the failure is a bare internal error of Vault. Its
@@ -207,11 +229,7 @@ func (s Source) said(errors []string) string {
 func (s Source) masked(texts []string) []string {
 	masked := slices.Clone(texts)
 	for i, text := range masked {
-		if plainDenial.MatchString(text) { // a secret may be part of these words, which say what the answer means
-			masked[i] = mask.Line(text)
-		} else {
-			masked[i] = s.Sent.Text(text)
-		}
+		masked[i] = s.Sent.Text(text, telling...)
 	}
 	return masked
 }

@@ -81,14 +81,18 @@ var states = []state{
 		},
 		fault: fault.Error{Kind: fault.Login, What: "vault cannot process the login"}}, // what to do depends on the method
 
-	{status: []int{500}, retry: patience.Later, // and unsent, if it could not connect; see unwell
+	{status: []int{500}, retry: patience.Later, // it repeats requests, and tells the last error alone
 		says: []phrase{{"failed to get the response: ", "1.21"}},
 		fault: fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address does not reach Vault",
 			Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}},
 
 	{status: []int{500}, retry: patience.Later,
+		says: []phrase{internalError},
 		fault: fault.Error{Kind: fault.ServerError,
 			Do: "see Vault's own log; if nothing is answered, a full or missing audit device is a common cause"}},
+
+	{status: []int{500}, retry: patience.Later,
+		fault: fault.Error{Kind: fault.ServerError, Do: "see Vault's own log"}},
 
 	{status: []int{http.StatusBadRequest}, retry: patience.Never, unsent: true,
 		says: []phrase{

@@ -20,8 +20,10 @@ var (
 	noMount          = phrase{"no handler for route", "1.14 1.21 bao"}
 	internalError    = phrase{"internal error", "1.14 1.21 bao"}
 	readAsV1         = phrase{"Invalid path for a versioned ", "1.14 1.21 bao"} // a warning beside a 404
-	agentUnconnected = phrase{": dial tcp", "1.21"}                             // of a Vault Agent or Proxy that did not reach Vault
 )
+
+// telling are the words of an answer that say what it means. A secret may be part of them.
+var telling = []string{permissionDenied.words, invalidToken.words, noMount.words, internalError.words, readAsV1.words}
 
 // expectsHTTPS is what HTTPS servers answer to plain HTTP.
 var expectsHTTPS = []phrase{

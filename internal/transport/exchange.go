@@ -38,6 +38,9 @@ func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
 	}
 	if e.isOptional() {
+		if f := e.last; f != nil && f.Fault.Kind == fault.Unreachable && !f.Unsent && time.Since(e.began) >= e.optional.share {
+			return f.GivenUp() // a dead Vault gets no more dials
+		}
 		limit = e.optional.limit(limit, e.began)
 	}
 	if e.login.unclear > 0 {
@@ -69,6 +72,9 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		return r.Wire.refusedByProxy(httpRefusal(response.StatusCode))
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
+	if f != nil && !IsOwn(e.request) && !r.isLogin() && r.Patience.HasAnswers() && r.Wire.source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
+		f = nil
+	}
 	if f == nil {
 		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
 			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
@@ -79,8 +85,6 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 	}
 	r.Wire.retire(buffer.progress, f)
 	switch {
-	case response.StatusCode == http.StatusOK && r.Patience.HasAnswers() && !IsOwn(e.request) && !r.isLogin():
-		return nil // such as a certificate in PEM form
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, e, f)
 	case reply.MayBePacing(response.StatusCode, f):

@@ -1,20 +1,24 @@
 package transport_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // After 101, net/http leaves the connection to its caller. A server that then says nothing
@@ -45,31 +49,101 @@ func TestStatusesOfAProxyThatARetryMayCure(t *testing.T) {
 	}
 }
 
-// What a caller requests by itself can have any form, such as a certificate. But what is
-// no success is told as ever, and so is everything that the library requests.
+// What a caller requests by itself can have any form, such as a certificate. The pages of a
+// proxy are told as ever, and so is everything that the library requests.
 func TestAnswersOfAnyForm(t *testing.T) {
 	t.Parallel()
-	get := func(status int, own bool) (*http.Response, *patience.Failure) {
-		w := wireTo(t, serveRaw(t, answers(status, "application/pem-certificate-chain", "-----BEGIN")).address)
-		r := request(t, w, http.MethodGet, "pki/ca/pem")
-		if !own {
-			r = r.WithContext(t.Context())
-		}
-		return transport.SendOnce(w, r, generous)
-	}
-	response, f := get(200, false)
-	require.Nil(t, f)
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	assert.Equal(t, "-----BEGIN", string(text))
+	const (
+		pem     = "application/pem-certificate-chain"
+		ocsp    = "application/ocsp-response"
+		problem = "application/problem+json"
+		health  = `{"initialized":true,"sealed":false,"standby":true,"server_time_utc":1}`
+	)
 	for _, c := range []struct {
-		status int
-		own    bool
-	}{{200, true}, {404, false}, {503, false}} {
-		_, f := get(c.status, c.own)
-		require.NotNil(t, f, c)
-		assert.Equal(t, fault.BadResponse, f.Fault.Kind, c)
+		method            string
+		status            int
+		contentType, body string
+		kind              fault.Kind // empty for an answer
+	}{
+		{"GET", 200, pem, "-----BEGIN", ""},
+		{"GET", 202, json, `{"accepted":true}`, ""},
+		{"PUT", 400, ocsp, "0\x03\n\x01\x01", ""},
+		{"GET", 404, problem, `{"type":"urn:ietf:params:acme:error:malformed","detail":"no such order"}`, ""},
+		{"GET", 404, problem, `{"detail":"` + token + `"}`, fault.BadResponse},
+		{"GET", 404, problem, strings.Repeat(" ", 5<<10), fault.BadResponse},
+		{"GET", 401, json, `{"errors":["a plugin's own"]}`, ""},
+		{"GET", 404, json, `{"message":"no such page"}`, fault.BadResponse},
+		{"GET", 404, page, html, fault.BadResponse},
+		{"GET", 429, problem, "{}", fault.RateLimited},
+		{"GET", 503, pem, "-----BEGIN", fault.BadResponse},
+		{"GET", 429, json, health, ""},
+		{"GET", 503, json, health, ""},
+		{"GET", 503, json, `{"errors":["Vault is sealed"]}`, fault.Sealed},
+		{"GET", 400, json, `{"errors":["path disabled in replication DR secondary mode"]}`, fault.NoActiveNode},
+		{"HEAD", 200, json, `{"request_id":"1"}`, ""},
+	} {
+		for _, own := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.method, c.status, c.contentType, c.body[:1], own), func(t *testing.T) {
+				t.Parallel()
+				w := wireTo(t, serveRaw(t, answers(c.status, c.contentType, c.body)).address)
+				r := request(t, w, c.method, "a")
+				if !own {
+					r = r.WithContext(t.Context())
+				}
+				response, f := transport.SendOnce(w, r, generous)
+				if own || c.kind != "" {
+					require.NotNil(t, f)
+					assert.True(t, own || f.Fault.Kind == c.kind, f.Fault.Error())
+					assertSafe(t, f)
+					return
+				}
+				require.Nil(t, f)
+				text, err := io.ReadAll(response.Body)
+				require.NoError(t, err)
+				if c.method != http.MethodHead {
+					assert.Equal(t, c.body, string(text))
+				}
+			})
+		}
 	}
+}
+
+// The advice about a secret that is too large is not for a caller's own request.
+func TestCallersLargeAnswer(t *testing.T) {
+	t.Parallel()
+	w := wireTo(t, serveRaw(t, says("HTTP/1.1 200 OK", "Content-Length: 5000000", "", "")).address)
+	_, f := transport.SendOnce(w, request(t, w, http.MethodGet, "a").WithContext(t.Context()), generous)
+	require.NotNil(t, f)
+	assert.Contains(t, f.Fault.Error(), "is larger than 4 MiB; ask for less at once")
+}
+
+// Vault refuses some requests in another form than its own, and tells a standby's health
+// with the status of a quota. An answer to HEAD has the length of the one to GET.
+func TestVaultsOtherForms(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := "pki-" + vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+mount, map[string]any{"type": "pki"})
+	server.Must(t, http.MethodPost, mount+"/root/generate/internal", map[string]any{"common_name": "Root"})
+	w := wireTo(t, parseURL(t, server.Address))
+	retry := newRetry(t, w, time.Minute)
+	client := newClient(t, w, retry)
+	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	client.SetToken(server.Token)
+	_, err := client.Auth().Token().LookupSelfWithContext(t.Context()) // which shows that this is Vault
+	require.NoError(t, err)
+
+	_, err = client.Logical().WriteRawWithContext(t.Context(), mount+"/ocsp", []byte("no request"))
+	refusal, ok := errors.AsType[*api.ResponseError](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, 400, refusal.StatusCode)
+
+	health, err := client.Logical().ReadRawWithDataWithContext(t.Context(), "sys/health", url.Values{"activecode": {"429"}})
+	assert.Equal(t, 429, health.StatusCode, "%v", err)
+
+	response, err := retry.RoundTrip(request(t, w, http.MethodHead, "sys/health").WithContext(t.Context()))
+	require.NoError(t, err)
+	assert.Equal(t, 200, response.StatusCode)
 }
 
 // A proxy may say something before its answer to CONNECT, and any 2xx is success.

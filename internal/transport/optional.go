@@ -66,11 +66,8 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 	if reply.IsInternalError(f) && !e.retry.Patience.HasAnswers() {
 		share = budget / 12
 	}
-	if left := share - time.Since(e.began); left >= time.Millisecond {
-		switch {
-		case f.Fault.Kind == fault.Unreachable:
-			return f // a dead Vault gets no more dials
-		case f.Retry == patience.Paced:
+	if left := share - time.Since(e.began); left > 0 {
+		if f.Retry == patience.Paced && e.retry.isCheck() {
 			left = max(left, e.pause(f))
 		}
 		return f.AgainWithin(left)
@@ -82,18 +79,15 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 	return f.GivenUp() // if the next request fails alike, Vault as a whole is down
 }
 
-// pause is how long an optional request that Vault refused for its rate waits, even beyond
-// its share: most quotas are for a second, which is longer than the share of a check. 0
-// means that Vault asks for too much.
+// pause is how long an optional request of a check that Vault refused for its rate waits,
+// even beyond its share: most quotas are for a second, which is longer. 0 means that too
+// little patience would be left for a read.
 func (e *exchange) pause(f *patience.Failure) time.Duration {
-	most := e.retry.Patience.Budget() / 4
-	if e.retry.isCheck() {
-		most *= 3
-	}
-	if f.RetryAfter > most {
+	pause := max(f.RetryAfter, time.Second)
+	if waited, _ := e.retry.Patience.Silence(); waited+pause > e.retry.Patience.Budget()*3/4 {
 		return 0
 	}
-	return max(f.RetryAfter, time.Second)
+	return pause
 }
 
 // isBlock reports whether a failure may concern one request alone.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +21,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
@@ -113,6 +116,10 @@ func redirects(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
+// agentLost is what a Vault Agent answers when Vault is down. It sends a request again by
+// itself, and tells the last error alone: Vault may have acted on an earlier attempt.
+var agentLost = errorsOf(500, "failed to get the response: Put \"https://127.0.0.1:1/v1/x\": dial tcp 127.0.0.1:1: connect: connection refused")
+
 func closes(w http.ResponseWriter, _ *http.Request) {
 	conn, _, _ := w.(http.Hijacker).Hijack()
 	conn.Close()
@@ -145,6 +152,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"502 of a proxy", pageOf(502), get, false, 2},
 		{"502 of a proxy", pageOf(502), put, false, 1},
 		{"503 of a proxy", pageOf(503), put, false, 1},
+		{"an Agent that lost Vault", agentLost, put, false, 1},
 		{"429", errorsOf(429, "rate limit quota exceeded"), get, false, 2},
 		{"429", errorsOf(429, "rate limit quota exceeded"), put, false, 2},
 		{"429 of a proxy", pageOf(429), put, false, 2},
@@ -225,6 +233,7 @@ func TestUnclearLogin(t *testing.T) {
 		{"lost once", []step{closes}, 2, 1, ""},
 		{"lost twice", []step{closes, closes, says200}, 2, 1, "sent twice and not repeated, since Vault may have acted on it"},
 		{"502, then lost", []step{pageOf(502), closes}, 2, 1, "sent twice and not repeated"},
+		{"an Agent that lost Vault", []step{agentLost, agentLost}, 2, 1, "sent twice and not repeated"},
 		{"sealed as often as it is", []step{errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed")}, 4, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -258,6 +267,34 @@ func TestUnclearLogin(t *testing.T) {
 	}
 }
 
+// A login that met an outage is sent once more even if the proxy then blocks sys/health with
+// the page that it sent in the outage, but late: the outage may go on.
+func TestUnclearLoginWithoutHealth(t *testing.T) {
+	t.Parallel()
+	for _, outage := range []time.Duration{budget / 6, budget / 2} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			var logins atomic.Int64
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				isLogin := strings.HasSuffix(q.URL.Path, "/login")
+				if isLogin {
+					logins.Add(1)
+				}
+				if !isLogin || time.Since(began) < outage {
+					pageOf(503)(w, q)
+					return
+				}
+				says200(w, q)
+			})
+			r.Unclear = func() {}
+			_, err := do(t.Context(), r, http.MethodPost, "auth/approle/login")
+			assert.NoError(t, err)
+			assert.EqualValues(t, 2, logins.Load())
+			assert.GreaterOrEqual(t, time.Since(began), budget*2/3)
+		})
+	}
+}
+
 // The first optional request that hangs ends after a quarter of patience, and the next
 // after a twelfth. The run goes on.
 func TestOptionalRequestHangs(t *testing.T) {
@@ -287,6 +324,66 @@ func TestOptionalRequestHangs(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, 200, status)
 		})
+	}
+}
+
+// Optional requests that alone are cut off, or refused for their rate, cost a third of
+// patience together, and the next request is sent at once. In a check, too, there is time
+// for it.
+func TestOptionalRequestsFailAlone(t *testing.T) {
+	t.Parallel()
+	quota := func(seconds string) step {
+		return func(w http.ResponseWriter, q *http.Request) {
+			w.Header().Set("Retry-After", seconds)
+			errorsOf(429, "rate limit quota exceeded")(w, q)
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		answer   step
+		patience time.Duration
+		check    bool
+		most     time.Duration
+	}{
+		{"cut off", closes, 30 * time.Second, false, 10 * time.Second},
+		{"an Agent that lost Vault", agentLost, 30 * time.Second, false, 10 * time.Second},
+		{"5 seconds", quota("5"), 30 * time.Second, false, 10 * time.Second},
+		{"7 seconds", quota("7"), 30 * time.Second, false, 10 * time.Second},
+		{"an hour", quota("3600"), 30 * time.Second, false, 10 * time.Second},
+		{"a check is cut off", closes, 3 * time.Second, true, time.Second},
+		{"a check waits 1 second", quota("1"), 3 * time.Second, true, 2500 * time.Millisecond},
+		{"a check waits 2 seconds", quota("2"), 3 * time.Second, true, 2500 * time.Millisecond},
+		{"a check waits an hour", quota("3600"), 3 * time.Second, true, time.Second},
+	} {
+		for _, blocked := range [][]string{{"look-up"}, {"list"}, {"look-up", "list", "capabilities"}} {
+			t.Run(fmt.Sprint(c.name, blocked), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+						if slices.Contains(blocked, path.Base(q.URL.Path)) {
+							c.answer(w, q)
+							return
+						}
+						says200(w, q)
+					})
+					r.Patience = patience.New(c.patience, patience.Limits{})
+					if c.check {
+						r.Until = time.Now().Add(c.patience + 18*time.Second)
+					}
+					ask := func(path string, end transport.End) error {
+						_, err := do(transport.WithOwn(t.Context(), transport.Own{Optional: end, Harmless: true}), r, http.MethodGet, path)
+						return err
+					}
+					began := time.Now()
+					ask("look-up", transport.AtOnce)
+					ask("list", transport.InAWhile)
+					assert.NoError(t, ask("a", 0))
+					assert.LessOrEqual(t, time.Since(began), c.most+c.most/20)
+					ask("capabilities", transport.AtOnce)
+					assert.NoError(t, ask("b", 0))
+				})
+			})
+		}
 	}
 }
 

@@ -75,11 +75,22 @@ func (w *Wire) alert(operation *net.OpError, atProxy bool) *fault.Error {
 	case strings.Contains(alert, "certificate"):
 		f.Do = "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"
 	case strings.Contains(alert, "unrecognized name"):
-		f.Do = "use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server"
+		f.Do = w.orServerName("use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server")
 	default:
 		f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later, with ECDHE"
+		if strings.Contains(alert, "internal error") {
+			f.Do = "use the port of Vault's API in the address, 8200 by default: the cluster port, 8201, refuses all but Vault itself; " + f.Do
+		}
 	}
 	return f
+}
+
+// orServerName is the advice for an address with a wrong name, unless a variable replaces it.
+func (w *Wire) orServerName(do string) string {
+	if w.config.TLS.ServerName != "" {
+		return "correct or unset VAULT_TLS_SERVER_NAME on the Patch server, which replaces the name in the address"
+	}
+	return do
 }
 
 // badHandshake is the fault for a handshake that fails for another reason.
@@ -170,7 +181,7 @@ func (w *Wire) wrongName(f *fault.Error, leaf *x509.Certificate, chain []*x509.C
 		f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
 	default:
 		f.What = whose + " certificate is for another host name"
-		f.Do = "use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one"
+		f.Do = w.orServerName("use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one")
 		if atProxy {
 			f.Do = "use a name of the certificate in " + w.proxyVariable()
 		}
@@ -258,10 +269,15 @@ func (w *Wire) named(name pkix.Name) string {
 		}
 		return all
 	}
-	return mask.Line(pkix.Name{
+	return cmp.Or(mask.Line(pkix.Name{
+		SerialNumber:       w.Sent.Words(name.SerialNumber),
 		CommonName:         w.Sent.Words(name.CommonName),
 		OrganizationalUnit: masked(name.OrganizationalUnit),
 		Organization:       masked(name.Organization),
+		PostalCode:         masked(name.PostalCode),
+		StreetAddress:      masked(name.StreetAddress),
+		Locality:           masked(name.Locality),
+		Province:           masked(name.Province),
 		Country:            masked(name.Country),
-	}.String())
+	}.String()), "an empty name")
 }

@@ -72,6 +72,9 @@ func TestTLS(t *testing.T) {
 		SerialNumber: big.NewInt(1), NotBefore: past, NotAfter: future, DNSNames: good.DNSNames, IPAddresses: good.IPAddresses,
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}},
 	})}
+	named := func(name pkix.Name) *tls.Config {
+		return serving(&vaulttest.Certificate{Key: good.Key, Certificate: certificateLike(t, good.Key, &x509.Certificate{SerialNumber: big.NewInt(1), Subject: name, NotAfter: future, DNSNames: good.DNSNames, IPAddresses: good.IPAddresses})})
+	}
 	old := serving(good)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	nameless := serving(good)
@@ -92,6 +95,10 @@ func TestTLS(t *testing.T) {
 			[]string{"vault's certificate is not trusted (certificate signed by unknown authority", "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"}, "those there now"},
 		{"self-signed", serving(self), root.Pool(), nil, true,
 			[]string{"signed by unknown authority, signed by itself: CN=Self at ADDRESS", "VAULT_CAPATH"}, "intermediate"},
+		{"a name without a common name", named(pkix.Name{SerialNumber: "7", Locality: []string{"Berlin"}, Province: []string{"BE"}}), root.Pool(), nil, true,
+			[]string{"signed by itself: SERIALNUMBER=7,L=Berlin,ST=BE at ADDRESS"}, ""},
+		{"an empty name", named(pkix.Name{}), root.Pool(), nil, true,
+			[]string{"signed by itself: an empty name at ADDRESS"}, ""},
 		{"unknown CA of a whole chain", serving(below, middle), oldRoot.Pool(), nil, true,
 			[]string{"signed by unknown authority, its chain ends with a certificate issued by CN=Root at ADDRESS", "VAULT_CAPATH"}, "whole chain"},
 		{"missing intermediate", serving(below), root.Pool(), nil, true,
@@ -131,7 +138,7 @@ func TestTLS(t *testing.T) {
 		{"TLS 1.1 alone", old, root.Pool(), nil, true,
 			[]string{"vault refused the TLS connection (tls: protocol version not supported at ADDRESS); enable TLS 1.2 or later on the server"}, "VAULT_"},
 		{"refuses without a reason", nameless, root.Pool(), nil, true,
-			[]string{"vault refused the TLS connection (tls: internal error at ADDRESS)", "if the server demands a client certificate"}, ""},
+			[]string{"vault refused the TLS connection (tls: internal error at ADDRESS); use the port of Vault's API in the address, 8200 by default", "if the server demands a client certificate"}, ""},
 	} {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -190,6 +197,17 @@ func TestTLS(t *testing.T) {
 		text := fails(t, w).Fault.Error()
 		assert.NotContains(t, text, "canary")
 		assert.Contains(t, text, "signed by itself: CN=[masked]")
+	})
+	t.Run("a wrong VAULT_TLS_SERVER_NAME", func(t *testing.T) {
+		t.Parallel()
+		address := parseURL(t, vaulttest.ServeTLS(t, serving(good), likeVault))
+		config := &tls.Config{RootCAs: root.Pool(), ServerName: "vault.example"}
+		f := fails(t, newWire(t, transport.Config{Address: address, TLS: config}))
+		assert.Contains(t, f.Fault.Error(), "; correct or unset VAULT_TLS_SERVER_NAME on the Patch server, which replaces the name in the address")
+		for _, name := range []string{"localhost", ""} {
+			config.ServerName = name
+			read(t, newWire(t, transport.Config{Address: address, TLS: config}), nil)
+		}
 	})
 	for _, advice := range []struct {
 		name   string

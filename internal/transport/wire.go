@@ -150,12 +150,17 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	}
 	switch {
 	case err == errTooLarge:
-		return nil, w.retire(progress, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", "store smaller values in Vault")})
+		do := "ask for less at once"
+		if IsOwn(request) {
+			do = "store smaller values in Vault"
+		}
+		return nil, w.retire(progress, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", do)})
 	case err != nil && !isRefusalOfHTTP(response, body):
 		return nil, w.retire(progress, w.failureOf(err, progress))
 	}
 	// A copy, since net/http keeps its response until the connection's next one.
 	answer := *response
+	answer.Request = request // the one that was sent has the token
 	answer.Body = &buffered{*bytes.NewBuffer(body), progress}
 	return &answer, nil
 }
@@ -248,10 +253,12 @@ var errTooLarge = errors.New("the answer is too large")
 func readAll(response *http.Response, most int) ([]byte, error) {
 	n := response.ContentLength
 	switch {
-	case n > int64(most):
-		return nil, errTooLarge
+	case response.Request.Method == http.MethodHead:
+		return nil, nil // the length is that of the answer to GET
 	case response.StatusCode == http.StatusSwitchingProtocols:
 		return nil, nil // the body would be the connection itself, which no context closes
+	case n > int64(most):
+		return nil, errTooLarge
 	case n >= 0:
 		body := make([]byte, n+1) // one more to reach the end, which releases the connection
 		read, err := io.ReadFull(response.Body, body)
@@ -265,7 +272,7 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	switch {
 	case body.Len() > most:
 		return nil, errTooLarge
-	case err == nil && len(response.TransferEncoding) == 0 && reply.IsCutOff(body.Bytes()):
+	case err == nil && len(response.TransferEncoding) == 0 && reply.IsCutOff(response.Header, body.Bytes()):
 		err = io.ErrUnexpectedEOF // net/http does not notice it in a body without a length
 	}
 	return body.Bytes(), err

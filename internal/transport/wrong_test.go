@@ -61,6 +61,10 @@ func TestWrongAnswers(t *testing.T) {
 		{"half of a JSON 400", vault(400, `{"errors":["`+bodyWords), fault.BadResponse, never, false, "status 400, application/json"},
 		{"empty 200", answers(200, "", ""), fault.BadResponse, never, false, "status 200, no content type at ADDRESS"},
 		{"empty JSON 200", answers(200, json, ""), fault.BadResponse, never, false, "status 200, application/json at ADDRESS"},
+		{"empty JSON 200, until it closes", says("HTTP/1.0 200 OK", "Content-Type: application/json", "", ""), fault.Unreachable, later, false, "connection closed in the middle of the answer"},
+		{"JSON 401", vault(401, `{"errors":["`+bodyWords+`"]}`), fault.BadResponse, never, false, "status 401, application/json at ADDRESS"},
+		{"JSON 407", vault(407, `{"errors":[]}`), fault.BadResponse, never, false, "status 407, application/json at ADDRESS"},
+		{"JSON 451", vault(451, `{"errors":[]}`), fault.BadResponse, never, false, "status 451, application/json at ADDRESS"},
 		{"empty 404", answers(404, "", ""), fault.BadResponse, never, false, "status 404, no content type"},
 		{"304", answers(304, "", ""), fault.BadResponse, never, false, "the address redirects (304 at ADDRESS to elsewhere)"},
 		{"HTML 429", answers(429, page, html, "Retry-After: 1"), fault.RateLimited, paced, true, "the proxy before vault is rate limiting the agent (status 429, text/html at ADDRESS); raise its limit, or set VAULT_RATE_LIMIT on the Patch server"},
@@ -125,7 +129,8 @@ func TestWrongAnswers(t *testing.T) {
 		{"no leader known", vault(500, `{"errors":["local node not active but active cluster node not found"]}`), fault.NoActiveNode, later, true, "vault has no active node (local node not active but active cluster node not found at ADDRESS); check the cluster: vault operator raft list-peers"},
 		{"standby without a leader", vault(503, `{"errors":["no active Vault instance found"]}`), fault.NoActiveNode, later, true, "vault has no active node"},
 		{"standby, not active", vault(503, `{"errors":["node is not active"]}`), fault.NoActiveNode, later, true, "vault has no active node"},
-		{"internal error", vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`), fault.ServerError, later, false, "vault answers 500 (1 error occurred: * internal error at ADDRESS); see Vault's own log"},
+		{"internal error", vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`), fault.ServerError, later, false, "vault answers 500 (1 error occurred: * internal error at ADDRESS); see Vault's own log; a full or missing audit device is a common cause"},
+		{"a value that is too long", vault(500, `{"errors":["JSON string value exceeds allowed length"]}`), fault.ServerError, later, false, "at ADDRESS); see Vault's own log"},
 		{"502 without a text", vault(502, `{"errors":[]}`), fault.ServerError, later, false, "vault answers 502 (ADDRESS);"},
 		{"a long text", vault(500, `{"errors":["`+strings.Repeat("long ", 1000)+`"]}`), fault.ServerError, later, false, "… at ADDRESS"},
 		{"the token in the text", vault(500, `{"errors":["bad token `+token+`"]}`), fault.ServerError, later, false, "bad token [masked] at"},
@@ -146,6 +151,7 @@ func TestWrongAnswers(t *testing.T) {
 			assert.Equal(t, server.retry, f.Retry)
 			assert.Equal(t, server.unsent, f.Unsent)
 			assert.Contains(t, f.Fault.Error(), strings.ReplaceAll(server.text, "ADDRESS", s.address.String()))
+			assert.Equal(t, strings.Contains(server.text, "audit"), strings.Contains(f.Fault.Error(), "audit"))
 			assert.EqualValues(t, 1, s.requests.Load(), "it is sent once")
 			if server.kind != fault.Login { // whoever logs in adds what to do
 				assertSafe(t, f)
