@@ -149,7 +149,7 @@ func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone boo
 	}
 	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
 	if p.failsLikeAnother(r, f.Fault) {
-		p.beginOutage(now)
+		p.beginOutage(now, max(p.firstFailed[cause(f.Fault)].failures-1, 0))
 	}
 	return false
 }
@@ -181,8 +181,9 @@ func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
 	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
 }
 
-func (p *Patience) beginOutage(now time.Time) {
-	p.outage, p.electing, p.failedProbes, p.probeAt = true, false, 0, now
+// beginOutage begins an outage, after some failures that were probes in effect.
+func (p *Patience) beginOutage(now time.Time, failures int) {
+	p.outage, p.electing, p.failedProbes, p.probeAt = true, false, failures, now
 	p.wake()
 }
 
@@ -306,7 +307,7 @@ func (p *Patience) expire(now time.Time) {
 	p.onlyFailed.ended = f
 	p.stopClock(now)
 	p.allowance = p.budget / 12
-	p.beginOutage(now)
+	p.beginOutage(now, 0)
 }
 
 func (p *Patience) end(now time.Time, f *fault.Error) {
