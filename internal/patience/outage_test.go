@@ -116,6 +116,30 @@ func TestDeadMidway(t *testing.T) {
 	}
 }
 
+// Requests that are given up one after another are probes, too: what follows them waits as
+// long as if it had sent them itself.
+func TestDeadForRequestsThatAreGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		sends, began := 0, time.Now()
+		for _, until := range []time.Duration{budget / 4, budget / 3, forever} {
+			p.Do(t.Context(), func(context.Context, time.Duration) *patience.Failure {
+				left := until - time.Since(began)
+				if left <= 0 {
+					return reset.GivenUp()
+				}
+				sends++
+				time.Sleep(roundTrip)
+				return reset.AgainWithin(left)
+			})
+		}
+		assert.Error(t, p.Over())
+		assert.LessOrEqual(t, time.Since(began), enough)
+		assert.LessOrEqual(t, sends, dials+1)
+	})
+}
+
 // In an outage one request is sent at a time: the first at once, the next ones after
 // growing waits.
 func TestOneProber(t *testing.T) {

@@ -183,7 +183,7 @@ func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
 
 // beginOutage begins an outage, after some failures that were probes in effect.
 func (p *Patience) beginOutage(now time.Time, failures int) {
-	p.outage, p.electing, p.failedProbes, p.probeAt = true, false, failures, now
+	p.outage, p.electing, p.failedProbes, p.probeAt = true, false, failures, now.Add(p.backoff(failures, false))
 	p.wake()
 }
 
