@@ -61,9 +61,6 @@ func (s *session) load(c credentials) (credentials, error) {
 // next request whether it accepts any other.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
 	refusal, isOptional := answer.Refusal(), transport.IsOptional(request)
-	if !transport.Decides(request) && (used.facts.UsesLeft != nil || refusal == reply.BareDenial && !used.served.Load()) {
-		return false, nil
-	}
 	s.login.Lock()
 	defer s.login.Unlock()
 	switch {
@@ -73,6 +70,8 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return false, s.fatal.Load()
 	case s.token.Load() != used:
 		return true, nil // another request has replaced it already
+	case !transport.Decides(request) && (used.facts.UsesLeft != nil || refusal == reply.BareDenial && !s.mayBeDead(used)):
+		return false, nil
 	}
 	if refusal == reply.ByPolicy && s.modern.Load() {
 		return false, nil

@@ -194,7 +194,7 @@ func TestAllSideRequestsAreDenied(t *testing.T) {
 				}
 				return true
 			})
-			vault := auth.New(auth.Settings{Address: address, AuthMethod: test.method}, environment(test.variables))
+			vault := auth.New(auth.Settings{Address: address, AuthMethod: test.method, Mounts: []string{kv}}, environment(test.variables))
 			run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
 			assert.NoError(t, collect(run)[0].Err())
 		})
