@@ -121,6 +121,8 @@ func TestHandedInMethodAgainstWrongServers(t *testing.T) {
 		{"internal error", answer(500, `{"errors":["internal error"]}`), 9, 2, fault.Login},
 		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>" + password)) }, 9, 1, fault.BadResponse},
 		{"echoes what it was sent", answer(400, `{"errors":["no such user with `+password+`"]}`), 9, 1, fault.Login},
+		{"refuses as Vault's plugin for Kerberos does", answer(401, `{"errors":["authentication required"]}`), 9, 1, fault.Login},
+		{"refused by a gateway", func(w http.ResponseWriter) { w.WriteHeader(401) }, 9, 1, fault.BadResponse},
 		{"no token", answer(200, `{"request_id":"1","data":{}}`), 9, 1, fault.Login},
 		{"second factor", answer(200, `{"request_id":"1","auth":{"client_token":"","mfa_requirement":{"mfa_request_id":"x"}}}`), 9, 1, fault.Login},
 		{"wrapped", answer(200, `{"request_id":"","wrap_info":{"token":"hvs.wrapped"}}`), 9, 1, fault.BadResponse},

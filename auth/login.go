@@ -124,7 +124,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.unanswered(failed)
-	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount()):
+	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount() || answer.Status == http.StatusUnauthorized):
 		at := s.wire.Address() // Vault never answers a login so
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
 	case answer != nil && !answer.Ok():

@@ -56,7 +56,7 @@ func (e *environment) trust() trust {
 // hostName returns the variable if it is a host name or an IP address.
 func (e *environment) hostName(variable string) string {
 	name := e.name(variable)
-	if _, err := netip.ParseAddr(name); err != nil && strings.ContainsAny(name, `:/"' `) {
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err != nil && strings.ContainsAny(name, `:/"' `) {
 		e.reject(variable, "is not a host name; write it alone, without a scheme and a port, such as vault.example")
 	}
 	return name

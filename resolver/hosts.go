@@ -42,8 +42,9 @@ func parseHosts(text string) hostList {
 	return list
 }
 
-// otherForm matches globs of lists in other forms, such as JSON, YAML, and regular expressions.
-var otherForm = regexp.MustCompile("[{};|\"'`“”‘’„‚«»‹›]|^([!^]|- )|\\$$")
+// otherForm matches globs of lists in other forms, such as JSON, YAML, and regular
+// expressions. A host's name may hold an apostrophe, and end in $.
+var otherForm = regexp.MustCompile("[{};|\"]|^['`“”‘’„‚«»‹›!^]|^- |['`“”‘’„‚«»‹›]$|\\.\\*\\$$")
 
 // allows reports whether a host may get the secret.
 func (l hostList) allows(host string) bool {

@@ -20,7 +20,7 @@ import (
 )
 
 // A side request that alone is answered as if Vault were down, or refused for its rate,
-// costs a third of patience.
+// costs a third of patience, also if it hangs in the end.
 func TestSideRequestsThatFailAlone(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -30,16 +30,26 @@ func TestSideRequestsThatFailAlone(t *testing.T) {
 	for _, answer := range []struct {
 		name, retryAfter, body string
 		status                 int
+		hangs                  bool
 	}{
-		{"sealed", "", `{"errors":["Vault is sealed"]}`, 503},
-		{"no leader", "", `{"errors":["local node not active but active cluster node not found"]}`, 500},
-		{"rate", "3600", `{"errors":["request path \"x\": rate limit quota exceeded"]}`, 429},
+		{"sealed", "", `{"errors":["Vault is sealed"]}`, 503, false},
+		{"no leader", "", `{"errors":["local node not active but active cluster node not found"]}`, 500, false},
+		{"rate", "3600", `{"errors":["request path \"x\": rate limit quota exceeded"]}`, 429, false},
+		{"sealed, then hangs", "", `{"errors":["Vault is sealed"]}`, 503, true},
+		{"rate, then hangs", "", `{"errors":["request path \"x\": rate limit quota exceeded"]}`, 429, true},
+		{"internal error, then hangs", "", `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`, 500, true},
 	} {
 		for _, blocked := range [][]string{{"auth/token/lookup-self"}, {mountList}, {"auth/token/lookup-self", mountList}} {
 			t.Run(fmt.Sprint(answer.name, blocked), func(t *testing.T) {
 				t.Parallel()
+				const patience = 4 * brief
+				began := time.Now()
 				address := behind(t, server, func(w http.ResponseWriter, path string) bool {
 					if slices.Contains(blocked, path) {
+						if answer.hangs && time.Since(began) > patience/5 {
+							<-t.Context().Done()
+							return true
+						}
 						if answer.retryAfter != "" {
 							w.Header().Set("Retry-After", answer.retryAfter)
 						}
@@ -48,9 +58,7 @@ func TestSideRequestsThatFailAlone(t *testing.T) {
 					}
 					return false
 				})
-				const patience = 4 * brief
 				vault := auth.New(auth.Settings{Address: address, Mounts: []string{kv}}, environment(map[string]string{"VAULT_TOKEN": token}))
-				began := time.Now()
 				run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{Patience: patience})
 				assert.NoError(t, collect(run)[0].Err())
 				assert.Less(t, time.Since(began), patience/2, "a third, and time for a busy machine")

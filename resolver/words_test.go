@@ -101,7 +101,7 @@ func TestHostsInOtherForms(t *testing.T) {
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "app", map[string]any{"password": "right"})
 	vault := connect(server, server.ReaderToken(t, kv+"/data/app"))
-	for _, list := range []string{`["db-1"]`, "db-1;db-2", "{db-1}", `"db-1"`, "'db-1'", "`db-1`", "“db-1”", "!web-*", "^db-1", "db-1$", "- db-1"} {
+	for _, list := range []string{`["db-1"]`, "db-1;db-2", "{db-1}", `"db-1"`, "'db-1'", "`db-1`", "“db-1”", "!web-*", "^db-1$", "db-.*$", "- db-1"} {
 		server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": list})
 		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("db-1", "password", "vault:"+kv+"/app#password"), host("d", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
 		for _, result := range collect(run) {
@@ -111,6 +111,10 @@ func TestHostsInOtherForms(t *testing.T) {
 		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{})
 		assert.Equal(t, resolver.NotForHost, v.Fields[0].Kind, list)
 		assert.Equal(t, []string{resolver.HostsMalformed}, codes(v.Fields[0].Findings), list)
+	}
+	for _, name := range []string{"WIN01$", `corp\win01$`, "o'brien-pc"} {
+		server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": name})
+		assert.NoError(t, resolver.One(t.Context(), vault, host(name, "password", "vault:"+kv+"/app#password"), resolver.Options{}).Err(), name)
 	}
 	// A name may hold a space, but a list of names that are separated by spaces is one glob.
 	server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": "db-1 db-2"})

@@ -290,13 +290,14 @@ func (p *Patience) failsAlone(r *request, now time.Time) bool {
 }
 
 // expire ends patience if the clock has reached its end, or else the one request that has
-// failed since others were answered. The next one then shows whether Vault is down.
+// failed since others were answered. The next one then shows whether Vault is down, so
+// patience ends if that fails, too.
 func (p *Patience) expire(now time.Time) {
 	if p.over != nil || p.remaining(now) > 0 {
 		return
 	}
 	f := p.lastFault.After(now.Sub(p.failingSince))
-	if p.onlyFailed == nil || p.answers == 0 || p.outage {
+	if p.onlyFailed == nil || p.answers == 0 || p.outage || p.allowance < p.budget {
 		p.end(now, f)
 		return
 	}

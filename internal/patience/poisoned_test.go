@@ -148,6 +148,20 @@ func TestPoisonedInSequence(t *testing.T) {
 	}
 }
 
+// A quota that refuses all requests for good ends patience soon, though they come one after
+// another, and each fails with no other beside it.
+func TestRefusedInSequence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		r := play(t.Context(), p, 100, 1, script(healthy).between(roundTrip, forever, always(busy)))
+		assert.Len(t, r.failed(), 99)
+		require.NotNil(t, p.Over())
+		assert.ErrorIs(t, p.Over(), fault.RateLimited)
+		assert.LessOrEqual(t, r.took, enough)
+	})
+}
+
 // Requests that their callers give up do not make patience longer.
 func TestPoisonedAndGivenUp(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,7 @@ func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Fail
 		if f := e.last; f != nil && f.Fault.Kind == fault.Unreachable && !f.Unsent && time.Since(e.began) >= e.optional.share {
 			return f.GivenUp() // a dead Vault gets no more dials
 		}
-		limit = e.optional.limit(limit, e.began)
+		limit = e.optional.limit(limit, e.began, e.last)
 	}
 	if e.login.unclear > 0 {
 		began := time.Now()
@@ -72,7 +72,9 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		return r.Wire.refusedByProxy(httpRefusal(response.StatusCode))
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
-	if f != nil && !IsOwn(e.request) && !r.isLogin() && r.Patience.HasAnswers() && r.Wire.source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
+	mayHaveAnyForm := !IsOwn(e.request) && !r.isLogin() && r.Patience.HasAnswers()
+	isRefusal := r.isLogin() && response.StatusCode == http.StatusUnauthorized // as of the method kerberos
+	if f != nil && (mayHaveAnyForm || isRefusal) && r.Wire.source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
 		f = nil
 	}
 	if f == nil {

@@ -36,10 +36,11 @@ func (r *Retry) optional(end End) optional {
 }
 
 // limit is how long the next attempt may take of the time that is left for it. A request
-// that began long ago waits with the others, since Vault as a whole is down.
-func (o optional) limit(left time.Duration, began time.Time) time.Duration {
+// that began long ago, and last failed because Vault as a whole is down, waits with the
+// others.
+func (o optional) limit(left time.Duration, began time.Time, last *patience.Failure) time.Duration {
 	own := o.attempt - time.Since(began)
-	if own <= 0 {
+	if own <= 0 && (last == nil || !mayBeItsOwn(last)) {
 		return left
 	}
 	return min(left, max(own, o.attempt/10))
