@@ -163,6 +163,9 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 		return f
 	}
 	m := s.config.method
+	if strings.HasSuffix(m.mount, "/login") {
+		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends so")
+	}
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),

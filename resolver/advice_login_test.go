@@ -152,7 +152,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
 			return func() { d.Address = right }
 		}), ""},
-		{"a mount with /login", resolver.Environment, "write it without auth/ and /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
+		{"a mount with /login", resolver.Login, "write VAULT_APPROLE_MOUNT without /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
 		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
 		{"locked by five runs", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) { assert.ErrorIs(t, d.run(t), resolver.Login) }), ""},
 		{"locked by five checks", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) {
