@@ -81,11 +81,9 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 		p.failedProbes++
 		p.electing = p.electing || f.Fault.Kind == fault.NoActiveNode
 		p.probeAt = now.Add(p.backoff(p.failedProbes+1, p.electing))
-		if f.GiveUp {
-			p.probeAt = now // the next request shows whether this one alone fails
-		}
 	}
 	if f.GiveUp {
+		p.probeAt = now // the next request shows whether this one alone fails
 		return f.Fault
 	}
 	return nil
