@@ -222,7 +222,7 @@ func TestProxies(t *testing.T) {
 	withUser.Host = "127.0.0.1:1"
 	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
 	usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
-	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy 127.0.0.1:1 before http://vault.invalid")
+	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy 127.0.0.1:1 in front of http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
 	assert.NotEmpty(t, usage.Findings) // http beyond loopback
 }

@@ -82,7 +82,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if !ok || !mayBeItsOwn(f) {
 			return err
 		}
-		why := "Vault did not answer auth/token/lookup-self; if a proxy before Vault blocks it, let it pass"
+		why := "Vault did not answer auth/token/lookup-self; if a proxy in front of Vault blocks it, let it pass"
 		if f.Kind == fault.RateLimited {
 			why = "a rate limit refused auth/token/lookup-self; raise it"
 		}
@@ -104,7 +104,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	switch {
 	case data == nil:
 		t.foreign = answer.Ok() || answer.Status == http.StatusNotFound
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy before Vault pass it"})
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"})
 		return nil
 	case data.UsesLeft < 0:
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses")

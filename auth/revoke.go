@@ -58,7 +58,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		warn("was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
 		return
 	case data == nil || t.accessor == "" || data.Accessor != t.accessor:
-		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy before Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
+		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy in front of Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
 		return
 	}
 	answer, err = reply.Write(transport.WithOwn(ctx, transport.Own{Harmless: true}), client, "auth/token/revoke-self", struct{}{}, nil)

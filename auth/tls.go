@@ -62,7 +62,7 @@ func (e *environment) hostName(variable string) string {
 	return name
 }
 
-// configs returns the configurations for Vault and for an https proxy before it. The
+// configs returns the configurations for Vault and for an https proxy in front of it. The
 // proxy gets neither Vault's server name nor the client certificate, and its own
 // certificate is always verified, also with the system's CAs. Loading those takes as
 // long as hundreds of reads, so it is done only for a proxy.

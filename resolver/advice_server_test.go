@@ -195,7 +195,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			server.Must(t, http.MethodPost, "auth/token/revoke", map[string]any{"token": token})
 		}), ""},
 		{"a token with one use left", resolver.Token, "replace it with one without a limit of uses", token(map[string]any{"num_uses": 1}, func(*testing.T, string) {}), ""},
-		{"a proxy that drops the token", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
+		{"a proxy that drops the token", resolver.Token, "that no proxy in front of Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
 			good := d.Address
 			d.Address = inFront(t, vaulttest.Shared(t), func(r *http.Request) { r.Header.Del("X-Vault-Token") })
 			return func() { d.Address = good }
@@ -285,7 +285,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		}, ""},
 		{"a name that does not exist", resolver.Unreachable, "check the name in the address", address(func(string) string { return "https://vault.invalid:8200" }), ""},
 		{"a proxy that does not run", resolver.Unreachable, "check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there", settingOf("VAULT_PROXY_ADDR", "http://127.0.0.1:1", ""), ""},
-		{"not a Vault", resolver.BadResponse, "check the address, and the proxy or balancer before Vault", func(t *testing.T, d *desk) func() {
+		{"not a Vault", resolver.BadResponse, "check the address, and the proxy or balancer in front of Vault", func(t *testing.T, d *desk) func() {
 			good := d.Address
 			d.Address = wrongServer(t, page(200))
 			return func() { d.Address = good }
@@ -360,13 +360,13 @@ func TestAdviceAboutTheServer(t *testing.T) {
 			}
 			return func() { server.Must(t, http.MethodDelete, quota, nil) }
 		}, ""},
-		{"a proxy that drops the token of a login", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
+		{"a proxy that drops the token of a login", resolver.Token, "that no proxy in front of Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
 			d.useAppRole(t, server, nil)
 			good := d.Address
 			d.Address = inFront(t, server, func(r *http.Request) { r.Header.Del("X-Vault-Token") })
 			return func() { d.Address = good }
 		}, ""},
-		{"a proxy that drops the token, where the list is let through", resolver.Token, "that no proxy before Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
+		{"a proxy that drops the token, where the list is let through", resolver.Token, "that no proxy in front of Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
 			d.useAppRole(t, server, nil)
 			good := d.Address
 			d.Address = inFront(t, server, func(r *http.Request) {

@@ -127,7 +127,7 @@ func lineIn(t *testing.T, err error) string {
 	return `path "` + line + "}"
 }
 
-// inFront is a proxy before a server that changes requests.
+// inFront is a proxy in front of a server that changes requests.
 func inFront(t *testing.T, server *vaulttest.Server, change func(r *http.Request)) (address string) {
 	t.Helper()
 	target, err := url.Parse(server.Address)
@@ -326,7 +326,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 		{"the mark in capitals", resolver.BadReference, "", typed(field("Vault:%s/app#password"), field("vault:%s/app#password")), ""},
 		{"a slash too many", resolver.BadReference, "", typed(field("vault:%s//app#password"), field("vault:%s/app#password")), ""},
 		{"a space behind the key", resolver.BadReference, "", typed(field("vault:%s/app#password "), field("vault:%s/app#password")), ""},
-		{"an answer that is not wanted wrapped", resolver.BadResponse, "wraps its answers; remove wrapping from the proxy before Vault", func(t *testing.T, d *desk) func() {
+		{"an answer that is not wanted wrapped", resolver.BadResponse, "wraps its answers; remove wrapping from the proxy in front of Vault", func(t *testing.T, d *desk) func() {
 			good := d.Address
 			d.Address = inFront(t, server, func(r *http.Request) {
 				if strings.Contains(r.URL.Path, "/data/") {

@@ -40,7 +40,7 @@ func slowly(by time.Duration, prefixes ...string) slowness {
 	}
 }
 
-// slow puts a proxy before the server that delays some requests.
+// slow puts a proxy in front of the server that delays some requests.
 func slow(t *testing.T, server *vaulttest.Server, how slowness) (address string) {
 	t.Helper()
 	target, err := url.Parse(server.Address)

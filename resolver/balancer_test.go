@@ -31,7 +31,7 @@ func (f *movingFleet) behindBalancer(t *testing.T) {
 	t.Run("one node is sealed", served)
 }
 
-// balancer starts a balancer before all nodes.
+// balancer starts a balancer in front of all nodes.
 func (f *movingFleet) balancer(t *testing.T) *balancer.Balancer {
 	var nodes []string
 	for _, node := range f.cluster.Nodes {

@@ -58,7 +58,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 				warned := strings.Join(texts(run.Report().Findings), "|")
 				switch request.finding {
 				case auth.TokenUnknown:
-					assert.Contains(t, warned, "Vault did not answer auth/token/lookup-self; if a proxy before Vault blocks it, let it pass")
+					assert.Contains(t, warned, "Vault did not answer auth/token/lookup-self; if a proxy in front of Vault blocks it, let it pass")
 				case resolver.MountsUnknown:
 					assert.Contains(t, warned, "sys/internal/ui/mounts")
 				default: // a check's alone

@@ -61,7 +61,7 @@ func TestCluster(t *testing.T) {
 }
 
 // outlives makes runs until the event is over: of the fleet and of a single host, through
-// one standby and through a balancer before all nodes. The event begins during the
+// one standby and through a balancer in front of all nodes. The event begins during the
 // fleet's first runs, and may cost no host.
 func (f *movingFleet) outlives(t *testing.T, event func()) {
 	var loops, underWay sync.WaitGroup

@@ -98,7 +98,7 @@ func (c *check) unproven() error {
 		return c.plan.mounts.fault
 	}
 	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
-		"let the proxy before Vault pass these paths, or check a reference as well")
+		"let the proxy in front of Vault pass these paths, or check a reference as well")
 }
 
 // findings returns the findings about the connection: about the settings, then the
@@ -130,10 +130,10 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		case usage.Token.Proven, kind == Login, kind == Token:
 			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, while another node behind the balancer answered the rest; unseal that node, or remove it from the balancer")
 		default:
-			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy before it answers other requests differently; unseal it: vault operator unseal")
+			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy in front of it answers other requests differently; unseal it: vault operator unseal")
 		}
 	} else if isRead {
-		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy before Vault pass it")
+		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it")
 	}
 	findings = append(findings, usage.Findings...)
 	findings = append(findings, c.plan.shortOfUses(usage.Token, 1)...)

@@ -158,7 +158,7 @@ func isTimeout(err error) bool {
 	return ok && network.Timeout()
 }
 
-// counted puts a balancer before a server, to count connections.
+// counted puts a balancer in front of a server, to count connections.
 func counted(t *testing.T, address string) *balancer.Balancer {
 	t.Helper()
 	b, err := balancer.Start(address)

@@ -42,7 +42,7 @@ func TestPinBehindAProxyThatDropsQueries(t *testing.T) {
 	}, resolver.Options{}))
 	for _, i := range []int{0, 2} {
 		require.ErrorIs(t, results[i].Err(), resolver.BadResponse)
-		assert.ErrorContains(t, results[i].Err(), "is version 2, not the pinned 1; check the proxy before Vault")
+		assert.ErrorContains(t, results[i].Err(), "is version 2, not the pinned 1; check the proxy in front of Vault")
 	}
 	assert.NoError(t, results[1].Err())
 }

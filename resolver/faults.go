@@ -112,7 +112,7 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 		}
 		do += "; if the policy has this line, another policy denies the path"
 		if !mounts.forToken {
-			do += ", or a proxy before Vault drops the header X-Vault-Token"
+			do += ", or a proxy in front of Vault drops the header X-Vault-Token"
 		}
 	}
 	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
@@ -159,11 +159,11 @@ func otherVersion(m *mount, version int) *fault.Error {
 
 // otherPin is the fault for an answer with another version than the pinned one.
 func otherPin(r *read, version int) *fault.Error {
-	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy before Vault: it drops the query of requests, or caches answers without regard to it")
+	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy in front of Vault: it drops the query of requests, or caches answers without regard to it")
 }
 
 func noSecret(r *read) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer at "+quoted(r.mount.api(r.path))+" is not a KV secret", "check the proxy before Vault")
+	return fault.New(fault.BadResponse, "the answer at "+quoted(r.mount.api(r.path))+" is not a KV secret", "check the proxy in front of Vault")
 }
 
 func notForHost(host string, r *read) *fault.Error {

@@ -180,7 +180,7 @@ func TestCheckTheServer(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	token := server.ReaderToken(t, "any")
-	healthy := func(change string) string { // a proxy before a server whose health is another
+	healthy := func(change string) string { // a proxy in front of a server whose health is another
 		return behind(t, server, func(w http.ResponseWriter, path string) bool {
 			if path != "sys/health" {
 				return false

@@ -15,7 +15,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// hanging is a proxy before a server that never answers one path.
+// hanging is a proxy in front of a server that never answers one path.
 func hanging(t *testing.T, server *vaulttest.Server, silent string) (address string) {
 	t.Helper()
 	over := make(chan struct{})

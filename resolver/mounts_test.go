@@ -17,7 +17,7 @@ import (
 	"github.com/luumen/patch-vault/resolver"
 )
 
-// behind puts a proxy before the server that answers some paths below /v1/ itself.
+// behind puts a proxy in front of the server that answers some paths below /v1/ itself.
 func behind(t *testing.T, server *vaulttest.Server, answer func(w http.ResponseWriter, path string) bool) (address string) {
 	t.Helper()
 	target, err := url.Parse(server.Address)

@@ -111,7 +111,7 @@ func TestDroppedTokenBesideAVisibleMount(t *testing.T) {
 		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+path+"/app#password")}, resolver.Options{})
 		err := collect(run)[0].Err()
 		require.ErrorIs(t, err, resolver.Token)
-		assert.ErrorContains(t, err, "no proxy before Vault drops the header X-Vault-Token")
+		assert.ErrorContains(t, err, "no proxy in front of Vault drops the header X-Vault-Token")
 		assert.NotContains(t, err.Error(), "for the second time")
 	}
 }

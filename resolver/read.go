@@ -221,7 +221,7 @@ func whyUnsent(r *read) *fault.Error {
 		}
 	case !m.listed && namesTokens(r.path):
 		f := notKV(m.Path, "of a type that Vault does not show")
-		f.Do += "; if it is in one, let the proxy before Vault pass " + listPath
+		f.Do += "; if it is in one, let the proxy in front of Vault pass " + listPath
 		return f
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
 		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")

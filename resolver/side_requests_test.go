@@ -279,7 +279,7 @@ func TestAnswerBesideALostListOfMounts(t *testing.T) {
 	assert.ErrorIs(t, results[1].Err(), resolver.Sealed)
 }
 
-// lateList is a proxy before a server where the list of mounts fails until a read of the
+// lateList is a proxy in front of a server where the list of mounts fails until a read of the
 // mount was sent. It counts the requests for the list and the reads.
 func lateList(t *testing.T, server *vaulttest.Server, mount string) (address string, lists, reads *atomic.Int64) {
 	lists, reads = new(atomic.Int64), new(atomic.Int64)

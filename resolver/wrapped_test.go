@@ -41,7 +41,7 @@ func TestWrappedAnswers(t *testing.T) {
 			}))
 			_, err := resolve(t, vault, "vault:"+test.kv+"/app#password")
 			require.ErrorIs(t, err, resolver.BadResponse)
-			assert.ErrorContains(t, err, "wraps its answers; remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
+			assert.ErrorContains(t, err, "wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy")
 			assert.NotContains(t, err.Error(), "hvs.")
 		})
 	}

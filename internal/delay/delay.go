@@ -55,7 +55,7 @@ type parcel struct {
 	link *link
 }
 
-// Start starts a proxy before the target that adds half of the round trip in each
+// Start starts a proxy in front of the target that adds half of the round trip in each
 // direction.
 func Start(target string, roundTrip time.Duration) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

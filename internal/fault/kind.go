@@ -68,7 +68,7 @@ var advices = map[Kind]advice{
 	NoActiveNode:  {"the Vault cluster has no active node, or this node cannot reach it", "check the cluster"},
 	ServerError:   {"Vault cannot process this request", "check the Vault server; the agent's log has its answer"},
 	RateLimited:   {"Vault is rate limiting the agent", "raise its rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"},
-	BadResponse:   {"the server at this address is not Vault, or a proxy interferes", "check that the address is that of a Vault server, and any proxy before it"},
+	BadResponse:   {"the server at this address is not Vault, or a proxy interferes", "check that the address is that of a Vault server, and any proxy in front of it"},
 	Login:         {"Vault refuses the agent's login", "check the login; the agent's log has the reason"},
 	Token:         {"Vault refuses the agent's token", "replace it, or check where it may be used from; the agent's log has the reason"},
 	Denied:        {"the agent may not read this path", "check that the path and its mount exist, or ask the Vault administrator to grant read on it; the agent's log has the policy line"},

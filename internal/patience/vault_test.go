@@ -15,7 +15,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// Failures of a Vault with a problem, or of a proxy before it.
+// Failures of a Vault with a problem, or of a proxy in front of it.
 var (
 	refused = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection refused", Cause: syscall.ECONNREFUSED}, Retry: patience.Later, Unsent: true}
 	reset   = &patience.Failure{Fault: &fault.Error{Kind: fault.Unreachable, What: "vault unreachable", Detail: "connection reset", Cause: syscall.ECONNRESET}, Retry: patience.Later}

@@ -236,11 +236,11 @@ func (a *Answer) NoAPI(address string) *fault.Error {
 func NotVault(detail string) *fault.Error {
 	return &fault.Error{
 		Kind: fault.BadResponse, What: "the server is not Vault, or a proxy interferes", Detail: detail,
-		Do: "check the address, and the proxy or balancer before Vault",
+		Do: "check the address, and the proxy or balancer in front of Vault",
 	}
 }
 
 // wrapped is the fault for a wrapped answer: instead of the data, it holds a token.
 func wrapped(who string) *fault.Error {
-	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy")
+	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy")
 }

@@ -49,7 +49,7 @@ func (s Source) Judge(status int, header http.Header, body []byte) *patience.Fai
 	return s.unwell(status, header, e.Errors)
 }
 
-// isGateways reports whether a status comes from a gateway before Vault, whatever the body.
+// isGateways reports whether a status comes from a gateway in front of Vault, whatever the body.
 func isGateways(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired || status == http.StatusUnavailableForLegalReasons
 }
@@ -174,7 +174,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 // LimitedByProxy is the fault for a proxy that refuses what comes too fast.
 func LimitedByProxy(detail string) *fault.Error {
 	return &fault.Error{
-		Kind: fault.RateLimited, What: "the proxy before vault is rate limiting the agent", Detail: detail,
+		Kind: fault.RateLimited, What: "the proxy in front of vault is rate limiting the agent", Detail: detail,
 		Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
 	}
 }

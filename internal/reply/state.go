@@ -30,7 +30,7 @@ var states = []state{
 			Do: "check how far this performance standby lags behind"}},
 
 	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
-		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy before it refuses the request",
+		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
 			Do: "check what headers the proxy requires"}},
 
 	{status: []int{http.StatusForbidden, 500}, retry: patience.Later, unsent: true,
@@ -100,7 +100,7 @@ var states = []state{
 			{"client address not authorized for x-forwarded-for", "src"},
 		},
 		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault takes requests only through a balancer that it trusts",
-			Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer before Vault"}},
+			Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer in front of Vault"}},
 
 	{status: []int{http.StatusBadRequest}, retry: patience.Later,
 		says: []phrase{

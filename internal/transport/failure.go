@@ -87,7 +87,7 @@ func (w *Wire) unreachable(err error, atProxy bool, sending *progress) (f *fault
 		what, isProxy = "vault unreachable through the proxy", true
 		do = "check " + w.proxyVariable() + ", that the proxy runs there (http:// or https://, and its port) and lets the agent through to Vault, and the network"
 	case atProxy, w.dialer.forwards() && isDial(err):
-		what, isProxy = "the proxy before vault is unreachable", true
+		what, isProxy = "the proxy in front of vault is unreachable", true
 		do = "check " + w.proxyVariable() + ", that the proxy runs there, and the network"
 	case w.dialer.forwards():
 		do = "check the address, that Vault runs there, " + w.proxyVariable() + ", and the network"
@@ -111,7 +111,7 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 
 // notHTTP is the fault for an answer that is not HTTP.
 func (w *Wire) notHTTP(atProxy bool) *fault.Error {
-	do := "check the address, and the proxy or balancer before Vault"
+	do := "check the address, and the proxy or balancer in front of Vault"
 	if atProxy || w.dialer.forwards() {
 		do = "check the address, and " + w.proxyVariable() + ": the server there may be no proxy"
 	}
@@ -128,7 +128,7 @@ func (w *Wire) proxyVariable() string { return w.config.Proxy.Variable + " on th
 // at names the server of a connection.
 func (w *Wire) at(atProxy bool) string {
 	if atProxy {
-		return "the proxy " + w.config.Proxy.URL.Host + " before " + w.Address()
+		return "the proxy " + w.config.Proxy.URL.Host + " in front of " + w.Address()
 	}
 	return w.Address()
 }

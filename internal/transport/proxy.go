@@ -18,7 +18,7 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// Proxy is the proxy before Vault.
+// Proxy is the proxy in front of Vault.
 type Proxy struct {
 	URL      *url.URL // http, https, socks5 or socks5h
 	Variable string   // the environment variable that names it

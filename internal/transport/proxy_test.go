@@ -49,19 +49,19 @@ func TestProxyFails(t *testing.T) {
 		text   string
 		kind   fault.Kind
 	}{
-		{"wants a password", answers(407, page, html, echo), "https", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY before https://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, the credentials in it", fault.Unreachable},
-		{"wants a password, plain", answers(407, page, html, echo), "http", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY before http://vault.example.com); check VAULT_PROXY_ADDR", fault.Unreachable},
+		{"wants a password", answers(407, page, html, echo), "https", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY in front of https://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, the credentials in it", fault.Unreachable},
+		{"wants a password, plain", answers(407, page, html, echo), "http", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY in front of http://vault.example.com); check VAULT_PROXY_ADDR", fault.Unreachable},
 		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", fault.Unreachable},
 		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", fault.Unreachable},
 		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "the server is not Vault, or a proxy interferes (status 503, text/html", fault.BadResponse},
 		{"closes", says(), "https", patience.Later, "connection closed", fault.Unreachable},
 		{"closes, plain", says(), "http", patience.Later, "VAULT_PROXY_ADDR on the Patch server, and the network", fault.Unreachable},
-		{"limits its clients", answers(429, page, html), "https", patience.Paced, "the proxy before vault is rate limiting the agent (the proxy answers 429", fault.RateLimited},
+		{"limits its clients", answers(429, page, html), "https", patience.Paced, "the proxy in front of vault is rate limiting the agent (the proxy answers 429", fault.RateLimited},
 		{"header without end", func(conn net.Conn) {
 			for _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n"); err == nil; _, err = io.WriteString(conn, "X: "+strings.Repeat("0", 4096)+"\r\n") {
 			}
 		}, "https", patience.Never, "does not speak HTTP/1.1", fault.BadResponse},
-		{"garbage", says(bodyWords + "\r\n\r\n"), "https", patience.Never, "the server at the proxy PROXY before https://vault.example.com does not speak HTTP/1.1", fault.BadResponse},
+		{"garbage", says(bodyWords + "\r\n\r\n"), "https", patience.Never, "the server at the proxy PROXY in front of https://vault.example.com does not speak HTTP/1.1", fault.BadResponse},
 		{"garbage, plain", says(bodyWords + "\r\n\r\n"), "http", patience.Never, "the server there may be no proxy", fault.BadResponse},
 	} {
 		t.Run(proxy.name, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestProxyFails(t *testing.T) {
 				t.Parallel()
 				at := &url.URL{Scheme: scheme, Host: vaulttest.ClosedPort(t), User: url.UserPassword("agent", proxyPassword)}
 				f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: target, Host: "vault.example.com"}, Proxy: proxyAt(at)}))
-				assertUnreachable(t, f, "the proxy before vault is unreachable (connection refused at the proxy "+at.Host+" before "+target+"://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there")
+				assertUnreachable(t, f, "the proxy in front of vault is unreachable (connection refused at the proxy "+at.Host+" in front of "+target+"://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there")
 				assert.NotContains(t, f.Fault.Error(), "that Vault runs there")
 				assertHidesProxyPassword(t, f)
 			})
@@ -171,7 +171,7 @@ func TestHTTPSProxy(t *testing.T) {
 		f := fails(t, newWire(t, config(&url.URL{Scheme: "https", Host: p.host})))
 		assert.Equal(t, fault.TLS, f.Fault.Kind)
 		assert.Contains(t, f.Fault.Error(), "the proxy's certificate is for another host name (")
-		assert.Contains(t, f.Fault.Error(), " at the proxy "+p.host+" before https://"+vaultTLS+"); use a name of the certificate in VAULT_PROXY_ADDR on the Patch server")
+		assert.Contains(t, f.Fault.Error(), " at the proxy "+p.host+" in front of https://"+vaultTLS+"); use a name of the certificate in VAULT_PROXY_ADDR on the Patch server")
 		assert.NotContains(t, f.Fault.Error(), "VAULT_TLS_SERVER_NAME")
 		assertSafe(t, f)
 	})
@@ -308,7 +308,7 @@ func TestSOCKS(t *testing.T) {
 				assert.Equal(t, fault.Unreachable, f.Fault.Kind)
 				assert.Equal(t, proxy.retry, f.Retry)
 				assert.True(t, f.Unsent)
-				assert.Contains(t, f.Fault.Error(), "the proxy does not connect the agent to vault ("+proxy.text+" at the proxy "+host+" before "+address.String()+"); check VAULT_PROXY_ADDR on the Patch server, the credentials in it")
+				assert.Contains(t, f.Fault.Error(), "the proxy does not connect the agent to vault ("+proxy.text+" at the proxy "+host+" in front of "+address.String()+"); check VAULT_PROXY_ADDR on the Patch server, the credentials in it")
 				assertSafe(t, f)
 				assertHidesProxyPassword(t, f)
 			})
@@ -328,7 +328,7 @@ func TestSOCKS(t *testing.T) {
 		t.Parallel()
 		s := serveConnections(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
 		f := fails(t, newWire(t, transport.Config{Address: http, Timeout: 200 * time.Millisecond, Proxy: proxyAt(&url.URL{Scheme: "socks5", Host: s.Host})}))
-		assertUnreachable(t, f, "vault unreachable through the proxy (no answer within 200ms (VAULT_CLIENT_TIMEOUT) at the proxy "+s.Host+" before "+http.String()+"); check VAULT_PROXY_ADDR")
+		assertUnreachable(t, f, "vault unreachable through the proxy (no answer within 200ms (VAULT_CLIENT_TIMEOUT) at the proxy "+s.Host+" in front of "+http.String()+"); check VAULT_PROXY_ADDR")
 	})
 }
 

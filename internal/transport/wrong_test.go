@@ -40,7 +40,7 @@ func TestWrongAnswers(t *testing.T) {
 		text   string // ADDRESS stands for the server's
 	}{
 		// Not Vault.
-		{"HTML 200", answers(200, page, html), fault.BadResponse, never, false, "the server is not Vault, or a proxy interferes (status 200, text/html at ADDRESS); check the address, and the proxy or balancer before Vault"},
+		{"HTML 200", answers(200, page, html), fault.BadResponse, never, false, "the server is not Vault, or a proxy interferes (status 200, text/html at ADDRESS); check the address, and the proxy or balancer in front of Vault"},
 		{"HTML 404", answers(404, page, html), fault.BadResponse, never, false, "status 404, text/html"},
 		{"HTML 401", answers(401, page, html), fault.BadResponse, never, false, "status 401, text/html"},
 		{"HTML 502", answers(502, page, html), fault.BadResponse, later, false, "status 502, text/html"},
@@ -67,13 +67,13 @@ func TestWrongAnswers(t *testing.T) {
 		{"JSON 451", vault(451, `{"errors":[]}`), fault.BadResponse, never, false, "status 451, application/json at ADDRESS"},
 		{"empty 404", answers(404, "", ""), fault.BadResponse, never, false, "status 404, no content type"},
 		{"304", answers(304, "", ""), fault.BadResponse, never, false, "the address redirects (304 at ADDRESS to elsewhere)"},
-		{"HTML 429", answers(429, page, html, "Retry-After: 1"), fault.RateLimited, paced, true, "the proxy before vault is rate limiting the agent (status 429, text/html at ADDRESS); raise its limit, or set VAULT_RATE_LIMIT on the Patch server"},
+		{"HTML 429", answers(429, page, html, "Retry-After: 1"), fault.RateLimited, paced, true, "the proxy in front of vault is rate limiting the agent (status 429, text/html at ADDRESS); raise its limit, or set VAULT_RATE_LIMIT on the Patch server"},
 		{"407 without a proxy", answers(407, page, html), fault.BadResponse, never, false, "status 407, text/html"},
 		{"the token as content type", answers(200, "text/"+token, ""), fault.BadResponse, never, false, "status 200, text/[masked] at"},
 		{"gzip", answers(200, json, gzipped(`{"request_id":"1"}`), "Content-Encoding: gzip"), fault.BadResponse, never, false, "status 200, application/json, content encoding gzip"},
 		{"the token as content encoding", answers(200, json, `{"request_id":"1"}`, "Content-Encoding: "+token), fault.BadResponse, never, false, "content encoding [masked]"},
 		{"a gzip bomb", answers(200, json, gzipped(`{"request_id":"`+strings.Repeat("0", 8<<20)+`"}`), "Content-Encoding: gzip"), fault.BadResponse, never, false, "status 200, application/json"},
-		{"wrapped, as Vault 1.21 answers", vault(200, `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"`+bodyWords+`","accessor":"","ttl":60,"creation_time":"2026-11-24T04:21:30.123456789Z","creation_path":"secret/data/app","wrapped_accessor":""},"warnings":null,"auth":null,"mount_type":""}`), fault.BadResponse, never, false, "ADDRESS wraps its answers; remove wrapping from the proxy before Vault, and min_wrapping_ttl from the policy"},
+		{"wrapped, as Vault 1.21 answers", vault(200, `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"`+bodyWords+`","accessor":"","ttl":60,"creation_time":"2026-11-24T04:21:30.123456789Z","creation_path":"secret/data/app","wrapped_accessor":""},"warnings":null,"auth":null,"mount_type":""}`), fault.BadResponse, never, false, "ADDRESS wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy"},
 
 		// Plain HTTP to a port for TLS.
 		{"Go's https", says("HTTP/1.0 400 Bad Request", "", "Client sent an HTTP request to an HTTPS server.\n"), fault.TLS, never, false, "the server at ADDRESS expects https; use https in the address"},

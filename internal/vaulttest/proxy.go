@@ -49,7 +49,7 @@ type Proxy struct {
 	process *process
 }
 
-// Proxy starts a Vault Proxy before the server, and stops it when the test ends. It returns
+// Proxy starts a Vault Proxy in front of the server, and stops it when the test ends. It returns
 // when the proxy answers and, with auto-auth, has its token. The server needs an audit
 // file, to find the token's accessor.
 func (s *Server) Proxy(t testing.TB, config ProxyConfig) *Proxy {
