@@ -23,7 +23,7 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 	case u.Hostname() == "":
 		return nil, "no host name", example
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
-		return nil, "holds a letter beyond ASCII in the host name", "write the name's xn-- form"
+		return nil, "holds a non-ASCII character in the host name", "write the name's xn-- form"
 	case u.User != nil:
 		return nil, "holds a user or a password", "omit them: credentials come from the agent's environment"
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):

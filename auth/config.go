@@ -109,7 +109,7 @@ func (e *environment) suspectMethod(chosen chosen) {
 	}
 	for _, m := range methods {
 		if i := slices.IndexFunc(m.variables, isSet); i >= 0 {
-			e.problem(fmt.Sprintf("the login method is %s, while %s is set: if %s is meant, choose it in the UI", chosen.name, m.variables[i].name, m.name))
+			e.problem(fmt.Sprintf("the login method is %s, but %s is set: if %s is meant, choose it in the UI", chosen.name, m.variables[i].name, m.name))
 			return
 		}
 	}

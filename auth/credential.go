@@ -32,7 +32,7 @@ func misplaced(variable, text string) (reason, fix string) {
 	case len(text) > 6 && strings.EqualFold(text[:7], "Bearer "):
 		return "holds Bearer before the token", "write the token alone"
 	case strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > '~' && !unicode.IsControl(r) }):
-		return "holds a character that no token has", "write the token alone, without spaces, letters beyond ASCII or invisible characters"
+		return "holds a character that no token has", "write the token alone, without spaces, non-ASCII or invisible characters"
 	case isCutOff(text):
 		return "holds a batch token that is cut off", "write the whole token"
 	}
@@ -52,7 +52,7 @@ func isQuoted(text string) bool {
 	return len(text) >= 2 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0]
 }
 
-// jsonStart matches the beginning of a JSON object, or of a JSON list of texts, objects or
+// jsonStart matches the beginning of a JSON object, or of a JSON list of strings, objects or
 // lists.
 var jsonStart = regexp.MustCompile(`^(\{\s*("|\}$)|\[\s*["{\[])`)
 
@@ -170,7 +170,7 @@ func oddID(variable, text string) string {
 	case strings.ContainsFunc(text, unicode.IsSpace):
 		return variable + " holds white space within the id: write the id alone"
 	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
-		return variable + " holds a letter beyond ASCII or an invisible character: write the id alone"
+		return variable + " holds a non-ASCII or invisible character: write the id alone"
 	case isJWT(text):
 		return variable + " holds a JWT: to log in with one, choose the method jwt"
 	case isFileName(text):

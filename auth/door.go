@@ -78,7 +78,7 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 	last := s.logins.Last
 	switch {
 	case !s.isForVault(request):
-		return nil, nil, fault.New(fault.Login, "it asks a server other than the one in the settings, so that request was not sent", "fix the method")
+		return nil, nil, fault.New(fault.Login, "its request was for a server other than the one in the settings, so it was not sent", "fix the method")
 	case d.isClosed() || last.Err() != nil:
 		return nil, nil, errClosed
 	}

@@ -69,7 +69,7 @@ func (e *environment) name(variable string) string {
 	case jsonStart.MatchString(text):
 		e.reject(variable, "holds JSON; write the value alone, without brackets and quotes")
 	case isCredential(text):
-		e.reject(variable, "holds what looks like a credential; write there what it is for")
+		e.reject(variable, "holds what looks like a credential; set it to what it is meant for")
 	default:
 		return text
 	}

@@ -340,7 +340,7 @@ func TestEnvironmentOfAnotherMethod(t *testing.T) {
 		return auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: method}, v.options()).Validate()
 	}
 	assertKind(t, validate("", variables{"VAULT_ROLE_ID_FILE": "/f", "VAULT_SECRET_ID_FILE": "/g"}), fault.Environment,
-		"the login method is token, while VAULT_ROLE_ID_FILE is set: if approle is meant, choose it in the UI")
+		"the login method is token, but VAULT_ROLE_ID_FILE is set: if approle is meant, choose it in the UI")
 	assertKind(t, validate("jwt", variables{"VAULT_TOKEN": "t"}), fault.Environment, "if token is meant")
 	assert.NotContains(t, validate("approle", variables{"VAULT_SECRET_ID": "s", "VAULT_TOKEN": "t"}).Error(), "is meant", "half of the chosen one is set")
 	assert.NotContains(t, validate("", nil).Error(), "is meant")

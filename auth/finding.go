@@ -24,7 +24,7 @@ const (
 	TokenExpires    = "token_expires"     // a given token expires soon
 	TokenUnknown    = "token_unknown"     // the expiry of a given token is unknown
 	TokenNotRenewed = "token_not_renewed" // a given token could not be renewed
-	TokenShort      = "token_short"       // the token expired again and again within a run
+	TokenShort      = "token_short"       // the token expired repeatedly within a run
 	TokenNotRevoked = "token_not_revoked" // a token of a login was not revoked
 	BrokenOff       = "broken_off"        // the caller's context ended while Vault did not answer
 )

@@ -107,7 +107,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"})
 		return nil
 	case data.UsesLeft < 0:
-		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a limit of uses")
+		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a use limit")
 	}
 	t.served.Store(true)
 	if data.ID != "" && data.ID != t.secret && data.Accessor == "" {

@@ -164,7 +164,7 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	}
 	m := s.config.method
 	if strings.HasSuffix(m.mount, "/login") {
-		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends so")
+		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends in it")
 	}
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",

@@ -133,9 +133,9 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, wrong role", "jwt", jwt("nobody", j.Token(t, nil)), `role "nobody" could not be found`, "check VAULT_JWT_ROLE"},
 		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "not renew"},
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
-		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of what signs the token"},
+		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of the token's issuer"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "400", "to a role of this mount"},
-		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "replace the certificate in VAULT_CLIENT_CERT by a valid one"},
+		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "replace the certificate in VAULT_CLIENT_CERT with a valid one"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
 		{"certificate, wrong role", "cert", cert(c, c, "nobody"), "400", "VAULT_CERT_ROLE"},
 	} {
@@ -442,7 +442,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}, "check oidc_discovery_url or jwks_url in auth/jwt/config"},
 		{"cert", newPair(t), "vault waits for an OCSP server"},
 		{"approle", variables{"VAULT_ROLE_ID": "r"}, "storage or audit device hangs"},
-		{"custom", nil, "check what Vault asks for this login"},
+		{"custom", nil, "check the server that Vault asks for this login"},
 	} {
 		for _, timeout := range []string{"300ms", "1h"} {
 			for _, check := range []bool{false, true} {
@@ -466,7 +466,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 					const patience = 6 * time.Second
 					began := time.Now()
 					_, err := do(t.Context(), vault, auth.Use{Patience: patience, Check: check}, nil)
-					assertKind(t, err, fault.Login, "vault does not answer, while sys/health does (no answer within ", test.says, "raise VAULT_CLIENT_TIMEOUT")
+					assertKind(t, err, fault.Login, "vault does not answer, although sys/health does (no answer within ", test.says, "raise VAULT_CLIENT_TIMEOUT")
 					assert.Less(t, time.Since(began), patience*3/2)
 					logins := 0
 					for _, request := range server.requests() {

@@ -162,7 +162,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		return s.end(s.tokenRefused(dead, answer))
 	}
 	if s.loginCount == 3 {
-		s.findings.add(Finding{Code: TokenShort, Text: "the token expired again and again within the run, which logged in three times or more; raise token_ttl of the role: each login also uses up a secret id with a limited number of uses"})
+		s.findings.add(Finding{Code: TokenShort, Text: "the token expired repeatedly: the run logged in three times or more; raise token_ttl of the role, since each login also takes one use of a limited secret id"})
 	}
 	return nil
 }
@@ -192,7 +192,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	if answer.Refusal() == reply.DeadToken {
 		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
 		if given && !t.served.Load() {
-			f.What += ", or is of another Vault or namespace"
+			f.What += ", or belongs to another Vault or namespace"
 		}
 		return withOddity(f, t.odd)
 	}

@@ -36,7 +36,7 @@ func TestMethodThatAsksAnotherServer(t *testing.T) {
 			}
 			return client.Logical().WriteWithContext(ctx, "auth/custom/login", nil)
 		}), nil))
-		assertKind(t, r.err, fault.Login, "the login method custom: it asks a server other than the one in the settings, so that request was not sent; fix the method")
+		assertKind(t, r.err, fault.Login, "the login method custom: its request was for a server other than the one in the settings, so it was not sent; fix the method")
 		assert.Empty(t, server.requests(), name)
 		assert.Empty(t, other.requests(), name)
 	}

@@ -53,7 +53,7 @@ func TestClientCertificateAndKey(t *testing.T) {
 		{"both in PKCS#12", pkcs12, pkcs12, "VAULT_CLIENT_CERT", "is a PKCS#12 file; convert it: openssl pkcs12"},
 		{"key in PKCS#12", whole, pkcs12, "VAULT_CLIENT_KEY", "is a PKCS#12 file; convert it: openssl pkcs12"},
 		{"certificate request", strings.ReplaceAll(whole, "CERTIFICATE-----", "CERTIFICATE REQUEST-----"), key, "VAULT_CLIENT_CERT", "holds no certificate in PEM form"},
-		{"key of OpenSSH", whole, "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n", "VAULT_CLIENT_KEY", "holds a key of OpenSSH; name the key of the client certificate"},
+		{"key of OpenSSH", whole, "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n", "VAULT_CLIENT_KEY", "holds an OpenSSH key; name the key of the client certificate"},
 		{"public key", whole, strings.ReplaceAll(key, "PRIVATE KEY-----", "PUBLIC KEY-----"), "VAULT_CLIENT_KEY", "holds no key in PEM form"},
 		{"certificate in one line", strings.ReplaceAll(whole, "\n", " "), key, "VAULT_CLIENT_CERT", "holds a damaged PEM block"},
 		{"key with line ends as escapes", whole, strings.ReplaceAll(key, "\n", `\n`), "VAULT_CLIENT_KEY", "holds a damaged PEM block"},

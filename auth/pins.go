@@ -77,7 +77,7 @@ func (p pathPins) permit(path string) error {
 	case p.contain(mount + "/metadata/" + below):
 		f.Do = "omit metadata/ from LUUMEN_VAULT_PATHS, since references have none"
 	case p.maySplit:
-		f.Do = "separate the prefixes by commas alone if they are several; otherwise, " + f.Do
+		f.Do = "separate the prefixes by commas alone, if there are several; otherwise, " + f.Do
 	}
 	return f
 }

@@ -72,7 +72,7 @@ func TestHostileUI(t *testing.T) {
 	for _, address := range []string{"http://vault.\u0130nternal:" + port, "http://vault.%C4%B0nternal:" + port, "http://vault.\u017fnternal:" + port, "http://v\u00e4ult.internal:" + port} {
 		vault := auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "hvs.canary", "VAULT_ADDR": "http://vault.internal:" + port, "HTTP_PROXY": hostile}.options())
 		r := readOnce(t.Context(), vault, "secret/app")
-		assertKind(t, r.err, fault.Settings, "address: holds a letter beyond ASCII", "xn-- form")
+		assertKind(t, r.err, fault.Settings, "address: holds a non-ASCII character", "xn-- form")
 		assert.Zero(t, r.usage.Requests)
 	}
 	assert.Zero(t, connections.Load())

@@ -64,7 +64,7 @@ func (s Settings) Faults(methods ...string) []Fault {
 	}
 	if s.Address == "" {
 		if s.Enabled != nil && *s.Enabled {
-			add("address", "missing, while Vault is enabled", "enter it, such as https://vault.example:8200, or disable Vault")
+			add("address", "missing, but Vault is enabled", "enter it, such as https://vault.example:8200, or disable Vault")
 		}
 	} else if _, reason, fix := parseAddress(s.Address); reason != "" {
 		add("address", reason, fix)
@@ -134,12 +134,12 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 		s.faults = []Fault{{wholeSettings, "not an object", "write the settings as a JSON object"}}
 		return nil
 	}
-	member(s, members, "address", &s.Address, "write a text, such as https://vault.example:8200")
-	member(s, members, "auth_method", &s.AuthMethod, "write a text, such as approle")
+	member(s, members, "address", &s.Address, "write a string, such as https://vault.example:8200")
+	member(s, members, "auth_method", &s.AuthMethod, "write a string, such as approle")
 	member(s, members, "enabled", &s.Enabled, "choose true or false")
 	member(s, members, "kv_version", &s.KVVersion, `choose "v1" or "v2"`)
 	member(s, members, "mounts", &s.Mounts, "write a list of mounts, such as team/kv")
-	member(s, members, "namespace", &s.Namespace, "write a text, such as team/patch")
+	member(s, members, "namespace", &s.Namespace, "write a string, such as team/patch")
 	s.Address = withoutUser(s.Address)
 	return nil
 }

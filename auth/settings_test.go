@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 		{"all in order", `{"enabled":true,"address":"https://vault.example:8200/","kv_version":"v1","auth_method":"approle","namespace":"team/patch/","mounts":["team/kv/","kv"]}`, nil},
 		{"disabled, without an address", `{"enabled":false}`, nil},
 		{"a newer UI", `{"address":"https://v","color":{"theme":[1]},"Address":5}`, nil},
-		{"enabled, without an address", `{"enabled":true}`, []string{"address: missing, while Vault is enabled"}},
+		{"enabled, without an address", `{"enabled":true}`, []string{"address: missing, but Vault is enabled"}},
 		{"each wrong", `{"address":"Kq7canaryZ9","kv_version":"Kq7canaryZ9","auth_method":"Kq7canaryZ9","namespace":"/Kq7canaryZ9","mounts":["kv","/Kq7canaryZ9"]}`, []string{
 			"address: neither https:// nor http://", "kv_version: unknown", "auth_method: unknown", "namespace: not a namespace", "mounts: entry 2 is not the path of a KV mount"}},
 		{"each of the wrong type", `{"enabled":"Kq7canaryZ9","address":["Kq7canaryZ9"],"kv_version":2,"auth_method":{"Kq7canaryZ9":1},"namespace":1.5,"mounts":"Kq7canaryZ9"}`, []string{
@@ -99,7 +99,7 @@ func TestAddresses(t *testing.T) {
 		"https://vault.example\n":            "white space at its beginning or end",
 		"https://vault example":              "not a URL",
 		"https://vault.example\u200b":        "not a URL",
-		"https://v\u00e4ult.example":         "holds a letter beyond ASCII in the host name",
+		"https://v\u00e4ult.example":         "holds a non-ASCII character in the host name",
 		"https://::1:8200":                   "not a URL",
 		"https://[::1":                       "not a URL",
 		"https://vault.example:":             "not a port",

@@ -207,7 +207,7 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 	// The cause is omitted: it can quote the text that could not be parsed.
 	switch {
 	case bytes.Contains(key, []byte("ENCRYPTED")):
-		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let the agent's user alone read it")
+		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
 	case bytes.Contains(certificate, []byte("PRIVATE KEY-----")) && !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
 		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY")
 	}
@@ -229,7 +229,7 @@ func notPEM(data []byte, what string) (reason, fix string) {
 	}
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "OPENSSH PRIVATE KEY" {
-			return "holds a key of OpenSSH", "name the key of the client certificate"
+			return "holds an OpenSSH key", "name the key of the client certificate"
 		}
 		if block.Type == label || what == "key" && strings.HasSuffix(block.Type, " "+label) {
 			return "", ""

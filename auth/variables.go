@@ -39,7 +39,7 @@ var notRead = map[string]string{
 	"VAULT_WRAP_TTL":          "",
 	"VAULT_MAX_RETRIES":       "the run's patience",
 	"VAULT_SRV_LOOKUP":        inSettings + "address, with a port",
-	"VAULT_DISABLE_REDIRECTS": "nothing: redirects are never followed",
+	"VAULT_DISABLE_REDIRECTS": "no variable: redirects are never followed",
 	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"VAULT_MFA":               "",
 
@@ -52,7 +52,7 @@ var notRead = map[string]string{
 	"BAO_CLIENT_CERT":       "VAULT_CLIENT_CERT",
 	"BAO_CLIENT_KEY":        "VAULT_CLIENT_KEY",
 	"BAO_CLIENT_TIMEOUT":    "VAULT_CLIENT_TIMEOUT",
-	"BAO_DISABLE_REDIRECTS": "nothing: redirects are never followed",
+	"BAO_DISABLE_REDIRECTS": "no variable: redirects are never followed",
 	"BAO_HEADERS":           "",
 	"BAO_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"BAO_MAX_RETRIES":       "the run's patience",

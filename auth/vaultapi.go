@@ -34,7 +34,7 @@ var parsed = []struct {
 	{api.EnvVaultDisableRedirects, isBadBool, "set it to true or false"},
 	{api.EnvHTTPProxy, isBadURL, "set it to a URL"},
 	{api.EnvVaultProxyAddr, isBadURL, "set it to a URL"},
-	{api.EnvVaultHeaders, isBadHeaders, "set it to a JSON object of texts, none of them named X-Vault-…"},
+	{api.EnvVaultHeaders, isBadHeaders, "set it to a JSON object of strings, none of them named X-Vault-…"},
 }
 
 func isBadBool(value string) bool { _, err := strconv.ParseBool(value); return err != nil }

@@ -90,7 +90,7 @@ func decodeObject(data []byte) Value {
 // nobody chose.
 func decodeString(data []byte) (string, *fault) {
 	if data[0] != '"' {
-		return "", &fault{0, "not a text", "write a text in quotes"}
+		return "", &fault{0, "not a string", "write a string in quotes"}
 	}
 	var text string
 	if i, f := notText(data); f != nil {

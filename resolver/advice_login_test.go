@@ -121,8 +121,8 @@ func TestAdviceAboutLogins(t *testing.T) {
 		}), ""},
 		{"quotes around the secret id", resolver.Login, "VAULT_SECRET_ID holds quotes around the id: remove them", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
 		{"white space in the secret id", resolver.Login, "holds white space within the id: write the id alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
-		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a letter beyond ASCII or an invisible character: write the id alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
-		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a letter beyond ASCII or an invisible character: write the id alone", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
+		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a non-ASCII or invisible character: write the id alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
+		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a non-ASCII or invisible character: write the id alone", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
 		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
 		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},
 		{"the name along with the secret id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_SECRET_ID", "VAULT_SECRET_ID=RIGHT"), ""},
@@ -169,9 +169,9 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { d.v["VAULT_JWT_ROLE"] = j.Role }
 		}), ""},
 		{"JWT, expired", resolver.Login, "check what writes the token file, and why it did not renew it", jwtOf(server, map[string]any{"exp": ago(time.Hour), "iat": ago(2 * time.Hour), "nbf": ago(2 * time.Hour)}), ""},
-		{"JWT, not valid yet", resolver.Login, "compare the clocks of Vault and of what issues the token", jwtOf(server, map[string]any{"nbf": ago(-10 * time.Minute)}), ""},
-		{"JWT, issued in the future", resolver.Login, "compare the clocks of Vault and of what issues the token", jwtOf(server, map[string]any{"iat": ago(-10 * time.Minute)}), ""},
-		{"JWT, from a clock that is ahead", resolver.Login, "compare the clocks of Vault and of what issues the token", jwtOf(server, map[string]any{"iat": ago(-time.Hour), "nbf": ago(-time.Hour), "exp": ago(-2 * time.Hour)}), ""},
+		{"JWT, not valid yet", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"nbf": ago(-10 * time.Minute)}), ""},
+		{"JWT, issued in the future", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-10 * time.Minute)}), ""},
+		{"JWT, from a clock that is ahead", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-time.Hour), "nbf": ago(-time.Hour), "exp": ago(-2 * time.Hour)}), ""},
 		{"JWT without a time", resolver.Login, "let the issuer add exp to the token", jwtOf(server, map[string]any{"iat": nil, "nbf": nil, "exp": nil}), ""},
 		{"JWT of another audience", resolver.Login, "add the token's audience to bound_audiences of the role", jwtWith(server, map[string]any{"aud": "luumen"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			return func() {
@@ -198,14 +198,14 @@ func TestAdviceAboutLogins(t *testing.T) {
 			config["bound_issuer"] = "https://issuer.example/"
 			return func() { server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config) }
 		}), ""},
-		{"JWT of another key", resolver.Login, "configure the mount with the keys of what signs the token", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		{"JWT of another key", resolver.Login, "configure the mount with the keys of the token's issuer", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			other := vaulttest.NewJWT(t)
 			d.v["VAULT_JWT_FILE"] = inFile(t, other.Token(t, nil))
 			return func() {
 				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", map[string]any{"jwt_validation_pubkeys": []string{other.PublicKey(t)}})
 			}
 		}), ""},
-		{"JWT whose keys Vault cannot fetch", resolver.Login, "vault cannot fetch the keys of what signs the token: check oidc_discovery_url or jwks_url in auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		{"JWT whose keys Vault cannot fetch", resolver.Login, "vault cannot fetch the keys of the token's issuer: check oidc_discovery_url or jwks_url in auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			keys := httptest.NewServer(always(http.StatusOK, `{"keys":[]}`))
 			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", map[string]any{"jwks_url": keys.URL})
 			keys.Close()
@@ -221,7 +221,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.v["VAULT_APPROLE_MOUNT"] = server.JWT(t, map[string]any{"token_policies": "default"}).Mount
 			return func() { d.v["VAULT_APPROLE_MOUNT"] = a.Mount }
 		}), ""},
-		{"a certificate that is not valid yet", resolver.Login, "compare the clocks of Vault and of what issues the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"a certificate that is not valid yet", resolver.Login, "compare the clocks of Vault and the CA of the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			certificate, key := c.IssueBetween(t, "agent", time.Now().Add(10*time.Minute), time.Now().Add(time.Hour))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }
@@ -255,12 +255,12 @@ func TestAdviceAboutLogins(t *testing.T) {
 				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
 			}
 		}), ""},
-		{"an expired certificate", resolver.Login, "replace the certificate in VAULT_CLIENT_CERT by a valid one", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"an expired certificate", resolver.Login, "replace the certificate in VAULT_CLIENT_CERT with a valid one", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			certificate, key := c.IssueBetween(t, "agent", time.Time{}, time.Now().Add(-time.Minute))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }
 		}), ""},
-		{"a certificate before a proxy that ends TLS", resolver.Login, "let the connection reach Vault's own TLS", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"a certificate before a proxy that ends TLS", resolver.Login, "connect to Vault's own TLS listener", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			d.behindTLS(t, server)
 			return func() { d.Address = server.Address }
 		}), ""},

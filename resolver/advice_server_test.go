@@ -130,8 +130,8 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_TOKEN"] = file
 			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
 		}, ""},
-		{"a batch token with more behind it", resolver.Token, "check that the token is one of this Vault, without quotes or other characters around it", batch(func(t string) string { return t + "=" }), ""},
-		{"a batch token that lost its end", resolver.Token, "and replace it if not", batch(func(t string) string {
+		{"a batch token with more behind it", resolver.Token, "check that the token belongs to this Vault and has no quotes or other characters around it", batch(func(t string) string { return t + "=" }), ""},
+		{"a batch token that lost its end", resolver.Token, "otherwise, replace it", batch(func(t string) string {
 			body := len(t) - len(t[:strings.Index(t, ".")+1])
 			return t[:len(t)-body%4-3]
 		}), ""},
@@ -141,8 +141,8 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a PEM block", resolver.Environment, "holds a PEM block, not the credential; write the credential alone", inTokenFile(func(t string) string {
 			return "-----BEGIN PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString([]byte(t)) + "\n-----END PRIVATE KEY-----\n"
 		}), ""},
-		{"a letter that no token has", resolver.Environment, "write the token alone, without spaces, letters beyond ASCII or invisible characters", pasted("", "ä"), ""},
-		{"a zero-width space in the token", resolver.Environment, "without spaces, letters beyond ASCII or invisible characters", pasted("\u200b", ""), ""},
+		{"a letter that no token has", resolver.Environment, "write the token alone, without spaces, non-ASCII or invisible characters", pasted("", "ä"), ""},
+		{"a zero-width space in the token", resolver.Environment, "without spaces, non-ASCII or invisible characters", pasted("\u200b", ""), ""},
 		{"two lines in the token file", resolver.Environment, "holds a control character; write the credential alone into it", inTokenFile(func(t string) string { return t + "\nagent" }), ""},
 		{"an empty token file", resolver.Environment, "is empty; write the credential into it", inTokenFile(func(string) string { return " \n" }), ""},
 		{"a token file as PowerShell writes it", resolver.Environment, "is UTF-16; save it as UTF-8", inTokenFile(func(t string) string {
@@ -183,9 +183,9 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"what vault write -wrap-ttl prints", resolver.Environment, "remove wrap_ttl from Agent's sink", inTokenFile(func(t string) string {
 			return `{"wrap_info":{"token":"` + t + `","accessor":"","ttl":60,"creation_path":"auth/approle/login","wrapped_accessor":""}}`
 		}), ""},
-		{"the token of another cluster's namespace", resolver.Token, "check that the token is one of this Vault", pasted("", ".nsid1"), ""},
-		{"a token of another cluster's namespace", resolver.Token, "check that the token is one of this Vault", settingOf("VAULT_TOKEN", "hvs.x.nsid", ""), resolver.Environment},
-		{"a token of a namespace in the file", resolver.Token, "check that the token is one of this Vault", inTokenFile(func(string) string { return "hvs.CAESIJforeign.AbCdE" }), ""},
+		{"the token of another cluster's namespace", resolver.Token, "check that the token belongs to this Vault", pasted("", ".nsid1"), ""},
+		{"a token of another cluster's namespace", resolver.Token, "check that the token belongs to this Vault", settingOf("VAULT_TOKEN", "hvs.x.nsid", ""), resolver.Environment},
+		{"a token of a namespace in the file", resolver.Token, "check that the token belongs to this Vault", inTokenFile(func(string) string { return "hvs.CAESIJforeign.AbCdE" }), ""},
 		{"a JWT as the token", resolver.Token, "the token is a JWT: to log in with one, choose the method jwt, or kubernetes", func(t *testing.T, d *desk) func() {
 			d.v["VAULT_TOKEN"] = vaulttest.NewJWT(t).Token(t, nil)
 			return func() { jwtWith(server, nil, func(*testing.T, *desk, *vaulttest.JWT) func() { return nil })(t, d) }
@@ -194,7 +194,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a revoked token", resolver.Token, dead, token(map[string]any{}, func(t *testing.T, token string) {
 			server.Must(t, http.MethodPost, "auth/token/revoke", map[string]any{"token": token})
 		}), ""},
-		{"a token with one use left", resolver.Token, "replace it with one without a limit of uses", token(map[string]any{"num_uses": 1}, func(*testing.T, string) {}), ""},
+		{"a token with one use left", resolver.Token, "replace it with one without a use limit", token(map[string]any{"num_uses": 1}, func(*testing.T, string) {}), ""},
 		{"a proxy that drops the token", resolver.Token, "that no proxy in front of Vault drops the header X-Vault-Token", func(t *testing.T, d *desk) func() {
 			good := d.Address
 			d.Address = inFront(t, vaulttest.Shared(t), func(r *http.Request) { r.Header.Del("X-Vault-Token") })
@@ -237,7 +237,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
 		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
 		{"a pinned path of metadata", resolver.Pinned, "omit metadata/ from LUUMEN_VAULT_PATHS", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
-		{"pinned paths without commas", resolver.Pinned, "separate the prefixes by commas alone if they are several", pinnedPaths("secret/a; MOUNT/app", "secret/a, MOUNT/app"), ""},
+		{"pinned paths without commas", resolver.Pinned, "separate the prefixes by commas alone, if there are several", pinnedPaths("secret/a; MOUNT/app", "secret/a, MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
 		{"a timeout that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
 		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},

@@ -177,11 +177,11 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/data/other" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by min_wrapping_ttl", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
+		{"denied by min_wrapping_ttl", resolver.Denied, "if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "5m" }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by required_parameters", resolver.Denied, "if the policy has this line, it carries wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
+		{"denied by required_parameters", resolver.Denied, "if the policy already has this line, it has wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] required_parameters = ["reason"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
@@ -313,10 +313,10 @@ func TestAdviceAboutPaths(t *testing.T) {
 			server.Put(t, d.mount(), "app", map[string]any{"pаssword": "right"})
 			return func() { d.field = ref.Parse("vault:" + d.mount() + "/app#p\u0430ssword") }
 		}, ""},
-		{"an empty value", resolver.BadValue, "is empty; store a text, a number or a boolean", stored(server, ""), ""},
-		{"null", resolver.BadValue, "is null; store a text, a number or a boolean", stored(server, nil), ""},
-		{"an object", resolver.BadValue, "is an object; store a text, a number or a boolean", stored(server, map[string]any{"a": "b"}), ""},
-		{"a list", resolver.BadValue, "is a list; store a text, a number or a boolean", stored(server, []string{"a"}), ""},
+		{"an empty value", resolver.BadValue, "is empty; store a string, a number or a boolean", stored(server, ""), ""},
+		{"null", resolver.BadValue, "is null; store a string, a number or a boolean", stored(server, nil), ""},
+		{"an object", resolver.BadValue, "is an object; store a string, a number or a boolean", stored(server, map[string]any{"a": "b"}), ""},
+		{"a list", resolver.BadValue, "is a list; store a string, a number or a boolean", stored(server, []string{"a"}), ""},
 		{"a path that Vault refuses", resolver.ServerError, "relative paths not supported); check the path", refusedPath(server, "a..b"), ""},
 		{"a path that Vault refuses, for its end", resolver.ServerError, "relative paths not supported); check the path", refusedPath(server, "team/app.."), ""},
 		{"a path that Vault refuses, for its beginning", resolver.ServerError, "relative paths not supported); check the path", refusedPath(server, "...app"), ""},

@@ -50,7 +50,7 @@ func TestNamespaceOfAHostileLookUp(t *testing.T) {
 		run := resolver.Resolve(t.Context(), vault, ofPaths(1, "secret/a%d"), resolver.Options{})
 		text := collect(run)[0].Err().Error()
 		assert.NotContains(t, text, token)
-		assert.NotContains(t, text, "the token is of the namespace")
+		assert.NotContains(t, text, "the token belongs to the namespace")
 		assert.Less(t, len(text), 2000)
 	}
 }

@@ -136,8 +136,8 @@ func ExampleCheck() {
 	// 2. no_key        | the secret has no such key; check the key; the agent's log says whether a similar one exists
 	// 3. no_version    | Vault has no such version of the secret; check the pinned version, or omit it
 	// 4. bad_reference | an empty segment; write one / between segments, none at the ends
-	// notice: the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it
-	// warning: the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone
+	// notice: the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault
+	// warning: the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references
 }
 
 func ExamplePolicy() {
@@ -162,5 +162,5 @@ func ExamplePolicy() {
 	// path "secret/data/luumen/windev" { capabilities = ["read"] }
 	// # Assumes that "team" is a KV v2 mount. If it is not, correct its lines below.
 	// path "team/data/kv/unix" { capabilities = ["read"] }
-	// vault:secret/luumen/all*#password: no policy can name this path alone, because Vault reads the * at its end as anything; move the secret to another path
+	// vault:secret/luumen/all*#password: no policy can name this path alone, because Vault reads the * at its end as a wildcard; move the secret to another path
 }

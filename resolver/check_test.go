@@ -79,7 +79,7 @@ func TestCheckCountsUses(t *testing.T) {
 			assert.Equal(t, test.left, *v.Connection.Token.UsesLeft)
 			assert.Equal(t, test.short, strings.Contains(strings.Join(codes(v.Connection.Findings), " "), resolver.ShortOfUses))
 			if test.short {
-				assert.Contains(t, texts(v.Connection.Findings), fmt.Sprintf("warning: the token has %d uses left; a run of these references needs 4; replace it with one without a limit of uses", test.left))
+				assert.Contains(t, texts(v.Connection.Findings), fmt.Sprintf("warning: the token has %d uses left; a run of these references needs 4; replace it with one without a use limit", test.left))
 			}
 			assertRoundTrip(t, v)
 			run := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})

@@ -97,7 +97,7 @@ func (c *check) unproven() error {
 	if c.plan.mounts != nil && c.plan.mounts.fault != nil {
 		return c.plan.mounts.fault
 	}
-	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+" as Vault does, so nothing shows whether it accepts the token",
+	return fault.New(fault.BadResponse, "neither auth/token/lookup-self nor "+listPath+" is answered by Vault, so nothing shows whether it accepts the token",
 		"let the proxy in front of Vault pass these paths, or check a reference as well")
 }
 
@@ -111,7 +111,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	}
 
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
-		notice(NoPin, "the Patch server takes any address from these settings; set VAULT_ADDR there to the address of this Vault, which pins it")
+		notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault")
 	}
 	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise what is unknown has the connection's cause
 	if h := usage.Health; h != nil {
@@ -128,9 +128,9 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 		switch {
 		case !h.Sealed && h.Initialized || kind == Sealed:
 		case usage.Token.Proven, kind == Login, kind == Token:
-			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, while another node behind the balancer answered the rest; unseal that node, or remove it from the balancer")
+			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, but another node behind the balancer answered the rest; unseal the first node, or remove it from the balancer")
 		default:
-			warn(HealthSealed, "vault's health says that it is sealed or not initialized, while the proxy in front of it answers other requests differently; unseal it: vault operator unseal")
+			warn(HealthSealed, "vault's health says that it is sealed or not initialized, but the proxy in front of it answers other requests differently; unseal it: vault operator unseal")
 		}
 	} else if isRead {
 		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it")
@@ -142,7 +142,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	}
 	switch {
 	case c.plan.powers.root:
-		warn(RootToken, "the token is a root token, so whoever gets hold of it may do anything in Vault; give the agent a token with the policy of its references alone")
+		warn(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references")
 	case c.plan.powers.unknown != "" && isRead:
 		notice(PowersUnknown, c.plan.powers.unknown)
 	}

@@ -62,7 +62,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 		{name: "disabled", settings: auth.Settings{Enabled: new(false), Address: "http://" + closed}, kind: resolver.NotConfigured,
 			text: "vault is disabled in the UI; enable it there, or enter the credential itself"},
 		{name: "enabled without address", settings: auth.Settings{Enabled: new(true)}, kind: resolver.Settings,
-			text: "the vault settings are wrong: address: missing, while Vault is enabled; enter it, such as https://vault.example:8200, or disable Vault"},
+			text: "the vault settings are wrong: address: missing, but Vault is enabled; enter it, such as https://vault.example:8200, or disable Vault"},
 		{name: "two faults in the settings", settings: auth.Settings{Address: "vault.example:8200", KVVersion: "2"}, kind: resolver.Settings,
 			text: `the vault settings are wrong: address: neither https:// nor http://; write it like https://vault.example:8200; also, kv_version: unknown; choose "v1" or "v2"`},
 		{name: "no token", settings: auth.Settings{Address: "http://" + closed}, kind: resolver.Environment,

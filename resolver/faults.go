@@ -39,7 +39,7 @@ func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 func forbidden(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 	m := r.mount
 	do := withoutData(r) + "add to its policy: " + grant(m.granted(r.path)) +
-		"; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
+		"; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
 	if m.Guessed {
 		do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 	}
@@ -133,7 +133,7 @@ func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
 		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.token.Policies, ", "))
 	}
 	if mounts.isOutside {
-		f.Do = "the token is of the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
+		f.Do = "the token belongs to the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
 		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
 	} else if why := ungrantable(r.mount.granted(r.path)); why != "" {
 		f.Do, f.Fix = why, why
@@ -159,7 +159,7 @@ func otherVersion(m *mount, version int) *fault.Error {
 
 // otherPin is the fault for an answer with another version than the pinned one.
 func otherPin(r *read, version int) *fault.Error {
-	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy in front of Vault: it drops the query of requests, or caches answers without regard to it")
+	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy in front of Vault: it drops the query of requests, or ignores it when it caches answers")
 }
 
 func noSecret(r *read) *fault.Error {
@@ -197,7 +197,7 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 }
 
 func badValue(key string, version int, is string) *fault.Error {
-	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a text, a number or a boolean")
+	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a string, a number or a boolean")
 }
 
 // atVersion names the version, if there is one.

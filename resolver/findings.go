@@ -34,7 +34,7 @@ const (
 	SurroundingSpace = "surrounding_space" // the value begins or ends with white space
 	HoldsNUL         = "holds_nul"         // the value holds a NUL
 	HoldsBOM         = "holds_bom"         // the value holds a byte order mark
-	HoldsReplacement = "holds_replacement" // the value holds U+FFFD, which Vault puts in place of bytes that are not text
+	HoldsReplacement = "holds_replacement" // the value holds U+FFFD, which Vault puts in place of invalid UTF-8
 	RoundedNumber    = "rounded_number"    // the value is a number, which KV v2 may round
 )
 
@@ -51,7 +51,7 @@ var (
 	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
 	hostsAsKey     = auth.Finding{Code: HostsMisspelt, Text: "the secret has a key " + hostsMetadata + ", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2"}
 	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes"}
-	oddLiteral     = auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as it is"}
+	oddLiteral     = auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as is"}
 	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + ", where commas separate globs); check it for the host that will use it", Notice: true}
 )
 
@@ -67,12 +67,12 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	line := strings.TrimRight(value, "\r\n")
 	oneLine := !strings.Contains(line, "\n") // a private key should end with a line break
 
-	found(oneLine && line != value, TrailingNewline, "the value ends with a line break, which is sent to the host; store it without")
-	found(strings.TrimSpace(line) != line, SurroundingSpace, "the value begins or ends with white space, which is sent to the host; store it without, unless it is intended")
-	found(strings.Contains(value, "\x00"), HoldsNUL, "the value holds a NUL character; store it without")
-	found(strings.Contains(value, "\ufeff"), HoldsBOM, "the value holds a byte order mark, as some editors write it; store it without")
-	found(strings.Contains(value, "\ufffd"), HoldsReplacement, "the value holds U+FFFD, which Vault puts in place of bytes that are not text; store binary values in base64")
-	found(rounded, RoundedNumber, "the value is a number, and KV v2 keeps only 15 digits and drops zeros at its ends; store it as a text, in quotes")
+	found(oneLine && line != value, TrailingNewline, "the value ends with a line break, which is sent to the host; remove it")
+	found(strings.TrimSpace(line) != line, SurroundingSpace, "the value begins or ends with white space, which is sent to the host; remove it, unless it is intended")
+	found(strings.Contains(value, "\x00"), HoldsNUL, "the value holds a NUL character; remove it")
+	found(strings.Contains(value, "\ufeff"), HoldsBOM, "the value holds a byte order mark, as some editors write; remove it")
+	found(strings.Contains(value, "\ufffd"), HoldsReplacement, "the value holds U+FFFD, which Vault puts in place of invalid UTF-8; store binary values in base64")
+	found(rounded, RoundedNumber, "the value is a number, and KV v2 keeps only 15 digits and drops trailing zeros; store it as a string")
 	return findings
 }
 

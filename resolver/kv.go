@@ -38,7 +38,7 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 	case answer.MountType != nil && isKV(*answer.MountType):
 		return nil
 	case answer.MountType != nil:
-		return notKV(m.Path, "of type "+shownType(*answer.MountType))
+		return notKV(m.Path, shownType(*answer.MountType))
 	case m.Guessed:
 		f := notKV(m.Path, "of a type that this server does not show")
 		f.Do = "name the mount in the settings, or grant read on " + listPath

@@ -42,9 +42,9 @@ var types = []string{
 
 func shownType(kind string) string {
 	if slices.Contains(types, kind) {
-		return kind
+		return "of type " + kind
 	}
-	return "another"
+	return "of another type"
 }
 
 // api is the path of Vault's API for a secret of this mount.

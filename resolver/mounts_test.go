@@ -111,7 +111,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
 			text: "the mount " + v1 + " is KV v1, not v2 as in the settings"},
 		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
-			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; if the policy has this line, it carries wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path; the mount ` + v2 + ` is a guess: if it is wrong, name the mount in the settings`},
+			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path; the mount ` + v2 + ` is a guess: if it is wrong, name the mount in the settings`},
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
 			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
@@ -191,8 +191,8 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 		{"kv with a lease", `"mount_type":"kv","lease_id":"database/creds/app/1",`, false, ""},
 		{"another type", `"mount_type":"cubbyhole",`, false, "of type cubbyhole"},
 		{"another type, named", `"mount_type":"cubbyhole",`, true, "of type cubbyhole"},
-		{"an empty type", `"mount_type":"",`, false, "of type another"},
-		{"an empty type, named", `"mount_type":"",`, true, "of type another"},
+		{"an empty type", `"mount_type":"",`, false, "of another type"},
+		{"an empty type, named", `"mount_type":"",`, true, "of another type"},
 		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings"},
 		{"no type, named", ``, true, ""},
 		{"a lease", `"lease_id":"database/creds/app/1",`, false, "of a type that this server does not show"},
@@ -237,7 +237,7 @@ func TestListedMountWithoutAType(t *testing.T) {
 				read: func(w http.ResponseWriter, _ *http.Request, _ string) { secretV2(w, `{"password":"c4nary"}`, "null") }}
 			_, err := resolve(t, h.start(t), "vault:secret/app#password")
 			require.ErrorIs(t, err, resolver.NotKV)
-			assert.ErrorContains(t, err, "the mount secret is of type another, not KV")
+			assert.ErrorContains(t, err, "the mount secret is of another type, not KV")
 			assert.Zero(t, h.reads.Load(), "it is not read")
 		})
 	}

@@ -234,7 +234,7 @@ func TestTokenOfAnotherNamespace(t *testing.T) {
 			vault := auth.New(auth.Settings{Address: server, Namespace: namespace}, environment(map[string]string{"VAULT_TOKEN": "t"}))
 			_, err := resolve(t, vault, "vault:secret/app#password")
 			require.ErrorIs(t, err, resolver.Denied)
-			assert.Equal(t, want, strings.Contains(err.Error(), "the token is of the namespace team: enter that one"), err)
+			assert.Equal(t, want, strings.Contains(err.Error(), "the token belongs to the namespace team: enter that one"), err)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (m Mount) refusal(path string) string {
 	case m.below(path) == "":
 		return "it names a mount, not a secret; write the path of the secret below it"
 	case strings.ContainsFunc(m.Namespace+m.Path, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "its mount holds a character that cannot be printed; take the mounts of a check"
+		return "its mount holds a character that cannot be printed; pass the mounts of a check"
 	case m.NotKV:
 		return "the mount " + quoted(m.Path) + " is not KV; name a secret in a KV mount"
 	case m.Guessed && namesTokens(path):
@@ -98,9 +98,9 @@ func ungrantable(api string) string {
 	reads := ""
 	switch {
 	case strings.HasSuffix(api, "*"):
-		reads = "the * at its end as anything"
+		reads = "the * at its end as a wildcard"
 	case slices.Contains(strings.Split(api, "/"), "+"):
-		reads = "a segment + as any segment"
+		reads = "a segment + as a wildcard"
 	case strings.Contains(api, "+*"):
 		reads = "+* as a mistake"
 	case strings.Contains(api, "{{") || strings.Contains(api, "}}"):

@@ -78,12 +78,12 @@ func TestPolicyRefuses(t *testing.T) {
 	t.Parallel()
 	kv := []resolver.Mount{{Path: "kv", Version: 2}}
 	for _, test := range []struct{ path, want string }{
-		{"kv/a*", "vault:kv/a*#password: no policy can name this path alone, because Vault reads the * at its end as anything; move the secret to another path"},
+		{"kv/a*", "vault:kv/a*#password: no policy can name this path alone, because Vault reads the * at its end as a wildcard; move the secret to another path"},
 		{"kv/*", "the * at its end"},
 		{`kv/a\*`, "the * at its end"},
-		{"kv/+", "a segment + as any segment"},
-		{"kv/+/a", "a segment + as any segment"},
-		{"+/a", "a segment + as any segment"},
+		{"kv/+", "a segment + as a wildcard"},
+		{"kv/+/a", "a segment + as a wildcard"},
+		{"+/a", "a segment + as a wildcard"},
 		{"kv/a+*b", "+* as a mistake"},
 		{"kv/{{a", "{{ and }} as a template"},
 		{"kv/{{identity.entity.id}}/a", "{{ and }} as a template"},
@@ -106,7 +106,7 @@ func TestPolicyRefuses(t *testing.T) {
 	t.Run("a namespace", func(t *testing.T) {
 		t.Parallel()
 		policy, err := resolver.Policy(references(t, "kv/a"), []resolver.Mount{{Path: "kv", Version: 2, Namespace: "team/+"}})
-		assert.ErrorContains(t, err, "a segment + as any segment")
+		assert.ErrorContains(t, err, "a segment + as a wildcard")
 		assert.Empty(t, policy)
 	})
 	t.Run("a mount itself", func(t *testing.T) {

@@ -211,7 +211,7 @@ func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {
 	case m.NotKV:
-		return notKV(m.Path, "of type "+shownType(m.kind))
+		return notKV(m.Path, shownType(m.kind))
 	case m.below(r.path) == "":
 		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:

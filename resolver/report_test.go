@@ -163,7 +163,7 @@ func TestReportOfOddLiterals(t *testing.T) {
 	}
 	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts[:2], resolver.Options{})
 	collect(run)
-	assert.Equal(t, []string{"warning: a literal looks mistyped; it is used as it is (a: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
+	assert.Equal(t, []string{"warning: a literal looks mistyped; it is used as is (a: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
 
 	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
 	collect(run)

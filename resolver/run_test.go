@@ -337,7 +337,7 @@ func TestTokenDiesMidway(t *testing.T) {
 	cause := report.Causes[0].String()
 	assert.True(t, strings.HasPrefix(cause, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and restart the agent: "), cause)
 	assert.True(t, strings.HasSuffix(cause, " and 4 more skipped"), cause)
-	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it with one without a limit of uses")
+	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it with one without a use limit")
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
 }
 
@@ -348,7 +348,7 @@ func TestUsesOfAGivenTokenEndBeforeTheNextRun(t *testing.T) {
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "app", map[string]any{"password": "p"})
 	for uses, warning := range map[int]string{
-		3: "warning: the token has 1 use left; a run of these references needs 2; replace it with one without a limit of uses",
+		3: "warning: the token has 1 use left; a run of these references needs 2; replace it with one without a use limit",
 		4: "",
 	} {
 		token := server.NewToken(t, map[string]any{"policies": []string{readerPolicy(t, server, kv+"/data/*")}, "num_uses": uses})

@@ -67,7 +67,7 @@ func tokenLine(t auth.Token) string {
 func (p *plan) shortOfUses(token auth.Token, looks int) []auth.Finding {
 	needed, do := len(p.reads)+2, "set token_num_uses=0 on its role"
 	if token.Given {
-		needed, do = len(p.reads)+looks, "replace it with one without a limit of uses"
+		needed, do = len(p.reads)+looks, "replace it with one without a use limit"
 	}
 	if token.UsesLeft == nil || *token.UsesLeft >= needed {
 		return nil

@@ -70,7 +70,7 @@ func TestUnwell(t *testing.T) {
 				return s
 			},
 			kind: resolver.Token, causes: 1, most: 30, // the list of mounts, and Vault's health
-			text: "vault answers this token with an internal error, while its health is good (internal error at http://127.0.0.1:",
+			text: "vault answers this token with an internal error, although its health is good (internal error at http://127.0.0.1:",
 		},
 		{
 			name: "a quota blocks for good",
@@ -127,7 +127,7 @@ func TestUnwell(t *testing.T) {
 				s.token = s.NewToken(t, map[string]any{"policies": []string{"default"}, "num_uses": 1})
 				return s
 			},
-			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, which its look-up used; replace it with one without a limit of uses",
+			kind: resolver.Token, causes: 1, asked: []string{look}, text: "the given token had one use left, which its look-up used; replace it with one without a use limit",
 		},
 		{
 			name: "the policy grants another path",

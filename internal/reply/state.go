@@ -69,7 +69,7 @@ var states = []state{
 			{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or followed by something
 		},
 		fault: fault.Error{Kind: fault.Token, What: "vault does not know the token's namespace or cannot read the token",
-			Do: "check that the token is one of this Vault, without quotes or other characters around it, and replace it if not"}},
+			Do: "check that the token belongs to this Vault and has no quotes or other characters around it; otherwise, replace it"}},
 
 	{status: []int{500}, retry: patience.Never,
 		says: []phrase{
@@ -99,7 +99,7 @@ var states = []state{
 			{"missing x-forwarded-for header", "1.21"},
 			{"client address not authorized for x-forwarded-for", "src"},
 		},
-		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault takes requests only through a balancer that it trusts",
+		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault accepts requests only through a balancer that it trusts",
 			Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer in front of Vault"}},
 
 	{status: []int{http.StatusBadRequest}, retry: patience.Later,

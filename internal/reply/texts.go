@@ -16,7 +16,7 @@ const (
 	maxWords = 4 << 10 // bytes of all texts; the last one may be longer, and is cut when it is masked
 )
 
-// UnmarshalJSONFrom returns an error for anything but a list of texts or null.
+// UnmarshalJSONFrom returns an error for anything but a list of strings or null.
 func (t *texts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	*t = nil
 	if d.PeekKind() == 'n' {
@@ -35,7 +35,7 @@ func (t *texts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		}
 		token, err := d.ReadToken()
 		if err != nil || token.Kind() != '"' {
-			return cmp.Or(err, errors.New("not a text"))
+			return cmp.Or(err, errors.New("not a string"))
 		}
 		text := token.String()
 		*t = append(*t, text)

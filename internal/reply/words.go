@@ -87,17 +87,17 @@ var hints = map[string][]hint{
 		{"expired", "1.14 1.21 bao",
 			"check what writes the token file, and why it did not renew it; compare the clocks"},
 		{"not yet valid", "1.21",
-			"compare the clocks of Vault and of what issues the token"},
+			"compare the clocks of Vault and the token's issuer"},
 		{"issued in the future", "1.21",
-			"compare the clocks of Vault and of what issues the token"},
+			"compare the clocks of Vault and the token's issuer"},
 		{"no issued at (iat)", "1.21",
 			"let the issuer add exp to the token"},
 		{"not before (nbf)", "1.14",
-			"compare the clocks of Vault and of what issues the token"},
+			"compare the clocks of Vault and the token's issuer"},
 		{"audience", "1.14 1.21 bao",
 			"add the token's audience to bound_audiences of the role"},
 		{"signature", "1.14 1.21 bao",
-			"configure the mount with the keys of what signs the token"},
+			"configure the mount with the keys of the token's issuer"},
 		{"algorithm", "1.21",
 			"add the algorithm that signs the token to jwt_supported_algs of auth/MOUNT/config"},
 		{"issuer (iss)", "1.21",
@@ -109,15 +109,15 @@ var hints = map[string][]hint{
 	},
 	"cert": {
 		{"is before ", "1.21", // of a certificate that is not valid yet
-			"compare the clocks of Vault and of what issues the certificate in VAULT_CLIENT_CERT"},
+			"compare the clocks of Vault and the CA of the certificate in VAULT_CLIENT_CERT"},
 		{"failed to verify client's certificate", "1.21 bao",
-			"replace the certificate in VAULT_CLIENT_CERT by a valid one for client authentication (clientAuth)"},
+			"replace the certificate in VAULT_CLIENT_CERT with a valid one for client authentication (clientAuth)"},
 		{"all constraints", "1.14 1.21 bao", // the words before it differ
 			certRole},
 		{"invalid certificate", "1.14 1.21 bao",
 			certRole},
 		{"client certificate", "1.14 1.21 bao",
-			"let the connection reach Vault's own TLS: a proxy that ends TLS cannot pass the certificate on"},
+			"connect to Vault's own TLS listener: a proxy that terminates TLS cannot pass the certificate on"},
 		{"tls connection required", "1.14 1.21",
 			"use https in the address: a certificate proves nothing over http"},
 	},
@@ -137,7 +137,7 @@ var hints = map[string][]hint{
 
 const (
 	certRole    = "add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount lists the certificate"
-	keysOfJWT   = "vault cannot fetch the keys of what signs the token: check oidc_discovery_url or jwks_url in auth/MOUNT/config, and the network from Vault to it"
+	keysOfJWT   = "vault cannot fetch the keys of the token's issuer: check oidc_discovery_url or jwks_url in auth/MOUNT/config, and the network from Vault to it"
 	otherMethod = "check VAULT_METHOD_MOUNT: auth/MOUNT seems to be of another method (vault auth list)"
 )
 
@@ -173,7 +173,7 @@ func WaitHint(method, mount string) string {
 	if mount == "" {
 		method = ""
 	}
-	do := "check what Vault asks for this login, and the network from Vault to it"
+	do := "check the server that Vault asks for this login, and the network from Vault to it"
 	switch method {
 	case "approle":
 		do = "vault's storage or audit device hangs, such as a full disk, or a pipe or socket without a reader: see Vault's own log"

@@ -113,7 +113,7 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 func (w *Wire) notHTTP(atProxy bool) *fault.Error {
 	do := "check the address, and the proxy or balancer in front of Vault"
 	if atProxy || w.dialer.forwards() {
-		do = "check the address, and " + w.proxyVariable() + ": the server there may be no proxy"
+		do = "check the address, and " + w.proxyVariable() + ": the server there may not be a proxy"
 	}
 	return fault.New(fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does", do)
 }

@@ -41,7 +41,7 @@ func (i *internalErrors) judge(ctx context.Context, e *exchange, f *patience.Fai
 		kind, what, check = fault.Login, "the login", "the credential of the login"
 	}
 	credential := *f.Fault
-	credential.Kind, credential.What = kind, "vault answers "+what+" with an internal error, while its health is good"
+	credential.Kind, credential.What = kind, "vault answers "+what+" with an internal error, although its health is good"
 	credential.Do = "check " + check + ", and that Vault's audit device works: a dead one looks the same"
 	return &patience.Failure{Fault: &credential}
 }

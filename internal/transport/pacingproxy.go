@@ -79,6 +79,6 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		return f.Final()
 	}
 	paced := reply.LimitedByProxy(f.Fault.Detail)
-	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
+	paced.Do = "raise its limit, or set a lower VAULT_RATE_LIMIT=RATE:BURST on the Patch server"
 	return &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
 }

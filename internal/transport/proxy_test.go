@@ -62,7 +62,7 @@ func TestProxyFails(t *testing.T) {
 			}
 		}, "https", patience.Never, "does not speak HTTP/1.1", fault.BadResponse},
 		{"garbage", says(bodyWords + "\r\n\r\n"), "https", patience.Never, "the server at the proxy PROXY in front of https://vault.example.com does not speak HTTP/1.1", fault.BadResponse},
-		{"garbage, plain", says(bodyWords + "\r\n\r\n"), "http", patience.Never, "the server there may be no proxy", fault.BadResponse},
+		{"garbage, plain", says(bodyWords + "\r\n\r\n"), "http", patience.Never, "the server there may not be a proxy", fault.BadResponse},
 	} {
 		t.Run(proxy.name, func(t *testing.T) {
 			t.Parallel()

@@ -114,7 +114,7 @@ func (r *Retry) tooSlow() *patience.Failure {
 	f.Reason, f.Fix = "the check ended before Vault had answered all of it", "check fewer references at once; a run waits longer"
 	if r.Patience.IsPaced() {
 		f.Kind, f.What = fault.RateLimited, "a rate limit lets too few requests through for a check, which ends before a run does"
-		f.Do = "check fewer references at once; a run goes on at the rate that is allowed"
+		f.Do = "check fewer references at once; a run goes on at the allowed rate"
 	}
 	return &patience.Failure{Fault: f}
 }

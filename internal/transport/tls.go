@@ -101,7 +101,7 @@ func (w *Wire) badHandshake(failed *handshakeError, atProxy bool) *fault.Error {
 	}
 	if strings.Contains(failed.Error(), "certificate") {
 		f.What = peer(atProxy) + "'s certificate cannot be used"
-		f.Do = "reissue it: as X.509 defines it, and with 1,024 to 8,192 bits if its key is of RSA"
+		f.Do = "reissue it as a valid X.509 certificate; an RSA key must have 1,024 to 8,192 bits"
 	}
 	return f
 }
@@ -174,7 +174,7 @@ func (w *Wire) wrongName(f *fault.Error, leaf *x509.Certificate, chain []*x509.C
 	switch {
 	case len(chain) > 1 && leaf.IsCA:
 		f.What = whose + " certificates are in the wrong order"
-		f.Detail += ", first comes the CA certificate " + w.subject(leaf)
+		f.Detail += ", the CA certificate " + w.subject(leaf) + " is sent first"
 		f.Do = "put the server's own certificate first in its chain"
 	case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
 		f.What = whose + " certificate has no subject alternative name"
@@ -203,7 +203,7 @@ func (w *Wire) unsigned(f *fault.Error, err x509.UnknownAuthorityError, chain []
 	}
 	switch last := chain[len(chain)-1]; {
 	case isSelfSigned(last):
-		f.Detail += ", signed by itself: " + w.subject(last)
+		f.Detail += ", self-signed: " + w.subject(last)
 	case len(chain) == 1:
 		f.Detail += ", issued by " + w.named(last.Issuer) + ", sent without an intermediate certificate"
 		f.Do += "; if that CA is an intermediate one, configure the server with its whole chain"

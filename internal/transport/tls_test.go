@@ -94,11 +94,11 @@ func TestTLS(t *testing.T) {
 		{"unknown CA, none is named", serving(good), nil, nil, true,
 			[]string{"vault's certificate is not trusted (certificate signed by unknown authority", "set VAULT_CACERT on the Patch server to the certificate of the CA that signed it"}, "those there now"},
 		{"self-signed", serving(self), root.Pool(), nil, true,
-			[]string{"signed by unknown authority, signed by itself: CN=Self at ADDRESS", "VAULT_CAPATH"}, "intermediate"},
+			[]string{"signed by unknown authority, self-signed: CN=Self at ADDRESS", "VAULT_CAPATH"}, "intermediate"},
 		{"a name without a common name", named(pkix.Name{SerialNumber: "7", Locality: []string{"Berlin"}, Province: []string{"BE"}}), root.Pool(), nil, true,
-			[]string{"signed by itself: SERIALNUMBER=7,L=Berlin,ST=BE at ADDRESS"}, ""},
+			[]string{"self-signed: SERIALNUMBER=7,L=Berlin,ST=BE at ADDRESS"}, ""},
 		{"an empty name", named(pkix.Name{}), root.Pool(), nil, true,
-			[]string{"signed by itself: an empty name at ADDRESS"}, ""},
+			[]string{"self-signed: an empty name at ADDRESS"}, ""},
 		{"unknown CA of a whole chain", serving(below, middle), oldRoot.Pool(), nil, true,
 			[]string{"signed by unknown authority, its chain ends with a certificate issued by CN=Root at ADDRESS", "VAULT_CAPATH"}, "whole chain"},
 		{"missing intermediate", serving(below), root.Pool(), nil, true,
@@ -128,7 +128,7 @@ func TestTLS(t *testing.T) {
 		{"not a certificate", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{good.Raw[:len(good.Raw)/2]}, PrivateKey: good.Key}}}, root.Pool(), nil, true,
 			[]string{"vault's certificate cannot be used (tls: failed to parse certificate from server: ", " at ADDRESS); reissue it"}, "TLS 1.2"},
 		{"wrong order", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{middle.Raw, below.Raw}, PrivateKey: below.Key}}}, root.Pool(), nil, true,
-			[]string{"vault's certificates are in the wrong order (", "first comes the CA certificate CN=Middle at ADDRESS", "put the server's own certificate first in its chain"}, "VAULT_TLS_SERVER_NAME"},
+			[]string{"vault's certificates are in the wrong order (", "the CA certificate CN=Middle is sent first at ADDRESS", "put the server's own certificate first in its chain"}, "VAULT_TLS_SERVER_NAME"},
 		{"wants a client certificate", demands(tls.VersionTLS13), root.Pool(), nil, false,
 			[]string{"vault refused the TLS connection (tls: certificate required at ADDRESS); set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"}, ""},
 		{"wants one, TLS 1.2", demands(tls.VersionTLS12), root.Pool(), nil, true,
@@ -196,7 +196,7 @@ func TestTLS(t *testing.T) {
 		w.Sent.Learn(secret)
 		text := fails(t, w).Fault.Error()
 		assert.NotContains(t, text, "canary")
-		assert.Contains(t, text, "signed by itself: CN=[masked]")
+		assert.Contains(t, text, "self-signed: CN=[masked]")
 	})
 	t.Run("a wrong VAULT_TLS_SERVER_NAME", func(t *testing.T) {
 		t.Parallel()
