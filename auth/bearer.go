@@ -78,7 +78,7 @@ func isServed(request *http.Request, response *http.Response) bool {
 	case transport.IsMountList(request):
 		return reply.ListsForToken(response)
 	case response.StatusCode == http.StatusNoContent:
-		return !transport.IsHarmless(request) // no read is answered so
+		return !transport.IsHarmless(request) // no read is answered with 204
 	}
 	return response.StatusCode == http.StatusOK || response.StatusCode == http.StatusNotFound
 }

@@ -41,8 +41,8 @@ func misplaced(variable, text string) (reason, fix string) {
 
 func isForToken(variable string) bool { return strings.HasPrefix(variable, "VAULT_TOKEN") }
 
-// isCutOff reports whether a token is too short a part of a batch token. Vault 1.21 and
-// OpenBao 2.6 panic on one, and close the connection.
+// isCutOff reports whether a token is a batch token that was cut off. Vault 1.21 and
+// OpenBao 2.6 panic on one that is this short, and close the connection.
 func isCutOff(token string) bool {
 	body, isBatch := strings.CutPrefix(strings.TrimPrefix(token, "hv"), "b.")
 	return isBatch && strings.HasPrefix(body, "AAAA") && len(body) < 44
@@ -96,8 +96,8 @@ func isCredential(text string) bool {
 // isID reports whether a text looks like a role id or secret id that Vault made.
 func isID(text string) bool { return idShape.MatchString(text) }
 
-// isSecretLike reports whether a text may be a credential, the start of one, or an id,
-// which can also be names. It is only hidden.
+// isSecretLike reports whether a text may be a credential, the start of one, or an id. It
+// may also be a name, so it is hidden, not rejected.
 func isSecretLike(text string) bool {
 	return isCredential(text) || isID(text) || startShape.MatchString(text)
 }
@@ -121,7 +121,7 @@ var (
 	strayEnd    = regexp.MustCompile(`^["']|(["',;]|\\[nr])$`)
 )
 
-// oddShape is oddity for what neither a token nor an id of Vault's looks like.
+// oddShape is oddity for what looks like neither a token nor an id of Vault.
 func oddShape(text string) string {
 	switch {
 	case placeholder.MatchString(text):
@@ -153,7 +153,7 @@ func isFileName(text string) bool {
 	return strings.HasPrefix(text, "/") || filepath.IsAbs(text)
 }
 
-// isBase64 reports whether a text is the base64 of one that is a credential.
+// isBase64 reports whether a text is a credential in base64.
 func isBase64(text string, isCredential func(string) bool) bool {
 	decoded, err := base64.StdEncoding.DecodeString(text)
 	return err == nil && isCredential(strings.TrimSpace(string(decoded)))

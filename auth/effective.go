@@ -75,7 +75,7 @@ func (v *Vault) Effective() Effective {
 	return report
 }
 
-// inUI returns the settings that the UI can make.
+// inUI returns the settings of the UI.
 func (v *vault) inUI(e *environment, c *config) []Setting {
 	s, faults := v.settings, v.faults()
 	setting := func(name, value, otherwise string) Setting {

@@ -19,7 +19,7 @@ const defaultTimeout = 10 * time.Second
 type environment struct {
 	getenv    func(string) string
 	problems  []string
-	malformed []string // variables whose value is not what it should be
+	malformed []string // variables whose values are never shown
 }
 
 func (e *environment) problem(text string) {
@@ -43,8 +43,8 @@ func (e *environment) err() error {
 	return fault.New(fault.Environment, "the environment of the agent is wrong: "+strings.Join(e.problems, "; also, "), "")
 }
 
-// text returns a variable that is no token and no id, without the white space and BOM that
-// editors leave around it. An empty variable counts as unset.
+// text returns a variable that is not a token or an id, without the white space and BOM
+// that editors leave around it. An empty variable counts as unset.
 func (e *environment) text(name string) string {
 	text, ok := trimmed(e.getenv(name))
 	switch {
@@ -52,7 +52,7 @@ func (e *environment) text(name string) string {
 		e.reject(name, "holds a PEM block in place of a file's name; write it to a file and name that, or use VAULT_CACERT_BYTES for a CA")
 	case !ok:
 		e.reject(name, controlCharacter)
-	case isQuoted(text): // as docker passes on a value of an env file
+	case isQuoted(text): // docker keeps the quotes of an env file
 		e.reject(name, "holds quotes; remove them")
 	default:
 		return text
@@ -62,7 +62,7 @@ func (e *environment) text(name string) string {
 
 const controlCharacter = "holds a control character; remove it"
 
-// name is text for a name. It refuses what looks like a credential: names are in errors.
+// name is text for a name. It rejects what looks like a credential: errors show names.
 func (e *environment) name(variable string) string {
 	text := e.text(variable)
 	switch {

@@ -68,7 +68,7 @@ func readFile(found *findings, variable, name string, most int64) ([]byte, error
 	case !info.Mode().IsRegular():
 		return nil, badFile(variable, name, "is not a regular file", "name one")
 	}
-	file.SetReadDeadline(time.Now().Add(time.Second)) // some files of /proc can block; others ignore it
+	file.SetReadDeadline(time.Now().Add(time.Second)) // some files of /proc can block; others ignore the deadline
 	data, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err != nil {
 		return nil, unreadable(variable, name, err)
@@ -84,8 +84,8 @@ func readFile(found *findings, variable, name string, most int64) ([]byte, error
 	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
-// warnIfExposed warns of a file that every user of the machine can write, or read
-// unless it is public anyway.
+// warnIfExposed warns of a file that every user of the machine can write, or can read
+// although it is not public.
 func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, holdsKey bool) {
 	if runtime.GOOS == "windows" || isProjected(name) {
 		return
@@ -99,9 +99,8 @@ func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, hol
 	}
 }
 
-// isProjected reports whether the kubelet writes the file and so decides its mode. Such
-// a file is a link into the folder ..data, which the kubelet replaces as a whole, or
-// another link leads there.
+// isProjected reports whether the kubelet writes the file and so decides its mode. Links
+// to such a file go through the folder ..data, which the kubelet replaces as a whole.
 func isProjected(name string) bool {
 	const mostLinks = 10
 	for range mostLinks {

@@ -16,7 +16,7 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// soon is how long before a given token expires every run warns of it.
+// soon is the remaining time to live below which every run warns of a given token.
 const soon = 7 * 24 * time.Hour
 
 // about returns a client for requests about a token itself.

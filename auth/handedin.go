@@ -21,8 +21,8 @@ func handedInMethod(name string, f func() (api.AuthMethod, error)) method {
 // handedIn is a func of Options.Methods, as a login method.
 type handedIn func() (api.AuthMethod, error)
 
-// Login calls the func here, so that a panic of it is recovered, and it is not waited for
-// too long.
+// Login calls the func, so that session.enter recovers its panics too, and does not wait
+// for it too long.
 func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	method, err := h()
 	if err != nil {
@@ -70,8 +70,8 @@ func partsOf(header string) (parts []string) {
 }
 
 // secretsIn returns a body as a whole, and each part that a server may echo alone: the
-// texts and numbers of its JSON, and the values of a form. The names of both are no
-// secrets, and occur in Vault's own words.
+// strings and numbers of its JSON, and the values of a form. The names in both are not
+// secret, and occur in Vault's own words.
 func secretsIn(body []byte) []string {
 	all := []string{string(body)}
 	decoder := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

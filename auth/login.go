@@ -31,7 +31,7 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 	secret, err := s.enter(method, client, door)
 	t, err := s.outcome(secret, err, door.take(), c.odd)
 	if t != nil {
-		s.token.Store(t) // also if ctx has ended: the token before it is dead
+		s.token.Store(t) // even if ctx has ended: the token before it is dead
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -47,7 +47,7 @@ var (
 
 // enter calls a login method. It recovers a panic, which would end the agent, and drops
 // its text, which may hold credentials. A method that was handed in may never return, so
-// enter stops waiting when it had no answer from Vault for a whole patience, when a check
+// enter stops waiting when Vault has not answered the method for a whole patience, when a check
 // must end, or after the last moments. The other methods end with their request.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
 	var secret *api.Secret
@@ -125,7 +125,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	case isFault: // vault/api returns no error for a redirect
 		return s.unanswered(failed)
 	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount() || answer.Status == http.StatusUnauthorized):
-		at := s.wire.Address() // Vault never answers a login so
+		at := s.wire.Address() // Vault never answers a login like this
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
 	case answer != nil && !answer.Ok():
 		return s.refused(answer, odd)

@@ -17,7 +17,7 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // that VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
 //
 // To add one, write:
-//   - an entry in methods, its name at Settings.AuthMethod, and its mount in anyMount;
+//   - an entry in methods, its name beside Settings.AuthMethod, and its mount in anyMount;
 //     check what becomes part of a path, as environment.mount does
 //   - hints in internal/reply/words.go, and a WaitHint if Vault asks another server
 //   - rows in methods_test.go, in TestLoginThatWaitsForOthers and in proxy_test.go, and

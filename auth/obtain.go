@@ -55,10 +55,10 @@ func (s *session) load(c credentials) (credentials, error) {
 	return c, nil
 }
 
-// replaceIfDead reports whether the session has another token than the one used, which it
-// replaces if the answer shows that it is dead. A proxy may deny an optional request alone,
-// in Vault's words: a look-up shows whether a token is dead that Vault has accepted, and the
-// next request whether it accepts any other.
+// replaceIfDead replaces the token used if the answer shows that it is dead, and reports
+// whether the session now has another one. A proxy may deny just an optional request, in
+// Vault's words. So a token that Vault has accepted is looked up first; for any other, the
+// next request decides.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
 	refusal, isOptional := answer.Refusal(), transport.IsOptional(request)
 	s.login.Lock()
@@ -95,9 +95,9 @@ func (s *session) mayBeDead(t *token) bool {
 	return !s.namesDead && (wasAccepted || t.mayHaveServed() || t.isExpired())
 }
 
-// isDead looks up, once, whether a token is dead. Vault before 1.16 and OpenBao answer some
-// requests with a dead token in the words for a missing policy, and a proxy may deny a
-// request in those for a dead token.
+// isDead looks up, once, whether a token is dead. For some requests, Vault before 1.16 and
+// OpenBao refuse a dead token in the words for a missing policy, and a proxy may deny a
+// request in the words for a dead token.
 func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 	if t.looked {
 		return false, nil
@@ -118,7 +118,7 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 // replace gets a new token in place of a dead one, by a login or from the token file:
 //
 //	of a login, served, expired           a login, as often as that happens
-//	of a login, not served, expired       a login up to three times in a row, if an earlier one served: it lives too short, or Vault is slow
+//	of a login, not served, expired       a login up to three times in a row, if an earlier one served: its time to live is too short, or Vault is slow
 //	of a login, served, revoked, used up  a login, once in a run
 //	of a login, not served, not expired   none: the run ends
 //	given, served                         what the file holds by now, as often as that happens

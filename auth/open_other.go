@@ -4,6 +4,5 @@ package auth
 
 import "os"
 
-// openFile opens a file for reading. Here, no path of a file names something that
-// blocks.
+// openFile opens a file for reading. Here, no path names something that blocks.
 func openFile(name string) (*os.File, error) { return os.Open(name) }

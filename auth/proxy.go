@@ -29,7 +29,7 @@ func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	}
 	text := e.text(variable)
 	if text != "" && !strings.Contains(text, "://") {
-		text = "http://" + text // as curl and net/http take it
+		text = "http://" + text // as curl and net/http do
 	}
 	return e.proxyAt(variable, text)
 }
@@ -66,6 +66,6 @@ func (e *environment) either(name string) string {
 
 // isLoopback reports whether traffic to the host stays on this machine.
 func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host) // also one with a zone
+	ip, err := netip.ParseAddr(host) // with or without a zone
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

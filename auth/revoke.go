@@ -20,7 +20,7 @@ func (s *session) revoke(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
 	chain := &transport.Retry{
-		Patience: patience.New(3*lastMoments, patience.Limits{}), // ctx ends before; the look-up has a quarter of it
+		Patience: patience.New(3*lastMoments, patience.Limits{}), // ctx ends earlier; the look-up gets a quarter of this
 		Wire:     s.wire, Run: ctx,
 		Once: s.patience.Over() != nil, // Vault is down
 	}
@@ -89,7 +89,7 @@ func reason(err error, p *patience.Patience) string {
 		return err.Error()
 	}
 	if _, last := p.Silence(); last != nil {
-		return last.Error() // says more than that the time is over
+		return last.Error() // says more than that time ran out
 	}
 	return "vault did not answer within " + fault.Duration(lastMoments)
 }

@@ -136,7 +136,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	if s.options.Check {
 		asking.Go(func() { s.askHealth(ctx) })
 	}
-	defer func() { // also if use panics
+	defer func() { // even if use panics
 		s.warnOfSilence(caller, canceled.Load()) // before anything else is waited for
 		asking.Wait()
 		s.finish(end) // from here on, no token is made

@@ -12,7 +12,7 @@ import (
 )
 
 // Settings are what a person enters in the UI. The zero Settings mean that Vault is
-// not configured. Decoding ignores unknown names, also in another case.
+// not configured. Decoding ignores unknown names, and names are case-sensitive.
 type Settings struct {
 	Enabled    *bool    `json:"enabled,omitempty"`     // nil means true if there is an address
 	Address    string   `json:"address,omitempty"`     // http or https, with an optional path prefix
@@ -53,8 +53,8 @@ func (s Settings) Configured() bool {
 	return s.Address != "" || isAtFault(s.faults, wholeSettings) || isAtFault(s.faults, "enabled") || isAtFault(s.faults, "address")
 }
 
-// Faults returns all errors in the settings, offline: at most one of each setting, and
-// eleven of the mounts. methods names those of [Options.Methods].
+// Faults returns all errors in the settings, offline: at most one for each setting, and
+// eleven for the mounts. methods names those of [Options.Methods].
 func (s Settings) Faults(methods ...string) []Fault {
 	faults := slices.Clone(s.faults)
 	add := func(setting, reason, fix string) {
@@ -158,8 +158,8 @@ func member[T any](s *Settings, members map[string]json.RawMessage, name string,
 	*target = value
 }
 
-// isNamespace accepts a namespace with or without its trailing slash; it is
-// sent in a header.
+// isNamespace accepts a namespace with or without its trailing slash, in ASCII, since
+// it is sent in a header.
 func isNamespace(text string) bool {
 	return text == "" || isPlainPath(text) && !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
 }
@@ -186,7 +186,7 @@ func (s Settings) String() string {
 	if s.Enabled != nil {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
-	faults := s.Faults() // includes the name of a method in Options: it could as well be a pasted token
+	faults := s.Faults() // also hides the name of a method in Options, which could be a pasted token
 	var texts []string
 	for _, setting := range []struct{ name, value string }{
 		{"enabled", enabled}, {"address", strconv.Quote(s.Address)}, {"kv_version", strconv.Quote(s.KVVersion)},

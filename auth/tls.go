@@ -64,7 +64,7 @@ func (e *environment) hostName(variable string) string {
 
 // configs returns the configurations for Vault and for an https proxy in front of it. The
 // proxy gets neither Vault's server name nor the client certificate, and its own
-// certificate is always verified, also with the system's CAs. Loading those takes as
+// certificate is always verified, against the system's CAs, too. Loading those takes as
 // long as hundreds of reads, so it is done only for a proxy.
 func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Config, err error) {
 	vault = &tls.Config{
@@ -103,8 +103,8 @@ func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Conf
 	return vault, proxy, nil
 }
 
-// checkSystemCAs returns an error for a FIFO, which would block crypto/x509. That ignores
-// other files that it cannot use.
+// checkSystemCAs returns an error for a FIFO, which would block crypto/x509. It ignores
+// other files that crypto/x509 cannot use, as crypto/x509 does.
 func checkSystemCAs() error {
 	name := os.Getenv("SSL_CERT_FILE")
 	if info, err := os.Stat(name); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
@@ -162,7 +162,7 @@ func casInFolder(found *findings, folder string) ([]byte, error) {
 	for _, entry := range entries {
 		name := filepath.Join(folder, entry.Name())
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
-			continue // of Kubernetes, which has links to its files beside it
+			continue // Kubernetes has folders beside links to the files in them
 		}
 		data, err := readFile(found, "VAULT_CAPATH", name, maxCAFile)
 		switch {
@@ -221,7 +221,7 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 }
 
 // notPEM says why data has no PEM block of a certificate or private key, and what to do;
-// empty if it has one. It knows no fix for data of an unknown form.
+// empty if it has one. The fix is empty for data of an unknown form.
 func notPEM(data []byte, what string) (reason, fix string) {
 	label, command := "CERTIFICATE", "openssl x509"
 	if what == "key" {

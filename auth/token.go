@@ -19,10 +19,10 @@ type Token struct {
 	Given     bool      `json:"given"`               // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
 	Proven    bool      `json:"-"`                   // Vault accepted the token
-	Known     bool      `json:"known"`               // Vault told the fields below
+	Known     bool      `json:"known"`               // Vault reported the fields below
 	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires, or if this is not Known; see also Report.Vault
 	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires, or if this is not Known
-	UsesLeft  *int      `json:"uses_left,omitempty"` // when Vault told; nil if there is no limit, or if this is not Known
+	UsesLeft  *int      `json:"uses_left,omitempty"` // when reported; nil if there is no limit, or if this is not Known
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created; empty for the root namespace
@@ -45,7 +45,7 @@ type token struct {
 	secret   string
 	accessor string
 	odd      string // what is unusual about it, if it was given
-	index    string // X-Vault-Index of its login: a performance standby must know the token before it serves it
+	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
 	looked   bool   // it has been looked up; guarded by session.login
 	foreign  bool   // its look-up was answered as Vault never does; set before use is called
 	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
@@ -67,7 +67,7 @@ func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *tok
 	return t
 }
 
-// seconds is a time from Vault, of a hundred years at most.
+// seconds converts a time from Vault, limited to a hundred years.
 func seconds(n int64) time.Duration {
 	return time.Duration(min(n, 100*365*24*60*60)) * time.Second
 }

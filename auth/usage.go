@@ -17,7 +17,7 @@ type Usage struct {
 	P95         time.Duration // until 95 of 100 answers
 	Longest     time.Duration // until the slowest answer
 	Token       Token
-	Health      *Health // nil without Use.Check, or if Vault did not tell
+	Health      *Health // nil without Use.Check, or if unknown
 	Findings    []Finding
 }
 

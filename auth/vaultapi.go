@@ -66,7 +66,7 @@ func isBadHeaders(value string) bool {
 // checkForAPI reads the TLS files that the process's variables name before vault/api
 // does: a FIFO would block it.
 func checkForAPI() error {
-	found := &findings{} // without effect: these warnings are given where the files are used
+	found := &findings{} // dropped: these warnings are given where the files are used
 	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
 		if file := os.Getenv(name); file != "" {
 			if _, err := readFile(found, name, file, maxCAFile); err != nil {
@@ -87,7 +87,7 @@ func checkForAPI() error {
 		}
 		_, err = readFile(found, api.EnvVaultCAPath, path, maxCAFile)
 		if bad, ok := err.(*fault.Error); ok {
-			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so, none of Kubernetes
+			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so not one that Kubernetes mounts
 		}
 		return err
 	})

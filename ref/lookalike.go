@@ -84,7 +84,7 @@ func isQuotedReference(text string) bool {
 		strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`) || isObject(text)
 }
 
-// isObject reports whether text is the object form, whatever is missing around its members.
+// isObject reports whether text is the object form, even without its braces and quotes.
 func isObject(text string) bool {
 	text = strings.Map(func(r rune) rune {
 		if strings.ContainsRune("[{\"'\\", r) || unicode.IsSpace(r) {
@@ -211,7 +211,7 @@ const asciiLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // looksUnmarked reports whether text looks like a reference without a mark. It
 // accepts fewer characters than a reference does, so that only about one in
-// 7,000 random passwords of printable ASCII is suspected, and none of base64 or
+// 7,000 random passwords of printable ASCII matches, and none of base64 or
 // hexadecimal digits.
 func looksUnmarked(text string) bool {
 	return strings.Trim(text, asciiLetters+"0123456789/._-?=#%") == "" && isReference(text)

@@ -35,7 +35,7 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 	usage, err := c.plan.readAll(ctx, use)
 	switch {
 	case kindOf(err) == RateLimited && c.plan.hasSecret():
-		err = nil // a quota on some of the paths alone
+		err = nil // a quota on only some of the paths
 	case err == nil && !usage.Token.Proven:
 		err = c.unproven()
 	}

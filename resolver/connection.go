@@ -16,7 +16,7 @@ type Connection struct {
 	Problem                  // OK, or why no reference would be resolved
 	Reachable bool           `json:"reachable"`          // Vault answered
 	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
-	Server    *auth.Health   `json:"server,omitempty"`   // nil if Vault did not tell
+	Server    *auth.Health   `json:"server,omitempty"`   // nil if unknown
 	Token     auth.Token     `json:"token,omitzero"`     // after the check; zero if Vault accepted none. Expires is zero for one of a login
 	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
 	Findings  []auth.Finding `json:"findings,omitempty"` // warnings and notices
@@ -113,7 +113,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
 		notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault")
 	}
-	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise what is unknown has the connection's cause
+	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
 	if h := usage.Health; h != nil {
 		if !h.Namespaces && c.settings.Namespace != "" {
 			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address")

@@ -52,11 +52,11 @@ func (l hostList) allows(host string) bool {
 		return true
 	}
 	if !utf8.ValidString(host) {
-		return false // different ones would look alike
+		return false // different invalid names would look alike
 	}
 	host = normalHost(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
-		// A name with a bracket is also a glob for other names, so it is also compared as it is.
+		// A name with a bracket does not match itself as a glob, so it is also compared as it is.
 		ok, err := path.Match(literalBackslash.Replace(glob), host)
 		return glob == host || ok && err == nil
 	})

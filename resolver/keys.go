@@ -5,7 +5,7 @@ import "slices"
 // keys are distinct keys.
 type keys struct {
 	all   []string
-	index map[string]int // of all; nil for a few keys, which are found faster without
+	index map[string]int // of all; nil for a few keys, which are found faster without it
 }
 
 const fewKeys = 4

@@ -5,8 +5,8 @@ import "unicode/utf8"
 // These limits bound the search for the key that was probably meant. A secret can have
 // many long keys.
 const (
-	maxNear     = 64  // bytes of a key on either side
-	maxNames    = 256 // keys of a secret, of which Vault sends the first in order
+	maxNear     = 64  // bytes of either key
+	maxNames    = 256 // keys of a secret: the first in the answer, which Vault sorts
 	maxSearches = 32  // searches in one secret
 )
 

@@ -20,11 +20,11 @@ type powers struct {
 }
 
 // mostPaths is the number of paths in one request. Vault refuses JSON lists of more
-// than 10,000, and OpenBao of more than some hundreds.
+// than 10,000, and OpenBao of more than a few hundred.
 const mostPaths = 500
 
-// pathsToAsk are the distinct paths of Vault's API of the reads, in mounts that the token
-// may be able to see: a list without any mount can be wrong.
+// pathsToAsk returns the distinct API paths of the reads, in mounts that the token may be
+// able to see: a list without any mount can be wrong.
 func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
@@ -36,8 +36,8 @@ func pathsToAsk(mounts *mountTable, reads []*read) []string {
 	return slices.Compact(paths)
 }
 
-// askPowers asks Vault what the token may do on paths of its API. It does not ask for a
-// token with a limited number of uses, since each request costs one. The namespace is that
+// askPowers asks Vault what the token may do on paths of its API. It skips a token with
+// a limited number of uses, since each request costs one. The namespace is that
 // of the client, below that of the token.
 func askPowers(ctx context.Context, client *api.Client, paths []string, namespace string) powers {
 	token := auth.TokenOf(ctx)
@@ -82,7 +82,7 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (o
 	return true
 }
 
-// noteUnasked notes that Vault was not asked for a path of which a secret was read.
+// noteUnasked notes whether a secret was read at a path that Vault was not asked about.
 func (p *powers) noteUnasked(reads []*read) {
 	for _, r := range reads {
 		if r.secret == nil || p.unknown != "" {

@@ -18,7 +18,7 @@ type Problem struct {
 	Text      string  `json:"-"`                  // the complete error, for the agent's log alone
 }
 
-// outcome is the kind and the complete error, or after JSON what the UI may show of it.
+// outcome is the kind and the complete error or, after decoding, what the UI may show of it.
 func (p Problem) outcome() string {
 	switch {
 	case p.Kind == OK:

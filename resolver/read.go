@@ -28,7 +28,7 @@ import (
 func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 	usage, err := p.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
 		if p.invalid != nil {
-			return p.invalid // it was repaired since, but no path was compared with the pins
+			return p.invalid // the environment was fixed since, but no path was compared with the pins
 		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
@@ -133,7 +133,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
-	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as one does if the list is wrong
+	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as people do if the list is wrong
 	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
 		p.mounts.listed = nil // the list is wrong
 	}
@@ -172,12 +172,11 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 	return nil
 }
 
-// ofMount are the kinds of a read whose path may be in another mount than assumed, or in one
-// of the other KV version.
+// ofMount are the kinds that a wrong assumption about the mount or its KV version can cause.
 var ofMount = []Kind{Denied, NotFound, NoVersion, KVVersion, NotKV}
 
-// readSecret returns the secret at the path. If the list of mounts comes late, and the mount
-// is another one than assumed, it reads again.
+// readSecret returns the secret at the path. If the list of mounts comes late and shows
+// a different mount than assumed, it reads again.
 func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*secret, error) {
 	m := r.mount
 	if f := whyUnsent(r); f != nil {
@@ -230,8 +229,8 @@ func whyUnsent(r *read) *fault.Error {
 }
 
 // namesTokens reports whether the path of a reference could lead to a token, if Vault does
-// not show what is mounted there: whether a segment is one with which package ref lets no
-// path begin. It may follow a namespace.
+// not show what is mounted there: whether it has a segment, such as auth, that package ref
+// rejects at the beginning of a path. A namespace may come before that segment.
 func namesTokens(path string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
 		if _, err := ref.New(segment+"/x", "x", 0); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // Verdicts is the result of a check. Its JSON is for the UI, without what is for the
-// agent's log alone. If Connection.Kind is empty after decoding, the JSON was another.
+// agent's log alone. If Connection.Kind is empty after decoding, the JSON was something else.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order

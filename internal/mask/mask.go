@@ -125,8 +125,8 @@ func (l located) readings() []located {
 	return all
 }
 
-// replace replaces each character by what meaningOf says, given the text that begins with
-// it: what it stands for, and how many bytes do so. 0 bytes mean that it stands for itself.
+// replace replaces each character with its meaning. meaningOf returns it for the beginning
+// of a text, and how many bytes have it; 0 bytes mean that a character stands for itself.
 func (l located) replace(meaningOf func(text string) (meaning string, length int)) located {
 	var b strings.Builder
 	b.Grow(len(l.text))
@@ -146,7 +146,7 @@ func (l located) replace(meaningOf func(text string) (meaning string, length int
 	return located{b.String(), place}
 }
 
-// escapeInJSON also decodes the part of an escape at the end of a text, as nothing.
+// escapeInJSON decodes an escape in JSON. One that the end of the text cuts off is nothing.
 func escapeInJSON(text string) (meaning string, length int) {
 	const escaped, control = `"\/`, "bfnrt"
 	switch {
@@ -175,7 +175,7 @@ func escapeInJSON(text string) (meaning string, length int) {
 	}
 }
 
-// escapeInURL also decodes the part of an escape at the end of a text, as nothing.
+// escapeInURL decodes an escape in a URL. One that the end of the text cuts off is nothing.
 func escapeInURL(text string) (meaning string, length int) {
 	switch {
 	case text[0] != '%':
@@ -212,7 +212,7 @@ func fold(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
 func isUnprintable(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 
-// AreIn reports whether a text has a secret.
+// AreIn reports whether a text holds a secret.
 func (s *Secrets) AreIn(text string) bool { return len(s.ranges(text)) > 0 }
 
 // Words returns a text from a server in one short line, with its secrets masked.
@@ -231,8 +231,8 @@ func shorten(text string) string {
 }
 
 // Text returns a text from a server in one line, with its secrets masked. It drops
-// everything after the first 4 KiB. A secret that is part of one of the server's own words
-// stays there.
+// everything after the first 4 KiB. A secret within own, the server's own words, stays
+// there.
 func (s *Secrets) Text(text string, own ...string) string {
 	text = oneLine(cut(text, maxText))
 	var b strings.Builder
@@ -264,7 +264,7 @@ func (s *Secrets) ranges(text string) []span {
 		return nil
 	}
 	var found []span
-	for _, reading := range locate(text).normal().readings() { // first, since white space may split an escape
+	for _, reading := range locate(text).normal().readings() { // normal first, since white space may split an escape
 		found = append(found, reading.normal().occurrences(known)...)
 	}
 	slices.SortFunc(found, func(a, b span) int { return a.start - b.start })
@@ -315,7 +315,7 @@ func cut(text string, most int) string {
 	return text[:most]
 }
 
-// oneLine replaces white space by single spaces and drops unprintable characters.
+// oneLine replaces white space with single spaces and drops unprintable characters.
 func oneLine(text string) string {
 	var b strings.Builder
 	space := false

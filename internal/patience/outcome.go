@@ -174,7 +174,7 @@ func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
 
 // isOnlyOneSilent reports whether a request that is given up took the whole budget
 // while nothing else has failed since the last answer. Patience does not end then:
-// a proxy may block this request alone. The next request shows.
+// a proxy may block this request alone. The next request shows it.
 func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
 	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
 }
@@ -287,9 +287,9 @@ func (p *Patience) failsAlone(r *request, now time.Time) bool {
 	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
 }
 
-// expire ends patience if the clock has reached its end, or else the one request that has
-// failed since others were answered. The next one then shows whether Vault is down, so
-// patience ends if that fails, too.
+// expire ends patience if the clock has reached its end. If only one request has failed
+// since others were answered, it ends that request instead. The next one then shows whether
+// Vault is down: if it fails, too, patience ends.
 func (p *Patience) expire(now time.Time) {
 	if p.over != nil || p.remaining(now) > 0 {
 		return

@@ -36,12 +36,12 @@
 //     fails alone. A failure does not count if Vault did not see the request, or
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
-//   - Two requests that both fail while others are answered are no outage.
+//   - Two requests that both fail while others are answered are not an outage.
 //   - A request that fails with no other to compare it with has the whole budget. If
 //     others were answered before, it fails alone then. The next ones show whether
 //     Vault is down; a twelfth of the budget is left for that.
 //
-// A 429 is no failure: Vault is well and asks for fewer requests. They are sent
+// A 429 is not a failure: Vault is well and asks for fewer requests. They are sent
 // more slowly (pace.go), and the budget counts only while none is answered. While one
 // request alone meets 429s and others are answered, it slows down nobody else, and after
 // three it fails alone if many others were answered. TLS that two requests cannot
@@ -92,8 +92,8 @@ type Patience struct {
 	electing      bool      // a standby answered in it, so the cluster elects a leader
 	prober        *request  // the one request under way
 	failedProbes  int       // in this outage
-	probeAt       time.Time // when the next may be sent
-	outageEndedAt time.Time // the last one
+	probeAt       time.Time // when the next probe may be sent
+	outageEndedAt time.Time // when the last one ended
 
 	waiting []*request    // those that may not be sent yet, the longest waiting first
 	changed chan struct{} // closed and replaced when waiting requests must look again
@@ -109,7 +109,7 @@ type Limits struct {
 	UnderWay  int     // requests at the same time; 0 means no limit
 }
 
-// New makes a Patience that waits for budget. What waits for another request to end does
+// New makes a Patience that waits for budget. A request that waits for another to end does
 // not use up the time of its attempt.
 func New(budget time.Duration, limits Limits) *Patience {
 	p := &Patience{
@@ -362,7 +362,7 @@ func (p *Patience) remaining(now time.Time) time.Duration {
 // backoff is the wait after the given number of failures. There is none after the
 // first, since the next node behind a balancer may be well. Then it doubles, from
 // a moment to a sixth of the budget, which makes 11 attempts in all. An election ends
-// soon, so the waits are shorter then, also after a probe that met a dead node.
+// soon, so the waits are shorter then, even after a probe that met a dead node.
 func (p *Patience) backoff(failures int, electing bool) time.Duration {
 	if failures <= 1 {
 		return 0

@@ -57,7 +57,7 @@ func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
 	return time.Since(since), p.lastFault
 }
 
-// silentSince returns since when nothing has been answered, or zero in the state well.
+// silentSince returns when the silence began, or zero in the state well.
 func (p *Patience) silentSince() time.Time {
 	if p.failingSince.IsZero() {
 		return p.abandonedSince

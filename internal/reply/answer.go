@@ -176,7 +176,7 @@ const (
 	BareDenial         // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
 )
 
-// Refusal returns the meaning of a 403, which Vault tells by its text alone.
+// Refusal returns the meaning of a 403, which only its text shows.
 func (a *Answer) Refusal() Refusal {
 	switch {
 	case a.Status != http.StatusForbidden:
@@ -195,8 +195,8 @@ func (a *Answer) IsDenial() bool {
 	return a.Refusal() == ByPolicy && says(a.Errors, permissionDenied)
 }
 
-// Denial returns Vault's own words about a denial, if they say more than that. A Sentinel
-// policy has words of its own.
+// Denial returns Vault's own words about a denial, if they say more than "permission
+// denied", as those of a Sentinel policy do.
 func (a *Answer) Denial() string {
 	if len(a.Errors) == 1 && plainDenial.MatchString(a.Errors[0]) {
 		return ""
@@ -204,11 +204,11 @@ func (a *Answer) Denial() string {
 	return a.Words()
 }
 
-// plainDenial matches a denial that holds none but Vault's own words.
+// plainDenial matches a denial that holds only Vault's standard words.
 var plainDenial = regexp.MustCompile(`^(\d+ errors? occurred:\s*)?(\*?\s*(permission denied|invalid token)\s*)+$`)
 
 // ResponseError returns the answer as vault/api's error, for the cause of a fault. It
-// returns nil if the answer is no error.
+// returns nil if the answer is not an error.
 func (a *Answer) ResponseError() error {
 	if a.Status < 400 {
 		return nil

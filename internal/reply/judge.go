@@ -100,7 +100,7 @@ func IsInternalError(f *patience.Failure) bool {
 func (s Source) redirected(status int, header http.Header) *patience.Failure {
 	to := "elsewhere"
 	do, fix := "set the address of Vault itself: redirects are not followed", ""
-	isPage := false                 // Vault answers so to a path outside of its API, and a proxy with a page to sign in
+	isPage := false                 // Vault redirects paths outside of its API to its UI, and a proxy may redirect to a login page
 	base, _ := url.Parse(s.Address) // cannot fail: it was a URL before
 	target, err := (&http.Response{Header: header, Request: &http.Request{URL: base}}).Location()
 	if err == nil && target.Host != "" {
@@ -114,7 +114,7 @@ func (s Source) redirected(status int, header http.Header) *patience.Failure {
 			do, fix = "use https in the address: redirects are not followed", "use https in the address"
 		}
 	}
-	if status == http.StatusTemporaryRedirect && !isPage { // standbys answer so for seconds while the leader changes
+	if status == http.StatusTemporaryRedirect && !isPage { // standbys do this for seconds while the leader changes
 		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
 			Detail: s.Address + " redirects to " + to,

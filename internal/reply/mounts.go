@@ -17,7 +17,7 @@ type Mount struct {
 }
 
 // MountList is the data of Vault's list of mounts. A server can list millions, so it holds
-// those alone that are wanted.
+// only those that are wanted.
 type MountList struct {
 	Wants  func(path string) bool // nil means none
 	Mounts map[string]Mount       // by path, which ends with a slash; nil if there is no list
@@ -31,7 +31,7 @@ type MountList struct {
 func (l *MountList) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	l.Mounts, l.ForToken = nil, false
 	return EachMember(d, func(name string) error {
-		if name != "secret" { // that can hold secrets; the others are for logins
+		if name != "secret" { // its mounts can hold secrets; those of other members are for logins
 			return d.SkipValue()
 		}
 		if d.PeekKind() != 'n' {

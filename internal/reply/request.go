@@ -32,8 +32,8 @@ func Write(ctx context.Context, client *api.Client, path string, body, data any)
 	return answerIn(response, err, data)
 }
 
-// answerIn returns the answer of a client's method. vault/api returns an error as well
-// for answers of status 400 and more.
+// answerIn returns the answer of a client's method. For status 400 and above, vault/api
+// returns an error as well.
 func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	if response == nil {
 		return nil, faultIn(err)
@@ -41,7 +41,7 @@ func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	return Parse(response, data)
 }
 
-// faultIn returns the error for Read that is in the error of a client's method.
+// faultIn returns what Read returns for the error of a client's method.
 func faultIn(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f

@@ -10,7 +10,7 @@ import (
 
 // state is a state of Vault in which it does not answer a request.
 type state struct {
-	status []int    // of the answer; 500 stands for all from 500 on
+	status []int    // of the answer; 500 means 500 and above
 	says   []phrase // the answer says one of them; nil if its words do not matter
 	retry  patience.When
 	unsent bool        // Vault certainly did not act on the request
@@ -66,7 +66,7 @@ var states = []state{
 		says: []phrase{
 			{"failed to look up namespace from the token", "1.21 bao"},
 			{"error parsing token", "src"},
-			{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or followed by something
+			{"token check: illegal base64 data", "1.21"}, // a batch token that is cut off, or followed by more
 		},
 		fault: fault.Error{Kind: fault.Token, What: "vault does not know the token's namespace or cannot read the token",
 			Do: "check that the token belongs to this Vault and has no quotes or other characters around it; otherwise, replace it"}},
@@ -81,7 +81,7 @@ var states = []state{
 		},
 		fault: fault.Error{Kind: fault.Login, What: "vault cannot process the login"}}, // what to do depends on the method
 
-	{status: []int{500}, retry: patience.Later, // it repeats requests, and tells the last error alone
+	{status: []int{500}, retry: patience.Later, // it repeats requests, and reports only the last error
 		says: []phrase{{"failed to get the response: ", "1.21"}},
 		fault: fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address does not reach Vault",
 			Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}},

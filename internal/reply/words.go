@@ -22,7 +22,8 @@ var (
 	readAsV1         = phrase{"Invalid path for a versioned ", "1.14 1.21 bao"} // a warning beside a 404
 )
 
-// telling are the words of an answer that say what it means. A secret may be part of them.
+// telling are the words of an answer that say what it means. They stay even if a secret is
+// part of them.
 var telling = []string{permissionDenied.words, invalidToken.words, noMount.words, internalError.words, readAsV1.words}
 
 // expectsHTTPS is what HTTPS servers answer to plain HTTP.
@@ -32,7 +33,7 @@ var expectsHTTPS = []phrase{
 	{"You're speaking plain HTTP to an SSL-enabled server", "Apache"},
 }
 
-// wantsCertificate is what proxies answer that require a client certificate.
+// wantsCertificate is what proxies that require a client certificate answer.
 var wantsCertificate = []phrase{
 	{"No required SSL certificate was sent", "nginx 1.22"},
 	{"The SSL certificate error", "nginx"},

@@ -18,7 +18,7 @@ type dialer struct {
 	nodes nodes
 }
 
-// dial makes a connection for HTTP, to Vault's address, or to the proxy if that
+// dial makes a connection for HTTP, to Vault's address, or to the proxy if it
 // forwards.
 func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	d.dials.Add(1)

@@ -11,7 +11,7 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// exchange is one request with its repetitions.
+// exchange is one request with its retries.
 type exchange struct {
 	retry    *Retry
 	request  *http.Request
@@ -73,12 +73,12 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 	}
 	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
 	mayHaveAnyForm := !IsOwn(e.request) && !r.isLogin() && r.Patience.HasAnswers()
-	isRefusal := r.isLogin() && response.StatusCode == http.StatusUnauthorized // as of the method kerberos
+	isRefusal := r.isLogin() && response.StatusCode == http.StatusUnauthorized // as the method kerberos answers
 	if f != nil && (mayHaveAnyForm || isRefusal) && r.Wire.source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
 		f = nil
 	}
 	if f == nil {
-		if response.StatusCode != http.StatusOK { // of other answers, the errors are shown
+		if response.StatusCode != http.StatusOK { // the errors of such answers are shown
 			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
 		}
 		r.addTime(buffer.progress.answered())

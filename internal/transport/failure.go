@@ -59,7 +59,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 			f.Detail = "connection closed before the request was sent"
 		}
 		if w.config.Address.Scheme == "http" && !w.dialer.forwards() && !atProxy {
-			f.Do += "; if the server expects https, use https in the address" // HAProxy answers nothing
+			f.Do += "; if the server expects https, use https in the address" // HAProxy closes the connection without an answer
 		}
 	case errors.Is(err, errStray), strings.Contains(err.Error(), idleClosed):
 		f.Detail, f.Cause = "connection closed", io.EOF

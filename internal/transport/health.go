@@ -26,7 +26,7 @@ func (r *Retry) Health(ctx context.Context) (answer []byte, at time.Time, ok boo
 }
 
 // okQuery makes Vault answer sys/health with status 200 in every state. A balancer may
-// replace other answers by a page of its own.
+// replace other answers with a page of its own.
 const okQuery = "standbycode=200&performancestandbycode=200&sealedcode=200&uninitcode=200&drsecondarycode=200&haunhealthycode=200&removedcode=200"
 
 // isWell reports whether Vault's health is that of an active node, or of a performance

@@ -24,7 +24,7 @@ type internalErrors struct {
 func (i *internalErrors) judge(ctx context.Context, e *exchange, f *patience.Failure) *patience.Failure {
 	r := e.retry
 	if !i.mu.TryLock() {
-		return f // another request asks already; waiting for it could outlast ctx
+		return f // another request is asking; waiting for it could outlast ctx
 	}
 	defer i.mu.Unlock()
 	if time.Since(i.asked) < r.Patience.Budget()/12 {

@@ -82,8 +82,8 @@ func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.
 	case f.Retry == patience.Never && f.Fault.Kind != fault.TLS:
 		// A proxy blocks sys/health.
 	case isBlock(f) && (waited >= budget*2/3 || waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail):
-		// It may do so with an answer as if that could pass. But if the login failed
-		// alike, a balancer probably answers for all nodes, which are down.
+		// It may do so with an answer that looks temporary. But if the login failed with
+		// the same one, a balancer probably answers for nodes that are all down.
 	default:
 		return f
 	}

@@ -59,7 +59,7 @@ func saysUnwell(f *patience.Failure) bool {
 	return f.Fault.Kind == fault.Sealed || f.Fault.Kind == fault.NoActiveNode
 }
 
-// orGiveUp gives an optional request up if it is late. A bare internal error may come from
+// orGiveUp gives up an optional request if it is late. A bare internal error may come from
 // the token, so it gives up early and lets the next request show it. If Vault answers that
 // it is unwell, its health shows, once, whether that is true.
 func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.Failure {
@@ -80,7 +80,7 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 	return f.GivenUp() // if the next request fails alike, Vault as a whole is down
 }
 
-// pause is how long an optional request of a check that Vault refused for its rate waits,
+// pause is how long an optional request of a check waits after a rate limit refused it,
 // even beyond its share: most quotas are for a second, which is longer. 0 means that too
 // little patience would be left for a read.
 func (e *exchange) pause(f *patience.Failure) time.Duration {

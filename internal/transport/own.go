@@ -39,7 +39,7 @@ func WithOwn(ctx context.Context, own Own) context.Context {
 	return context.WithValue(ctx, ownKey{}, own)
 }
 
-// Resume returns a context in which a request goes on that was laid aside in ctx.
+// Resume returns a context in which a request that was laid aside in ctx goes on.
 func Resume(ctx context.Context, aside *patience.Aside) context.Context {
 	own, _ := ownIn(ctx)
 	own.aside = aside

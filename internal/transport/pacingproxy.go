@@ -67,7 +67,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	if isNew {
 		answers := e.retry.Patience.Answers()
 		if e.refusals.count > 0 && answers == e.refusals.answers {
-			// Nothing is answered any more: the nodes are down, which is no fault of this request.
+			// Nothing is answered any more: the nodes are down, which is not this request's fault.
 			e.refusals = refusals{}
 			down := *f
 			down.Unsent = true

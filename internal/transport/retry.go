@@ -17,7 +17,7 @@ import (
 // are answers from Vault, whole and in memory. Its errors are a *fault.Error, or that of
 // a context.
 //
-// It repeats reads freely. If it is unclear whether Vault acted on another request, it
+// It repeats reads freely. If it is unclear whether Vault acted on any other request, it
 // repeats only a login, and only once, when Vault is well.
 type Retry struct {
 	Patience *patience.Patience
@@ -51,8 +51,8 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 	return r.Send(request, maps.Clone(request.Header)) // a RoundTripper does not change what it is given
 }
 
-// Send is like RoundTrip, but sends the header, to which it adds, in place of the
-// request's. That saves a copy of the request. If the request has a body, it has GetBody;
+// Send is like RoundTrip, but adds to header and sends it in place of the request's own.
+// That saves a copy of the request. If the request has a body, it has GetBody;
 // see [Replayable].
 func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response, error) {
 	if err := r.Run.Err(); err != nil {

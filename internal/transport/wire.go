@@ -46,7 +46,7 @@ func IsMountList(request *http.Request) bool {
 // Config says where Vault is and how to reach it. Address, TLS and ProxyTLS are
 // required.
 type Config struct {
-	Address     *url.URL      // without user info, query and fragment; its path is kept as a prefix
+	Address     *url.URL      // without user info, query or fragment; its path is kept as a prefix
 	TLS         *tls.Config   // towards Vault
 	CAs         string        // the variable with the CAs for it; empty if they are the system's
 	ProxyTLS    *tls.Config   // towards an https proxy
@@ -165,7 +165,7 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	return &answer, nil
 }
 
-// SentAt returns when the attempt began that a response of a Retry answered.
+// SentAt returns when the attempt that a response of a Retry answers began.
 func SentAt(response *http.Response) time.Time { return response.Body.(*buffered).progress.began }
 
 // progress is how far one attempt to send a request got.
@@ -173,7 +173,7 @@ type progress struct {
 	limit  time.Duration // for all of it
 	began  time.Time
 	conn   *answerConn // nil before it is connected
-	reused bool        // its connection had served another
+	reused bool        // its connection had served another request
 	sent   atomic.Bool // its header was written
 }
 
