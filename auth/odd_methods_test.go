@@ -170,7 +170,7 @@ func TestDoMasksErrorsOfAnyForm(t *testing.T) {
 	}
 }
 
-// When a given token expires is told by its time to live, since clocks may differ.
+// A given token's expiry follows from its time to live, since clocks may differ.
 func TestExpiryIfClocksDiffer(t *testing.T) {
 	t.Parallel()
 	for _, skew := range []time.Duration{-2 * time.Hour, 10 * 24 * time.Hour} {

@@ -118,7 +118,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// The folder of CAs may hold other files, too. What cannot be used is told.
+// The folder of CAs may hold other files, too. What cannot be used is reported.
 func TestFolderOfCAs(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)

@@ -224,7 +224,7 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 	}
 }
 
-// A listed mount whose type Vault does not tell is not KV, whatever its reads look like.
+// A listed mount whose type Vault does not show is not KV, whatever its reads look like.
 func TestListedMountWithoutAType(t *testing.T) {
 	t.Parallel()
 	for name, listed := range map[string]string{

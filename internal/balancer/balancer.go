@@ -5,8 +5,8 @@
 //	defer b.Stop()
 //	useVault(b.Address)
 //
-// It does not look at the data, so it works for http and https. Before a single server, it
-// counts connections. Start with [Start].
+// It does not look at the data, so it works for http and https. In front of a single
+// server, it counts connections. Start with [Start].
 package balancer
 
 import (
@@ -32,8 +32,8 @@ type Balancer struct {
 	open     atomic.Int64
 }
 
-// Start starts a balancer on loopback before servers, given by URLs that are all http or
-// all https.
+// Start starts a balancer on loopback in front of servers, given by URLs that are all http
+// or all https.
 func Start(servers ...string) (*Balancer, error) {
 	if len(servers) == 0 {
 		return nil, errors.New("a balancer needs a server")

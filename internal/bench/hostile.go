@@ -36,7 +36,7 @@ func misspelling(i int) string {
 func mountOf(i int) string { return fmt.Sprintf("m%05d", i%listedMounts) }
 
 // misspelt is the agent's loop over one host that misspells a key, and then over
-// many that each misspell another. Walls are the differences.
+// many that each misspell a different one. Walls are the differences.
 func misspelt(t task) (outcome, error) { return t.beyondOne() }
 
 // canceled is the agent's loop over a fleet whose context ends after Deadline, or

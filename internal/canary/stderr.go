@@ -60,7 +60,7 @@ func (s *Stderr) Release() string {
 }
 
 // fromServer matches what net/http's server and httputil's proxy write to the process's
-// log. Its client's lines do not begin so.
+// log. Its client's lines begin differently.
 var fromServer = regexp.MustCompile(`^[0-9/]+ [0-9:]+ http: (TLS handshake|proxy) error`)
 
 // Silent runs the tests of a package and returns the exit code, which is not 0 if anything

@@ -201,7 +201,7 @@ func TestRefusedInAnOutage(t *testing.T) {
 	})
 }
 
-// VAULT_RATE_LIMIT applies at all times, also in outages.
+// VAULT_RATE_LIMIT applies at all times, even in outages.
 func TestOperatorsLimit(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []struct {

@@ -77,7 +77,7 @@ type tally struct {
 	longestWait         time.Duration
 	stale, lost, wrong  int
 	relogged            int // runs that logged in three times or more
-	announced           int // tokens left behind of which a warning told
+	announced           int // tokens left behind that a warning announced
 	before, after       remains
 }
 

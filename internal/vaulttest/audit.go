@@ -28,7 +28,7 @@ type Request struct {
 	UserAgent  string
 	RemoteAddr string // without the port
 	Accessor   string // of the token sent, if it is alive and has one
-	Error      string // why Vault refused; "" also for a plain 404
+	Error      string // why Vault refused; "" for a plain 404, too
 }
 
 // Requests returns the requests whose User-Agent contains the text, in order; "" means all.

@@ -70,7 +70,7 @@ func (c *Cluster) WaitHealthy(ctx context.Context) error {
 		if now == nil {
 			return nil
 		}
-		if missing == nil || ctx.Err() == nil { // else it tells of ctx alone
+		if missing == nil || ctx.Err() == nil { // otherwise the error is only that of ctx
 			missing = now
 		}
 		select {

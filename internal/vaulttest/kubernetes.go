@@ -364,7 +364,7 @@ type serviceAccountClaims struct {
 
 type reference struct{ Name, UID string }
 
-// audience is a text or a list of texts, as in JWTs.
+// audience is a string or a list of strings, as in JWTs.
 type audience []string
 
 func (a *audience) UnmarshalJSON(text []byte) error {

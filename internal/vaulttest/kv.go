@@ -25,7 +25,7 @@ func (s *Server) KVAt(t testing.TB, path string, version int) string {
 	s.Must(t, "POST", "sys/mounts/"+path, map[string]any{
 		"type":    "kv",
 		"options": map[string]string{"version": strconv.Itoa(version)},
-		// In the audit file a version is to be seen as what it is.
+		// The audit file shows versions in clear.
 		"config": map[string]any{"audit_non_hmac_request_keys": []string{"version"}},
 	})
 	s.mounts.Store(path, version)

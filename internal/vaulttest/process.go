@@ -14,7 +14,7 @@ import (
 
 // leash runs a program that must not outlive this process, even if this process is killed.
 // The shell's standard input is a pipe whose other end only this process holds. A line on
-// it means "kill the program". Its end, also when this process is gone, means "kill the
+// it means "kill the program". Its end, even after this process was killed, means "kill the
 // program and remove the folder". If the program ends by itself, the shell ends with its
 // status.
 //

@@ -35,7 +35,7 @@ type ProxyConfig struct {
 	RequireHeader bool
 }
 
-// Proxy is a Vault Proxy, or Vault Agent, before a server.
+// Proxy is a Vault Proxy, or Vault Agent, in front of a server.
 type Proxy struct {
 	Address string // plain http, such as http://127.0.0.1:21234
 

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ServeTLS serves https on a free loopback port until the test ends, also over HTTP/2, and
+// ServeTLS serves https on a free loopback port until the test ends, over HTTP/2, too, and
 // returns the address as a URL. The config must have a certificate. At the end the server
 // closes its connections, even while handlers run.
 func ServeTLS(t testing.TB, config *tls.Config, handler http.Handler) (address string) {

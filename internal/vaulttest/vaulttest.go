@@ -44,7 +44,7 @@ type Config struct {
 	// RawAudit writes the audit file in clear, so that Request.Data holds
 	// what was really sent. False hashes all values but versions and accessors.
 	RawAudit bool
-	// NoAudit leaves the audit file out, for measuring. Requests then errs.
+	// NoAudit leaves the audit file out, for measuring. Requests then fails.
 	NoAudit bool
 }
 
