@@ -90,7 +90,7 @@ func (s *session) mayHaveToken(request *http.Request) error {
 	case s.returned.Load():
 		return errors.New("vault: the client must not be used after Do; the request was not sent")
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
-		return errors.New("vault: the client adds its token by itself; a request with another one is not sent (call ClearToken on a client that has one)")
+		return errors.New("vault: the client adds its token itself; a request with another one is not sent (call ClearToken on a client that has one)")
 	case !s.isForVault(request):
 		return errors.New("vault: the token is not sent to an address other than the one in the settings")
 	}

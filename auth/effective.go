@@ -67,7 +67,11 @@ func (v *Vault) Effective() Effective {
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
 		note := "has no effect"
-		if instead := notRead[name]; instead != "" {
+		switch instead := notRead[name]; instead {
+		case "":
+		case noRedirects:
+			note = instead
+		default:
 			note = "use " + instead
 		}
 		addUnused(&report.NotRead, name, note)

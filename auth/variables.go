@@ -31,7 +31,7 @@ var general = []variable{
 }
 
 // notRead are variables of vault/api, of Vault's own programs and of similar products
-// that have no effect, with what to use instead.
+// that have no effect, with what to use instead, or noRedirects.
 var notRead = map[string]string{
 	// vault/api
 	"VAULT_AGENT_ADDR":        inSettings + "address",
@@ -39,7 +39,7 @@ var notRead = map[string]string{
 	"VAULT_WRAP_TTL":          "",
 	"VAULT_MAX_RETRIES":       "the run's patience",
 	"VAULT_SRV_LOOKUP":        inSettings + "address, with a port",
-	"VAULT_DISABLE_REDIRECTS": "no variable: redirects are never followed",
+	"VAULT_DISABLE_REDIRECTS": noRedirects,
 	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"VAULT_MFA":               "",
 
@@ -52,7 +52,7 @@ var notRead = map[string]string{
 	"BAO_CLIENT_CERT":       "VAULT_CLIENT_CERT",
 	"BAO_CLIENT_KEY":        "VAULT_CLIENT_KEY",
 	"BAO_CLIENT_TIMEOUT":    "VAULT_CLIENT_TIMEOUT",
-	"BAO_DISABLE_REDIRECTS": "no variable: redirects are never followed",
+	"BAO_DISABLE_REDIRECTS": noRedirects,
 	"BAO_HEADERS":           "",
 	"BAO_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"BAO_MAX_RETRIES":       "the run's patience",
@@ -114,7 +114,8 @@ var notRead = map[string]string{
 }
 
 const (
-	inSettings = "the UI's settings: "
-	pinned     = inSettings + "address, and VAULT_ADDR to pin it"
-	anyMount   = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
+	noRedirects = "has no effect: redirects are never followed"
+	inSettings  = "the UI's settings: "
+	pinned      = inSettings + "address, and VAULT_ADDR to pin it"
+	anyMount    = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
 )

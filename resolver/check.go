@@ -22,7 +22,7 @@ type CheckOptions struct {
 // Check says whether a run would resolve the fields, and what looks wrong, for whoever
 // typed them. Without fields, it checks the connection alone. It reports temporary
 // states, such as sealed, as they are now. It takes seconds, or up to Patience and twice
-// VAULT_CLIENT_TIMEOUT if Vault is silent. A nil vault is one that is not configured.
+// VAULT_CLIENT_TIMEOUT if Vault is silent. A nil vault is not configured.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those
 // who may edit credentials start checks, since they learn which secrets and keys exist.

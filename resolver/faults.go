@@ -80,7 +80,7 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	}
 	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
 	f.Do += fmt.Sprintf(", or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path))) +
-		"; if nobody deleted it, look at delete_version_after of the secret and of the mount"
+		"; if nobody deleted it, check delete_version_after of the secret and of the mount"
 	return f
 }
 
@@ -157,7 +157,7 @@ func otherVersion(m *mount, version int) *fault.Error {
 	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
 }
 
-// otherPin is the fault for an answer with another version than the pinned one.
+// otherPin is the fault for an answer with a different version than the pinned one.
 func otherPin(r *read, version int) *fault.Error {
 	return fault.New(fault.BadResponse, fmt.Sprintf("the answer at %s is version %d, not the pinned %d", quoted(r.mount.api(r.path)), version, r.version), "check the proxy in front of Vault: it drops the query of requests, or ignores it when it caches answers")
 }

@@ -72,8 +72,8 @@ func printTable(out io.Writer, outcomes []outcome) {
 	w.Flush()
 }
 
-// printUnexpected prints the hosts that ended otherwise than expected, and returns
-// how many.
+// printUnexpected prints the hosts that did not end as expected, and returns how
+// many.
 func printUnexpected(out io.Writer, outcomes []outcome, run int) (n int) {
 	for _, o := range outcomes {
 		if want := o.target.expectIn(run); o.result != want {

@@ -36,7 +36,7 @@ type Answer struct {
 	Warnings  []string
 	Errors    []string // with secrets masked
 	CacheHit  bool     // a caching Vault Proxy sent X-Cache: HIT
-	Malformed bool     // the data has another form than the caller asked for
+	Malformed bool     // the data has a different form than the caller asked for
 }
 
 // Auth is the part of an answer that holds a new token.
