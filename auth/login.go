@@ -47,8 +47,8 @@ var (
 
 // enter calls a login method. It recovers a panic, which would end the agent, and drops
 // its text, which may hold credentials. A method that was handed in may never return, so
-// enter stops waiting when Vault has not answered the method for a whole patience, when a check
-// must end, or after the last moments. The other methods end with their request.
+// enter stops waiting when Vault has not answered the method for a whole patience, when a
+// check must end, or after the last moments. The other methods end with their request.
 func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
 	var secret *api.Secret
 	err := errExit

@@ -190,7 +190,8 @@ func (s *session) connect(ctx, last context.Context) error {
 
 // warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts
 // then have the caller's own error, so without the warning a deadline shorter than patience
-// would always hide that Vault is down. canceled is when ctx ended, or nil if it has only just ended.
+// would always hide that Vault is down. canceled is when ctx ended, or nil if it has only
+// just ended.
 func (s *session) warnOfSilence(ctx context.Context, canceled *time.Time) {
 	if ctx.Err() == nil || s.patience.Over() != nil || s.fatal.Load() != nil {
 		return

@@ -37,8 +37,8 @@ func pathsToAsk(mounts *mountTable, reads []*read) []string {
 }
 
 // askPowers asks Vault what the token may do on paths of its API. It skips a token with
-// a limited number of uses, since each request costs one. The namespace is that
-// of the client, below that of the token.
+// a limited number of uses, since each request costs one. The namespace is that of the
+// client, below that of the token.
 func askPowers(ctx context.Context, client *api.Client, paths []string, namespace string) powers {
 	token := auth.TokenOf(ctx)
 	if slices.Contains(token.Policies, "root") {

@@ -70,8 +70,8 @@ type run struct {
 
 // Resolve prepares a run, without contacting Vault yet. It never fails: an error of Vault,
 // the settings or the environment becomes the error of the hosts that need Vault. A nil
-// vault is not configured. When ctx ends, the hosts whose secrets are not
-// read yet get its error, so a deadline should be longer than Patience.
+// vault is not configured. When ctx ends, the hosts whose secrets are not read yet get its
+// error, so a deadline should be longer than Patience.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	if options.Workers <= 0 {
 		options.Workers = defaultWorkers
