@@ -34,10 +34,15 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "holds /v1", "omit /v1 and what follows: it is added to every request"
 	case isWithin(u.Path, "/ui"):
 		return nil, "is one of Vault's web pages", "omit /ui and what follows"
-	case u.RawPath != "" || strings.Contains(u.Path, "//") || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
+	case u.RawPath != "" || strings.Contains(u.Path, "//") || hasDots(u.Path):
 		return nil, "not a plain path after the host", example
 	}
 	return u, "", ""
+}
+
+// hasDots reports whether a path has a segment . or .., which a server may resolve.
+func hasDots(path string) bool {
+	return slices.ContainsFunc(strings.Split(path, "/"), func(s string) bool { return s == "." || s == ".." })
 }
 
 func isPort(text string) bool {
@@ -74,7 +79,7 @@ func sameServer(a, b *url.URL) bool {
 func apiPath(u, address *url.URL) (path string, ok bool) {
 	at := *u
 	at.Path = address.Path
-	if !sameServer(&at, address) {
+	if !sameServer(&at, address) || hasDots(u.Path) {
 		return "", false
 	}
 	return strings.CutPrefix(u.Path, strings.TrimSuffix(address.Path, "/")+"/v1/")

@@ -106,16 +106,18 @@ func (s *session) isForVault(request *http.Request) bool {
 // afterRefusal handles a 403. It reports whether to send the request again with a
 // new token. If the request's context ends first, a login goes on for other requests.
 func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (bool, error) {
-	var replaced bool
-	var err error // no results of the func itself, which can return while these are written
-	handled := make(chan struct{})
+	type outcome struct {
+		replaced bool
+		err      error
+	}
+	handled := make(chan outcome, 1)
 	go func() {
-		defer close(handled)
-		replaced, err = s.replaceIfDead(s.logins.Run, request, used, answer)
+		replaced, err := s.replaceIfDead(s.logins.Run, request, used, answer)
+		handled <- outcome{replaced, err}
 	}()
 	select {
-	case <-handled:
-		return replaced, err
+	case o := <-handled:
+		return o.replaced, o.err
 	case <-request.Context().Done():
 		return false, request.Context().Err()
 	}

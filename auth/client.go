@@ -7,6 +7,30 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
+// clients are the clients of a session.
+type clients struct {
+	use    *api.Client // has the session's token
+	logins *api.Client // goes through the door
+	self   *api.Client // has the token that about puts into the context of a request
+}
+
+// newClients makes all clients of a session. vault/api reads the environment and its TLS files
+// whenever it makes one, and fails if one is malformed. These may change during the use, so
+// no client is made later.
+func (s *session) newClients() (c clients, err error) {
+	if err := checkForAPI(); err != nil {
+		return c, err
+	}
+	if c.use, err = s.newClient(&bearer{s}, s.config.namespace); err != nil {
+		return c, err
+	}
+	if c.logins, err = s.newClient(&s.door, s.config.loginNamespace); err != nil {
+		return c, err
+	}
+	c.self, err = s.newClient(self{}, "")
+	return c, err
+}
+
 // newClient makes a client of vault/api. What vault/api reads from the environment
 // has no effect on it.
 func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Client, error) {

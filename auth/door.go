@@ -15,14 +15,15 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// door is the RoundTripper of logins. It notes Vault's answers and every token that
-// Vault makes. Methods may send requests from several goroutines.
+// door is the RoundTripper of logins. It is open during one, and notes Vault's answers and
+// every token that Vault makes. Methods may send requests from several goroutines.
 type door struct {
-	session *session
+	session  *session
+	requests sync.RWMutex // held for reading by each request
 
-	mu       sync.Mutex
-	closed   bool
-	answered time.Time // when Vault last answered
+	mu       sync.Mutex // guards the rest
+	isOpen   bool
+	answered time.Time // when Vault last answered, or the login began
 	said     said
 }
 
@@ -46,8 +47,8 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		given = secretsOf(request)
 		s.wire.Sent.Learn(given...)
 	}
-	s.doors.RLock()
-	defer s.doors.RUnlock()
+	d.requests.RLock()
+	defer d.requests.RUnlock()
 	response, answer, err := d.send(request)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -96,7 +97,7 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 func (d *door) isClosed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.closed
+	return !d.isOpen
 }
 
 // silence is the time since Vault last answered.
@@ -106,11 +107,18 @@ func (d *door) silence() time.Duration {
 	return time.Since(d.answered)
 }
 
-// take closes the door and returns what Vault said.
-func (d *door) take() said {
+// open opens the door for a login.
+func (d *door) open() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.closed = true
+	d.isOpen, d.answered, d.said = true, time.Now(), said{}
+}
+
+// close closes the door and returns what Vault said.
+func (d *door) close() said {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.isOpen = false
 	return d.said
 }
 

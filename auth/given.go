@@ -19,13 +19,27 @@ import (
 // soon is the remaining time to live below which every run warns of a given token.
 const soon = 7 * 24 * time.Hour
 
-// about returns a client for requests about a token itself.
-func (s *session) about(t *token, chain *transport.Retry) (*api.Client, error) {
+// about returns a client, and a context for it, for requests about a token itself.
+func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (context.Context, *api.Client) {
 	namespace := t.facts.Namespace
 	if t.facts.Given {
 		namespace = s.config.loginNamespace
 	}
-	return s.newClient(withToken{t, chain}, namespace)
+	return context.WithValue(ctx, self{}, withToken{t, chain}), s.clients.self.WithNamespace(namespace)
+}
+
+// self is a RoundTripper for requests about one token, and the key of its withToken in their
+// contexts.
+type self struct{}
+
+type withToken struct {
+	token *token
+	next  *transport.Retry
+}
+
+func (self) RoundTrip(request *http.Request) (*http.Response, error) {
+	about := request.Context().Value(self{}).(withToken)
+	return about.next.Send(request, about.token.sign(request.Header))
 }
 
 // look looks up the token of a client. The data is nil if the answer has none.
@@ -68,10 +82,7 @@ func (l *lookup) isToken() bool {
 
 // examine looks up a given token once, renews it, and warns if it expires soon.
 func (s *session) examine(ctx context.Context, t *token) error {
-	client, err := s.about(t, s.reads)
-	if err != nil {
-		return err
-	}
+	ctx, client := s.about(ctx, t, s.reads)
 	sent := time.Now()
 	answer, data, err := s.look(ctx, client)
 	if err != nil {
@@ -117,6 +128,9 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	lifetime, renewable := seconds(max(data.CreationTTL, data.Period)), data.Renewable
 	if renewable && data.TTL > 0 && seconds(data.TTL) < lifetime/2 {
 		t.facts.Expires, renewable = s.renew(ctx, client, lifetime, t.facts.Expires)
+		if t.facts.UsesLeft != nil {
+			*t.facts.UsesLeft-- // the renewal costs one
+		}
 	}
 	s.warnOfExpiry(t.facts.Expires, lifetime, renewable && data.Period > 0 && data.MaxTTL == 0)
 	return nil

@@ -23,13 +23,9 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 	if err != nil {
 		return nil, err
 	}
-	door := &door{session: s, answered: time.Now()}
-	client, err := s.newClient(door, s.config.loginNamespace)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := s.enter(method, client, door)
-	t, err := s.outcome(secret, err, door.take(), c.odd)
+	s.door.open()
+	secret, err := s.enter(method)
+	t, err := s.outcome(secret, err, s.door.close(), c.odd)
 	if t != nil {
 		s.token.Store(t) // even if ctx has ended: the token before it is dead
 	}
@@ -49,7 +45,8 @@ var (
 // its text, which may hold credentials. A method that was handed in may never return, so
 // enter stops waiting when Vault has not answered the method for a whole patience, when a
 // check must end, or after the last moments. The other methods end with their request.
-func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (*api.Secret, error) {
+func (s *session) enter(method api.AuthMethod) (*api.Secret, error) {
+	client := s.clients.logins.WithNamespace(s.config.loginNamespace) // a copy, since a method may change it
 	var secret *api.Secret
 	err := errExit
 	returned := make(chan struct{})
@@ -73,7 +70,7 @@ func (s *session) enter(method api.AuthMethod, client *api.Client, door *door) (
 			return time.Until(until) + grace
 		}
 		// A request ends with patience; a busy machine then needs time to return it.
-		return s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3)) - door.silence()
+		return s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3)) - s.door.silence()
 	}
 	ended := last.Done()
 	timer := time.NewTimer(left())

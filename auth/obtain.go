@@ -21,7 +21,7 @@ func (s *session) begin(ctx context.Context) error {
 	return s.examine(ctx, t)
 }
 
-// obtain gets a token and makes it the session's.
+// obtain gets a token and makes it the session's. A given token may be the one that it has.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	s.obtained = time.Now()
 	c, err := s.load(s.config.method.credentials)
@@ -31,6 +31,9 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 	if !s.config.method.isGiven() {
 		s.loginCount++
 		return s.logIn(ctx, c)
+	}
+	if t := s.token.Load(); t != nil && t.secret == c.credential.value {
+		return t, nil // with what is known of it
 	}
 	t := &token{secret: c.credential.value, odd: c.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
 	s.token.Store(t)
@@ -103,10 +106,7 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 		return false, nil
 	}
 	t.looked = true
-	client, err := s.about(t, s.reads)
-	if err != nil {
-		return false, err
-	}
+	ctx, client := s.about(ctx, t, s.reads)
 	answer, _, err := s.look(ctx, client)
 	if err != nil {
 		return false, ctx.Err()
@@ -158,7 +158,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		}
 		return err
 	}
-	if t.facts.Given && t.secret == dead.secret {
+	if t == dead {
 		return s.end(s.tokenRefused(dead, answer))
 	}
 	if s.loginCount == 3 {

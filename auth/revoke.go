@@ -43,10 +43,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives " + until + "; " + do, Detail: detail})
 	}
 	const grant = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl, or use a batch token"
-	client, err := s.about(t, chain)
-	if err != nil {
-		return // the use had an error of the same kind
-	}
+	ctx, client := s.about(ctx, t, chain)
 	answer, data, err := s.look(ctx, client)
 	switch {
 	case err != nil:

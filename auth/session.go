@@ -58,6 +58,7 @@ type session struct {
 	wire     *transport.Wire
 	reads    *transport.Retry
 	logins   *transport.Retry
+	clients  clients
 
 	token  atomic.Pointer[token]       // in use; nil before the first
 	fatal  atomic.Pointer[fault.Error] // why no token works any more; set under login
@@ -70,8 +71,8 @@ type session struct {
 	// and for a missing policy differ.
 	modern atomic.Bool
 
-	returned atomic.Bool  // use has returned
-	doors    sync.RWMutex // held for reading by each request of a login
+	returned atomic.Bool // use has returned
+	door     door
 
 	login      sync.Mutex // one login at a time; guards the rest
 	loginCount int        // after the first, an earlier token served a request
@@ -126,10 +127,6 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	if err := s.connect(ctx, last); err != nil {
 		return err
 	}
-	client, err := s.newClient(&bearer{s}, s.config.namespace)
-	if err != nil {
-		return err
-	}
 	var canceled atomic.Pointer[time.Time]
 	defer context.AfterFunc(caller, func() { canceled.Store(new(time.Now())) })()
 	var asking sync.WaitGroup
@@ -146,7 +143,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), client)
+	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), s.clients.use)
 }
 
 // finish ends requests that use or a login method left behind, and waits for a login under
@@ -156,8 +153,8 @@ func (s *session) finish(end func()) {
 	end()
 	s.login.Lock()
 	defer s.login.Unlock()
-	s.doors.Lock()
-	defer s.doors.Unlock()
+	s.door.requests.Lock()
+	defer s.door.requests.Unlock()
 }
 
 // connect prepares the connection. It reads the TLS files.
@@ -165,9 +162,6 @@ func (s *session) connect(ctx, last context.Context) error {
 	proxy := s.config.proxy
 	tls, proxyTLS, err := s.config.trust.configs(&s.findings, proxy != nil && proxy.URL.Scheme == "https")
 	if err != nil {
-		return err
-	}
-	if err := checkForAPI(); err != nil {
 		return err
 	}
 	limits := s.config.limits
@@ -185,7 +179,9 @@ func (s *session) connect(ctx, last context.Context) error {
 	}
 	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Run: ctx, Until: until}
 	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Run: ctx, Last: last, Until: until, Unclear: s.warnOfUnclearLogin}
-	return nil
+	s.door.session = s
+	s.clients, err = s.newClients()
+	return err
 }
 
 // warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts

@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/internal/reply"
-	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // Token describes the token in use. The zero Token means that there is none.
@@ -142,14 +141,4 @@ func usesLeft(n int) *int {
 		return nil
 	}
 	return &n
-}
-
-// withToken is a RoundTripper that adds one token, for requests about that token.
-type withToken struct {
-	token *token
-	next  *transport.Retry
-}
-
-func (w withToken) RoundTrip(request *http.Request) (*http.Response, error) {
-	return w.next.Send(request, w.token.sign(request.Header))
 }

@@ -84,6 +84,7 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 	}
 	if f.GiveUp {
 		p.probeAt = now // the next request shows whether this one alone fails
+		p.wake()
 		return f.Fault
 	}
 	return nil
