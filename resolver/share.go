@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"container/heap"
 	"sync"
 	"time"
@@ -9,8 +10,9 @@ import (
 // share hands the reads of a run to its workers. Paths that fail for a while should
 // not occupy all workers, since only the answer to another path shows that Vault is
 // well. So the reads are cut into parts, each in one mount, and a worker takes from
-// the part with the fewest reads under way, alternately from its two ends. Reads that
-// failed and gave way come one at a time among the others, and last.
+// the part of which the fewest reads gave way, and then of which the fewest are under way,
+// alternately from its two ends. Reads that failed and gave way come one at a time among
+// the others, and last.
 type share struct {
 	mu       sync.Mutex
 	parts    parts
@@ -25,6 +27,7 @@ const rest = 500 * time.Millisecond
 // part is some of the reads in one mount.
 type part struct {
 	reads    []*read // not taken yet
+	gaveWay  int
 	underWay int
 	place    int // in parts
 }
@@ -85,6 +88,9 @@ func (s *share) done(r *read) {
 		s.retrying = false
 	} else {
 		r.part.underWay--
+		if r.aside != nil {
+			r.part.gaveWay++
+		}
 		if len(r.part.reads) > 0 {
 			heap.Fix(&s.parts, r.part.place)
 		}
@@ -102,12 +108,13 @@ func (s *share) hasFresh() bool {
 	return len(s.parts) > 0
 }
 
-// parts is a heap of the parts with reads left; the one with the fewest reads under
-// way comes first.
+// parts is a heap of the parts with reads left; the one to take from comes first.
 type parts []*part
 
-func (p parts) Len() int           { return len(p) }
-func (p parts) Less(i, j int) bool { return p[i].underWay < p[j].underWay }
+func (p parts) Len() int { return len(p) }
+func (p parts) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(p[i].gaveWay, p[j].gaveWay), cmp.Compare(p[i].underWay, p[j].underWay)) < 0
+}
 func (p parts) Swap(i, j int) {
 	p[i], p[j] = p[j], p[i]
 	p[i].place, p[j].place = i, j

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -196,6 +197,40 @@ func TestQuotaCostsNoHost(t *testing.T) {
 	assert.Equal(t, paths, report.Ready, "%s", report)
 	assert.NotZero(t, report.Vault.Retries, "the quota was not met")
 	assert.Less(t, report.Vault.Requests, 3*paths)
+}
+
+// A quota on one mount costs the hosts of that mount alone. The others take longer, since the
+// first refusals slow down all requests.
+func TestQuotaOnOneMount(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
+	limited, free := server.KV(t, 2), server.KV(t, 2)
+	refused := writtenFleet(t, server, limited, 60)
+	hosts := append(refused, writtenFleet(t, server, free, 150)...)
+	token := server.ReaderToken(t, limited+"/data/*", free+"/data/*")
+	server.Must(t, "POST", "sys/quotas/rate-limit/one", map[string]any{"rate": 1, "interval": "1h", "path": limited + "/"})
+	for _, workers := range []int{1, 16} {
+		t.Run(strconv.Itoa(workers), func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			var took time.Duration // until the last host of the other mount
+			ready := 0
+			run := resolver.Resolve(t.Context(), connect(server, token), hosts, resolver.Options{Workers: workers, Patience: 5 * time.Second})
+			for i, result := range run.Results() {
+				switch {
+				case i >= len(refused):
+					assert.NoError(t, result.Err())
+					took = time.Since(began)
+				case result.Err() == nil:
+					ready++
+				default:
+					assert.ErrorIs(t, result.Err(), resolver.RateLimited)
+				}
+			}
+			assert.LessOrEqual(t, ready, 1)
+			assert.Less(t, took, time.Minute)
+		})
+	}
 }
 
 func limit(t *testing.T, server *vaulttest.Server, quota map[string]any) {

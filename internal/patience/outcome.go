@@ -18,6 +18,9 @@ func (p *Patience) answered(r *request) {
 	p.answers++
 	p.answeredAt, p.abandonedSince, p.allowance = now, time.Time{}, p.budget
 	p.pace.quicken(now)
+	if p.pace.resume() {
+		p.wake()
+	}
 	clear(p.firstFailed)
 	if p.over != nil {
 		return
@@ -119,10 +122,11 @@ func (p *Patience) slowDown(r *request, now time.Time, f *Failure) (alone bool) 
 		pause = max(pause, shortestPause)
 	}
 	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersRefused == p.answers
+	othersAnswered := !r.refusedAt.IsZero() && p.answers > r.answersRefused
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 		return true
-	case ownQuota:
+	case ownQuota, othersAnswered: // at a rate that this request does not meet
 		pause = max(pause, oneRefusal)
 	default:
 		p.pace.slow(now, p.answers)
@@ -238,7 +242,7 @@ func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
 	if p.sawOutageEnd(r) {
 		r.failures = 0
 	}
-	r.fault, r.failedAt, r.refusedForRate = f.Fault, now, f.Retry == Paced || f.MayBePaced
+	r.fault, r.failedAt, r.isRefused, r.mayBePaced = f.Fault, now, f.Retry == Paced, f.MayBePaced
 	r.dueBy = time.Time{}
 	if f.Within > 0 {
 		r.dueBy = now.Add(f.Within)

@@ -58,6 +58,13 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 	return time.Duration(missing*float64(time.Second)) + time.Microsecond // tokens are floats
 }
 
+// resume ends a pause, and reports whether there was one.
+func (p *pace) resume() bool {
+	wasPaused := !p.pausedUntil.IsZero()
+	p.pausedUntil = time.Time{}
+	return wasPaused
+}
+
 // slow halves the rate after a refusal. answers is how many requests Vault has answered
 // so far.
 func (p *pace) slow(now time.Time, answers int) {

@@ -142,8 +142,9 @@ type request struct {
 	answersRefused int       // Patience.answers at the last of them
 	refusedAt      time.Time // when the last of them came
 
-	refusedForRate bool      // when it last failed
-	asideSince     time.Time // when it was last laid aside
+	isRefused  bool      // it met a 429 when it was last sent
+	mayBePaced bool      // a proxy may have refused it for its rate when it was last sent
+	asideSince time.Time // when it was last laid aside
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 	dueBy   time.Time // when it is sent again whatever others do; zero means never
@@ -270,7 +271,7 @@ func (p *Patience) await(ctx context.Context, r *request, others func() bool) (l
 			}
 			return remaining, nil
 		}
-		if r.hasFailed() && (p.outage || now.Before(r.retryAt)) && others != nil && others() {
+		if r.givesWay(p.outage || now.Before(r.retryAt)) && others != nil && others() {
 			r.asideSince = now
 			return 0, &Aside{r}
 		}
@@ -278,9 +279,12 @@ func (p *Patience) await(ctx context.Context, r *request, others func() bool) (l
 	}
 }
 
-// hasFailed reports whether the request failed when it was last sent, and not by a refusal
-// for its rate, after which others must wait, too.
-func (r *request) hasFailed() bool { return r.fault != nil && !r.refusedForRate }
+// givesWay reports whether the request gives way to others, since it failed when it was last
+// sent, and must wait. After a 429 it does so even if only its rate makes it wait: the quota
+// may be for a few requests alone.
+func (r *request) givesWay(mustWait bool) bool {
+	return r.isRefused || r.fault != nil && mustWait && !r.mayBePaced
+}
 
 // untilTurn returns how long the request must wait at least; 0 means that it may
 // be sent now.

@@ -23,7 +23,6 @@ type exchange struct {
 
 	optional optional // if the run can go on without an answer
 	login    login    // if it is one
-	refusals refusals // by a proxy that limits the rate
 }
 
 // once sends the request once.

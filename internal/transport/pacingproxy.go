@@ -12,14 +12,14 @@ import (
 // whose nodes are down.
 type pacingProxy struct {
 	mu      sync.Mutex
-	refused map[string]bool // paths, until they are answered
-	passed  int             // paths that were refused and then answered
+	refused map[string]*refusals // by path, until it is answered
+	passed  int                  // paths that were refused and then answered
 }
 
 // paceAfter paths that were refused and then answered show such a proxy.
 const paceAfter = 2
 
-// refusals are the refusals of one request. Those within a second count as one: they came
+// refusals are the refusals of one path. Those within a second count as one: they came
 // before the pace slowed down, or while others used up the rate.
 type refusals struct {
 	count   int // since pacing began
@@ -30,55 +30,54 @@ type refusals struct {
 func (p *pacingProxy) answered(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.refused[path] {
+	if p.refused[path] != nil {
 		delete(p.refused, path)
 		p.passed++
 	}
 }
 
-// refuses notes that a path was refused, and reports whether a proxy limits the rate.
-func (p *pacingProxy) refuses(path string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.passed >= paceAfter {
-		return true
-	}
+// of returns the refusals of a path.
+func (p *pacingProxy) of(path string) *refusals {
 	if p.refused == nil {
-		p.refused = make(map[string]bool)
+		p.refused = make(map[string]*refusals)
 	}
-	p.refused[path] = true
-	return false
+	if p.refused[path] == nil {
+		p.refused[path] = &refusals{}
+	}
+	return p.refused[path]
 }
 
 func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure {
-	now := time.Now()
-	isNew := now.Sub(e.refusals.last) >= time.Second
-	switch {
-	case !IsHarmless(e.request):
+	if !IsHarmless(e.request) {
 		return f // Vault may have acted on it
-	case !p.refuses(e.request.URL.Path):
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, now := p.of(e.request.URL.Path), time.Now()
+	isNew := now.Sub(r.last) >= time.Second
+	if p.passed < paceAfter {
 		early := *f
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
 		if isNew {
-			e.refusals.last = now
+			r.last = now
 		}
 		return &early
 	}
 	if isNew {
 		answers := e.retry.Patience.Answers()
-		if e.refusals.count > 0 && answers == e.refusals.answers {
-			// Nothing is answered any more: the nodes are down, which is not this request's fault.
-			e.refusals = refusals{}
+		if r.count > 0 && answers == r.answers {
+			// Nothing is answered any more: the nodes are down, which is no fault of this request.
+			*r = refusals{}
 			down := *f
 			down.Unsent = true
 			return &down
 		}
-		e.refusals = refusals{e.refusals.count + 1, now, answers}
+		*r = refusals{r.count + 1, now, answers}
 	}
-	if e.refusals.count >= 3 {
+	if r.count >= 3 {
 		return f.Final()
 	}
 	paced := reply.LimitedByProxy(f.Fault.Detail)
-	paced.Do = "raise its limit, or set a lower VAULT_RATE_LIMIT=RATE:BURST on the Patch server"
+	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
 	return &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
 }
