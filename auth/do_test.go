@@ -113,7 +113,8 @@ func TestDoKeepsTheToken(t *testing.T) {
 	path, policy := newKey(t, server)
 	_, vault := approle(t, server, map[string]any{"token_policies": policy})
 	other := newStandIn(t, nil)
-	_, err := vault.Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	r := &run{id: vaulttest.Name()}
+	_, err := vault.Do(t.Context(), auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 		_, err := sign(ctx, client, path) // from here on, buffers of connections hold the token
 		require.NoError(t, err)
 		assert.Empty(t, client.Token())
@@ -131,6 +132,12 @@ func TestDoKeepsTheToken(t *testing.T) {
 		_, err = sign(ctx, withToken, path)
 		assert.ErrorContains(t, err, "a request with another one is not sent")
 
+		withHeader, err := client.Clone()
+		require.NoError(t, err)
+		withHeader.AddHeader("Authorization", "Bearer x") // Vault takes a token from there, too
+		_, err = sign(ctx, withHeader, path)
+		assert.ErrorContains(t, err, "a request with another one is not sent")
+
 		elsewhere, err := client.Clone()
 		require.NoError(t, err)
 		require.NoError(t, elsewhere.SetAddress(other.address))
@@ -145,6 +152,7 @@ func TestDoKeepsTheToken(t *testing.T) {
 	})
 	require.NoError(t, err)
 	assert.Empty(t, other.requests())
+	assert.Equal(t, 1, count(r.requests(t, server), path))
 }
 
 // A write is repeated only if Vault certainly did not act on it.

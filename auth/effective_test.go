@@ -105,6 +105,7 @@ func TestEffectiveWithoutVault(t *testing.T) {
 	report := auth.New(auth.Settings{}, variables{}.options()).Effective()
 	assert.Contains(t, report.Settings, auth.Setting{Name: "enabled", Value: "false", Source: "default"})
 	assert.Contains(t, report.Settings, auth.Setting{Name: "address", Value: "none", Source: "default"})
+	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "10s", Source: "default"})
 }
 
 // Every variable that vault/api reads is either honored or listed as not read,

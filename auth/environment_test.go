@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -329,6 +330,33 @@ func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
 		all := strings.Join(texts, "|")
 		assert.Equal(t, test.warns != "", len(texts) == 1, "%s: %s", test.name, all)
 		assert.Contains(t, all, test.warns, test.name)
+	}
+}
+
+// What is set for Vault's certificate makes no other certificate of an https proxy valid.
+func TestVaultsTLSIsNotForTheProxy(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name        string
+		certificate vaulttest.CertificateConfig // of the proxy
+		v           variables
+		trusted     bool
+		says        string
+	}{
+		{"VAULT_SKIP_VERIFY", vaulttest.CertificateConfig{}, variables{"VAULT_SKIP_VERIFY": "true"}, false, "the proxy's certificate is not trusted"},
+		{"VAULT_TLS_SERVER_NAME", vaulttest.CertificateConfig{DNSNames: []string{"vault.example"}}, variables{"VAULT_TLS_SERVER_NAME": "vault.example"}, true, "the proxy's certificate is for another host name"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			certificate := vaulttest.NewCertificate(t, nil, test.certificate)
+			proxy := vaulttest.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{certificate.TLS()}}, http.NotFoundHandler())
+			v := test.v.and(variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": proxy})
+			if test.trusted {
+				v["VAULT_CACERT_BYTES"] = certificate.PEM()
+			}
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: "https://vault.example:8200"}, v.options()))
+			assertKind(t, r.err, fault.TLS, test.says)
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -33,6 +34,8 @@ func TestGivenToken(t *testing.T) {
 		uses     int
 	}{
 		{"long-lived", map[string]any{"ttl": "400h"}, []string{"lookup-self"}, nil, 400 * time.Hour, 0},
+		{"for 170 hours", map[string]any{"ttl": "170h"}, []string{"lookup-self"}, nil, 170 * time.Hour, 0},
+		{"for 150 hours", map[string]any{"ttl": "150h"}, []string{"lookup-self"}, []string{"the given token expires at"}, 150 * time.Hour, 0},
 		{"short-lived", map[string]any{"ttl": "100h"}, []string{"lookup-self"}, []string{"the given token expires at", "replace it"}, 100 * time.Hour, 0},
 		{"not renewable", map[string]any{"ttl": "100h", "renewable": false}, []string{"lookup-self"}, []string{"replace it"}, 100 * time.Hour, 0},
 		{"periodic", map[string]any{"period": "24h"}, []string{"lookup-self"}, []string{"a run before then renews it"}, 24 * time.Hour, 0},
@@ -201,26 +204,35 @@ func TestTokenFileIsReadOnceMore(t *testing.T) {
 func TestWhatIsSaidOfAnExpiry(t *testing.T) {
 	t.Parallel()
 	const agents = "a Vault Agent or Proxy answers with its own token"
-	for _, test := range []struct{ name, members, says string }{
-		{"periodic", `"id":"t","accessor":"a","period":3600`, "a run before then renews it"},
-		{"periodic, but not for ever", `"id":"t","accessor":"a","period":3600,"explicit_max_ttl":7200`, "; replace it"},
-		{agents, `"id":"hvs.agents-own"`, ""},
+	inVariable, inAFile := variables{"VAULT_TOKEN": "t"}, variables{"VAULT_TOKEN_FILE": inFile(t, "t")}
+	for _, test := range []struct {
+		name    string
+		v       variables
+		ttl     int // of 3600 seconds
+		members string
+		says    string
+	}{
+		{"periodic", inVariable, 2000, `"id":"t","accessor":"a","renewable":true,"period":3600`, "a run before then renews it"},
+		{"periodic, but not for ever", inVariable, 2000, `"id":"t","accessor":"a","renewable":true,"period":3600,"explicit_max_ttl":7200`, "; replace it"},
+		{agents, inVariable, 2000, `"id":"hvs.agents-own","renewable":true`, ""},
+		{"in a file, with more than a tenth left", inAFile, 500, `"id":"t","accessor":"a","renewable":false`, ""},
+		{"in a file, with less than a tenth left", inAFile, 300, `"id":"t","accessor":"a","renewable":false`, "; replace it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 				isLookup := strings.HasSuffix(r.URL.Path, "/lookup-self")
 				if isLookup {
-					say(w, 200, `{"request_id":"1","data":{"ttl":2000,"creation_ttl":3600,"expire_time":"`+time.Now().Add(2000*time.Second).Format(time.RFC3339)+`","renewable":true,"type":"service",`+test.members+`},"mount_type":"token"}`)
+					say(w, 200, `{"request_id":"1","data":{"ttl":`+fmt.Sprint(test.ttl)+`,"creation_ttl":3600,"expire_time":"`+time.Now().Add(time.Duration(test.ttl)*time.Second).Format(time.RFC3339)+`","type":"service",`+test.members+`},"mount_type":"token"}`)
 				}
 				return isLookup
 			})
-			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "secret/app")
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, test.v.options()), "secret/app")
 			require.NoError(t, r.err)
 			assert.Equal(t, []string{"GET auth/token/lookup-self", "GET secret/app"}, server.requests())
 			warnings := strings.Join(r.warnings(), "|")
 			assert.Contains(t, warnings, test.says)
-			assert.Equal(t, test.name == agents, warnings == "", warnings)
+			assert.Equal(t, test.says == "", warnings == "", warnings)
 			assert.Equal(t, test.name != agents, r.usage.Token.Known)
 			assert.True(t, r.usage.Token.Proven)
 		})

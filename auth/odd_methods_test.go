@@ -50,6 +50,19 @@ func TestMethodThatChoosesItsNamespace(t *testing.T) {
 	assert.Equal(t, "machines", r.usage.Token.Namespace)
 }
 
+// The namespace that a method sends is no secret, so Vault's words about it can be read.
+func TestNamespaceOfAMethodIsNotMasked(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+		say(w, 503, `{"errors":["API access to this namespace has been locked by an administrator - \"luumen-team\" must be unlocked to gain access."]}`)
+		return true
+	})
+	_, err := do(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
+		return client.WithNamespace("luumen-team").Logical().WriteWithContext(ctx, "auth/custom/login", map[string]any{})
+	}), nil), auth.Use{Patience: brief}, nil)
+	assertKind(t, err, fault.Sealed, `"luumen-team" must be unlocked`)
+}
+
 // A request ends with its own context, even within a login that another request waits for.
 func TestRequestThatDoesNotWaitForALogin(t *testing.T) {
 	t.Parallel()

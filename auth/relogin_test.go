@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -463,14 +464,16 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 		lease  int           // seconds
 		delay  time.Duration // of the answer to a login
 		serves bool          // once, before it dies
-		reads  int           // reads that succeed, at most 3
+		tries  int           // reads until one fails
+		reads  int           // reads that succeed
 		logins int
 	}{
-		{"the time to live counts from when the login was sent", 1, 1100 * time.Millisecond, true, 3, 3},
-		{"one that is alive by its time was revoked: once in a run", 3600, 0, true, 2, 2},
-		{"0 never ends: it was revoked", 0, 0, true, 2, 2},
-		{"one that never served ends the run", 3600, 0, false, 0, 1},
-		{"one that never served ends the run, though its time is over", 1, 1100 * time.Millisecond, false, 0, 1},
+		{"the time to live counts from when the login was sent", 1, 1100 * time.Millisecond, true, 3, 3, 3},
+		{"one that expires once", 1, 1100 * time.Millisecond, true, 2, 2, 2},
+		{"one that is alive by its time was revoked: once in a run", 3600, 0, true, 3, 2, 2},
+		{"0 never ends: it was revoked", 0, 0, true, 3, 2, 2},
+		{"one that never served ends the run", 3600, 0, false, 3, 0, 1},
+		{"one that never served ends the run, though its time is over", 1, 1100 * time.Millisecond, false, 3, 0, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -501,8 +504,8 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 			})
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 			reads := 0
-			_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
-				for range 3 {
+			usage, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+				for range test.tries {
 					if _, err := get(ctx, client, "secret/app"); err != nil {
 						return err
 					}
@@ -512,7 +515,9 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 			})
 			assert.Equal(t, test.reads, reads)
 			assert.Equal(t, test.logins, count(server.requests(), "/login"))
-			if test.reads < 3 {
+			isShort := func(f auth.Finding) bool { return f.Code == auth.TokenShort }
+			assert.Equal(t, test.logins == 3, slices.ContainsFunc(usage.Findings, isShort), "from the third login on")
+			if test.reads < test.tries {
 				assertKind(t, err, fault.Token)
 			} else {
 				require.NoError(t, err)

@@ -172,6 +172,21 @@ func TestNeverRevoked(t *testing.T) {
 		assert.True(t, r.usage.Token.Batch)
 		assert.Empty(t, r.warnings())
 	})
+	t.Run("a batch token, of a server that sends no type", func(t *testing.T) {
+		t.Parallel()
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			isLogin := strings.HasSuffix(r.URL.Path, "/login")
+			if isLogin {
+				say(w, 200, `{"request_id":"1","auth":{"client_token":"`+standInToken+`","accessor":"","policies":["default"],"lease_duration":600,"renewable":false},"mount_type":""}`)
+			}
+			return isLogin
+		})
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()), "secret/app")
+		require.NoError(t, r.err)
+		assert.Equal(t, []string{"PUT auth/approle/login", "GET secret/app"}, server.requests())
+		assert.True(t, r.usage.Token.Batch)
+		assert.Empty(t, r.warnings())
+	})
 	t.Run("a token out of a proxy's cache", func(t *testing.T) {
 		t.Parallel()
 		for _, cache := range []string{"HIT", "MISS"} {

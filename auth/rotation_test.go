@@ -1,7 +1,9 @@
 package auth_test
 
 import (
+	"crypto/tls"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -116,6 +118,16 @@ func TestTrust(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TLS 1.1 is not spoken, whatever the server offers.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	certificate := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{})
+	config := &tls.Config{Certificates: []tls.Certificate{certificate.TLS()}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	address := vaulttest.ServeTLS(t, config, http.NotFoundHandler())
+	r := readOnce(t.Context(), auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "t", "VAULT_CACERT_BYTES": certificate.PEM()}.options()))
+	assertKind(t, r.err, fault.TLS, "protocol version not supported", "enable TLS 1.2 or later")
 }
 
 // The folder of CAs may hold other files, too. What cannot be used is reported.

@@ -126,6 +126,24 @@ func TestNothingButKVIsGivenUnlisted(t *testing.T) {
 	}
 }
 
+// If Vault's list of mounts is blocked and the settings name no mount, what may be the
+// metadata of a KV v2 mount is not read as a secret of KV v1, wherever that mount is.
+func TestMetadataIsNotReadUnlisted(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	front := behind(t, server, refuses("sys/internal/ui/mounts"))
+	for _, kv := range []string{server.KV(t, 2), server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)} {
+		server.Put(t, kv, "app", map[string]any{"password": "right"})
+		vault := auth.New(auth.Settings{Address: front, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+		id := vaulttest.Name()
+		result := resolver.One(t.Context(), vault, host("h", "password", "vault:"+kv+"/metadata/app#created_time"), resolver.Options{RunID: id})
+		assert.ErrorIs(t, result.Err(), resolver.NotKV, kv)
+		if requests := server.RequestsBy(t, "run/"+id); assert.Len(t, requests, 1, kv) {
+			assert.Equal(t, "auth/token/lookup-self", requests[0].Path)
+		}
+	}
+}
+
 // Results can be ranged over once, from wherever, and nothing hangs.
 func TestResultsAreRangedOverOnce(t *testing.T) {
 	t.Parallel()

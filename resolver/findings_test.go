@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +130,12 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	assert.Empty(t, v.Fields[0].Findings)
 	assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[1].Findings))
 	assert.Equal(t, []string{resolver.NoPin}, codes(v.Connection.Findings))
+
+	for _, capability := range []string{"create", "patch", "delete"} {
+		v = resolver.Check(t.Context(), token(strings.ReplaceAll(policy, "update", capability), map[string]any{}), both, resolver.CheckOptions{})
+		assert.Empty(t, v.Fields[0].Findings)
+		assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[1].Findings), capability)
+	}
 
 	v = resolver.Check(t.Context(), connect(server, server.Token), both, resolver.CheckOptions{})
 	assert.Equal(t, []string{resolver.NoPin, resolver.RootToken}, codes(v.Connection.Findings))

@@ -2,6 +2,9 @@
 package project_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -120,6 +123,56 @@ func TestREADMEExplainsEveryKind(t *testing.T) {
 	}
 	assert.ElementsMatch(t, kinds, explained)
 }
+
+// The library writes no file and starts no process, with what it imports of its own.
+func TestLibraryWritesNoFileAndStartsNoProcess(t *testing.T) {
+	t.Parallel()
+	const module = "github.com/luumen/patch-vault/"
+	unseen, seen := []string{"resolver"}, map[string]bool{}
+	for len(unseen) > 0 {
+		folder := unseen[0]
+		unseen = unseen[1:]
+		if seen[folder] {
+			continue
+		}
+		seen[folder] = true
+		names, err := filepath.Glob(filepath.Join(root, folder, "*.go")) // for every system
+		require.NoError(t, err)
+		require.NotEmpty(t, names, folder)
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			require.NoError(t, err)
+			for _, imported := range file.Imports {
+				path := strings.Trim(imported.Path.Value, `"`)
+				assert.NotContains(t, []string{"os/exec", "io/ioutil"}, path, name)
+				assert.False(t, path == "os" && imported.Name != nil, "%s: os has another name", name)
+				if own, ok := strings.CutPrefix(path, module); ok {
+					unseen = append(unseen, own)
+				}
+			}
+			ast.Inspect(file, func(node ast.Node) bool {
+				selector, ok := node.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if of, ok := selector.X.(*ast.Ident); ok && slices.Contains([]string{"os", "syscall"}, of.Name) {
+					assert.Regexp(t, harmless, of.Name+"."+selector.Sel.Name, name)
+				}
+				return true
+			})
+		}
+	}
+	for _, folder := range []string{"auth", "ref", "internal/fault", "internal/mask", "internal/patience", "internal/reply", "internal/transport"} {
+		assert.True(t, seen[folder], folder)
+	}
+}
+
+// harmless is what the library may use of packages os and syscall: nothing that opens a file
+// to write it, and nothing that changes a folder or starts a process.
+var harmless = regexp.MustCompile(`^(os\.(DirEntry|File|Getenv|ModeSymlink|Open|OpenFile|O_RDONLY|ReadDir|ReadFile|Readlink|Stat)|syscall\.(E[A-Z]+|Errno|O_NOCTTY|O_NONBLOCK))$`)
 
 func submatches(expression, text string) []string {
 	var all []string
