@@ -87,7 +87,9 @@ func checkForAPI() error {
 		}
 		_, err = readFile(found, api.EnvVaultCAPath, path, maxCAFile)
 		if bad, ok := err.(*fault.Error); ok {
-			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so, none of Kubernetes
+			f := *bad
+			f.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so, none of Kubernetes
+			return &f
 		}
 		return err
 	})
