@@ -142,7 +142,8 @@ func TestReferenceOfACause(t *testing.T) {
 	}
 }
 
-// A quota of Vault on one path costs the hosts of that path alone.
+// A quota of Vault on one path costs the hosts of that path alone. A check says that a run
+// would wait.
 func TestQuotaOnOnePath(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -162,6 +163,9 @@ func TestQuotaOnOnePath(t *testing.T) {
 			assert.NoError(t, result.Err())
 		}
 	}
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/a4#password", "vault:"+kv+"/a3#password"), resolver.CheckOptions{})
+	assert.Equal(t, []resolver.Kind{resolver.OK, resolver.OK, resolver.RateLimited}, []resolver.Kind{v.Connection.Kind, v.Fields[0].Kind, v.Fields[1].Kind})
+	assert.Equal(t, "Vault is rate limiting the agent now; a run waits up to 60 s for it to pass", v.Fields[1].Reason)
 }
 
 // A check goes on without a side request that a proxy cuts off, or refuses with 429, as a
