@@ -53,6 +53,28 @@ func TestCheckUnderARateLimit(t *testing.T) {
 	check(map[string]string{})
 }
 
+// However short an attempt may be, there is time within a check's limit for the revocation.
+func TestCheckEndsInTimeForItsRevocation(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "x"})
+	a := server.AppRole(t, map[string]any{"token_policies": server.Policy(t, `path "`+kv+`/data/app" { capabilities = ["read"] }`)})
+	began := time.Now()
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		limited := path == "auth/token/lookup-self" || strings.HasPrefix(path, kv+"/data/limited") ||
+			path == kv+"/data/app" && time.Since(began) < time.Second // so that patience lasts
+		if limited {
+			always(429, `{"errors":["request path \"x\": rate limit quota exceeded"]}`)(w, nil)
+		}
+		return limited
+	})
+	vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(map[string]string{
+		"VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil), "VAULT_APPROLE_MOUNT": a.Mount, "VAULT_CLIENT_TIMEOUT": "200ms"}))
+	resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/app#password", "vault:"+kv+"/limited1#password", "vault:"+kv+"/limited2#password"), resolver.CheckOptions{})
+	assert.Less(t, time.Since(began), 3400*time.Millisecond+time.Second, "patience and two attempts, and time for a busy machine")
+}
+
 // What a check found to be no KV mount gets no policy.
 func TestPolicyAfterACheckOfAnotherEngine(t *testing.T) {
 	t.Parallel()
