@@ -23,7 +23,7 @@ type Source struct {
 	Address string        // of Vault, as in the settings
 	Proxy   string        // variable of the proxy that can answer in Vault's place; empty if there is none
 	Sent    *mask.Secrets // masked in texts
-	Login   bool          // it is to a login, whose errors have words of their own
+	Login   bool          // the response is to a login, whose errors have words of their own
 }
 
 // Judge returns why a response is not an answer, or nil. Of the body, the fault holds
