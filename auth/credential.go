@@ -3,8 +3,10 @@ package auth
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -62,7 +64,7 @@ var jsonStart = regexp.MustCompile(`^(\{\s*("|\}$)|\[\s*["{\[])`)
 var assignment *regexp.Regexp
 
 func init() {
-	names := []string{"token", "client_token", "role_id", "secret_id"}
+	names := append(slices.Sorted(maps.Keys(notRead)), "token", "client_token", "role_id", "secret_id", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 	for _, m := range methods {
 		for _, v := range m.allVariables() {
 			names = append(names, v.name)

@@ -3,7 +3,9 @@ package auth_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -129,6 +131,26 @@ func TestSecretIDsThatBeginLikeJSON(t *testing.T) {
 		_, err := do(t.Context(), v, auth.Use{}, func(context.Context, *api.Client) error { return nil })
 		assert.Equal(t, ok, err == nil, "%s: %v", text, err)
 	}
+}
+
+// A variable's name copied along with a credential is no part of it, whether the variable
+// has an effect or not.
+func TestNamesBeforeACredential(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	for _, name := range append(slices.Collect(maps.Keys(auth.NotRead)), "VAULT_TOKEN", "VAULT_CACERT", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "NO_PROXY") {
+		for _, v := range []variables{{"VAULT_TOKEN": name + "=abc"}, {"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": name + "=http://abc"}} {
+			method := "token"
+			if v["VAULT_ROLE_ID"] != "" {
+				method = "approle"
+			}
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: method}, v.options()))
+			if assert.Error(t, r.err, name) {
+				assertKind(t, r.err, fault.Environment, "holds a name and = before the credential; write the credential alone, without a name before it")
+			}
+		}
+	}
+	assert.Empty(t, server.requests())
 }
 
 // However many requests wait for a connection, a silent Vault costs one wait.

@@ -228,6 +228,28 @@ func TestProxies(t *testing.T) {
 	assert.NotEmpty(t, usage.Findings) // http beyond loopback
 }
 
+// A 401 to a login is never Vault's own, so the error names the proxy before it. Plugins
+// answer so to a method that was handed in.
+func TestLoginThatAProxyRefuses(t *testing.T) {
+	t.Parallel()
+	for contentType, body := range map[string]string{"application/json": `{"errors":["authentication required"]}`, "application/problem+json": "{}"} {
+		server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-Type", contentType)
+			w.WriteHeader(http.StatusUnauthorized)
+			w.Write([]byte(body))
+			return true
+		})
+		const address = "http://vault.invalid"
+		proxy := variables{"VAULT_PROXY_ADDR": server.address}
+		builtIn := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, proxy.and(variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}).options())
+		r := readOnce(t.Context(), builtIn)
+		assertKind(t, r.err, fault.BadResponse, "status 401, "+contentType+" at "+address, "check the address, and VAULT_PROXY_ADDR on the Patch server with the credentials in it")
+		r = readOnce(t.Context(), withMethod(address, userpass{"userpass", "agent", password}, proxy))
+		assertKind(t, r.err, fault.Login, "the login method custom was refused (401 ")
+		assert.Len(t, server.requests(), 2)
+	}
+}
+
 // For an https address, a standard proxy opens a tunnel, unless NO_PROXY exempts the
 // name. This proxy connects every name to the one server.
 func TestProxiesOfHTTPS(t *testing.T) {

@@ -285,6 +285,7 @@ func TestEchoOfAHandedInMethod(t *testing.T) {
 		name, body, echo string
 	}{
 		{"JSON", `{"user":{"names":["agent"],"password":"Kq7canaryZ9"}}`, password},
+		{"a space", `{"password":"pass w"}`, "pass w"},
 		{"a number", `{"otp":12345678}`, "12345678"},
 		{"a number, as it was sent", `[1234567890123456789012, 0.10e+10]`, "1234567890123456789012 or 0.10e+10"},
 		{"a second JSON value", `{"a":"b"} {"password":"Kq7canaryZ9"}`, password},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // logIn logs in with loaded credentials. It waits for a login that is under way when ctx
@@ -51,6 +52,10 @@ func (s *session) enter(method api.AuthMethod) (*api.Secret, error) {
 	err := errExit
 	returned := make(chan struct{})
 	last := s.logins.Last
+	ctx := last
+	if !s.config.method.handedIn {
+		ctx = transport.WithOwn(last, transport.Own{})
+	}
 	go func() {
 		defer close(returned)
 		defer func() {
@@ -58,7 +63,7 @@ func (s *session) enter(method api.AuthMethod) (*api.Secret, error) {
 				err = errPanic
 			}
 		}()
-		secret, err = method.Login(last, client)
+		secret, err = method.Login(ctx, client)
 	}()
 	if !s.config.method.handedIn {
 		<-returned
@@ -121,7 +126,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.unanswered(failed)
-	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount() || answer.Status == http.StatusUnauthorized):
+	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount()):
 		at := s.wire.Address() // Vault never answers a login like this
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
 	case answer != nil && !answer.Ok():

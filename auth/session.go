@@ -175,7 +175,7 @@ func (s *session) connect(ctx, last context.Context) error {
 	var until time.Time
 	if s.options.Check {
 		// Patience and two attempts, less the time for the revocation, but at least one attempt.
-		until = time.Now().Add(max(s.options.Patience+2*s.config.timeout-lastMoments, s.options.Patience+s.config.timeout))
+		until = time.Now().Add(max(s.options.Patience+2*s.config.timeout-lastMoments, s.config.timeout))
 	}
 	s.reads = &transport.Retry{Patience: s.patience, Wire: s.wire, Run: ctx, Until: until}
 	s.logins = &transport.Retry{Patience: s.patience, Wire: s.wire, Run: ctx, Last: last, Until: until, Unclear: s.warnOfUnclearLogin}

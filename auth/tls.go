@@ -106,11 +106,24 @@ func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Conf
 // checkSystemCAs returns an error for a FIFO, which would block crypto/x509. It ignores
 // other files that crypto/x509 cannot use, as crypto/x509 does.
 func checkSystemCAs() error {
-	name := os.Getenv("SSL_CERT_FILE")
-	if info, err := os.Stat(name); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+	if name := os.Getenv("SSL_CERT_FILE"); isFIFO(name) {
 		return badFile("SSL_CERT_FILE", name, "is not a regular file", "name one")
 	}
+	for folder := range strings.SplitSeq(os.Getenv("SSL_CERT_DIR"), ":") { // as crypto/x509 splits it
+		entries, _ := os.ReadDir(folder)
+		for _, entry := range entries {
+			if name := filepath.Join(folder, entry.Name()); isFIFO(name) {
+				return badFile("SSL_CERT_DIR", name, "is not a regular file", "remove it from the folder")
+			}
+		}
+	}
 	return nil
+}
+
+// isFIFO reports whether a name is that of a FIFO, or of a link to one.
+func isFIFO(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
 }
 
 // cas returns the CA certificates in PEM form; nil means the system's.
@@ -152,9 +165,9 @@ func casInFolder(found *findings, folder string) ([]byte, error) {
 		entries, err = os.ReadDir(folder)
 	}
 	if err != nil {
-		f := unreadable("VAULT_CAPATH", folder, err)
+		f := *unreadable("VAULT_CAPATH", folder, err)
 		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
-		return nil, f
+		return nil, &f
 	}
 	warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
 	var all []byte

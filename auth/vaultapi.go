@@ -87,7 +87,9 @@ func checkForAPI() error {
 		}
 		_, err = readFile(found, api.EnvVaultCAPath, path, maxCAFile)
 		if bad, ok := err.(*fault.Error); ok {
-			bad.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so not one that Kubernetes mounts
+			f := *bad
+			f.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so not one that Kubernetes mounts
+			return &f
 		}
 		return err
 	})

@@ -107,7 +107,7 @@ func (c *check) verdict(h *host) Verdict {
 	}
 	host := cmp.Or(c.options.Host, s.hosts.example())
 	value, err := f.resolve(host)
-	v := Verdict{Problem: problemOf(err, f.value.Ref())}
+	v := Verdict{Problem: problemOf(err, f.value.Ref()).now()}
 	if s.hosts.malformed {
 		v.Findings = append(v.Findings, hostsMalformed)
 	}

@@ -72,11 +72,7 @@ func serverLine(s *auth.Health) string {
 // connection returns the result about the connection, given the token as afterRun
 // returned it.
 func (c *check) connection(usage auth.Usage, err error) Connection {
-	p := problemOf(err, ref.Ref{})
-	switch p.Kind {
-	case Sealed, NoActiveNode, RateLimited:
-		p.Reason += " now; a run waits up to 60 s for it to pass"
-	}
+	p := problemOf(err, ref.Ref{}).now()
 	return Connection{
 		Problem:   p,
 		Reachable: usage.Health != nil || usage.Token.Proven || slices.Contains(answered, p.Kind),
@@ -86,6 +82,16 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 		Settings:  c.effective,
 		Findings:  c.findings(usage, p.Kind),
 	}
+}
+
+// now returns the problem of a check, which does not wait for a temporary state to pass. A
+// rate limit that leaves the check too little time has a reason of its own.
+func (p Problem) now() Problem {
+	reason, _ := p.Kind.Advice()
+	if p.Kind == Sealed || p.Kind == NoActiveNode || p.Kind == RateLimited && p.Reason == reason {
+		p.Reason += " now; a run waits up to 60 s for it to pass"
+	}
+	return p
 }
 
 // answered are the kinds that mean that Vault answered.

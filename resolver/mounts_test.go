@@ -118,6 +118,12 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			text: "the mount " + transit + " is of type transit, not KV"},
 		{name: "a token behind a namespace", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/AUTH/token/lookup-self#id", kind: resolver.NotKV,
 			text: "the mount ns1 is of a type that Vault does not show, not KV"},
+		{name: "a version of a token", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/auth/token/x?version=2#id", kind: resolver.NotKV,
+			text: "the mount ns1 is of a type that Vault does not show, not KV"},
+		{name: "a mount of tokens", settings: auth.Settings{Mounts: []string{"ns1/auth/token"}}, field: "ns1/auth/token#id", kind: resolver.NotKV,
+			text: "the mount ns1/auth/token is of a type that Vault does not show, not KV"},
+		{name: "a version of metadata", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/metadata/app?version=2#id", kind: resolver.NotKV,
+			text: v2 + "/metadata/app may be the metadata of a KV v2 mount, not a secret; name its mount in the settings, if it is KV v1"},
 		{name: "pin on v1", settings: auth.Settings{KVVersion: "v1"}, field: v1 + "/app?version=1#password", kind: resolver.NoVersion,
 			text: "the mount " + v1 + " is KV v1, which has no versions"},
 	} {

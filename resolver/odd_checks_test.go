@@ -53,6 +53,28 @@ func TestCheckUnderARateLimit(t *testing.T) {
 	check(map[string]string{})
 }
 
+// However short an attempt may be, there is time within a check's limit for the revocation.
+func TestCheckEndsInTimeForItsRevocation(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "x"})
+	a := server.AppRole(t, map[string]any{"token_policies": server.Policy(t, `path "`+kv+`/data/app" { capabilities = ["read"] }`)})
+	began := time.Now()
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		limited := path == "auth/token/lookup-self" || strings.HasPrefix(path, kv+"/data/limited") ||
+			path == kv+"/data/app" && time.Since(began) < time.Second // so that patience lasts
+		if limited {
+			always(429, `{"errors":["request path \"x\": rate limit quota exceeded"]}`)(w, nil)
+		}
+		return limited
+	})
+	vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(map[string]string{
+		"VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil), "VAULT_APPROLE_MOUNT": a.Mount, "VAULT_CLIENT_TIMEOUT": "200ms"}))
+	resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/app#password", "vault:"+kv+"/limited1#password", "vault:"+kv+"/limited2#password"), resolver.CheckOptions{})
+	assert.Less(t, time.Since(began), 3400*time.Millisecond+time.Second, "patience and two attempts, and time for a busy machine")
+}
+
 // What a check found to be no KV mount gets no policy.
 func TestPolicyAfterACheckOfAnotherEngine(t *testing.T) {
 	t.Parallel()
@@ -142,7 +164,8 @@ func TestReferenceOfACause(t *testing.T) {
 	}
 }
 
-// A quota of Vault on one path costs the hosts of that path alone.
+// A quota of Vault on one path costs the hosts of that path alone. A check says that a run
+// would wait.
 func TestQuotaOnOnePath(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{})
@@ -162,6 +185,9 @@ func TestQuotaOnOnePath(t *testing.T) {
 			assert.NoError(t, result.Err())
 		}
 	}
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/a4#password", "vault:"+kv+"/a3#password"), resolver.CheckOptions{})
+	assert.Equal(t, []resolver.Kind{resolver.OK, resolver.OK, resolver.RateLimited}, []resolver.Kind{v.Connection.Kind, v.Fields[0].Kind, v.Fields[1].Kind})
+	assert.Equal(t, "Vault is rate limiting the agent now; a run waits up to 60 s for it to pass", v.Fields[1].Reason)
 }
 
 // A check goes on without a side request that a proxy cuts off, or refuses with 429, as a

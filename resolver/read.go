@@ -211,6 +211,12 @@ func whyUnsent(r *read) *fault.Error {
 	switch {
 	case m.NotKV:
 		return notKV(m.Path, shownType(m.kind))
+	case !m.listed && namesTokens(r.path):
+		f := *notKV(m.Path, "of a type that Vault does not show")
+		f.Do += "; if it is in one, let the proxy in front of Vault pass " + listPath
+		return &f
+	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
+		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	case m.below(r.path) == "":
 		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
@@ -218,12 +224,6 @@ func whyUnsent(r *read) *fault.Error {
 			Kind: fault.NoVersion, What: "the mount " + quoted(m.Path) + " is KV v1, which has no versions", Do: "omit the version, or upgrade the mount to KV v2" + orOtherVersion(m),
 			Reason: "the secret's mount is KV v1, which has no versions", Fix: "omit the version",
 		}
-	case !m.listed && namesTokens(r.path):
-		f := notKV(m.Path, "of a type that Vault does not show")
-		f.Do += "; if it is in one, let the proxy in front of Vault pass " + listPath
-		return f
-	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	}
 	return nil
 }

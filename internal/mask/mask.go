@@ -85,7 +85,7 @@ func formsOf(secret string) []string {
 	var forms []string
 	for _, form := range all {
 		form = locate(form).normal().text
-		if len(form) >= shortest && !slices.Contains(forms, form) {
+		if form != "" && !slices.Contains(forms, form) {
 			forms = append(forms, form)
 		}
 	}
@@ -282,7 +282,10 @@ func (s *Secrets) ranges(text string) []span {
 // occurrences returns where the secrets are in the text that l comes from.
 func (l located) occurrences(secrets []string) (found []span) {
 	add := func(start, end int) {
-		found = append(found, span{l.place[start].start, l.place[end-1].end})
+		place := span{l.place[start].start, l.place[end-1].end}
+		if max(end-start, place.end-place.start) >= shortest { // white space is measured, though not compared
+			found = append(found, place)
+		}
 	}
 	for _, secret := range secrets {
 		for from := 0; ; {
@@ -294,7 +297,7 @@ func (l located) occurrences(secrets []string) (found []span) {
 			from += i + 1
 		}
 		// The text may be cut within a secret.
-		for n := min(len(secret)-1, len(l.text)); n >= shortest; n-- {
+		for n := min(len(secret)-1, len(l.text)); n > 0; n-- {
 			if strings.HasSuffix(l.text, secret[:n]) {
 				add(len(l.text)-n, len(l.text))
 				break

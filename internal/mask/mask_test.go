@@ -63,6 +63,14 @@ func TestWords(t *testing.T) {
 		{"one over itself", []string{"abcabcabc"}, "x abcabcabcabcabc y", "x [masked] y"},
 		{"shorter than 6", []string{"a", "root", "patch"}, "a patch at root", "a patch at root"},
 		{"6", []string{"luumen"}, "a luumen", "a [masked]"},
+		{"6 with a space", []string{"pass w"}, "password: pass w and", "password: [masked] and"},
+		{"6 with a space, escaped", []string{"pass w"}, `x pass\u0020w, pass%20w and pass\tw y`, "x [masked], [masked] and [masked] y"},
+		{"6 with a space, cut to 6", []string{"pass w9"}, "password: pass w", "password: [masked]"},
+		{"6 with a space, cut to 5", []string{"pass w9"}, "password: pass", "password: pass"},
+		{"single letters", []string{"a b c d e"}, "x a b  c d e y", "x [masked] y"},
+		{"groups of digits", []string{"12 34 5"}, "x 12 34 5 y", "x [masked] y"},
+		{"3 letters of 2 bytes", []string{"äöü"}, "x ÄÖÜ y", "x [masked] y"},
+		{"a letter among spaces", []string{"a      ", "      ", " a \u200b b "}, "a b a      b", "a b a b"},
 		{"cut by the server", []string{token}, "bad token hvs.CANARYto", "bad token [masked]"},
 		{"cut to 6", []string{token}, "bad token hvs.CA", "bad token [masked]"},
 		{"cut to 5", []string{token}, "bad token hvs.C", "bad token hvs.C"},
@@ -205,6 +213,7 @@ func FuzzSecrets(f *testing.F) {
 	f.Add(`p&"<\>é/`, "{", "}", uint8(1), 5000, "")
 	f.Add("abcabc", "abcab", "cabcabc", uint8(2), 20, " ")
 	f.Add("ſſſſſſ", "S", "s", uint8(3), 30, "\n")
+	f.Add("p a s w 9 0", "p a", "p a", uint8(0), 12, "\u200b")
 	f.Add("123456", "", "", uint8(4), 3, "\x00")
 	f.Add("\xff\xfe123456", "", "\xff", uint8(5), 30, "\xff")
 	f.Add("user:pass word", strings.Repeat("0", 4090), "", uint8(6), 4100, "\t")

@@ -23,6 +23,7 @@ type Source struct {
 	Address string        // of Vault, as in the settings
 	Proxy   string        // variable of the proxy that can answer in Vault's place; empty if there is none
 	Sent    *mask.Secrets // masked in texts
+	Login   bool          // the response is to a login, whose errors have words of their own
 }
 
 // Judge returns why a response is not an answer, or nil. Of the body, the fault holds
@@ -76,7 +77,7 @@ func (s Source) MayBeAnswer(f *patience.Failure, status int, header http.Header,
 // unwell is the failure of a Vault that cannot answer now or would refuse the request
 // again; nil if it did answer.
 func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
-	state := stateOf(status, errors)
+	state := s.stateOf(status, errors)
 	if state == nil {
 		return nil
 	}

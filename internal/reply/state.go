@@ -118,11 +118,11 @@ var states = []state{
 
 // stateOf returns the state that an answer of Vault shows, or nil if it did answer the
 // request.
-func stateOf(status int, errors []string) *state {
+func (s Source) stateOf(status int, errors []string) *state {
 	for i := range states {
-		s := &states[i]
-		if slices.Contains(s.status, min(status, 500)) && (s.says == nil || says(errors, s.says...)) {
-			return s
+		state := &states[i]
+		if slices.Contains(state.status, min(status, 500)) && (state.says == nil || says(errors, state.says...)) && (s.Login || state.fault.Kind != fault.Login) {
+			return state
 		}
 	}
 	return nil

@@ -70,10 +70,11 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
 		return r.Wire.refusedByProxy(httpRefusal(response.StatusCode))
 	}
-	f := r.Wire.source.Judge(response.StatusCode, response.Header, body)
-	mayHaveAnyForm := !IsOwn(e.request) && !r.isLogin() && r.Patience.HasAnswers()
-	isRefusal := r.isLogin() && response.StatusCode == http.StatusUnauthorized // as the method kerberos answers
-	if f != nil && (mayHaveAnyForm || isRefusal) && r.Wire.source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
+	source := r.Wire.source
+	source.Login = r.isLogin()
+	f := source.Judge(response.StatusCode, response.Header, body)
+	mayHaveAnyForm := !r.isLogin() && r.Patience.HasAnswers() || r.isLogin() && response.StatusCode == http.StatusUnauthorized // as the method kerberos answers
+	if f != nil && !IsOwn(e.request) && mayHaveAnyForm && source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
 		f = nil
 	}
 	if f == nil {
