@@ -38,7 +38,7 @@ func (r Ref) warning() string {
 	case strings.HasSuffix(cutVersion(r.path), "#"+r.key):
 		return "has a path that ends with # and the key; write only the path of the secret, and the key separately"
 	case marked(r.key) || isReference(r.key):
-		return "has a key that is a whole reference; write only the key, and the path of the secret separately"
+		return "has a key that looks like a reference; write only the key, and the path of the secret separately"
 	case strings.HasPrefix(r.key, "#"):
 		return "has a key that begins with #; remove the #, unless the key in Vault has it"
 	case strings.Contains(both, "?"+versionParameter) || cutVersion("#"+r.key) != "#"+r.key:
@@ -77,7 +77,9 @@ func literalWarning(text string) string {
 	if !strings.ContainsAny(text, "#＃") {
 		return "" // the forms below all have a key
 	}
-	if _, rest, ok := strings.Cut(text, mark); ok && isReference(rest) { // as after a YAML dash, or the >> of Bank-Vaults
+	// Such as after a YAML dash or the >> of Bank-Vaults. No ordinary password has a mark, a
+	// path and a key.
+	if _, rest, ok := strings.Cut(text, mark); ok && isReference(rest) {
 		return "looks like a reference after other text" + fixMark + fixRest(rest)
 	}
 	if looksUnmarked(straighten(text)) {
