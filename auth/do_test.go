@@ -138,6 +138,13 @@ func TestDoKeepsTheToken(t *testing.T) {
 		_, err = sign(ctx, withHeader, path)
 		assert.ErrorContains(t, err, "a request with another one is not sent")
 
+		unwrapping, err := client.Clone()
+		require.NoError(t, err)
+		_, err = unwrapping.Logical().UnwrapWithContext(ctx, "hvs.of-the-caller")
+		assert.ErrorContains(t, err, "a request with another one is not sent")
+		_, err = sign(ctx, unwrapping, path)
+		assert.ErrorContains(t, err, "a request with another one is not sent", "Unwrap leaves its token on the client")
+
 		elsewhere, err := client.Clone()
 		require.NoError(t, err)
 		require.NoError(t, elsewhere.SetAddress(other.address))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/ref"
 )
 
 // Whoever edits the UI's settings cannot send the agent's credentials to a server that
@@ -121,6 +122,7 @@ func TestPathPins(t *testing.T) {
 		{"secret/luumen", []string{"secret/luumen", "secret/luumen/windev"}, []string{"secret", "secret/luumen2", "secret/Luumen/x", "secret/other", "team/secret/luumen"}},
 		{" secret/a/ , team/kv ", []string{"secret/a/x", "team/kv/y"}, []string{"secret/ab", "team/kv2"}},
 		{"kv", []string{"kv/a"}, []string{"kv2/a"}},
+		{"kv/a#b", []string{ref.Parse("vault:kv/a%23b#c").Ref().Path()}, []string{"kv/a%23b"}},
 		{"kv/" + strings.Repeat("a", 500), nil, []string{"kv/a"}},
 	} {
 		permits := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": test.pins}.options()).Permits
@@ -133,7 +135,7 @@ func TestPathPins(t *testing.T) {
 	}
 }
 
-// A pin is written as references are, without the data/ of policies. A path can have a space
+// A pin is a path as references have it, without escapes and the data/ of policies. A path can have a space
 // or a semicolon, so a list with one in place of commas is a list of one path.
 func TestPathPinsOfAPolicy(t *testing.T) {
 	t.Parallel()

@@ -99,11 +99,12 @@ type session struct {
 // act on them. It logs in again if its token expires. Requests with another token, for
 // another address, or after use has returned fail unsent.
 //
-// Methods that set the client's token, such as Logical().Unwrap and Auth().Login, do not
-// work: write to sys/wrapping/unwrap, or to the path of the login. Those that change the
-// transport of its connections panic, as does a nil use. If Vault refuses a request, the
-// client returns a *[api.ResponseError], whose text has several lines. If Vault does not
-// answer, or refuses the token, the error has a kind: errors.AsType[resolver.Kind](err).
+// Methods that set the client's token, such as Logical().Unwrap and Auth().Login, make all
+// later requests fail unsent: write to sys/wrapping/unwrap, or to the path of the login.
+// Those that change the transport of its connections panic, as does a nil use. If Vault
+// refuses a request, the client returns a *[api.ResponseError], whose text has several
+// lines. If Vault does not answer, or refuses the token, the error has a kind:
+// errors.AsType[resolver.Kind](err).
 func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	if use == nil {
 		panic("auth: Do without a func to call") // before a login

@@ -2,13 +2,14 @@ package ref
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"unicode"
 )
 
 // Warning says why a valid field looks mistyped and what to write instead, or returns "".
 // A literal gets a warning if it is empty, a printed mask, or similar to a reference of any
-// product; a reference, if its path is a whole reference, or has data/ after the mount.
+// product; a reference, if its path or key holds anything else, such as a version.
 // The text is a predicate of the field, such as "is empty and …", and never holds text
 // from a literal.
 func (v Value) Warning() string {
@@ -29,16 +30,31 @@ func (v Value) Warning() string {
 }
 
 func (r Ref) warning() string {
-	switch _, rest, _ := strings.Cut(r.path, "/"); {
+	_, rest, _ := strings.Cut(r.path, "/")
+	both := strings.ToLower(strings.Map(narrow, r.path+"#"+r.key))
+	switch {
 	case marked(r.path):
 		return "has a path that begins with " + mark + "; write only the path of the secret, and the key separately"
-	case strings.HasSuffix(r.path, "#"+r.key):
+	case strings.HasSuffix(cutVersion(r.path), "#"+r.key):
 		return "has a path that ends with # and the key; write only the path of the secret, and the key separately"
+	case marked(r.key) || isReference(r.key):
+		return "has a key that looks like a reference; write only the key, and the path of the secret separately"
+	case strings.HasPrefix(r.key, "#"):
+		return "has a key that begins with #; remove the #, unless the key in Vault has it"
+	case strings.Contains(both, "?"+versionParameter) || cutVersion("#"+r.key) != "#"+r.key:
+		return `has a version in its path or key, where it is part of the name; write it separately, such as "version": 3, or as in vault:secret/luumen/windev?version=3#password`
+	case slices.ContainsFunc(urlEscapes, func(escape string) bool { return strings.Contains(both, escape) }):
+		return "has an escape, such as %23 or %2F, in its path or key, where it is part of the name; write the character as it is, or in the string form only # as %23, ? as %3F and % as %25"
 	case strings.HasPrefix(rest, "data/"):
 		return "has data/ after the mount, which is added automatically for KV v2; remove it unless the path of the secret itself begins with data/"
+	case strings.HasPrefix(r.path, "v1/"):
+		return "has v1/ before the mount, as in a URL; remove it unless the mount itself is named v1"
 	}
 	return ""
 }
+
+// urlEscapes are the escapes, in lower case, that people write or copy from a URL.
+var urlEscapes = []string{"%20", "%23", "%25", "%2f", "%3f"}
 
 // literalWarning returns the warning for a literal that is not empty. Any text can
 // be a password, so each case matches only texts that people and password generators
@@ -58,14 +74,27 @@ func literalWarning(text string) string {
 	if markFlaw(text, literalMark) != "" || hasPrefixFold(text, literalMark) {
 		return "begins with literal:, which is sent as part of the literal; remove it, or write exactly literal: before a literal that begins with vault:"
 	}
-	if !strings.Contains(text, "#") {
+	if !strings.ContainsAny(text, "#＃") {
 		return "" // the forms below all have a key
 	}
-	if hasReferenceInside(text) {
-		return "looks like a reference after other text" + fixMark
+	// Such as after a YAML dash or the >> of Bank-Vaults. No ordinary password has a mark, a
+	// path and a key.
+	if _, rest, ok := strings.Cut(text, mark); ok && isReference(rest) {
+		return "looks like a reference after other text" + fixMark + fixRest(rest)
 	}
-	if looksUnmarked(text) || looksUnmarked(cutMistypedMark(text)) {
-		return "looks like a reference without vault:" + fixMark
+	if looksUnmarked(straighten(text)) {
+		return "looks like a reference without vault:" + fixMark + fixRest(text)
+	}
+	if rest := cutMistypedMark(text); looksUnmarked(rest) {
+		return "looks like a reference without vault:" + fixMark + fixRest(rest)
+	}
+	return ""
+}
+
+// fixRest says what else to correct in text besides its missing mark.
+func fixRest(text string) string {
+	if _, err := parseReference(mark + text); err != nil {
+		return ", and " + strings.TrimSuffix(err.Fix, fixLiteral)
 	}
 	return ""
 }
@@ -181,14 +210,6 @@ func narrow(r rune) rune {
 	return r
 }
 
-// hasReferenceInside reports whether text contains a valid reference after something
-// else, such as a YAML dash, a member's name, or the >> of Bank-Vaults. No ordinary
-// password contains a mark, a path and a key.
-func hasReferenceInside(text string) bool {
-	_, rest, ok := strings.Cut(text, mark)
-	return ok && isReference(rest)
-}
-
 // cutMistypedMark returns text without what looks like a mistyped mark, as in
 // vault;secret/a#b, vault-ref:secret/a#b, valt:secret/a#b and vаult:secret/a#b, with a
 // Cyrillic letter.
@@ -217,12 +238,29 @@ func looksUnmarked(text string) bool {
 	return strings.Trim(text, asciiLetters+"0123456789/._-?=#%") == "" && isReference(text)
 }
 
-// isReference reports whether text is a valid reference without its mark. It ignores
-// the #version that Bank-Vaults writes at the end.
-func isReference(text string) bool {
-	if i := strings.LastIndexByte(text, '#'); i >= 0 && isDigits(text[i+1:]) && strings.Contains(text[:i], "#") {
-		text = text[:i]
+// straighten returns text without full-width characters, without a slash or space around the
+// path or key, and with slashes for backslashes. One backslash alone is that of a Windows
+// user name.
+func straighten(text string) string {
+	path, key, _ := strings.Cut(strings.Map(narrow, text), "#")
+	if strings.Count(path, `\`) > 1 {
+		path = strings.ReplaceAll(path, `\`, "/")
 	}
-	_, err := parseReference(mark + text)
+	path = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(path), "/"), "/")
+	return path + "#" + strings.TrimSpace(key)
+}
+
+// isReference reports whether text is a valid reference without its mark, perhaps with
+// the version at its end.
+func isReference(text string) bool {
+	_, err := parseReference(mark + cutVersion(text))
 	return err == nil
+}
+
+// cutVersion returns text without the #version that Bank-Vaults writes after path#key.
+func cutVersion(text string) string {
+	if i := strings.LastIndexByte(text, '#'); i >= 0 && isDigits(text[i+1:]) && strings.Contains(text[:i], "#") {
+		return text[:i]
+	}
+	return text
 }

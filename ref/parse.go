@@ -101,6 +101,9 @@ func parseReference(field string) (Ref, *SyntaxError) {
 	}
 	hash := strings.IndexByte(field, '#')
 	if hash < 0 {
+		if i := strings.Index(field, "＃"); i >= 0 {
+			return Ref{}, &SyntaxError{PartKey, i, "a full-width ＃ in place of a #", "write an ASCII #" + fixLiteral}
+		}
 		return Ref{}, &SyntaxError{PartKey, len(field), "no # and key after the path", fixReference + fixLiteral}
 	}
 	query := strings.IndexByte(field[:hash], '?')
@@ -265,8 +268,8 @@ func checkPath(path string) *fault {
 		start = end + 1
 	}
 	if segments < 2 {
-		if i := strings.IndexByte(path, '\\'); i >= 0 {
-			return &fault{i, `a \ in place of a /`, fixPath}
+		if i := strings.IndexAny(path, `\／`); i >= 0 {
+			return &fault{i, `a \ or a full-width ／ in place of a /`, fixPath}
 		}
 		return &fault{len(path), "one segment only", fixPath}
 	}

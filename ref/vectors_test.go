@@ -194,6 +194,9 @@ func TestFixes(t *testing.T) {
 		{"a URL", "vault://secret/app#password", "remove the // after vault:", "vault:secret/app#password"},
 
 		{"backslashes", `vault:secret\app#password`, path, "vault:secret/app#password"},
+		{"a full-width slash", "vault:secret／app#password", path, "vault:secret/app#password"},
+		{"a full-width #", "vault:secret/app＃password", "write an ASCII #, or write literal: before the whole field to use it as a literal", "vault:secret/app#password"},
+		{"a password with a full-width #", "vault:a＃b", "write an ASCII #, or write literal: before the whole field to use it as a literal", "literal:vault:a＃b"},
 		{"a URL of Vault", "vault:https://vault.example/v1/secret/data/app#password", path, "vault:secret/app#password"},
 		{"a password with a backslash", `vault:a\b#c`, path, `literal:vault:a\b#c`},
 

@@ -113,18 +113,22 @@ func ExampleCheck() {
 		"vault:secret/luumen/windev#password",
 		"vault:secret/luumen/windev#pasword",
 		"vault:secret/luumen/windev?version=9#password",
-		"vault:secret//windev#password"]}`)), &verdicts)
+		"vault:secret//windev#password",
+		"secret/luumen/windev#password",
+		{"path": "secret/luumen/windev?version=1", "key": "password"}]}`)), &verdicts)
 	fmt.Println(verdicts.Connection.Kind, err)
 	for i, field := range verdicts.Fields {
-		text := "nothing to do"
-		switch field.Kind {
-		case resolver.OK:
-		case verdicts.Connection.Kind:
-			continue // the connection's error, which is shown already
-		default:
+		text := "a run gets a credential"
+		if field.Kind != resolver.OK {
+			if field.Kind == verdicts.Connection.Kind {
+				continue // the connection's error, which is shown already
+			}
 			text = field.Reason + "; " + field.Fix
 		}
 		fmt.Printf("%d. %-14s| %s\n", i+1, field.Kind, text)
+		for _, finding := range field.Findings {
+			fmt.Println("  ", finding)
+		}
 	}
 	for _, finding := range verdicts.Connection.Findings {
 		fmt.Println(finding)
@@ -132,10 +136,14 @@ func ExampleCheck() {
 	// Output:
 	// level=INFO msg=checked
 	// ok <nil>
-	// 1. ok            | nothing to do
+	// 1. ok            | a run gets a credential
 	// 2. no_key        | the secret has no such key; check the key; the agent's log says whether a similar one exists
 	// 3. no_version    | Vault has no such version of the secret; check the pinned version, or omit it
 	// 4. bad_reference | an empty segment; write one / between segments, none at the ends
+	// 5. ok            | a run gets a credential
+	//    warning: this field looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:
+	// 6. not_found     | Vault has no secret at this path; check the path
+	//    warning: this field has a version in its path or key, where it is part of the name; write it separately, such as "version": 3, or as in vault:secret/luumen/windev?version=3#password
 	// notice: the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault
 	// warning: the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references
 }

@@ -85,6 +85,7 @@ func ExampleResolve() {
 	for _, cause := range report.Causes {
 		slog.Error("hosts skipped", "cause", cause) // with the names of all of them
 	}
+	report.Causes = nil // they are logged
 	slog.Info("run ended", "report", report)
 
 	// Unordered output:
@@ -104,7 +105,7 @@ func connectTo(host, user, password string) { fmt.Println("connecting to", host,
 func logToOutput() (back func()) {
 	before, writer, flags := slog.Default(), log.Writer(), log.Flags()
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || len(groups) > 0 && groups[0] != "cause" && !slices.Contains([]string{"hosts", "ready", "skipped"}, a.Key) {
+		if a.Key == slog.TimeKey || len(groups) > 0 && groups[0] != "cause" && !slices.Contains([]string{"hosts", "ready", "skipped", "causes"}, a.Key) {
 			return slog.Attr{}
 		}
 		return a

@@ -81,8 +81,8 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 	return &Run{func() *run { return r }}
 }
 
-// One resolves a single target, in a run and with a login of its own. Use [Resolve] for
-// several, since each run waits for a dead Vault anew.
+// One resolves a single target in a run of its own. Use [Resolve] for several, since each
+// run waits for a dead Vault anew, and also for the findings.
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result
