@@ -205,8 +205,8 @@ func TestQuotaOnOneMount(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
 	limited, free := server.KV(t, 2), server.KV(t, 2)
-	refused := writtenFleet(t, server, limited, 60)
-	hosts := append(refused, writtenFleet(t, server, free, 150)...)
+	refused := writtenFleet(t, server, limited, 20)
+	hosts := append(refused, writtenFleet(t, server, free, 100)...)
 	token := server.ReaderToken(t, limited+"/data/*", free+"/data/*")
 	server.Must(t, "POST", "sys/quotas/rate-limit/one", map[string]any{"rate": 1, "interval": "1h", "path": limited + "/"})
 	for _, workers := range []int{1, 16} {

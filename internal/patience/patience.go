@@ -315,8 +315,13 @@ func (p *Patience) untilNext(r *request, now time.Time) (wait time.Duration) {
 	if now.Before(at) {
 		return at.Sub(now)
 	}
+	if r.isRefused && now.Sub(r.refusedAt) < p.budget/4 && slices.ContainsFunc(p.waiting, neverFailed) {
+		return shortestPause // the quota may be for this request alone, so the others come first for a while
+	}
 	return p.pace.take(now)
 }
+
+func neverFailed(r *request) bool { return r.fault == nil }
 
 // nextProber alternates between a request that failed and one that was never sent:
 // the former may fail for its own reasons; the latter shows whether Vault is well.
