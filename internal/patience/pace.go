@@ -51,9 +51,16 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 	if now.Before(p.pausedUntil) {
 		return p.pausedUntil.Sub(now)
 	}
-	if p.limiter == nil || p.limiter.AllowN(now, 1) {
+	if !p.isLimited() || p.limiter.AllowN(now, 1) {
 		return 0
 	}
+	return p.untilNext(now)
+}
+
+func (p *pace) isLimited() bool { return p.limiter != nil }
+
+// untilNext is how long to wait at a limited rate until a request may go.
+func (p *pace) untilNext(now time.Time) time.Duration {
 	missing := (1 - p.limiter.TokensAt(now)) / float64(p.limiter.Limit())
 	return time.Duration(missing*float64(time.Second)) + time.Microsecond // tokens are floats
 }

@@ -315,13 +315,25 @@ func (p *Patience) untilNext(r *request, now time.Time) (wait time.Duration) {
 	if now.Before(at) {
 		return at.Sub(now)
 	}
-	if r.isRefused && now.Sub(r.refusedAt) < p.budget/4 && slices.ContainsFunc(p.waiting, neverFailed) {
-		return shortestPause // the quota may be for this request alone, so the others come first for a while
+	if p.pace.isLimited() && !p.isNext(r, now) {
+		return max(p.pace.untilNext(now), time.Millisecond)
 	}
 	return p.pace.take(now)
 }
 
-func neverFailed(r *request) bool { return r.fault == nil }
+// isNext reports whether the request may be the next one at a limited rate. Of those that
+// never failed, it is the one that has waited longest. They come before one that met a 429,
+// for a while: its quota may be for a few requests alone.
+func (p *Patience) isNext(r *request, now time.Time) bool {
+	i := slices.IndexFunc(p.waiting, func(w *request) bool { return w.fault == nil })
+	switch {
+	case i < 0 || p.waiting[i] == r:
+		return true
+	case r.isRefused:
+		return now.Sub(r.refusedAt) > p.budget/4
+	}
+	return r.fault != nil
+}
 
 // nextProber alternates between a request that failed and one that was never sent:
 // the former may fail for its own reasons; the latter shows whether Vault is well.
