@@ -258,10 +258,15 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.field = ref.Parse("vault:" + v1 + "/app?version=1#password")
 			return func() { d.field = ref.Parse("vault:" + v1 + "/app#password") }
 		}, ""},
-		{"the other KV version, where the list is blocked", resolver.KVVersion, "correct kv_version in the settings, or grant", func(t *testing.T, d *desk) func() {
+		{"the other KV version, where the list is blocked", resolver.KVVersion, "correct kv_version in the settings, or let", func(t *testing.T, d *desk) func() {
 			granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] }`)
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.KVVersion = "v2" }
+		}, ""},
+		{"the other KV version, where the list is blocked, and passed", resolver.KVVersion, "or let the proxy in front of Vault pass sys/internal/ui/mounts", func(t *testing.T, d *desk) func() {
+			granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] }`)
+			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
+			return func() { d.Address = server.Address }
 		}, ""},
 		{"the other KV version, where the list is blocked and the policy strict", resolver.Denied, "is not KV v1, correct kv_version in the settings", func(t *testing.T, d *desk) func() {
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"

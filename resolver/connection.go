@@ -143,8 +143,8 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	switch {
 	case c.plan.powers.root:
 		warn(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references")
-	case c.plan.powers.unknown != "" && isRead:
-		notice(PowersUnknown, c.plan.powers.unknown)
+	case c.plan.powers.unknown.Text != "" && isRead:
+		findings = append(findings, c.plan.powers.unknown)
 	}
 	return findings
 }

@@ -154,7 +154,7 @@ func orOtherVersion(m *mount) string {
 }
 
 func otherVersion(m *mount, version int) *fault.Error {
-	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
+	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or let the proxy in front of Vault pass "+listPath)
 }
 
 // otherPin is the fault for an answer with a different version than the pinned one.

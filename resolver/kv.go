@@ -41,7 +41,7 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 		return notKV(m.Path, shownType(*answer.MountType))
 	case m.Guessed:
 		f := notKV(m.Path, "of a type that this server does not show")
-		f.Do = "name the mount in the settings, or grant read on " + listPath
+		f.Do = "name the mount in the settings, or let the proxy in front of Vault pass " + listPath
 		return f
 	case answer.LeaseID != "":
 		return notKV(m.Path, "a dynamic secrets engine")

@@ -215,7 +215,11 @@ func covering(mounts map[string]*mount, path string) *mount {
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
 	if t.listed == nil {
-		findings = append(findings, auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; name nested mounts there"})
+		f := auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings"}
+		if t.fault != nil {
+			f.Detail = t.fault.Error()
+		}
+		findings = append(findings, f)
 	}
 	seen := make(map[string]bool)
 	for _, r := range reads {
