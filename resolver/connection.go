@@ -113,7 +113,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
 		notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault")
 	}
-	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
+	isRead := usage.Token.Proven && kind != Token && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
 	if h := usage.Health; h != nil {
 		if !h.Namespaces && c.settings.Namespace != "" {
 			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address")
