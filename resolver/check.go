@@ -129,7 +129,7 @@ func (c *check) verdict(h *host) Verdict {
 		v.Findings = append(v.Findings, oddValue(value.text, s.version != 0 && value.number)...)
 	}
 	if warning := f.value.Warning(); warning != "" && (err != nil || f.read == nil) {
-		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
+		v.Findings = append(v.Findings, oddField(warning))
 	}
 	return v
 }
