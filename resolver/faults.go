@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -116,6 +117,10 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 		}
 	}
 	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
+	if mounts.forToken && slices.Contains(mounts.token.Policies, "root") { // it sees every mount
+		f.What, f.Do = "vault has no mount for "+quoted(r.path), withoutData(r)+"check the path, and that its mount exists (vault secrets list -detailed)"
+		f.Reason, f.Fix = "Vault has no mount for this path", "check the path, and that its mount exists"
+	}
 	if first, rest, _ := strings.Cut(r.path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
