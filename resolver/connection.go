@@ -26,7 +26,7 @@ type Connection struct {
 func (c Connection) lines() string {
 	var b strings.Builder
 	b.WriteString("vault")
-	if address := setting(c.Settings, "address"); address != "" {
+	if address := setting(c.Settings, "address"); strings.Contains(address, "://") { // otherwise there is none, or it is not valid
 		b.WriteString(" at " + address)
 	}
 	b.WriteString(": " + c.outcome())
