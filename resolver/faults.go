@@ -130,7 +130,7 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.mayIgnore() && !namesTokens(r.path) {
+	if mounts.mayIgnore() {
 		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line"
 	}
 	f := fault.New(fault.Denied, what, do)

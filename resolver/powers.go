@@ -64,7 +64,11 @@ const powersPath = "sys/capabilities-self"
 func notTold(err error, namespace string) auth.Finding {
 	switch f, _ := err.(*fault.Error); {
 	case f == nil:
-		return unknownPowers("; to let checks find out, grant it update on "+path.Join(namespace, powersPath)+", which runs do not need, or let the proxy in front of Vault pass it", "")
+		line := path.Join(namespace, powersPath)
+		if namespace != "" {
+			line += " (" + powersPath + " if this Vault has no namespaces)"
+		}
+		return unknownPowers("; to let checks find out, grant it update on "+line+", which runs do not need, or let the proxy in front of Vault pass it", "")
 	case f.Kind == fault.RateLimited:
 		return unknownPowers(": a rate limit refused "+powersPath+"; raise it", f.Error())
 	default:
