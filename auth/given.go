@@ -140,10 +140,10 @@ func (s *session) examine(ctx context.Context, t *token) error {
 func (s *session) given(data *lookup, sent time.Time) Token {
 	t := Token{
 		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
-		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace),
+		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace), Located: data.Namespace != "",
 	}
 	if !isNamespace(t.Namespace) || s.wire.Sent.Words(t.Namespace) != t.Namespace {
-		t.Namespace = s.config.loginNamespace // a server may send anything
+		t.Namespace, t.Located = s.config.loginNamespace, false // a server may send anything
 	}
 	if data.TTL > 0 {
 		t.Expires = sent.Add(seconds(data.TTL)).Round(time.Second).UTC() // the clocks may differ

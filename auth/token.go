@@ -25,6 +25,7 @@ type Token struct {
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created; empty for the root namespace
+	Located   bool      `json:"-"` // Vault named the Namespace; otherwise it is assumed to be that of the login
 }
 
 // tokenKey is the key of a func() *session: printing a context would print a session.

@@ -203,6 +203,10 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+other+`/x" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
+		{"no mount, by a root token", resolver.Denied, "/app (its policies: root); check the path, and that its mount exists (vault secrets list -detailed)", func(t *testing.T, d *desk) func() {
+			d.v["VAULT_TOKEN"] = server.Token
+			return typed(field("vault:no-%s/app#password"), field("vault:%s/app#password"))(t, d)
+		}, ""},
 		{"data/ typed along, denied", resolver.Denied, "omit data/ from the path", typed(field("vault:%s/data/app#password"), field("vault:%s/app#password")), ""},
 		{"data/ typed along, not found", resolver.NotFound, "omit data/ from the path", func(t *testing.T, d *desk) func() {
 			granted(t, d, reading(d))
@@ -258,14 +262,29 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.field = ref.Parse("vault:" + v1 + "/app?version=1#password")
 			return func() { d.field = ref.Parse("vault:" + v1 + "/app#password") }
 		}, ""},
-		{"the other KV version, where the list is blocked", resolver.KVVersion, "correct kv_version in the settings, or grant", func(t *testing.T, d *desk) func() {
+		{"the other KV version, where the list is blocked", resolver.KVVersion, "correct kv_version in the settings, or let", func(t *testing.T, d *desk) func() {
 			granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] }`)
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.KVVersion = "v2" }
 		}, ""},
+		{"the other KV version, where the list is blocked, and passed", resolver.KVVersion, "or let the proxy in front of Vault pass sys/internal/ui/mounts", func(t *testing.T, d *desk) func() {
+			granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] }`)
+			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
+			return func() { d.Address = server.Address }
+		}, ""},
 		{"the other KV version, where the list is blocked and the policy strict", resolver.Denied, "is not KV v1, correct kv_version in the settings", func(t *testing.T, d *desk) func() {
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.KVVersion = "v2" }
+		}, ""},
+		{"data/ typed along, where the list is blocked and kv_version wrong", resolver.NoKey, "is not KV v1, correct kv_version in the settings, and omit data/ from the path", func(t *testing.T, d *desk) func() {
+			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
+			follow := typed(field("vault:%s/data/app#password"), field("vault:%s/app#password"))(t, d)
+			return func() { d.KVVersion = "v2"; follow() }
+		}, ""},
+		{"the same, for a key that KV v2 adds", resolver.BadValue, "is not KV v1, correct kv_version in the settings, and omit data/ from the path", func(t *testing.T, d *desk) func() {
+			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
+			follow := typed(field("vault:%s/data/app#data"), field("vault:%s/app#password"))(t, d)
+			return func() { d.KVVersion = "v2"; follow() }
 		}, ""},
 		{"KV v1 read as v2, where the list is blocked", resolver.NotFound, "check the path, and that the mount", func(t *testing.T, d *desk) func() {
 			v1 := server.KV(t, 1)

@@ -23,11 +23,12 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "app", map[string]any{"password": "right"})
 	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))}, "ttl": "999h"})
-	for _, request := range []struct{ path, finding string }{
-		{"auth/token/lookup-self", auth.TokenUnknown},
-		{"sys/internal/ui/mounts", resolver.MountsUnknown},
-		{"sys/capabilities-self", resolver.PowersUnknown},
-		{"sys/health", resolver.HealthUnknown},
+	const blocks = "; if a proxy in front of Vault blocks it, let it pass"
+	for _, request := range []struct{ path, finding, says, limited string }{
+		{"auth/token/lookup-self", auth.TokenUnknown, "Vault did not answer auth/token/lookup-self" + blocks, "a rate limit refused auth/token/lookup-self; raise it"},
+		{"sys/internal/ui/mounts", resolver.MountsUnknown, "; let the proxy in front of Vault pass the list, or name nested mounts in the settings (the server is not Vault", "(vault is rate limiting the agent"},
+		{"sys/capabilities-self", resolver.PowersUnknown, "Vault did not answer sys/capabilities-self" + blocks, "a rate limit refused sys/capabilities-self; raise it"},
+		{"sys/health", resolver.HealthUnknown, "let the proxy in front of Vault pass it", ""},
 	} {
 		for _, answer := range []struct {
 			name, contentType, body string
@@ -36,6 +37,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 			{"403 page", "text/html", "<html>no", 403},
 			{"503 page", "text/html", "<html>no", 503},
 			{"500", "application/json", `{"errors":["internal error"]}`, 500},
+			{"a quota", "application/json", `{"errors":["request path \"x\": rate limit quota exceeded"]}`, 429},
 		} {
 			t.Run(request.path+" "+answer.name, func(t *testing.T) {
 				t.Parallel()
@@ -55,12 +57,16 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 				run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{Patience: patience})
 				results := collect(run)
 				assert.NoError(t, results[0].Err())
-				warned := strings.Join(texts(run.Report().Findings), "|")
-				switch request.finding {
-				case auth.TokenUnknown:
-					assert.Contains(t, warned, "Vault did not answer auth/token/lookup-self; if a proxy in front of Vault blocks it, let it pass")
-				case resolver.MountsUnknown:
-					assert.Contains(t, warned, "sys/internal/ui/mounts")
+				says := request.says
+				switch answer.status {
+				case 429:
+					says = request.limited
+				case 500:
+					says = strings.Replace(says, "the server is not Vault", "vault answers 500", 1)
+				}
+				switch warned := strings.Join(texts(run.Report().Findings), "|"); request.finding {
+				case auth.TokenUnknown, resolver.MountsUnknown:
+					assert.Contains(t, warned, says)
 				default: // a check's alone
 					assert.Empty(t, warned)
 				}
@@ -70,6 +76,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 				assert.True(t, v.Connection.LoggedIn)
 				assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
 				assert.Equal(t, []string{request.finding}, codes(v.Connection.Findings))
+				assert.Contains(t, v.String(), says)
 				assert.Less(t, time.Since(began), 2*patience, "patience was waited for")
 			})
 		}

@@ -85,11 +85,12 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		if table.mayIgnore() && server != nil && !server.Namespaces {
-			one.Namespace = "" // it ignores that of the settings
+		if server != nil && !server.Namespaces && table.token.Namespace == "" {
+			one.Namespace = "" // it ignores that of the settings. Under a pin, lines stay relative to the pin
 		}
+		isUnsure := one.Namespace != "" && table.mayIgnore() && (server == nil || !server.Namespaces)
 		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
-		one.Guessed = (!m.listed && r.secret == nil || server == nil && table.mayIgnore()) && !one.NotKV
+		one.Guessed = (!m.listed && r.secret == nil || isUnsure) && !one.NotKV
 		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}
@@ -128,7 +129,7 @@ func (c *check) verdict(h *host) Verdict {
 		v.Findings = append(v.Findings, oddValue(value.text, s.version != 0 && value.number)...)
 	}
 	if warning := f.value.Warning(); warning != "" && (err != nil || f.read == nil) {
-		v.Findings = append(v.Findings, auth.Finding{Code: OddField, Text: "this field " + warning})
+		v.Findings = append(v.Findings, oddField(warning))
 	}
 	return v
 }

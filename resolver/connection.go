@@ -26,7 +26,7 @@ type Connection struct {
 func (c Connection) lines() string {
 	var b strings.Builder
 	b.WriteString("vault")
-	if address := setting(c.Settings, "address"); address != "" {
+	if address := setting(c.Settings, "address"); strings.Contains(address, "://") { // otherwise there is none, or it is not valid
 		b.WriteString(" at " + address)
 	}
 	b.WriteString(": " + c.outcome())
@@ -119,7 +119,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
 		notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault")
 	}
-	isRead := usage.Token.Proven && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
+	isRead := usage.Token.Proven && kind != Token && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
 	if h := usage.Health; h != nil {
 		if !h.Namespaces && c.settings.Namespace != "" {
 			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address")
@@ -149,8 +149,8 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	switch {
 	case c.plan.powers.root:
 		warn(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references")
-	case c.plan.powers.unknown != "" && isRead:
-		notice(PowersUnknown, c.plan.powers.unknown)
+	case c.plan.powers.unknown.Text != "" && isRead:
+		findings = append(findings, c.plan.powers.unknown)
 	}
 	return findings
 }

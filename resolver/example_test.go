@@ -50,7 +50,7 @@ func ExampleReport() {
 	// Output:
 	// 3 hosts, 2 ready, 1 skipped
 	// not_found [win-2]
-	// warning: a literal looks mistyped; it is used as is (win-3: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:)
+	// warning: password of win-3: this field looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:
 }
 
 // The kind of an error is for code: to compare, to count, to look up a text.

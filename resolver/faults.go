@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -116,6 +117,10 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 		}
 	}
 	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
+	if mounts.forToken && slices.Contains(mounts.token.Policies, "root") { // it sees every mount
+		f.What, f.Do = "vault has no mount for "+quoted(r.path), withoutData(r)+"check the path, and that its mount exists (vault secrets list -detailed)"
+		f.Reason, f.Fix = "Vault has no mount for this path", "check the path, and that its mount exists"
+	}
 	if first, rest, _ := strings.Cut(r.path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
@@ -125,7 +130,7 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.mayIgnore() && !namesTokens(r.path) {
+	if mounts.mayIgnore() {
 		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line"
 	}
 	f := fault.New(fault.Denied, what, do)
@@ -154,7 +159,7 @@ func orOtherVersion(m *mount) string {
 }
 
 func otherVersion(m *mount, version int) *fault.Error {
-	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or grant the token read on "+listPath)
+	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or let the proxy in front of Vault pass "+listPath)
 }
 
 // otherPin is the fault for an answer with a different version than the pinned one.

@@ -3,6 +3,7 @@ package resolver
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -51,9 +52,12 @@ var (
 	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
 	hostsAsKey     = auth.Finding{Code: HostsMisspelt, Text: "the secret has a key " + hostsMetadata + ", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2"}
 	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes"}
-	oddLiteral     = auth.Finding{Code: OddField, Text: "a literal looks mistyped; it is used as is"}
 	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + ", where commas separate globs); check it for the host that will use it", Notice: true}
 )
+
+func oddField(warning string) auth.Finding {
+	return auth.Finding{Code: OddField, Text: "this field " + warning}
+}
 
 // oddValue returns findings about a value that is probably not as intended. Their
 // texts never hold the value.
@@ -86,39 +90,43 @@ func (p *plan) secretFindings() []auth.Finding {
 			continue
 		}
 		if r.secret.almost != "" {
-			misspelt.add(fmt.Sprintf("%q of %s", r.secret.almost, r.path))
+			f := hostsMisspelt
+			f.Detail = strconv.Quote(r.secret.almost)
+			misspelt.add(quoted(r.path), f)
 		}
 		if r.secret.asKey {
-			asKey.add(r.path)
+			asKey.add(quoted(r.path), hostsAsKey)
 		}
 		if r.secret.hosts.malformed {
-			malformed.add(r.path)
+			malformed.add(quoted(r.path), hostsMalformed)
 		}
 	}
-	return slices.Concat(misspelt.finding(hostsMisspelt), asKey.finding(hostsAsKey), malformed.finding(hostsMalformed))
+	return slices.Concat(misspelt.finding(), asKey.finding(), malformed.finding())
 }
 
-// examples counts things and keeps the first one.
+// examples counts findings of one kind, and keeps the first one and its place.
 type examples struct {
-	first string
+	place string
+	first auth.Finding
 	count int
 }
 
-func (e *examples) add(one string) {
+func (e *examples) add(place string, f auth.Finding) {
 	if e.count++; e.count == 1 {
-		e.first = one
+		e.place, e.first = place, f
 	}
 }
 
-// finding returns the finding about them, if there are any.
-func (e *examples) finding(f auth.Finding) []auth.Finding {
+// finding returns the one that stands for all of them, if there are any.
+func (e *examples) finding() []auth.Finding {
+	f := e.first
 	switch e.count {
 	case 0:
 		return nil
 	case 1:
-		f.Detail = e.first
+		f.Text = e.place + ": " + f.Text
 	default:
-		f.Detail = fmt.Sprintf("%s, and %d more", e.first, e.count-1)
+		f.Text = fmt.Sprintf("%s, and %d more: %s", e.place, e.count-1, f.Text)
 	}
 	return []auth.Finding{f}
 }

@@ -155,6 +155,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	// Refused: a notice, and nothing else is lost by it.
 	v = resolver.Check(t.Context(), token(policy, map[string]any{"no_default_policy": true}), both, resolver.CheckOptions{})
 	assert.Equal(t, []string{resolver.NoPin, auth.TokenUnknown, resolver.PowersUnknown}, codes(v.Connection.Findings))
+	assert.Contains(t, v.String(), "grant it update on sys/capabilities-self")
 	assert.Equal(t, resolver.OK, v.Connection.Kind)
 	assert.Equal(t, resolver.OK, v.Fields[1].Kind)
 

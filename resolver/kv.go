@@ -3,6 +3,7 @@ package resolver
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -25,7 +26,14 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s
 	if err != nil {
 		return nil, err
 	}
+	m := r.mount
+	looksV2 := m.Version == 1 && !m.listed && strings.HasPrefix(m.below(r.path), "data/") && data.Values.have("data", "metadata")
 	s.values, s.asKey = data.Values.found(s.version), data.Values.hosts && !s.hosts.limited
+	for _, v := range s.values {
+		if f, ok := v.err.(*fault.Error); ok && looksV2 {
+			f.Do += orOtherVersion(m) + ", and omit data/ from the path"
+		}
+	}
 	return s, nil
 }
 
@@ -41,7 +49,7 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 		return notKV(m.Path, shownType(*answer.MountType))
 	case m.Guessed:
 		f := notKV(m.Path, "of a type that this server does not show")
-		f.Do = "name the mount in the settings, or grant read on " + listPath
+		f.Do = "name the mount in the settings, or let the proxy in front of Vault pass " + listPath
 		return f
 	case answer.LeaseID != "":
 		return notKV(m.Path, "a dynamic secrets engine")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -406,7 +407,8 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 		require.NoError(t, collect(run)[0].Err())
 		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/"+path+"#k"), resolver.CheckOptions{})
 		if found {
-			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("almost luumen_hosts, so every host gets the secret; rename it to luumen_hosts (%q of %s/%s)", name, kv, path))
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), fmt.Sprintf("warning: %[2]s/%[3]s: the secret has custom metadata whose name is almost luumen_hosts, so every host gets the secret; rename it to luumen_hosts (%[1]q)", name, kv, path))
+			assertPlaced(t, run, kv+"/"+path+": ", strconv.Quote(name))
 			assert.Contains(t, codes(v.Fields[0].Findings), resolver.HostsMisspelt)
 		} else {
 			assert.NotContains(t, codes(run.Report().Findings), resolver.HostsMisspelt, name)
@@ -425,7 +427,8 @@ func TestHostsAsAKeyOfASecret(t *testing.T) {
 		vault, field := connect(server, server.Token), "vault:"+mount+"/app#k"
 		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("db-1", "p", field)}, resolver.Options{})
 		require.NoError(t, collect(run)[0].Err())
-		assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "write it in the secret's custom metadata instead, which needs KV v2 ("+mount+"/app)")
+		assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "write it in the secret's custom metadata instead, which needs KV v2")
+		assertPlaced(t, run, mount+"/app: ", "web-*")
 		v := resolver.Check(t.Context(), vault, fieldsOf(field), resolver.CheckOptions{})
 		assert.Equal(t, []string{resolver.HostsMisspelt}, codes(v.Fields[0].Findings), mount)
 	}

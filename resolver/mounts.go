@@ -18,7 +18,7 @@ import (
 type Mount struct {
 	Path      string `json:"path"`                // without slashes at its ends: team/kv
 	Version   int    `json:"version"`             // of KV: 1 or 2
-	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show it, so its path, version and namespace may be wrong
+	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show all of it, so its path, version and namespace may be wrong
 	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, and is never read
 	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
 }
@@ -165,10 +165,8 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 }
 
 // mayIgnore reports whether Vault may have no namespaces, and so ignore that of the
-// settings: the token is of the root namespace, as far as its look-up shows.
-func (t *mountTable) mayIgnore() bool {
-	return t.namespace != "" && t.token.Known && t.token.Namespace == ""
-}
+// settings: it did not name one in a look-up of the token.
+func (t *mountTable) mayIgnore() bool { return t.namespace != "" && !t.token.Located }
 
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {
@@ -217,7 +215,11 @@ func covering(mounts map[string]*mount, path string) *mount {
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
 	if t.listed == nil {
-		findings = append(findings, auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; name nested mounts there"})
+		f := auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings"}
+		if t.fault != nil {
+			f.Detail = t.fault.Error()
+		}
+		findings = append(findings, f)
 	}
 	seen := make(map[string]bool)
 	for _, r := range reads {

@@ -85,7 +85,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			password, err := collect(run)[0].Credential("password")
 			require.NoError(t, err)
 			assert.Equal(t, "of "+v2, password.Reveal())
-			assert.Contains(t, texts(run.Report().Findings), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; name nested mounts there")
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings")
 		})
 	}
 
@@ -105,7 +105,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "nested by a guess", field: nested + "/app#password", kind: resolver.NotFound,
 			text: "vault has no mount for " + top + "/data/kv/app; check the path, and that the mount " + top + " is KV v2"},
 		{name: "v1 though v2", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/app#password", kind: resolver.KVVersion,
-			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or grant the token read on sys/internal/ui/mounts"},
+			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or let the proxy in front of Vault pass sys/internal/ui/mounts"},
 		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
 			text: "vault has no secret at " + v1 + "/data/app; check the path, and that the mount " + v1 + " is KV v2"},
 		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
@@ -199,7 +199,7 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 		{"another type, named", `"mount_type":"cubbyhole",`, true, "of type cubbyhole"},
 		{"an empty type", `"mount_type":"",`, false, "of another type"},
 		{"an empty type, named", `"mount_type":"",`, true, "of another type"},
-		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings"},
+		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings, or let the proxy in front of Vault pass sys/internal/ui/mounts"},
 		{"no type, named", ``, true, ""},
 		{"a lease", `"lease_id":"database/creds/app/1",`, false, "of a type that this server does not show"},
 		{"a lease, named", `"lease_id":"database/creds/app/1",`, true, "a dynamic secrets engine"},

@@ -117,7 +117,8 @@ func writeIn(t *testing.T, server *vaulttest.Server, namespace, kv string) {
 }
 
 // A policy in the token's namespace names paths of a namespace below it relative to its
-// own, in errors and in Policy. If the server has namespaces, the advice is followed.
+// own, in errors and in Policy. A server without namespaces ignores them, and needs the line
+// without the prefix. The advice is followed.
 func TestPolicyOfANamespaceBelow(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -126,12 +127,14 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 		below   string // the UI's namespace, below the pinned one
 		unlists bool   // the list of mounts is blocked
 		login   bool
+		blind   bool // the token may not be looked up
 	}{
 		{name: "the same"},
 		{name: "a child", below: "child"},
 		{name: "a grandchild", below: "child/of"},
 		{name: "a child, by a login", below: "child", login: true},
 		{name: "a child, without the list of mounts", below: "child", unlists: true},
+		{name: "a child, by a token that may not be looked up", below: "child", blind: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -164,7 +167,7 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 				server.Must(t, "PUT", in(pinned, "sys/policies/acl/"+policy), map[string]any{"policy": hcl})
 				settings := auth.Settings{Address: address, Namespace: namespace, Mounts: []string{kv}}
 				if !test.login {
-					token := vaulttest.Text(server.Must(t, "POST", in(pinned, "auth/token/create"), map[string]any{"policies": []string{policy}}), "auth", "client_token")
+					token := vaulttest.Text(server.Must(t, "POST", in(pinned, "auth/token/create"), map[string]any{"policies": []string{policy}, "no_default_policy": test.blind}), "auth", "client_token")
 					return auth.New(settings, environment(map[string]string{"VAULT_TOKEN": token, "VAULT_NAMESPACE": pinned}))
 				}
 				mount := "approle-" + vaulttest.Name()
@@ -187,6 +190,15 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 			require.Equal(t, resolver.Denied, v.Fields[0].Kind)
 			assert.Contains(t, v.Fields[0].Text, line)
 			assertRoundTrip(t, v)
+			// Only the look-up of a token in a namespace shows that the server has them.
+			unsure := test.below != "" && (!real || test.login || test.blind)
+			omit := "if this Vault has no namespaces, omit " + test.below + "/ from the line"
+			byHand := resolver.One(t.Context(), denied, host("h", "password", "vault:"+kv+"/auth/app#password"), resolver.Options{})
+			if !test.unlists && !test.blind { // without a list, it is not KV
+				require.ErrorIs(t, byHand.Err(), resolver.Denied)
+				assert.Equal(t, unsure, strings.Contains(byHand.Err().Error(), omit), byHand.Err())
+			}
+			assert.Equal(t, unsure, strings.Contains(result.Err().Error(), omit), result.Err())
 
 			granted := line
 			if !real {
@@ -199,7 +211,17 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 			require.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
 			policy, err := resolver.Policy(references(t, kv+"/app"), v.Mounts)
 			require.NoError(t, err)
-			assert.Equal(t, line+"\n", policy)
+			if test.blind {
+				assert.Contains(t, v.String(), "grant it update on child/sys/capabilities-self (sys/capabilities-self if this Vault has no namespaces)")
+				powers := strings.Replace(granted, kv+"/data/app", "sys/capabilities-self", 1)
+				v = resolver.Check(t.Context(), with(granted+"\n"+strings.Replace(powers, "read", "update", 1)), fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{})
+				assert.NotContains(t, codes(v.Connection.Findings), resolver.PowersUnknown, "%s", v)
+			}
+			if test.below != "" && !real {
+				assert.Contains(t, policy, fmt.Sprintf("# If this Vault has no namespaces, omit %q from them.\n%s\n", test.below+"/", line))
+			} else {
+				assert.Equal(t, line+"\n", policy)
+			}
 		})
 	}
 }

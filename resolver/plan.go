@@ -87,7 +87,7 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 				f.key = f.read.keys.add(f.value.Ref().Key())
 				f.read.awaitedBy(i, h)
 			} else if warning := f.value.Warning(); warning != "" && !f.isEmpty() {
-				p.odd.add(quoted(h.name) + ": " + quoted(f.name) + " " + warning)
+				p.odd.add(quoted(f.name)+" of "+quoted(h.name), oddField(warning))
 			}
 		}
 		if h.pending == 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
@@ -16,7 +17,7 @@ import (
 type powers struct {
 	root    bool
 	write   map[string]bool // by the path of Vault's API; has all that Vault was asked for
-	unknown string          // why they are not known, and what to do
+	unknown auth.Finding    // why they are not known; zero if they are
 }
 
 // mostPaths is the number of paths in one request. Vault refuses JSON lists of more
@@ -45,29 +46,52 @@ func askPowers(ctx context.Context, client *api.Client, paths []string, namespac
 		return powers{root: true}
 	}
 	if token.UsesLeft != nil && len(paths) > 0 {
-		return powers{unknown: "it is unknown whether the token may do more than read: asking would cost some of its uses; give it token_num_uses=0 to check it"}
+		return powers{unknown: unknownPowers(": asking would cost some of its uses; give it token_num_uses=0 to check it", "")}
 	}
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(paths, mostPaths) {
-		if !p.ask(ctx, client, some) {
-			p.unknown = "it is unknown whether the token may do more than read; to let checks find out, grant it update on " + path.Join(namespace, "sys/capabilities-self") + ", which runs do not need"
+		if ok, err := p.ask(ctx, client, some); !ok {
+			p.unknown = notTold(err, namespace)
 			break
 		}
 	}
 	return p
 }
 
-func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (ok bool) {
+const powersPath = "sys/capabilities-self"
+
+// notTold is the finding for a request for powers that failed with the error, or was denied.
+func notTold(err error, namespace string) auth.Finding {
+	switch f, _ := err.(*fault.Error); {
+	case f == nil:
+		line := path.Join(namespace, powersPath)
+		if namespace != "" {
+			line += " (" + powersPath + " if this Vault has no namespaces)"
+		}
+		return unknownPowers("; to let checks find out, grant it update on "+line+", which runs do not need, or let the proxy in front of Vault pass it", "")
+	case f.Kind == fault.RateLimited:
+		return unknownPowers(": a rate limit refused "+powersPath+"; raise it", f.Error())
+	default:
+		return unknownPowers(": Vault did not answer "+powersPath+"; if a proxy in front of Vault blocks it, let it pass", f.Error())
+	}
+}
+
+func unknownPowers(why, detail string) auth.Finding {
+	return auth.Finding{Code: PowersUnknown, Notice: true, Text: "it is unknown whether the token may do more than read" + why, Detail: detail}
+}
+
+// ask asks for the powers on some paths. The error is that of a request without an answer.
+func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (ok bool, err error) {
 	var data map[string][]string
 	ctx = transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true})
-	answer, err := reply.Write(ctx, client, "sys/capabilities-self", map[string][]string{"paths": paths}, &data)
+	answer, err := reply.Write(ctx, client, powersPath, map[string][]string{"paths": paths}, &data)
 	if err != nil || !answer.Ok() || answer.Malformed {
-		return false
+		return false, err
 	}
 	for _, path := range paths {
 		capabilities, ok := data[path]
 		if !ok {
-			return false
+			return false, nil
 		}
 		p.write[path] = false
 		for _, capability := range capabilities {
@@ -79,17 +103,17 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (o
 			}
 		}
 	}
-	return true
+	return true, nil
 }
 
 // noteUnasked notes whether a secret was read at a path that Vault was not asked about.
 func (p *powers) noteUnasked(reads []*read) {
 	for _, r := range reads {
-		if r.secret == nil || p.unknown != "" {
+		if r.secret == nil || p.unknown.Text != "" {
 			continue
 		}
 		if _, asked := p.write[r.mount.api(r.path)]; !asked {
-			p.unknown = "it is unknown whether the token may do more than read some of the secrets, since Vault's list of mounts came late; check again"
+			p.unknown = unknownPowers(" some of the secrets, since Vault's list of mounts came late; check again", "")
 		}
 	}
 }

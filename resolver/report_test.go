@@ -163,12 +163,29 @@ func TestReportOfOddLiterals(t *testing.T) {
 	}
 	run := resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts[:2], resolver.Options{})
 	collect(run)
-	assert.Equal(t, []string{"warning: a literal looks mistyped; it is used as is (a: password looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:)"}, texts(run.Report().Findings))
+	assert.Equal(t, []string{"warning: password of a: this field looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:"}, texts(run.Report().Findings))
+	assertPlaced(t, run, "password of a: this field looks ", "secret/luumen/windev")
 
+	hosts[0].Name = "a\nb"
 	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
 	collect(run)
 	require.Len(t, run.Report().Findings, 1)
-	assert.Contains(t, run.Report().String(), ", and 1 more)")
+	assertPlaced(t, run, `password of "a\nb", and 1 more: this field looks `, "((vault:x))")
+}
+
+// assertPlaced checks that the last finding says in the UI, too, what it is about, and that
+// a text is for the log alone or for nobody.
+func assertPlaced(t *testing.T, run *resolver.Run, place, kept string) {
+	t.Helper()
+	report := run.Report()
+	require.NotEmpty(t, report.Findings)
+	last := report.Findings[len(report.Findings)-1].Text
+	assert.True(t, strings.HasPrefix(last, place), last)
+	shown, err := json.Marshal(report)
+	require.NoError(t, err)
+	quoted, err := json.Marshal(kept)
+	require.NoError(t, err)
+	assert.NotContains(t, string(shown), strings.Trim(string(quoted), `"`))
 }
 
 func TestResultPrints(t *testing.T) {

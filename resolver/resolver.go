@@ -77,7 +77,7 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 		options.Workers = defaultWorkers
 	}
 	r := &run{ctx: transport.Steady(ctx), options: options, plan: newPlan(vault, hosts)}
-	r.findings = r.plan.odd.finding(oddLiteral)
+	r.findings = r.plan.odd.finding()
 	return &Run{func() *run { return r }}
 }
 
@@ -145,7 +145,7 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 // read reads every path of the plan, and notes what that cost and showed.
 func (r *run) read(ctx context.Context) {
 	p := r.plan
-	usage, _ := p.readAll(ctx, auth.Use{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
+	usage, err := p.readAll(ctx, auth.Use{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
 	short := p.shortOfUses(p.token, 0)
 	usage.Token = p.afterRun(usage.Token)
 	if usage.Token.Given && short == nil {
@@ -153,7 +153,10 @@ func (r *run) read(ctx context.Context) {
 	}
 	findings := slices.Concat(usage.Findings, short)
 	if usage.Token.Proven && p.mounts != nil {
-		findings = slices.Concat(findings, p.mounts.findings(p.reads), p.secretFindings())
+		if kindOf(err) != Token { // which explains why there is no list
+			findings = append(findings, p.mounts.findings(p.reads)...)
+		}
+		findings = append(findings, p.secretFindings()...)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
+	"github.com/luumen/patch-vault/ref"
 	"github.com/luumen/patch-vault/resolver"
 )
 
@@ -210,15 +211,34 @@ func TestAllSideRequestsAreDenied(t *testing.T) {
 }
 
 // A check of the connection alone finds a token that may not be used from here, though its
-// login worked.
-func TestCheckOfALoginForAnotherAddress(t *testing.T) {
+// login worked. Its error is the only advice about what the token could not ask for.
+func TestLoginWhoseTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	mount, id := appRole(t, server, map[string]any{"token_policies": "default", "token_bound_cidrs": "192.0.2.0/24"})
-	vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}))
-	v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
-	assert.Equal(t, resolver.Token, v.Connection.Kind, "%s", v)
-	assert.False(t, v.Connection.LoggedIn)
+	bound, boundID := appRole(t, server, map[string]any{"token_policies": "default", "token_bound_cidrs": "192.0.2.0/24"})
+	mount, id := appRole(t, server, map[string]any{"token_policies": "default"})
+	field := fieldsOf("vault:secret/app#password")
+	for _, test := range []struct {
+		name, address, mount, id string
+		checks                   [][]ref.Value
+	}{
+		{"not for this address", server.Address, bound, boundID, [][]ref.Value{nil, field}},
+		{"a proxy that drops it", inFront(t, server, func(r *http.Request) { r.Header.Del("X-Vault-Token") }), mount, id, [][]ref.Value{field}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			vault := auth.New(auth.Settings{Address: test.address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_APPROLE_MOUNT": test.mount, "VAULT_ROLE_ID": test.id, "VAULT_ADDR": test.address}))
+			for _, fields := range test.checks {
+				v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})
+				assert.Equal(t, resolver.Token, v.Connection.Kind, "%s", v)
+				assert.False(t, v.Connection.LoggedIn)
+				assert.Equal(t, []string{auth.TokenNotRevoked}, codes(v.Connection.Findings), "%s", v)
+			}
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:secret/app#password")}, resolver.Options{})
+			assert.ErrorIs(t, collect(run)[0].Err(), resolver.Token)
+			assert.Equal(t, []string{auth.TokenNotRevoked}, codes(run.Report().Findings), "%s", run.Report())
+		})
+	}
 }
 
 // A token that is replaced in its file and revoked just before the list of mounts costs

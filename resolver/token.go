@@ -51,7 +51,7 @@ func tokenLine(t auth.Token) string {
 	case t.TTL == 0:
 		words = append(words, "does not expire")
 	case t.Expires.IsZero():
-		words = append(words, "lives for "+ttl)
+		words = append(words, "time to live "+ttl)
 	default:
 		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
 	}

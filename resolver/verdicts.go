@@ -66,7 +66,7 @@ func (v Verdict) String() string {
 	case v.Part != "":
 		return v.outcome()
 	case what == "":
-		what = "[no reference]"
+		what = "no reference to check"
 	case v.Version != 0:
 		what += fmt.Sprintf(" (version %d, written %s)", v.Version, fault.Time(v.Created))
 	}

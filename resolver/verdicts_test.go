@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,9 +102,18 @@ notice: another thing
    warning: odd; look at it
 2. bad_reference: path at byte 9: an empty segment; write one / between segments
 3. vault:kv/hr#password: denied: refused; ask
-4. [no reference]: ok
+4. no reference to check: ok
 2 of 4 fields would not be resolved
 `, v.String())
+
+	for address, first := range map[string]string{"": "vault: not_configured: ", "nonsense": "vault: settings: "} {
+		unset := resolver.Check(t.Context(), auth.New(auth.Settings{Address: address}, environment(nil)), nil, resolver.CheckOptions{})
+		assert.True(t, strings.HasPrefix(unset.String(), first), "%s", unset)
+	}
+
+	login := v
+	login.Connection.Token = auth.Token{Known: true, TTL: 32 * 24 * 3600} // it may be revoked by now
+	assert.Contains(t, login.String(), "\ntoken: by login, time to live 32 days\n")
 
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -108,6 +108,7 @@ func TestHostsInOtherForms(t *testing.T) {
 			assert.ErrorIs(t, result.Err(), resolver.NotForHost, list)
 		}
 		assert.Contains(t, codes(run.Report().Findings), resolver.HostsMalformed, list)
+		assertPlaced(t, run, kv+"/app: ", list)
 		v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{})
 		assert.Equal(t, resolver.NotForHost, v.Fields[0].Kind, list)
 		assert.Equal(t, []string{resolver.HostsMalformed}, codes(v.Fields[0].Findings), list)
