@@ -29,9 +29,11 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s
 	m := r.mount
 	looksV2 := m.Version == 1 && !m.listed && strings.HasPrefix(m.below(r.path), "data/") && data.Values.have("data", "metadata")
 	s.values, s.asKey = data.Values.found(s.version), data.Values.hosts && !s.hosts.limited
-	for _, v := range s.values {
+	for i, v := range s.values {
 		if f, ok := v.err.(*fault.Error); ok && looksV2 {
-			f.Do += orOtherVersion(m) + ", and omit data/ from the path"
+			explained := *f
+			explained.Do += orOtherVersion(m) + ", and omit data/ from the path"
+			s.values[i].err = &explained
 		}
 	}
 	return s, nil
