@@ -50,11 +50,16 @@ func isPort(text string) bool {
 	return err == nil && port > 0
 }
 
-// withoutUser masks user info in an address. The result is not a valid address
-// either.
+// withoutUser masks user info in an address, and a credential in its place. The result is
+// not a valid address either.
 func withoutUser(address string) string {
 	at := strings.LastIndexByte(address, '@')
-	if _, reason, _ := parseAddress(address); at < 0 || reason == "" {
+	switch _, reason, _ := parseAddress(address); {
+	case reason == "":
+		return address
+	case isCredential(address):
+		return "***"
+	case at < 0:
 		return address
 	}
 	start := len(schemePrefix.FindString(address[:at]))

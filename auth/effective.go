@@ -88,6 +88,8 @@ func (v *vault) inUI(e *environment, c *config) []Setting {
 			return Setting{Name: name, Value: notValid, Source: "UI"}
 		case value == "":
 			return Setting{Name: name, Value: otherwise, Source: "default"}
+		case isSecretLike(value):
+			value = "set"
 		}
 		return Setting{Name: name, Value: value, Source: "UI"}
 	}

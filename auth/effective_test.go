@@ -141,6 +141,7 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 	pasted := []string{
 		"hvs.CAESIKq7canaryZ9", "s.Kq7canaryZ9Kq7canaryZ9Kq7", "hvb.AAAAAKq7canaryZ9",
 		"eyJhbGciOiJFUzI1NiJ9.eyJLcTdjYW5hcnlaOSI6MX0.Kq7canaryZ9", `{"token":"Kq7canaryZ9"}`, "VAULT_TOKEN=Kq7canaryZ9",
+		"https://user:Kq7canaryZ9@vault.example:8200", "user:Kq7canaryZ9@vault.example",
 		"5f1c7d3a-1111-4c5b-9a1e-2b8f0c6d4e11", "-----BEGIN PRIVATE KEY-----\nKq7canaryZ9\n-----END PRIVATE KEY-----",
 	}
 	malformed := map[string][]string{
@@ -173,6 +174,10 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 		}
 	}
 	assert.Greater(t, tried, 100)
+	for _, s := range []auth.Settings{{Namespace: pasted[len(pasted)-2]}, {Mounts: []string{pasted[len(pasted)-2]}}} {
+		s.Address = "https://vault.example"
+		assert.NotContains(t, auth.New(s, variables{}.options()).Effective().String(), "1111")
+	}
 
 	// A well-formed value of a malformed neighbor is still shown.
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_RATE_LIMIT": "hvs.pasted", "VAULT_CLIENT_TIMEOUT": "30s"}.options()).Effective()

@@ -148,8 +148,11 @@ func (s *session) where() string {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + m.mount
-	if s.config.loginNamespace != "" {
-		where += " in namespace " + s.config.loginNamespace
+	switch namespace := s.config.loginNamespace; {
+	case isSecretLike(namespace):
+		where += " in a namespace that is not shown"
+	case namespace != "":
+		where += " in namespace " + namespace
 	}
 	return where
 }

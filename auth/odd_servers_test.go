@@ -209,7 +209,19 @@ func TestCredentialInPlaceOfAName(t *testing.T) {
 			assert.False(t, strings.Contains(r.err.Error(), "canary"), variable)
 		}
 	}
+	// What can be a name is hidden, even if Vault echoes it.
 	uuid := "ca9a4111-CA9A-4222-8333-ca9a4111ca9a" // the form of a secret id
+	for _, v := range []variables{{"VAULT_NAMESPACE": uuid}, {"VAULT_JWT_ROLE": uuid}, {"VAULT_JWT_ROLE": "https://user:canaryPW99@vault.example"}, {"VAULT_JWT_MOUNT": "user:canaryPW99@vault"}} {
+		v = v.and(variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")})
+		echo := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+			say(w, 400, `{"errors":["role \"`+v["VAULT_JWT_ROLE"]+`\" could not be found"]}`)
+			return true
+		})
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: echo.address, AuthMethod: "jwt"}, v.options()))
+		require.Error(t, r.err)
+		assert.NotContains(t, r.err.Error(), "canary", "%v", v)
+		assert.NotContains(t, r.err.Error(), uuid, "%v", v)
+	}
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": uuid}.options()))
 	assertKind(t, r.err, fault.Environment, "VAULT_APPROLE_MOUNT")
 	assert.NotContains(t, r.err.Error(), uuid)
