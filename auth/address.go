@@ -22,6 +22,8 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "neither https:// nor http://", example
 	case u.Hostname() == "":
 		return nil, "no host name", example
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r == '。' || '！' <= r && r <= '～' }):
+		return nil, "holds a full-width character in the host name", "write it in ASCII, such as : or ."
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
 		return nil, "holds a non-ASCII character in the host name", "write the name's xn-- form"
 	case u.User != nil:

@@ -59,6 +59,8 @@ func (v *Vault) Effective() Effective {
 		switch {
 		case e.isSet("VAULT_PROXY_ADDR"):
 			addUnused(&report.Unused, name, "VAULT_PROXY_ADDR is set")
+		case e.either(strings.ToUpper(name)) != name:
+			addUnused(&report.Unused, name, strings.ToUpper(name)+" is set")
 		case strings.EqualFold(name, "NO_PROXY") || slices.Contains(e.malformed, name) || c.proxy != nil && c.proxy.Variable == name:
 			add(variable{name: name})
 		default:

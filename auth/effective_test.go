@@ -80,6 +80,8 @@ func TestEffectiveProxies(t *testing.T) {
 		{"https://vault.example", variables{"HTTPS_PROXY": proxy, "NO_PROXY": "vault.example"}, []string{"NO_PROXY"}},
 		{"https://127.0.0.1:8200", variables{"HTTPS_PROXY": proxy}, nil},
 		{"https://vault.example", variables{"HTTPS_PROXY": "socks4://proxy.example"}, []string{"HTTPS_PROXY"}}, // not valid
+		{"https://vault.example", variables{"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "other", "no_proxy": "vault.example"}, []string{"HTTPS_PROXY", "NO_PROXY"}},
+		{"https://vault.example", variables{"HTTPS_PROXY": "socks4://proxy.example", "https_proxy": proxy}, []string{"HTTPS_PROXY"}},
 	} {
 		report := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t"}).options()).Effective()
 		var used []string
@@ -90,6 +92,13 @@ func TestEffectiveProxies(t *testing.T) {
 		}
 		assert.Equal(t, test.used, used, "%v", test.v)
 		assert.Len(t, report.Unused, len(test.v)-len(used), "%v", test.v)
+		for _, s := range report.Unused {
+			why := "not for this address"
+			if upper := strings.ToUpper(s.Source); s.Source != upper && test.v[upper] != "" {
+				why = upper + " is set"
+			}
+			assert.Equal(t, why, s.Note, "%v", test.v)
+		}
 	}
 }
 

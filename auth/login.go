@@ -38,6 +38,7 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 var (
 	errPanic  = errors.New("the method panicked")
 	errExit   = errors.New("the method ended its goroutine")
+	errNone   = errors.New("its func returned no method")
 	errSilent = errors.New("the method did not return")
 )
 
@@ -117,7 +118,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	switch {
 	case err == errSilent && last != nil:
 		return s.unanswered(last) // the method waits for Vault
-	case err == errPanic, err == errExit, err == errSilent:
+	case err == errPanic, err == errExit, err == errNone, err == errSilent:
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.unanswered(failed)

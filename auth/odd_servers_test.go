@@ -36,7 +36,7 @@ func TestMethodThatAsksAnotherServer(t *testing.T) {
 			}
 			return client.Logical().WriteWithContext(ctx, "auth/custom/login", nil)
 		}), nil))
-		assertKind(t, r.err, fault.Login, "the login method custom: its request was for a server other than the one in the settings, so it was not sent; fix the method")
+		assertKind(t, r.err, fault.Login, "the login method custom: its request was not for the API at the address in the settings, so it was not sent; fix the method")
 		assert.Empty(t, server.requests(), name)
 		assert.Empty(t, other.requests(), name)
 	}
@@ -52,6 +52,8 @@ func TestHostWithOtherLettersIsAnother(t *testing.T) {
 		_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 		assert.ErrorContains(t, err, "the token is not sent to an address other than the one in the settings")
 		require.NoError(t, client.SetAddress("http://VAULT.internal"))
+		_, err = client.Logical().ReadWithContext(ctx, "")
+		assert.ErrorContains(t, err, "with an empty path")
 		_, err = client.Logical().ReadWithContext(ctx, "secret/app")
 		return err
 	})

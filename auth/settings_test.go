@@ -100,6 +100,8 @@ func TestAddresses(t *testing.T) {
 		"https://vault example":              "not a URL",
 		"https://vault.example\u200b":        "not a URL",
 		"https://v\u00e4ult.example":         "holds a non-ASCII character in the host name",
+		"https://vault.example\uff1a8200":    "holds a full-width character in the host name",
+		"https://vault\u3002example":         "holds a full-width character in the host name",
 		"https://::1:8200":                   "not a URL",
 		"https://[::1":                       "not a URL",
 		"https://vault.example:":             "not a port",
