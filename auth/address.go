@@ -68,6 +68,9 @@ func withoutUser(address string) string {
 	return address[:start] + "***" + address[at:]
 }
 
+// hasUser reports whether a text looks like a URL with user info, with a scheme or without.
+func hasUser(text string) bool { return strings.Contains(text, ":") && withoutUser(text) != text }
+
 var schemePrefix = regexp.MustCompile(`^(?i)([a-z][a-z0-9+.-]*:)?//`)
 
 func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/") }

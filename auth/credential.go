@@ -99,7 +99,7 @@ func isID(text string) bool { return idShape.MatchString(text) }
 // isSecretLike reports whether a text may be a credential, the start of one, an id, or a URL
 // with user info. It may also be a name, so it is hidden, not rejected.
 func isSecretLike(text string) bool {
-	return isCredential(text) || isID(text) || startShape.MatchString(text) || strings.Contains(text, ":") && withoutUser(text) != text
+	return isCredential(text) || isID(text) || startShape.MatchString(text) || hasUser(text)
 }
 
 // oddity says what is unusual about a text as the credential of a variable, to explain why

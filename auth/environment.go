@@ -112,7 +112,7 @@ func (e *environment) requiredName(variable string) string {
 func (e *environment) mount(v variable) string {
 	given := cmp.Or(e.name(v.name), v.otherwise)
 	mount := strings.TrimSuffix(given, "/")
-	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix("/"+mount, "/"+v.otherwise+"/login") || isSecretLike(mount) {
+	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix("/"+mount, "/"+v.otherwise+"/login") || isID(mount) || hasUser(mount) {
 		e.reject(v.name, "is not the path of a login mount; write it without auth/ and /login, such as "+v.otherwise)
 	}
 	return mount
