@@ -22,6 +22,8 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "neither https:// nor http://", example
 	case u.Hostname() == "":
 		return nil, "no host name", example
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r == '。' || '！' <= r && r <= '～' }):
+		return nil, "holds a full-width character in the host name", "write it in ASCII, such as : or ."
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
 		return nil, "holds a non-ASCII character in the host name", "write the name's xn-- form"
 	case u.User != nil:
@@ -50,16 +52,24 @@ func isPort(text string) bool {
 	return err == nil && port > 0
 }
 
-// withoutUser masks user info in an address. The result is not a valid address
-// either.
+// withoutUser masks user info in an address, and a credential in its place. The result is
+// not a valid address either.
 func withoutUser(address string) string {
 	at := strings.LastIndexByte(address, '@')
-	if _, reason, _ := parseAddress(address); at < 0 || reason == "" {
+	switch _, reason, _ := parseAddress(address); {
+	case reason == "":
+		return address
+	case isCredential(address):
+		return "***"
+	case at < 0:
 		return address
 	}
 	start := len(schemePrefix.FindString(address[:at]))
 	return address[:start] + "***" + address[at:]
 }
+
+// hasUser reports whether a text looks like a URL with user info, with a scheme or without.
+func hasUser(text string) bool { return strings.Contains(text, ":") && withoutUser(text) != text }
 
 var schemePrefix = regexp.MustCompile(`^(?i)([a-z][a-z0-9+.-]*:)?//`)
 

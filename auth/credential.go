@@ -98,10 +98,10 @@ func isCredential(text string) bool {
 // isID reports whether a text looks like a role id or secret id that Vault made.
 func isID(text string) bool { return idShape.MatchString(text) }
 
-// isSecretLike reports whether a text may be a credential, the start of one, or an id. It
-// may also be a name, so it is hidden, not rejected.
+// isSecretLike reports whether a text may be a credential, the start of one, an id, or a URL
+// with user info. It may also be a name, so it is hidden, not rejected.
 func isSecretLike(text string) bool {
-	return isCredential(text) || isID(text) || startShape.MatchString(text)
+	return isCredential(text) || isID(text) || startShape.MatchString(text) || hasUser(text)
 }
 
 // oddity says what is unusual about a text as the credential of a variable, to explain why

@@ -182,3 +182,36 @@ func TestManyRequestsToASilentVault(t *testing.T) {
 	assert.LessOrEqual(t, sent.Load(), int32(12))
 	assert.Less(t, time.Since(began), 12*time.Second, "20 attempts in turn take 20 s")
 }
+
+// A check that is canceled while Vault is silent names the time that a check needs, and
+// ends by itself in that time.
+func TestCheckThatIsCanceled(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		hangs := strings.HasSuffix(r.URL.Path, "/secret/app")
+		if hangs {
+			<-r.Context().Done()
+		}
+		return hangs
+	})
+	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": "3s"}.options())
+	for _, test := range []struct {
+		deadline time.Duration
+		findings []string
+	}{
+		{2 * time.Second, []string{"when the check was canceled; check Vault, or give checks a deadline of more than 7s"}},
+		{7 * time.Second, nil},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), test.deadline)
+		defer cancel()
+		usage, err := do(ctx, vault, auth.Use{Patience: time.Second, Check: true}, func(ctx context.Context, client *api.Client) error {
+			_, err := get(ctx, client, "secret/app")
+			return err
+		})
+		require.Error(t, err)
+		require.Len(t, usage.Findings, len(test.findings))
+		for i, says := range test.findings {
+			assert.Contains(t, usage.Findings[i].Text, says)
+		}
+	}
+}

@@ -79,7 +79,7 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 	last := s.logins.Last
 	switch {
 	case !s.isForVault(request):
-		return nil, nil, fault.New(fault.Login, "its request was for a server other than the one in the settings, so it was not sent", "fix the method")
+		return nil, nil, fault.New(fault.Login, "its request was not for the API at the address in the settings, so it was not sent", "fix the method")
 	case d.isClosed() || last.Err() != nil:
 		return nil, nil, errClosed
 	}

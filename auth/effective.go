@@ -59,6 +59,8 @@ func (v *Vault) Effective() Effective {
 		switch {
 		case e.isSet("VAULT_PROXY_ADDR"):
 			addUnused(&report.Unused, name, "VAULT_PROXY_ADDR is set")
+		case e.either(strings.ToUpper(name)) != name:
+			addUnused(&report.Unused, name, strings.ToUpper(name)+" is set")
 		case strings.EqualFold(name, "NO_PROXY") || slices.Contains(e.malformed, name) || c.proxy != nil && c.proxy.Variable == name:
 			add(variable{name: name})
 		default:
@@ -88,6 +90,8 @@ func (v *vault) inUI(e *environment, c *config) []Setting {
 			return Setting{Name: name, Value: notValid, Source: "UI"}
 		case value == "":
 			return Setting{Name: name, Value: otherwise, Source: "default"}
+		case isSecretLike(value):
+			value = "set"
 		}
 		return Setting{Name: name, Value: value, Source: "UI"}
 	}

@@ -80,6 +80,8 @@ func TestEffectiveProxies(t *testing.T) {
 		{"https://vault.example", variables{"HTTPS_PROXY": proxy, "NO_PROXY": "vault.example"}, []string{"NO_PROXY"}},
 		{"https://127.0.0.1:8200", variables{"HTTPS_PROXY": proxy}, nil},
 		{"https://vault.example", variables{"HTTPS_PROXY": "socks4://proxy.example"}, []string{"HTTPS_PROXY"}}, // not valid
+		{"https://vault.example", variables{"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "other", "no_proxy": "vault.example"}, []string{"HTTPS_PROXY", "NO_PROXY"}},
+		{"https://vault.example", variables{"HTTPS_PROXY": "socks4://proxy.example", "https_proxy": proxy}, []string{"HTTPS_PROXY"}},
 	} {
 		report := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t"}).options()).Effective()
 		var used []string
@@ -90,6 +92,13 @@ func TestEffectiveProxies(t *testing.T) {
 		}
 		assert.Equal(t, test.used, used, "%v", test.v)
 		assert.Len(t, report.Unused, len(test.v)-len(used), "%v", test.v)
+		for _, s := range report.Unused {
+			why := "not for this address"
+			if upper := strings.ToUpper(s.Source); s.Source != upper && test.v[upper] != "" {
+				why = upper + " is set"
+			}
+			assert.Equal(t, why, s.Note, "%v", test.v)
+		}
 	}
 }
 
@@ -142,6 +151,7 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 	pasted := []string{
 		"hvs.CAESIKq7canaryZ9", "s.Kq7canaryZ9Kq7canaryZ9Kq7", "hvb.AAAAAKq7canaryZ9",
 		"eyJhbGciOiJFUzI1NiJ9.eyJLcTdjYW5hcnlaOSI6MX0.Kq7canaryZ9", `{"token":"Kq7canaryZ9"}`, "VAULT_TOKEN=Kq7canaryZ9",
+		"https://user:Kq7canaryZ9@vault.example:8200", "user:Kq7canaryZ9@vault.example",
 		"5f1c7d3a-1111-4c5b-9a1e-2b8f0c6d4e11", "-----BEGIN PRIVATE KEY-----\nKq7canaryZ9\n-----END PRIVATE KEY-----",
 	}
 	malformed := map[string][]string{
@@ -174,6 +184,10 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 		}
 	}
 	assert.Greater(t, tried, 100)
+	for _, s := range []auth.Settings{{Namespace: pasted[len(pasted)-2]}, {Mounts: []string{pasted[len(pasted)-2]}}} {
+		s.Address = "https://vault.example"
+		assert.NotContains(t, auth.New(s, variables{}.options()).Effective().String(), "1111")
+	}
 
 	// A well-formed value of a malformed neighbor is still shown.
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_RATE_LIMIT": "hvs.pasted", "VAULT_CLIENT_TIMEOUT": "30s"}.options()).Effective()

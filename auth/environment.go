@@ -51,7 +51,7 @@ func (e *environment) text(name string) string {
 	case isFileVariable(name) && strings.Contains(text, "-----BEGIN "):
 		e.reject(name, "holds a PEM block in place of a file's name; write it to a file and name that, or use VAULT_CACERT_BYTES for a CA")
 	case !ok:
-		e.reject(name, controlCharacter)
+		e.reject(name, control(text)+"; write the value alone")
 	case isQuoted(text): // docker keeps the quotes of an env file
 		e.reject(name, "holds quotes; remove them")
 	default:
@@ -59,8 +59,6 @@ func (e *environment) text(name string) string {
 	}
 	return ""
 }
-
-const controlCharacter = "holds a control character; remove it"
 
 // name is text for a name. It rejects what looks like a credential: errors show names.
 func (e *environment) name(variable string) string {
@@ -82,6 +80,14 @@ func (e *environment) name(variable string) string {
 func trimmed(text string) (string, bool) {
 	text = strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
 	return text, !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+// control says what is wrong with a text that is not free of control characters.
+func control(text string) string {
+	if strings.ContainsAny(text, "\r\n") {
+		return "holds several lines"
+	}
+	return "holds a control character"
 }
 
 // isSet reports whether a variable holds more than white space, malformed or not.
@@ -106,7 +112,7 @@ func (e *environment) requiredName(variable string) string {
 func (e *environment) mount(v variable) string {
 	given := cmp.Or(e.name(v.name), v.otherwise)
 	mount := strings.TrimSuffix(given, "/")
-	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix("/"+mount, "/"+v.otherwise+"/login") || isID(mount) {
+	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix("/"+mount, "/"+v.otherwise+"/login") || isID(mount) || hasUser(mount) {
 		e.reject(v.name, "is not the path of a login mount; write it without auth/ and /login, such as "+v.otherwise)
 	}
 	return mount

@@ -38,7 +38,7 @@ func readCredential(found *findings, variable, name string) (string, error) {
 	case reason != "":
 		return "", badFile(variable, name, reason, fix)
 	case !ok:
-		return "", badFile(variable, name, "holds a control character", "write the credential alone into it")
+		return "", badFile(variable, name, control(text), "write the credential alone into it")
 	case text == "":
 		return "", badFile(variable, name, "is empty", "write the credential into it")
 	}
@@ -91,12 +91,17 @@ func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, hol
 		return
 	}
 	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, variable) && !holdsKey
+	canRead, canWrite := mode.Perm()&0o004 != 0 && !public, mode.Perm()&0o002 != 0
+	can, right := "read", "r"
 	switch {
-	case mode.Perm()&0o002 != 0:
-		found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can write %s; chmod o-w it", variable, shownFile(name))})
-	case mode.Perm()&0o004 != 0 && !public:
-		found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can read %s; chmod o-r it", variable, shownFile(name))})
+	case canRead && canWrite:
+		can, right = "read and write", "rw"
+	case canWrite:
+		can, right = "write", "w"
+	case !canRead:
+		return
 	}
+	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it", variable, can, shownFile(name), right)})
 }
 
 // isProjected reports whether the kubelet writes the file and so decides its mode. Links

@@ -83,7 +83,7 @@ func TestBadFiles(t *testing.T) {
 			{"a socket", socket, "set " + method.variable + " to a file that can be read", ""},
 			{"below a file", belowAFile, "does not exist", ""},
 			{"too large", endless, "is larger than 64 KiB", ""},
-			{"two lines", holding(content + "\n" + content), "holds a control character", noPair},
+			{"two lines", holding(content + "\n" + content), "holds several lines", noPair},
 			{"UTF-16", holding("\xff\xfeK\x00q\x007\x00c\x00"), "is UTF-16; save it as UTF-8", ""},
 			{"UTF-16 of the other order", holding("\xfe\xff\x00K\x00q\x007\x00c"), "is UTF-16; save it as UTF-8", ""},
 		} {
@@ -117,10 +117,11 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)
 	for _, test := range []struct {
-		mode  os.FileMode
-		warns bool
+		mode os.FileMode
+		can  string // empty if there is no warning
+		do   string
 	}{
-		{0o400, false}, {0o600, false}, {0o640, false}, {0o644, true}, {0o604, true},
+		{0o400, "", ""}, {0o600, "", ""}, {0o640, "", ""}, {0o644, "read", "o-r"}, {0o604, "read", "o-r"}, {0o602, "write", "o-w"}, {0o666, "read and write", "o-rw"},
 	} {
 		name := inFile(t, "token")
 		require.NoError(t, os.Chmod(name, test.mode))
@@ -128,11 +129,11 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 		require.NoError(t, os.Symlink(name, link))
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN_FILE": link}.options()))
 		require.NoError(t, r.err)
-		if !test.warns {
+		if test.can == "" {
 			assert.Empty(t, r.warnings(), test.mode)
 			continue
 		}
-		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server can read " + link + "; chmod o-r it"}, r.warnings())
+		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server can " + test.can + " " + link + "; chmod " + test.do + " it"}, r.warnings())
 	}
 	// A private key is no different.
 	pair := newPair(t)
@@ -173,7 +174,7 @@ func TestTrimming(t *testing.T) {
 		server := newStandIn(t, nil)
 		for _, v := range []variables{{"VAULT_TOKEN": text}, {"VAULT_TOKEN_FILE": inFile(t, text)}} {
 			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, v.options()), "secret/app")
-			assertKind(t, r.err, fault.Environment, "holds a control character")
+			assertKind(t, r.err, fault.Environment, map[bool]string{true: "holds several lines; write the ", false: "holds a control character; write the "}[strings.ContainsAny(text, "\r\n")])
 			assert.NotContains(t, r.err.Error(), "ok")
 			assert.Empty(t, server.requests())
 		}

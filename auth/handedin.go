@@ -25,8 +25,11 @@ type handedIn func() (api.AuthMethod, error)
 // for it too long.
 func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	method, err := h()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case method == nil:
+		return nil, errNone
 	}
 	return method.Login(ctx, client)
 }

@@ -221,6 +221,8 @@ func TestHandedInMethodByItself(t *testing.T) {
 			assert.Equal(t, test.requests, server.requests())
 		})
 	}
+	none := readOnce(t.Context(), withMethod("https://vault.example", nil, nil))
+	assertKind(t, none.err, fault.Login, "the login method custom failed: its func returned no method; fix the method")
 }
 
 // A method that does not return, because it waits for a Vault that is away, is not to

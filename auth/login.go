@@ -39,6 +39,7 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 var (
 	errPanic  = errors.New("the method panicked")
 	errExit   = errors.New("the method ended its goroutine")
+	errNone   = errors.New("its func returned no method")
 	errSilent = errors.New("the method did not return")
 )
 
@@ -122,7 +123,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	switch {
 	case err == errSilent && last != nil:
 		return s.unanswered(last) // the method waits for Vault
-	case err == errPanic, err == errExit, err == errSilent:
+	case err == errPanic, err == errExit, err == errNone, err == errSilent:
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.unanswered(failed)
@@ -153,8 +154,11 @@ func (s *session) where() string {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + m.mount
-	if s.config.loginNamespace != "" {
-		where += " in namespace " + s.config.loginNamespace
+	switch namespace := s.config.loginNamespace; {
+	case isSecretLike(namespace):
+		where += " in a namespace that is not shown"
+	case namespace != "":
+		where += " in namespace " + namespace
 	}
 	return where
 }

@@ -55,6 +55,9 @@ func (s *session) load(c credentials) (credentials, error) {
 			c.odd = cmp.Or(c.odd, oddity(from.variable, from.value))
 		}
 	}
+	if isSecretLike(c.role) { // Vault echoes it
+		s.wire.Sent.Learn(c.role)
+	}
 	return c, nil
 }
 

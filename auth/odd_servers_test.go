@@ -36,7 +36,7 @@ func TestMethodThatAsksAnotherServer(t *testing.T) {
 			}
 			return client.Logical().WriteWithContext(ctx, "auth/custom/login", nil)
 		}), nil))
-		assertKind(t, r.err, fault.Login, "the login method custom: its request was for a server other than the one in the settings, so it was not sent; fix the method")
+		assertKind(t, r.err, fault.Login, "the login method custom: its request was not for the API at the address in the settings, so it was not sent; fix the method")
 		assert.Empty(t, server.requests(), name)
 		assert.Empty(t, other.requests(), name)
 	}
@@ -52,6 +52,8 @@ func TestHostWithOtherLettersIsAnother(t *testing.T) {
 		_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 		assert.ErrorContains(t, err, "the token is not sent to an address other than the one in the settings")
 		require.NoError(t, client.SetAddress("http://VAULT.internal"))
+		_, err = client.Logical().ReadWithContext(ctx, "")
+		assert.ErrorContains(t, err, "with an empty path")
 		_, err = client.Logical().ReadWithContext(ctx, "secret/app")
 		return err
 	})
@@ -209,7 +211,19 @@ func TestCredentialInPlaceOfAName(t *testing.T) {
 			assert.False(t, strings.Contains(r.err.Error(), "canary"), variable)
 		}
 	}
+	// What can be a name is hidden, even if Vault echoes it.
 	uuid := "ca9a4111-CA9A-4222-8333-ca9a4111ca9a" // the form of a secret id
+	for _, v := range []variables{{"VAULT_NAMESPACE": uuid}, {"VAULT_JWT_ROLE": uuid}, {"VAULT_JWT_ROLE": "https://user:canaryPW99@vault.example"}, {"VAULT_JWT_MOUNT": "user:canaryPW99@vault"}} {
+		v = v.and(variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")})
+		echo := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+			say(w, 400, `{"errors":["role \"`+v["VAULT_JWT_ROLE"]+`\" could not be found"]}`)
+			return true
+		})
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: echo.address, AuthMethod: "jwt"}, v.options()))
+		require.Error(t, r.err)
+		assert.NotContains(t, r.err.Error(), "canary", "%v", v)
+		assert.NotContains(t, r.err.Error(), uuid, "%v", v)
+	}
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": uuid}.options()))
 	assertKind(t, r.err, fault.Environment, "VAULT_APPROLE_MOUNT")
 	assert.NotContains(t, r.err.Error(), uuid)

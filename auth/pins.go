@@ -121,7 +121,7 @@ func (c *config) checkPins() error {
 	if p := c.pins.namespace; p != "" && !isWithin(c.namespace, p) {
 		return &fault.Error{
 			Kind: fault.Pinned, What: "the namespace in the UI is neither the one in VAULT_NAMESPACE on the Patch server nor below it, so nothing was sent",
-			Detail: c.namespace + ", not " + shownPin(p),
+			Detail: shownPin(c.namespace) + ", not " + shownPin(p),
 			Do:     "correct one of them",
 			Fix:    "enter the namespace that the Patch server is pinned to, or one below it",
 		}

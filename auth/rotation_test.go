@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -128,6 +130,38 @@ func TestOldTLS(t *testing.T) {
 	address := vaulttest.ServeTLS(t, config, http.NotFoundHandler())
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "t", "VAULT_CACERT_BYTES": certificate.PEM()}.options()))
 	assertKind(t, r.err, fault.TLS, "protocol version not supported", "enable TLS 1.2 or later")
+}
+
+// A PKCS#12 file in place of the CAs is converted as the error says, without its key.
+func TestCAsInPKCS12(t *testing.T) {
+	t.Parallel()
+	at := func(address, file string) *run {
+		return readOnce(t.Context(), auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "t", "VAULT_CACERT": file}.options()))
+	}
+	r := at("https://vault.example", inFile(t, "\x30\x82\x09\x11\x02\x01\x03\x30\x82"))
+	assertKind(t, r.err, fault.Environment, "VAULT_CACERT", "is a PKCS#12 file; convert it: openssl pkcs12 -in FILE -nokeys -out NEW, and name NEW")
+	command := regexp.MustCompile(`openssl [^,]*`).FindString(r.err.Error())
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not installed")
+	}
+	root := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true})
+	for _, issuer := range []*vaulttest.Certificate{root, nil} {
+		server := vaulttest.NewCertificate(t, issuer, vaulttest.CertificateConfig{})
+		address := vaulttest.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{server.TLS()}}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			say(w, 200, `{"request_id":"1","data":{"ttl":0,"accessor":"a"},"mount_type":"token"}`)
+		}))
+		file := inFile(t, server.PEM(root)+server.KeyPEM(t))
+		for _, line := range []string{"openssl pkcs12 -export -in FILE.pem -out FILE -passout pass:", command + " -passin pass:"} {
+			line = strings.NewReplacer("FILE.pem", file, "FILE", file+".p12", "NEW", file+".new").Replace(line)
+			words := strings.Fields(line)
+			output, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput()
+			require.NoError(t, err, "%s: %s", line, output)
+		}
+		converted, err := os.ReadFile(file + ".new")
+		require.NoError(t, err)
+		assert.NotContains(t, string(converted), "PRIVATE KEY")
+		assert.NoError(t, at(address, file+".new").err)
+	}
 }
 
 // The folder of CAs may hold other files, too. What cannot be used is reported.

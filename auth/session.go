@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -200,7 +201,11 @@ func (s *session) warnOfSilence(ctx context.Context, canceled *time.Time) {
 	if silence < time.Second {
 		return
 	}
-	f := Finding{Code: BrokenOff, Text: "vault had not answered for " + fault.Duration(silence) + " when the run was canceled; check Vault, or give runs a deadline of more than " + fault.Duration(s.options.Patience)}
+	use, needs := "run", s.options.Patience
+	if s.options.Check {
+		use, needs = "check", needs+2*s.config.timeout
+	}
+	f := Finding{Code: BrokenOff, Text: fmt.Sprintf("vault had not answered for %s when the %s was canceled; check Vault, or give %[2]ss a deadline of more than %[3]s", fault.Duration(silence), use, fault.Duration(needs))}
 	if last != nil {
 		f.Detail = last.Error()
 	}

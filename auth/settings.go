@@ -102,10 +102,10 @@ const (
 	maxWrongMounts = 10 // that get a fault each: the faults are part of every host's error
 )
 
-// MarshalJSON keeps the faults, and masks user info in the address.
+// MarshalJSON keeps the faults. It masks user info in the address, and pasted credentials.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	type plain Settings
-	s.Address = withoutUser(s.Address)
+	s = s.masked()
 	text, err := json.Marshal(plain(s))
 	if err != nil || len(s.faults) == 0 {
 		return text, err
@@ -121,6 +121,23 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 		members[f.Setting] = struct{}{} // no setting is an object
 	}
 	return json.Marshal(members)
+}
+
+// masked returns the settings without user info and credentials, and with the same faults.
+// Any other unknown auth_method may be one of Options.
+func (s Settings) masked() Settings {
+	s.Address = withoutUser(s.Address)
+	s.Mounts = slices.Clone(s.Mounts)
+	texts := []*string{&s.KVVersion, &s.AuthMethod, &s.Namespace}
+	for i := range s.Mounts {
+		texts = append(texts, &s.Mounts[i])
+	}
+	for _, text := range texts {
+		if isCredential(*text) {
+			*text = "/***" // valid in none of them
+		}
+	}
+	return s
 }
 
 // wholeSettings is the Fault.Setting of a fault in all of them.

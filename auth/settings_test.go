@@ -100,6 +100,8 @@ func TestAddresses(t *testing.T) {
 		"https://vault example":              "not a URL",
 		"https://vault.example\u200b":        "not a URL",
 		"https://v\u00e4ult.example":         "holds a non-ASCII character in the host name",
+		"https://vault.example\uff1a8200":    "holds a full-width character in the host name",
+		"https://vault\u3002example":         "holds a full-width character in the host name",
 		"https://::1:8200":                   "not a URL",
 		"https://[::1":                       "not a URL",
 		"https://vault.example:":             "not a port",
@@ -197,6 +199,27 @@ func TestSettingsAsJSON(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, `{"address":"https://***@vault.example"}`, string(again))
 	assert.Equal(t, "holds a user or a password", decode(t, string(again)).Faults()[0].Reason)
+}
+
+// A pasted credential is not in JSON, which still has the same faults.
+func TestSettingsWithCredentialAsJSON(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"hvs.Kq7canaryZ9Kq7canaryZ9", "s.Kq7canaryZ9Kq7canaryZ9Kq7", "eyJhbGciOiJub25lIn0.Kq7canaryZ9.x", "VAULT_TOKEN=Kq7canaryZ9"} {
+		before := auth.Settings{Address: secret, KVVersion: secret, AuthMethod: secret, Namespace: secret, Mounts: []string{"team/kv", secret}}
+		text, err := json.Marshal(before)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), "canary")
+		assert.Contains(t, string(text), "team/kv")
+		assert.Equal(t, secret, before.Mounts[1], "the original is as it was")
+		assert.Len(t, before.Faults(), 5)
+		assert.Equal(t, before.Faults(), decode(t, string(text)).Faults())
+	}
+	// What may be intended is kept.
+	const id = "5f1c7d3a-1111-4c5b-9a1e-2b8f0c6d4e11"
+	before := auth.Settings{Address: "https://vault.example", AuthMethod: "userpass", Namespace: id, Mounts: []string{id, "/"}}
+	text, err := json.Marshal(before)
+	require.NoError(t, err)
+	assert.Equal(t, before, decode(t, string(text)))
 }
 
 // A setting of the wrong type stays a fault in JSON.

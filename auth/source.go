@@ -37,7 +37,7 @@ func (e *environment) source(variable string) source {
 	case reason != "":
 		e.reject(variable, reason+"; "+fix)
 	case !ok:
-		e.reject(variable, controlCharacter)
+		e.reject(variable, control(value)+"; write the credential alone")
 	case value != "":
 		return source{variable: variable, value: value}
 	}

@@ -144,6 +144,8 @@ func (t trust) cas(found *findings) (data []byte, err error) {
 	reason, fix := notPEM(data, "certificate")
 	reason = cmp.Or(reason, "holds a damaged certificate")
 	switch { // the fix of notPEM is about files
+	case t.caVariable == "VAULT_CACERT" && isPKCS12(data):
+		fix = "convert it: openssl pkcs12 -in FILE -nokeys -out NEW, and name NEW" // with the client's fix, it would hold the key
 	case t.caVariable != "VAULT_CACERT_BYTES":
 	case isFileName(t.ca):
 		return nil, fault.New(fault.Environment, t.caVariable+" holds the name of a file", "set VAULT_CACERT to it instead")

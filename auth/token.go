@@ -2,14 +2,18 @@ package auth
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
@@ -27,6 +31,39 @@ type Token struct {
 	Namespace string    `json:"-"` // in which it was created; empty for the root namespace
 	Located   bool      `json:"-"` // Vault named the Namespace; otherwise it is assumed to be that of the login
 }
+
+// String describes the token in one line. It is empty if there is none.
+func (t Token) String() string {
+	words := []string{"by login"}
+	if t.Given {
+		words[0] = "given"
+	}
+	switch {
+	case !t.Given && !t.Known:
+		return ""
+	case !t.Known:
+		return words[0] + ", expiry unknown"
+	}
+	if t.Batch {
+		words = append(words, "of type batch")
+	}
+	ttl := fault.Duration(time.Duration(t.TTL) * time.Second)
+	switch {
+	case t.TTL == 0:
+		words = append(words, "does not expire")
+	case t.Expires.IsZero():
+		words = append(words, "time to live "+ttl)
+	default:
+		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
+	}
+	if t.UsesLeft != nil {
+		words = append(words, fmt.Sprintf("uses left: %d", *t.UsesLeft))
+	}
+	return strings.Join(words, ", ")
+}
+
+// LogValue returns t.String().
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // tokenKey is the key of a func() *session: printing a context would print a session.
 type tokenKey struct{}

@@ -143,7 +143,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		}), ""},
 		{"a letter that no token has", resolver.Environment, "write the token alone, without spaces, non-ASCII or invisible characters", pasted("", "ä"), ""},
 		{"a zero-width space in the token", resolver.Environment, "without spaces, non-ASCII or invisible characters", pasted("\u200b", ""), ""},
-		{"two lines in the token file", resolver.Environment, "holds a control character; write the credential alone into it", inTokenFile(func(t string) string { return t + "\nagent" }), ""},
+		{"two lines in the token file", resolver.Environment, "holds several lines; write the credential alone into it", inTokenFile(func(t string) string { return t + "\nagent" }), ""},
 		{"an empty token file", resolver.Environment, "is empty; write the credential into it", inTokenFile(func(string) string { return " \n" }), ""},
 		{"a token file as PowerShell writes it", resolver.Environment, "is UTF-16; save it as UTF-8", inTokenFile(func(t string) string {
 			return "\xff\xfe" + strings.Join(strings.Split(t, ""), "\x00") + "\x00"

@@ -33,7 +33,7 @@ func (c Connection) lines() string {
 	if s := c.Server; s != nil {
 		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
 	}
-	if token := tokenLine(c.Token); token != "" {
+	if token := c.Token.String(); token != "" {
 		fmt.Fprintf(&b, "\ntoken: %s", token)
 	}
 	b.WriteByte('\n')

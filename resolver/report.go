@@ -73,7 +73,7 @@ func (r Report) String() string {
 	b.WriteByte('\n')
 	if r.Vault.Longest > 0 { // Vault answered
 		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
-		if token := tokenLine(r.Vault.Token); token != "" {
+		if token := r.Vault.Token.String(); token != "" {
 			fmt.Fprintf(&b, "; token: %s", token)
 		}
 		b.WriteByte('\n')
@@ -105,7 +105,7 @@ func (r Report) LogValue() slog.Value {
 	if r.Vault.Requests > 0 {
 		attrs = append(attrs, slog.String("run", r.Vault.RunID))
 	}
-	if token := tokenLine(r.Vault.Token); token != "" {
+	if token := r.Vault.Token.String(); token != "" {
 		attrs = append(attrs, slog.String("token", token))
 	}
 	if expires := r.Vault.Token.Expires; !expires.IsZero() {

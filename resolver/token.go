@@ -2,11 +2,9 @@ package resolver
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // afterRun returns the token as the next run finds it: this one's reads have used up a
@@ -29,36 +27,6 @@ func (p *plan) afterRun(t auth.Token) auth.Token {
 		t.UsesLeft = &left
 	}
 	return t
-}
-
-// tokenLine describes a token that afterRun returned in one line, empty if there is none.
-func tokenLine(t auth.Token) string {
-	words := []string{"by login"}
-	if t.Given {
-		words[0] = "given"
-	}
-	switch {
-	case !t.Given && !t.Known:
-		return ""
-	case !t.Known:
-		return words[0] + ", expiry unknown"
-	}
-	if t.Batch {
-		words = append(words, "of type batch")
-	}
-	ttl := fault.Duration(time.Duration(t.TTL) * time.Second)
-	switch {
-	case t.TTL == 0:
-		words = append(words, "does not expire")
-	case t.Expires.IsZero():
-		words = append(words, "time to live "+ttl)
-	default:
-		words = append(words, "expires at "+fault.Time(t.Expires)+", in "+ttl)
-	}
-	if t.UsesLeft != nil {
-		words = append(words, fmt.Sprintf("uses left: %d", *t.UsesLeft))
-	}
-	return strings.Join(words, ", ")
 }
 
 // shortOfUses warns of a token with too few uses left for a run. Each read costs one, the

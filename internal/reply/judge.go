@@ -164,7 +164,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	}
 	switch {
 	case status >= 500:
-		failure.Retry = patience.Later // a balancer whose nodes are down for a moment
+		failure.Retry, failure.RetryAfter = patience.Later, retryAfter(header.Get("Retry-After")) // a balancer whose nodes are down for a moment
 	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:
 		failure.Retry = patience.Later                       // a fresh connection may do
 		failure.Unsent = status != http.StatusRequestTimeout // which a proxy may also send while it waits for Vault

@@ -71,10 +71,17 @@ func waiting(f *patience.Failure) *patience.Failure {
 }
 
 // mustWait asks for Vault's health after a failed login, and returns why it is too early
-// to send the login again, or nil.
+// to send the login again, or nil. It pauses first: a proxy may limit the rate of logins.
 func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
 	r := e.retry
-	waited, budget := time.Since(e.login.failed), r.Patience.Budget()
+	budget := r.Patience.Budget()
+	pause := min(max(time.Second, e.last.RetryAfter), budget/12, limit/2)
+	select {
+	case <-time.After(time.Until(e.login.failed.Add(pause))):
+	case <-ctx.Done():
+		return e.last
+	}
+	waited := time.Since(e.login.failed)
 	response, f := r.health(ctx, okQuery, limit)
 	e.login.well = f == nil
 	switch {

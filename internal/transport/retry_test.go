@@ -268,6 +268,57 @@ func TestUnclearLogin(t *testing.T) {
 	}
 }
 
+// A login that fails alone is sent once more after a pause, in which a proxy's limit of the
+// rate refills, or a balancer finds that a node is down.
+func TestUnclearLoginPauses(t *testing.T) {
+	t.Parallel()
+	after := func(seconds string) step {
+		return func(w http.ResponseWriter, q *http.Request) {
+			w.Header().Set("Retry-After", seconds)
+			pageOf(503)(w, q)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		first step
+		pause time.Duration
+	}{
+		{"503 of a proxy", pageOf(503), time.Second},
+		{"502 of a proxy", pageOf(502), time.Second},
+		{"lost", closes, time.Second},
+		{"Retry-After", after("3"), 3 * time.Second},
+		{"a long Retry-After", after("3600"), budget / 12},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var first time.Time
+				var requests atomic.Int64
+				r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+					requests.Add(1)
+					switch {
+					case strings.HasSuffix(q.URL.Path, "/sys/health"):
+						w.Header().Set("Content-Type", json)
+						io.WriteString(w, `{"initialized":true,"server_time_utc":1}`)
+					case first.IsZero():
+						first = time.Now()
+						c.first(w, q)
+					case time.Since(first) < c.pause:
+						c.first(w, q)
+					default:
+						says200(w, q)
+					}
+				})
+				r.Unclear = func() {}
+				_, err := do(t.Context(), r, http.MethodPost, "auth/approle/login")
+				require.NoError(t, err)
+				assert.EqualValues(t, 3, requests.Load())
+				assert.Less(t, time.Since(first), c.pause+100*time.Millisecond)
+			})
+		})
+	}
+}
+
 // A login that met an outage is sent once more even if the proxy then blocks sys/health with
 // the page that it sent in the outage, but late: the outage may go on.
 func TestUnclearLoginWithoutHealth(t *testing.T) {
