@@ -151,6 +151,12 @@ func TestDoKeepsTheToken(t *testing.T) {
 		_, err = sign(ctx, elsewhere, path)
 		assert.ErrorContains(t, err, "an address other than the one in the settings")
 
+		// A server may resolve it, and lead elsewhere.
+		upwards := client.NewRequest(http.MethodGet, "/v1/"+path)
+		upwards.URL.Path = "/v1/../" + path
+		_, err = client.RawRequestWithContext(ctx, upwards) //nolint:staticcheck // as a caller may
+		assert.ErrorContains(t, err, "an address other than the one in the settings")
+
 		// A proxy would go by the Host.
 		disguised := client.WithRequestCallbacks(func(r *api.Request) { r.Host = strings.TrimPrefix(other.address, "http://") })
 		_, err = sign(ctx, disguised, path)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // A bad file ends the run at once. The error names it and shows nothing of its content.
@@ -262,6 +263,41 @@ func TestSystemCAs(t *testing.T) {
 				return
 			}
 			assertKind(t, r.err, fault.Environment, test.variable, test.says)
+		})
+	}
+}
+
+// Files that change during a use are read by the next one. They cost this one neither its
+// next login nor the revocation, although vault/api reads them whenever a client is made.
+func TestFilesChangeDuringAUse(t *testing.T) {
+	server := vaulttest.SharedTLS(t)
+	secret := newSecret(t, server)
+	for name, change := range map[string]func(file string) error{
+		"missing":   os.Remove,
+		"truncated": func(file string) error { return os.Truncate(file, 0) },
+		"a FIFO": func(file string) error {
+			require.NoError(t, os.Remove(file))
+			return syscall.Mkfifo(file, 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			certificates, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			file := inFile(t, string(certificates))
+			a := server.AppRole(t, map[string]any{"token_policies": secret.policy})
+			for variable, value := range map[string]string{"VAULT_CACERT": file, "VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": a.SecretID(t, nil)} {
+				t.Setenv(variable, value)
+			}
+			vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, auth.Options{})
+			r, statuses, errs := readTwice(t, vault, secret.path, func() {
+				require.NoError(t, change(file))
+				server.Must(t, "POST", "sys/leases/revoke-prefix/auth/"+a.Mount+"/login", map[string]any{"sync": true})
+			})
+			require.NoError(t, r.err)
+			assert.Empty(t, errs)
+			assert.Len(t, statuses, 32)
+			assert.Empty(t, r.warnings())
+			assert.Zero(t, tokensOf(t, server, a.Mount))
 		})
 	}
 }

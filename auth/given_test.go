@@ -117,6 +117,19 @@ func TestGivenTokenIsRenewed(t *testing.T) {
 	}
 }
 
+// A renewal costs one of the uses, and so does the look-up.
+func TestRenewalCostsAUse(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	token := server.NewToken(t, map[string]any{"policies": []string{secret.policy}, "ttl": "1h", "num_uses": 5})
+	server.Must(t, "POST", "auth/token/renew", map[string]any{"token": token, "increment": "1m"})
+	r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": token}), secret.path, secret.path, secret.path)
+	require.NoError(t, r.err)
+	assert.Equal(t, []int{200, 200, 200}, r.status)
+	assert.Equal(t, new(3), r.usage.Token.UsesLeft, "before the reads")
+}
+
 // A blocked renewal is a warning, and costs no wait.
 func TestRenewalIsBlocked(t *testing.T) {
 	t.Parallel()

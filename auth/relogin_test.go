@@ -115,6 +115,8 @@ func TestGivenTokenDiesMidway(t *testing.T) {
 		assertKind(t, err, fault.Token, "set VAULT_TOKEN to a new one")
 	}
 	assert.Equal(t, 1, count(r.requests(t, server), "/lookup-self"))
+	assert.True(t, r.usage.Token.Known, "what is known of the token stays")
+	assert.True(t, r.usage.Token.Proven)
 }
 
 // Each new token in the file serves a run that goes on, as often as there is one.

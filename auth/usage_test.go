@@ -32,10 +32,10 @@ func TestTokenInTheLog(t *testing.T) {
 	t.Parallel()
 	expires := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
 	for want, token := range map[string]auth.Token{
-		"":                                       {},
-		"given, expiry unknown":                  {Given: true},
-		"given, does not expire":                 {Given: true, Known: true},
-		"by login, of type batch, time to live 60s": {Known: true, Batch: true, TTL: 60},
+		"":                       {},
+		"given, expiry unknown":  {Given: true},
+		"given, does not expire": {Given: true, Known: true},
+		"by login, of type batch, time to live 60s":                    {Known: true, Batch: true, TTL: 60},
 		"given, expires at 2026-11-29 08:00Z, in 5 days, uses left: 3": {Given: true, Known: true, Expires: expires, TTL: 5 * 24 * 3600, UsesLeft: new(3)},
 	} {
 		assert.Equal(t, want, fmt.Sprintf("%v", token))

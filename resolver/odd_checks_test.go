@@ -289,3 +289,25 @@ func TestAnswerThatBreaksOff(t *testing.T) {
 		assert.EqualValues(t, 2, reads.Load())
 	}
 }
+
+// A check of one path that fails for a while waits for it, as a run does: that Vault tells
+// meanwhile what the token may do says nothing of the path.
+func TestCheckOfAPathThatRecovers(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "x"})
+	field := ref.Parse("vault:" + kv + "/app#password")
+	token := server.ReaderToken(t, kv+"/data/app")
+	var reads atomic.Int64
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		if path == kv+"/data/app" && reads.Add(1) <= 6 {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	v := resolver.Check(t.Context(), vaultAt(address, token), []ref.Value{field}, resolver.CheckOptions{})
+	assert.Equal(t, resolver.OK, v.Connection.Kind, "%s", v)
+	assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
+	assert.EqualValues(t, 7, reads.Load())
+}

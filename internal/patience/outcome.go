@@ -16,6 +16,9 @@ func (p *Patience) answered(r *request) {
 		p.recoveredAt[cause(r.fault)] = now
 	}
 	p.answers++
+	if !r.alongside {
+		p.compared++
+	}
 	p.answeredAt, p.abandonedSince, p.allowance = now, time.Time{}, p.budget
 	p.pace.quicken(now)
 	if p.pace.resume() {
@@ -212,7 +215,7 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) *fault.Erro
 		return f
 	}
 	if r.firstSent.IsZero() {
-		r.answersThen = p.answers
+		r.answersThen = p.compared
 	}
 	r.fault = f
 	if p.failsLikeAnother(r, f) {
@@ -237,7 +240,7 @@ func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
 		p.lastFault = f.Fault
 	}
 	if r.firstSent.IsZero() && f.Retry != Paced {
-		r.firstSent, r.answersThen = sent, p.answers
+		r.firstSent, r.answersThen = sent, p.compared
 	}
 	if p.sawOutageEnd(r) {
 		r.failures = 0
@@ -281,7 +284,7 @@ func (p *Patience) failsLikeAnother(r *request, f *fault.Error) bool {
 
 // othersAnswered reports whether another request was answered since this one first
 // failed.
-func (p *Patience) othersAnswered(r *request) bool { return p.answers > r.answersThen }
+func (p *Patience) othersAnswered(r *request) bool { return p.compared > r.answersThen }
 
 // failsAlone reports whether the request fails while others are answered, or has
 // spent the whole budget.

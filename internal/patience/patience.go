@@ -75,6 +75,7 @@ type Patience struct {
 
 	// Answers.
 	answers     int                      // how many came
+	compared    int                      // how many of them count when a request fails
 	answeredAt  time.Time                // when the last one came
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
 	lastRefused *request                 // the last one that met a 429
@@ -128,10 +129,11 @@ func New(budget time.Duration, limits Limits) *Patience {
 
 // request is a request with its failures so far.
 type request struct {
+	alongside   bool         // see TryAlongside
 	fault       *fault.Error // the last one; nil until the request fails
 	ended       *fault.Error // with which it fails alone; nil until then
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
-	answersThen int          // Patience.answers when that attempt failed
+	answersThen int          // Patience.compared when that attempt failed
 	failures    int          // since the last outage, apart from those in it
 	ownFailures int          // those outside of outages that it may have caused itself
 	overtaken   bool         // others were answered while it waited long for an answer
@@ -169,6 +171,16 @@ func (p *Patience) Try(ctx context.Context, aside *Aside, others func() bool, se
 		r = aside.request
 		p.takeUp(r)
 	}
+	return p.try(ctx, r, others, send)
+}
+
+// TryAlongside is Try for a request that goes on beside others and says nothing of them: if
+// it is answered, a request that fails does not fail alone for that.
+func (p *Patience) TryAlongside(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
+	return p.try(ctx, &request{alongside: true}, nil, send)
+}
+
+func (p *Patience) try(ctx context.Context, r *request, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	for {
 		limit, err := p.await(ctx, r, others)
 		if err != nil {

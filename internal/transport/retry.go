@@ -74,7 +74,12 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	}
 	own, _ := ownIn(request.Context())
 	e := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
-	err := r.Patience.Try(ctx, own.aside, own.Others, e.once)
+	var err error
+	if own.Optional == AtOnce {
+		err = r.Patience.TryAlongside(ctx, e.once)
+	} else {
+		err = r.Patience.Try(ctx, own.aside, own.Others, e.once)
+	}
 	if err == nil {
 		return e.response, nil
 	}
