@@ -206,9 +206,18 @@ func twoAddresses(t *testing.T, server *vaulttest.Server) (address string) {
 	return "http://" + net.JoinHostPort(twoAddressesName, u.Port())
 }
 
-const twoAddressesName = "two-addresses.vaulttest"
+const (
+	twoAddressesName   = "two-addresses.vaulttest"
+	threeAddressesName = "three-addresses.vaulttest"
+)
 
-// lookUp answers for twoAddressesName alone, so that no test asks the machine's name
+// addresses are those of the names that lookUp knows, in the order of its answers.
+var addresses = map[string][][4]byte{
+	twoAddressesName:   {{127, 0, 0, 2}, {127, 0, 0, 1}},
+	threeAddressesName: {{127, 0, 0, 2}, {127, 0, 0, 3}, {127, 0, 0, 1}},
+}
+
+// lookUp answers for the names in addresses alone, so that no test asks the machine's name
 // server.
 func lookUp(context.Context, string, string) (net.Conn, error) {
 	here, there := net.Pipe()
@@ -242,12 +251,13 @@ func answerTo(query []byte) ([]byte, error) {
 	}
 	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 	question := m.Questions[0]
-	if strings.TrimSuffix(question.Name.String(), ".") != twoAddressesName {
+	ips := addresses[strings.TrimSuffix(question.Name.String(), ".")]
+	if ips == nil {
 		m.RCode = dnsmessage.RCodeNameError
 		return m.Pack()
 	}
 	if question.Type == dnsmessage.TypeA {
-		for _, ip := range [][4]byte{{127, 0, 0, 2}, {127, 0, 0, 1}} {
+		for _, ip := range ips {
 			header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET}
 			m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: ip}})
 		}

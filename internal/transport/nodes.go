@@ -35,8 +35,9 @@ func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) 
 type nodes struct {
 	all sync.Map // of *node, by address
 
-	mu                 sync.Mutex
-	preferred, avoided string // addresses
+	mu        sync.Mutex
+	preferred string   // an address
+	avoided   []string // those that failed, the latest last
 }
 
 // node is one address of a name.
@@ -54,9 +55,7 @@ func (n *nodes) of(conn net.Conn) *node {
 func (n *nodes) prefer(one *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.preferred = one.address; n.avoided == one.address {
-		n.avoided = ""
-	}
+	n.preferred = one.address
 }
 
 // avoid notes that a request that was sent at that time failed at the node, unless the node
@@ -67,7 +66,8 @@ func (n *nodes) avoid(one *node, sent time.Time) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.avoided = one.address; n.preferred == one.address {
+	n.avoided = append(slices.DeleteFunc(n.avoided, func(a string) bool { return a == one.address }), one.address)
+	if n.preferred == one.address {
 		n.preferred = ""
 	}
 }
@@ -76,13 +76,10 @@ func (n *nodes) sort(hosts []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	place := func(host string) int {
-		switch host {
-		case n.preferred:
-			return -1
-		case n.avoided:
-			return 1
+		if host == n.preferred {
+			return -2
 		}
-		return 0
+		return slices.Index(n.avoided, host) // -1 if it has not failed
 	}
 	slices.SortStableFunc(hosts, func(a, b string) int { return place(a) - place(b) })
 }

@@ -224,17 +224,14 @@ func Replayable(request *http.Request) (*http.Request, error) {
 
 // retire prepares for a retry, if that may help: it closes the connections that are not in
 // use, since a kept one behind a balancer always leads to the same node, and avoids the
-// node, if it is down.
+// node. A path can fail with a server error at a good node, but not before it answers any.
 func (w *Wire) retire(p *progress, f *patience.Failure) *patience.Failure {
 	if f == nil || f.Retry != patience.Later {
 		return f
 	}
 	w.transport.CloseIdleConnections()
-	switch f.Fault.Kind {
-	case fault.Unreachable, fault.Sealed, fault.NoActiveNode:
-		if p.conn != nil {
-			w.dialer.nodes.avoid(p.conn.node, p.began)
-		}
+	if p.conn != nil && (f.Fault.Kind != fault.ServerError || p.conn.node.answeredAt.Load() == 0) {
+		w.dialer.nodes.avoid(p.conn.node, p.began)
 	}
 	return f
 }
