@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -120,4 +121,53 @@ func TestPathThatFailsAtAGoodNode(t *testing.T) {
 		assert.Equal(t, i%10 == 0, result.Err() != nil, "%d: %v", i, result.Err())
 	}
 	assert.Less(t, requests.Load(), int32(3), "the first address that the name has, until it fails once")
+}
+
+// The first address of the proxy's name is that of a proxy that accepts connections, but
+// leads nowhere. The second one serves every host.
+func TestProxyThatFailsButAcceptsConnections(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.SharedTLS(t)
+	mount := server.KV(t, 2)
+	server.Put(t, mount, "app", map[string]any{"password": "right"})
+	connects := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		behind, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer behind.Close()
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n")
+		go io.Copy(behind, conn)
+		io.Copy(conn, behind)
+	})
+	for name, fails := range map[string]http.HandlerFunc{
+		"refuses": page(503),
+		"closes":  func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"hangs":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			good := httptest.NewServer(connects)
+			t.Cleanup(good.Close)
+			_, port, err := net.SplitHostPort(good.Listener.Addr().String())
+			require.NoError(t, err)
+			bad := httptest.NewUnstartedServer(fails)
+			bad.Listener.Close()
+			bad.Listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.2", port))
+			require.NoError(t, err)
+			bad.Start()
+			t.Cleanup(bad.Close)
+			vault := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{
+				"VAULT_TOKEN": server.Token, "VAULT_CLIENT_TIMEOUT": "1", "VAULT_CACERT": server.CAFile,
+				"VAULT_PROXY_ADDR": "http://" + net.JoinHostPort(twoAddressesName, port)}))
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+mount+"/app#password")}, resolver.Options{Patience: 10 * time.Second})
+			assert.NoError(t, collect(run)[0].Err())
+		})
+	}
 }

@@ -25,36 +25,43 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	began := time.Now()
-	conn, err := d.reach(ctx, address)
+	conn, err := d.dialFirstHop(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	node := d.nodes.of(conn)
-	if d.Address.Scheme == "https" {
-		if conn, err = handshake(ctx, conn, d.TLS, d.Address.Hostname()); err != nil {
-			d.nodes.avoid(node, began)
-			return nil, err
-		}
+	ready, err := d.prepare(ctx, conn, address)
+	if err != nil {
+		conn.Close()
+		d.nodes.avoid(node, began)
+		return nil, err
 	}
-	return newAnswerConn(conn, node), nil
+	return newAnswerConn(ready, node), nil
 }
 
-// reach connects to Vault, through the proxy if there is one. With a proxy that
-// forwards, the connection ends there.
-func (d *dialer) reach(ctx context.Context, address string) (net.Conn, error) {
-	switch {
-	case d.Proxy == nil:
+// dialFirstHop connects to the proxy, or to Vault if there is none.
+func (d *dialer) dialFirstHop(ctx context.Context, address string) (net.Conn, error) {
+	if d.Proxy == nil {
 		return d.dialAny(ctx, address)
-	case d.isSOCKS():
-		return d.dialSOCKS(ctx, address)
 	}
-	conn, err := d.dialProxy(ctx)
-	if err != nil || d.forwards() {
-		return conn, err
-	}
-	if err := d.tunnel(ctx, conn, address); err != nil {
-		conn.Close()
+	conn, err := d.dialAny(ctx, proxyAddress(d.Proxy.URL))
+	if err != nil {
 		return nil, &proxyError{err}
+	}
+	return conn, nil
+}
+
+// prepare leads a connection to Vault through the proxy, and secures it. With a proxy that
+// forwards, it ends there.
+func (d *dialer) prepare(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	if d.Proxy != nil {
+		var err error
+		if conn, err = d.throughProxy(ctx, conn, address); err != nil {
+			return nil, &proxyError{err}
+		}
+	}
+	if d.Address.Scheme == "https" {
+		return handshake(ctx, conn, d.TLS, d.Address.Hostname())
 	}
 	return conn, nil
 }
@@ -66,7 +73,6 @@ func handshake(ctx context.Context, conn net.Conn, config *tls.Config, host stri
 	}
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
 		return nil, &handshakeError{err}
 	}
 	return secure, nil

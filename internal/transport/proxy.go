@@ -37,15 +37,21 @@ func (d *dialer) isSOCKS() bool {
 	return d.Proxy.URL.Scheme == "socks5" || d.Proxy.URL.Scheme == "socks5h"
 }
 
-func (d *dialer) dialProxy(ctx context.Context) (net.Conn, error) {
-	conn, err := d.dialAny(ctx, proxyAddress(d.Proxy.URL))
-	if err == nil && d.Proxy.URL.Scheme == "https" {
-		conn, err = handshake(ctx, conn, d.ProxyTLS, d.Proxy.URL.Hostname())
+// throughProxy makes a connection to the proxy one to the address, unless the proxy forwards.
+func (d *dialer) throughProxy(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	if d.isSOCKS() {
+		return d.throughSOCKS(ctx, conn, address)
 	}
-	if err != nil {
-		return nil, &proxyError{err}
+	if d.Proxy.URL.Scheme == "https" {
+		var err error
+		if conn, err = handshake(ctx, conn, d.ProxyTLS, d.Proxy.URL.Hostname()); err != nil {
+			return nil, err
+		}
 	}
-	return conn, nil
+	if d.forwards() {
+		return conn, nil
+	}
+	return conn, d.tunnel(ctx, conn, address)
 }
 
 // tunnel asks an HTTP proxy for a connection to the address.
@@ -77,36 +83,29 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 	}
 }
 
-func (d *dialer) dialSOCKS(ctx context.Context, address string) (net.Conn, error) {
+func (d *dialer) throughSOCKS(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
 	var auth *proxy.Auth
 	if user := d.Proxy.URL.User; user != nil {
 		password, _ := user.Password()
 		auth = &proxy.Auth{User: user.Username(), Password: password}
 	}
-	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.Proxy.URL), auth, anyDialer{d})
+	socks, err := proxy.SOCKS5("tcp", proxyAddress(d.Proxy.URL), auth, connected{conn})
 	if err != nil {
-		return nil, &proxyError{err}
+		return nil, err
 	}
-	conn, err := socks.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		if operation, ok := errors.AsType[*net.OpError](err); ok && !isNetwork(operation.Err) {
-			err = socksRefusal(operation.Err)
-		}
-		return nil, &proxyError{err}
+	through, err := socks.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
+	if operation, ok := errors.AsType[*net.OpError](err); ok && !isNetwork(operation.Err) {
+		return nil, socksRefusal(operation.Err)
 	}
-	return conn, nil
+	return through, err
 }
 
-// anyDialer makes package proxy use dialAny.
-type anyDialer struct{ *dialer }
+// connected makes package proxy use a connection to the proxy that was made before.
+type connected struct{ net.Conn }
 
-func (d anyDialer) Dial(_, address string) (net.Conn, error) {
-	return d.dialAny(context.Background(), address)
-}
+func (c connected) Dial(string, string) (net.Conn, error) { return c.Conn, nil }
 
-func (d anyDialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
-	return d.dialAny(ctx, address)
-}
+func (c connected) DialContext(context.Context, string, string) (net.Conn, error) { return c.Conn, nil }
 
 // proxyPorts are the ports of proxies that name none.
 var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
