@@ -26,7 +26,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 		return &patience.Failure{Fault: w.notTLS(record, atProxy), Unsent: true}
 	}
 	failed, inHandshake := errors.AsType[*handshakeError](err)
-	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "remote error" {
+	if operation, ok := errors.AsType[*net.OpError](err); ok && (operation.Op == "remote error" || isRenegotiation(operation.Err)) {
 		// In TLS 1.3 the server may refuse after the request was sent.
 		return &patience.Failure{Fault: w.alert(operation, atProxy), Unsent: inHandshake}
 	}
@@ -35,6 +35,10 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 	}
 	return &patience.Failure{Fault: w.badHandshake(failed, atProxy), Unsent: true}
 }
+
+// isRenegotiation reports whether the server asked for another handshake after the request.
+// crypto/tls refuses that.
+func isRenegotiation(err error) bool { return strings.Contains(err.Error(), "no renegotiation") }
 
 // peer names the server of a TLS connection.
 func peer(atProxy bool) string {
@@ -68,6 +72,9 @@ func (w *Wire) alert(operation *net.OpError, atProxy bool) *fault.Error {
 		Cause: operation,
 	}
 	switch {
+	case isRenegotiation(operation.Err):
+		f.What = peer(atProxy) + " asks for a second TLS handshake, which the agent does not support"
+		f.Do = "configure the server to ask for the client certificate in the first handshake, not per location"
 	case strings.Contains(alert, "protocol version"):
 		f.Do = "enable TLS 1.2 or later on the server"
 	case atProxy:
