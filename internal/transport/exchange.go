@@ -68,7 +68,7 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 	buffer := response.Body.(*buffered)
 	body := buffer.Bytes()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
-		return r.Wire.refusedByProxy(httpRefusal(response.StatusCode))
+		return r.Wire.refusedByProxy(httpRefusal(response))
 	}
 	source := r.Wire.source
 	source.Login = r.isLogin()

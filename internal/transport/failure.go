@@ -102,7 +102,11 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 		Do:    "check " + w.proxyVariable() + ", the credentials in it, and that the proxy lets the agent through to Vault",
 		Cause: refusal,
 	}
-	if refusal.retry == patience.Paced {
+	switch {
+	case refusal.schemes != "":
+		f.Detail = refusal.words + " and asks for " + w.Sent.Words(refusal.schemes) + " at " + w.at(true)
+		f.Do = "let the proxy accept Basic credentials from " + w.proxyVariable() + ", or none: the agent sends no other kind"
+	case refusal.retry == patience.Paced:
 		f = reply.LimitedByProxy(f.Detail)
 		f.Cause = refusal
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ func (d *dialer) tunnel(ctx context.Context, conn net.Conn, address string) erro
 		case answer.StatusCode/100 == 2:
 			return nil
 		case answer.StatusCode/100 != 1 || answer.StatusCode == http.StatusSwitchingProtocols:
-			return httpRefusal(answer.StatusCode)
+			return httpRefusal(answer)
 		}
 	}
 }
@@ -116,28 +117,37 @@ func proxyAddress(u *url.URL) string {
 
 // proxyRefusal is why a proxy did not connect to Vault.
 type proxyRefusal struct {
-	words string
-	retry patience.When
+	words   string
+	retry   patience.When
+	schemes string // that it asks for, if Basic is not among them
 }
 
 func (r proxyRefusal) Error() string { return r.words }
 
 // httpRefusal is the refusal of an HTTP proxy.
-func httpRefusal(status int) proxyRefusal {
-	r := proxyRefusal{"the proxy answers " + strconv.Itoa(status), patience.Later}
-	switch {
+func httpRefusal(answer *http.Response) proxyRefusal {
+	r := proxyRefusal{words: "the proxy answers " + strconv.Itoa(answer.StatusCode), retry: patience.Later}
+	switch status := answer.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		r.retry = patience.Paced
 	case status < 500:
 		r.retry = patience.Never
 	}
+	challenges := slices.Clone(answer.Header.Values("Proxy-Authenticate"))
+	if answer.StatusCode != http.StatusProxyAuthRequired || strings.Contains(strings.ToLower(strings.Join(challenges, " ")), "basic") {
+		return r
+	}
+	for i, challenge := range challenges {
+		challenges[i], _, _ = strings.Cut(challenge, " ")
+	}
+	r.schemes = strings.Join(challenges, ", ")
 	return r
 }
 
 // socksRefusal is the refusal of a SOCKS proxy, from package proxy's own words.
 func socksRefusal(err error) proxyRefusal {
 	words, triedVault := strings.CutPrefix(err.Error(), "unknown error ")
-	r := proxyRefusal{"the proxy answers: " + words, patience.Never}
+	r := proxyRefusal{words: "the proxy answers: " + words, retry: patience.Never}
 	if triedVault {
 		r.retry = patience.Later
 	}

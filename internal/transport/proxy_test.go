@@ -51,6 +51,9 @@ func TestProxyFails(t *testing.T) {
 	}{
 		{"wants a password", answers(407, page, html, echo), "https", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY in front of https://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, the credentials in it", fault.Unreachable},
 		{"wants a password, plain", answers(407, page, html, echo), "http", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY in front of http://vault.example.com); check VAULT_PROXY_ADDR", fault.Unreachable},
+		{"wants Windows credentials", answers(407, page, html, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM"), "https", patience.Never, "(the proxy answers 407 and asks for Negotiate, NTLM at the proxy PROXY in front of https://vault.example.com); let the proxy accept Basic credentials from VAULT_PROXY_ADDR on the Patch server, or none: the agent sends no other kind", fault.Unreachable},
+		{"wants Digest, plain", answers(407, page, html, `Proxy-Authenticate: Digest realm="`+bodyWords+`"`), "http", patience.Never, "(the proxy answers 407 and asks for Digest at the proxy PROXY in front", fault.Unreachable},
+		{"wants Basic among others", answers(407, page, html, `Proxy-Authenticate: Negotiate, basic realm="x"`), "https", patience.Never, "(the proxy answers 407 at the proxy PROXY in front", fault.Unreachable},
 		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", fault.Unreachable},
 		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", fault.Unreachable},
 		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "the server is not Vault, or a proxy interferes (status 503, text/html", fault.BadResponse},
