@@ -242,5 +242,5 @@ func NotVault(detail string) *fault.Error {
 
 // wrapped is the fault for a wrapped answer: instead of the data, it holds a token.
 func wrapped(who string) *fault.Error {
-	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy")
+	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval")
 }

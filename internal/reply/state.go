@@ -21,6 +21,12 @@ type state struct {
 // about the phrases.
 var states = []state{
 	{status: []int{http.StatusTooManyRequests}, retry: patience.Paced, unsent: true,
+		says: []phrase{{"lease count quota exceeded", "src"}},
+		fault: fault.Error{Kind: fault.RateLimited, What: "vault's lease count quota is used up",
+			Do:     "raise the quota, or use fewer leases: roles with a shorter token_ttl, or batch tokens",
+			Reason: "Vault's lease count quota is used up", Fix: "raise the quota, or use fewer leases: roles with a shorter token_ttl, or batch tokens"}},
+
+	{status: []int{http.StatusTooManyRequests}, retry: patience.Paced, unsent: true,
 		fault: fault.Error{Kind: fault.RateLimited, What: "vault is rate limiting the agent",
 			Do: "raise Vault's rate limit quota, or set VAULT_RATE_LIMIT on the Patch server"}},
 
@@ -28,6 +34,14 @@ var states = []state{
 		says: []phrase{{"required index state", "src"}},
 		fault: fault.Error{Kind: fault.ServerError, What: "vault does not answer yet",
 			Do: "check how far this performance standby lags behind"}},
+
+	{status: []int{500}, retry: patience.Later, unsent: true,
+		says: []phrase{
+			{"overloaded, try again later", "src"}, // a write, with other words around it
+			{"Vault server temporarily overloaded", "src"},
+		},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests",
+			Do: "check Vault's load and the speed of its storage"}},
 
 	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
 		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",

@@ -51,7 +51,7 @@ func (e *exchange) isOptional() bool { return e.optional.end != 0 }
 // mayBeItsOwn reports whether an optional request may have caused a failure itself. If
 // Vault cannot be reached, it has not.
 func mayBeItsOwn(f *patience.Failure) bool {
-	return f.Retry == patience.Paced || !f.Unsent || isBlock(f) || saysUnwell(f)
+	return f.Retry == patience.Paced || !f.Unsent || isBlock(f) || f.Fault.Kind == fault.ServerError || saysUnwell(f)
 }
 
 // saysUnwell reports whether the answer was that Vault is sealed or has no leader.

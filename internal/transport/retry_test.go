@@ -120,6 +120,9 @@ func redirects(w http.ResponseWriter, _ *http.Request) {
 // itself, and tells the last error alone: Vault may have acted on an earlier attempt.
 var agentLost = errorsOf(500, "failed to get the response: Put \"https://127.0.0.1:1/v1/x\": dial tcp 127.0.0.1:1: connect: connection refused")
 
+// overloaded is what Vault Enterprise answers to a login whose writes its storage is too slow for.
+var overloaded = errorsOf(503, "failed to create token: failed to persist accessor index entry: overloaded, try again later: internal error")
+
 func closes(w http.ResponseWriter, _ *http.Request) {
 	conn, _, _ := w.(http.Hijacker).Hijack()
 	conn.Close()
@@ -160,6 +163,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"307", redirects, put, false, 2},
 		{"sealed", errorsOf(503, "Vault is sealed"), put, false, 2},
 		{"no active node", errorsOf(500, "local node not active but active cluster node not found"), put, false, 2},
+		{"overloaded", overloaded, put, false, 2},
 		{"412 of a standby", errorsOf(412, "required index state not present"), put, false, 2},
 		{"302", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }, get, false, 1},
 		{"not Vault", pageOf(200), get, false, 1}, // to the library itself
@@ -235,6 +239,7 @@ func TestUnclearLogin(t *testing.T) {
 		{"lost twice", []step{closes, closes, says200}, 2, 1, "sent twice and not repeated, since Vault may have acted on it"},
 		{"502, then lost", []step{pageOf(502), closes}, 2, 1, "sent twice and not repeated"},
 		{"an Agent that lost Vault", []step{agentLost, agentLost}, 2, 1, "sent twice and not repeated"},
+		{"overloaded as often as it is", []step{overloaded, overloaded, overloaded}, 4, 0, ""},
 		{"sealed as often as it is", []step{errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed"), errorsOf(503, "Vault is sealed")}, 4, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -379,7 +384,7 @@ func TestOptionalRequestHangs(t *testing.T) {
 	}
 }
 
-// Optional requests that alone are cut off, or refused for their rate, cost a third of
+// Optional requests that alone are cut off, or refused for a time, cost a third of
 // patience together, and the next request is sent at once. In a check, too, there is time
 // for it.
 func TestOptionalRequestsFailAlone(t *testing.T) {
@@ -402,6 +407,8 @@ func TestOptionalRequestsFailAlone(t *testing.T) {
 		{"5 seconds", quota("5"), 30 * time.Second, false, 10 * time.Second},
 		{"7 seconds", quota("7"), 30 * time.Second, false, 10 * time.Second},
 		{"an hour", quota("3600"), 30 * time.Second, false, 10 * time.Second},
+		{"overloaded", overloaded, 30 * time.Second, false, 10 * time.Second},
+		{"a standby that lags", errorsOf(412, "required index state not present"), 30 * time.Second, false, 10 * time.Second},
 		{"a check is cut off", closes, 3 * time.Second, true, time.Second},
 		{"a check waits 1 second", quota("1"), 3 * time.Second, true, 2500 * time.Millisecond},
 		{"a check waits 2 seconds", quota("2"), 3 * time.Second, true, 2500 * time.Millisecond},
@@ -412,6 +419,7 @@ func TestOptionalRequestsFailAlone(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+						time.Sleep(time.Millisecond) // a clock that stands still never leaves the end of an outage behind
 						if slices.Contains(blocked, path.Base(q.URL.Path)) {
 							c.answer(w, q)
 							return

@@ -73,7 +73,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"gzip", answers(200, json, gzipped(`{"request_id":"1"}`), "Content-Encoding: gzip"), fault.BadResponse, never, false, "status 200, application/json, content encoding gzip"},
 		{"the token as content encoding", answers(200, json, `{"request_id":"1"}`, "Content-Encoding: "+token), fault.BadResponse, never, false, "content encoding [masked]"},
 		{"a gzip bomb", answers(200, json, gzipped(`{"request_id":"`+strings.Repeat("0", 8<<20)+`"}`), "Content-Encoding: gzip"), fault.BadResponse, never, false, "status 200, application/json"},
-		{"wrapped, as Vault 1.21 answers", vault(200, `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"`+bodyWords+`","accessor":"","ttl":60,"creation_time":"2026-11-24T04:21:30.123456789Z","creation_path":"secret/data/app","wrapped_accessor":""},"warnings":null,"auth":null,"mount_type":""}`), fault.BadResponse, never, false, "ADDRESS wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy"},
+		{"wrapped, as Vault 1.21 answers", vault(200, `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"`+bodyWords+`","accessor":"","ttl":60,"creation_time":"2026-11-24T04:21:30.123456789Z","creation_path":"secret/data/app","wrapped_accessor":""},"warnings":null,"auth":null,"mount_type":""}`), fault.BadResponse, never, false, "ADDRESS wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval"},
 
 		// Plain HTTP to a port for TLS.
 		{"Go's https", says("HTTP/1.0 400 Bad Request", "", "Client sent an HTTP request to an HTTPS server.\n"), fault.TLS, never, false, "the server at ADDRESS expects https; use https in the address"},
@@ -141,6 +141,9 @@ func TestWrongAnswers(t *testing.T) {
 		{"a standby of one", vault(400, `{"errors":["Waiting for the primary to upgrade from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service when the primary is finished."]}`), fault.ServerError, later, false, "vault is upgrading this mount to KV v2"},
 		{"412 of a performance standby", vault(412, `{"errors":["required index state not present"]}`), fault.ServerError, later, true, "vault does not answer yet"},
 		{"412 of something else", vault(412, `{"errors":["missing header"]}`), fault.ServerError, never, true, "refuses the request"},
+		{"a storage that is too slow for a login", vault(503, `{"errors":["failed to create token: failed to persist accessor index entry: overloaded, try again later: internal error"]}`), fault.ServerError, later, true, "vault is overloaded and refuses requests (failed to create token"},
+		{"too many writes", vault(503, `{"errors":["Vault server temporarily overloaded"]}`), fault.ServerError, later, true, "at ADDRESS); check Vault's load and the speed of its storage"},
+		{"lease quota", vault(429, `{"errors":["1 error occurred:\n\t* request path \"auth/approle/login\": lease count quota exceeded\n\n"]}`), fault.RateLimited, paced, true, "vault's lease count quota is used up (1 error occurred"},
 		{"quota", vault(429, `{"errors":["request path \"secret/data/app\": rate limit quota exceeded"]}`), fault.RateLimited, paced, true, "vault is rate limiting the agent (request path"},
 	} {
 		t.Run(server.name, func(t *testing.T) {
