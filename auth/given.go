@@ -3,6 +3,7 @@ package auth
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -93,11 +94,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		if !ok || !mayBeItsOwn(f) {
 			return err
 		}
-		why := "Vault did not answer auth/token/lookup-self; if a proxy in front of Vault blocks it, let it pass"
-		if f.Kind == fault.RateLimited {
-			why = "a rate limit refused auth/token/lookup-self; raise it"
-		}
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + why, Detail: f.Error()})
+		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + unanswered("auth/token/lookup-self", f), Detail: f.Error()})
 		return nil
 	}
 	switch answer.Refusal() {
@@ -180,6 +177,23 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	if err == nil && answer.Ok() && answer.Auth != nil {
 		return time.Now().Add(seconds(answer.Auth.LeaseDuration)), true
 	}
-	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed; grant update on auth/token/renew-self, or replace the token before " + fault.Time(expires)})
+	do, detail := ";", ""
+	switch {
+	case err != nil:
+		do, detail = ": "+unanswered("auth/token/renew-self", err)+", or", err.Error()
+	case answer.IsDenial():
+		do = "; grant update on auth/token/renew-self, or"
+	case !answer.Ok():
+		detail = "vault answered: " + answer.Words()
+	}
+	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed" + do + " replace the token before " + fault.Time(expires), Detail: detail})
 	return expires, false
+}
+
+// unanswered says what to do about a request that Vault did not answer.
+func unanswered(path string, err error) string {
+	if errors.Is(err, fault.RateLimited) {
+		return "a rate limit refused " + path + "; raise it"
+	}
+	return "Vault did not answer " + path + "; if a proxy in front of Vault blocks it, let it pass"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -148,7 +149,8 @@ func TestRenewalIsBlocked(t *testing.T) {
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "secret/app")
 		require.NoError(t, r.err)
 		assert.Equal(t, []string{"GET auth/token/lookup-self", "PUT auth/token/renew-self", "GET secret/app"}, server.requests())
-		assert.Contains(t, strings.Join(r.warnings(), "|"), "could not be renewed")
+		assert.Contains(t, strings.Join(r.warnings(), "|"), "could not be renewed: Vault did not answer auth/token/renew-self; if a proxy in front of Vault blocks it, let it pass, or replace the token before ")
+		assert.Contains(t, strings.Join(r.warnings(), "|"), fmt.Sprintf("(the server is not Vault, or a proxy interferes (status %d, text/plain", status))
 		assert.NotContains(t, strings.Join(r.warnings(), "|"), "a run before then")
 	}
 }
