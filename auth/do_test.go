@@ -152,9 +152,8 @@ func TestDoKeepsTheToken(t *testing.T) {
 		assert.ErrorContains(t, err, "an address other than the one in the settings")
 
 		// A server may resolve it, and lead elsewhere.
-		upwards := client.NewRequest(http.MethodGet, "/v1/"+path)
-		upwards.URL.Path = "/v1/../" + path
-		_, err = client.RawRequestWithContext(ctx, upwards) //nolint:staticcheck // as a caller may
+		upwards := client.WithRequestCallbacks(func(r *api.Request) { r.URL.Path = "/v1/../" + path })
+		_, err = sign(ctx, upwards, path)
 		assert.ErrorContains(t, err, "an address other than the one in the settings")
 
 		// A proxy would go by the Host.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"

@@ -84,11 +84,6 @@ func TestNodeThatFailsButAcceptsConnections(t *testing.T) {
 			for _, result := range run.Results() {
 				assert.NoError(t, result.Err())
 			}
-			for i := range requests {
-				if requests[i].Load() <= test.after {
-					t.Skip("this machine is busy: the next address answered before the bad one")
-				}
-			}
 		})
 	}
 }

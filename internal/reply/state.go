@@ -12,6 +12,7 @@ import (
 type state struct {
 	status []int    // of the answer; 500 means 500 and above
 	says   []phrase // the answer says one of them; nil if its words do not matter
+	logins bool     // it is the answer to a login
 	retry  patience.When
 	unsent bool        // Vault certainly did not act on the request
 	fault  fault.Error // without detail and cause; What may be empty, see unwell
@@ -36,12 +37,16 @@ var states = []state{
 			Do: "check how far this performance standby lags behind"}},
 
 	{status: []int{500}, retry: patience.Later, unsent: true,
-		says: []phrase{
-			{"overloaded, try again later", "src"}, // a write, with other words around it
-			{"Vault server temporarily overloaded", "src"},
-		},
-		fault: fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests",
-			Do: "check Vault's load and the speed of its storage"}},
+		says: []phrase{{"Vault server temporarily overloaded", "src"}},
+		fault: overloaded},
+
+	{status: []int{500}, retry: patience.Later, unsent: true, logins: true, // it could not store a token
+		says:  []phrase{{"overloaded, try again later", "src"}}, // with other words around it
+		fault: overloaded},
+
+	{status: []int{500}, retry: patience.Later, // Vault may have stored something else before
+		says:  []phrase{{"overloaded, try again later", "src"}},
+		fault: overloaded},
 
 	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
 		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
@@ -85,7 +90,7 @@ var states = []state{
 		fault: fault.Error{Kind: fault.Token, What: "vault does not know the token's namespace or cannot read the token",
 			Do: "check that the token belongs to this Vault and has no quotes or other characters around it; otherwise, replace it"}},
 
-	{status: []int{500}, retry: patience.Never,
+	{status: []int{500}, retry: patience.Never, logins: true,
 		says: []phrase{
 			{"failed to verify client's certificate", "1.21 bao"},
 			{"could not load backend configuration", "1.14 1.21 bao"},
@@ -130,12 +135,15 @@ var states = []state{
 			Do: "correct namespace in the settings, or VAULT_NAMESPACE on the Patch server", Fix: "correct namespace, or VAULT_NAMESPACE on the Patch server: Vault has none of this name"}},
 }
 
+// overloaded is the fault of a Vault whose storage is too slow for the writes of all clients.
+var overloaded = fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests", Do: "check Vault's load and the speed of its storage"}
+
 // stateOf returns the state that an answer of Vault shows, or nil if it did answer the
 // request.
 func (s Source) stateOf(status int, errors []string) *state {
 	for i := range states {
 		state := &states[i]
-		if slices.Contains(state.status, min(status, 500)) && (state.says == nil || says(errors, state.says...)) && (s.Login || state.fault.Kind != fault.Login) {
+		if slices.Contains(state.status, min(status, 500)) && (state.says == nil || says(errors, state.says...)) && (s.Login || !state.logins) {
 			return state
 		}
 	}

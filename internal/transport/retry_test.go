@@ -163,7 +163,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"307", redirects, put, false, 2},
 		{"sealed", errorsOf(503, "Vault is sealed"), put, false, 2},
 		{"no active node", errorsOf(500, "local node not active but active cluster node not found"), put, false, 2},
-		{"overloaded", overloaded, put, false, 2},
+		{"overloaded", overloaded, put, false, 1},
 		{"412 of a standby", errorsOf(412, "required index state not present"), put, false, 2},
 		{"302", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }, get, false, 1},
 		{"not Vault", pageOf(200), get, false, 1}, // to the library itself
