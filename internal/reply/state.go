@@ -37,7 +37,7 @@ var states = []state{
 			Do: "check how far this performance standby lags behind"}},
 
 	{status: []int{500}, retry: patience.Later, unsent: true,
-		says: []phrase{{"Vault server temporarily overloaded", "src"}},
+		says:  []phrase{{"Vault server temporarily overloaded", "src"}},
 		fault: overloaded},
 
 	{status: []int{500}, retry: patience.Later, unsent: true, logins: true, // it could not store a token
