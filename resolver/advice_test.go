@@ -277,12 +277,12 @@ func TestAdviceAboutPaths(t *testing.T) {
 			return func() { d.KVVersion = "v2" }
 		}, ""},
 		{"data/ typed along, where the list is blocked and kv_version wrong", resolver.NoKey, "is not KV v1, correct kv_version in the settings, and omit data/ from the path", func(t *testing.T, d *desk) func() {
-			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
+			d.Address, d.KVVersion, d.Mounts = behind(t, server, blocked), "v1", []string{d.mount()} // for OpenBao
 			follow := typed(field("vault:%s/data/app#password"), field("vault:%s/app#password"))(t, d)
 			return func() { d.KVVersion = "v2"; follow() }
 		}, ""},
 		{"the same, for a key that KV v2 adds", resolver.BadValue, "is not KV v1, correct kv_version in the settings, and omit data/ from the path", func(t *testing.T, d *desk) func() {
-			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
+			d.Address, d.KVVersion, d.Mounts = behind(t, server, blocked), "v1", []string{d.mount()} // for OpenBao
 			follow := typed(field("vault:%s/data/app#data"), field("vault:%s/app#password"))(t, d)
 			return func() { d.KVVersion = "v2"; follow() }
 		}, ""},

@@ -85,12 +85,13 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		if server != nil && !server.Namespaces && table.token.Namespace == "" {
-			one.Namespace = "" // it ignores that of the settings. Under a pin, lines stay relative to the pin
+		// Under a pinned namespace, lines stay relative to that, even if Vault ignores both.
+		mayIgnore := table.mayIgnore() && table.token.Known && table.token.Namespace == ""
+		if mayIgnore && server != nil && !server.Namespaces {
+			one.Namespace = "" // it ignores that of the settings
 		}
-		isUnsure := one.Namespace != "" && table.mayIgnore() && (server == nil || !server.Namespaces)
 		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
-		one.Guessed = (!m.listed && r.secret == nil || isUnsure) && !one.NotKV
+		one.Guessed = (!m.listed && r.secret == nil || mayIgnore && server == nil) && !one.NotKV
 		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}
