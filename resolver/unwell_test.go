@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,29 +254,4 @@ func breakAudit(t *testing.T, server *vaulttest.Server) {
 	status, _, err = server.Do("GET", "auth/token/lookup-self", nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusInternalServerError, status)
-}
-
-// A balancer before a dead node answers some requests with a page of status 503, at any rate.
-// That is not taken for a rate limit for long, and costs no host.
-func TestPagesOfOneDeadNode(t *testing.T) {
-	t.Parallel()
-	const paths = 200
-	server := vaulttest.Shared(t)
-	kv := server.KV(t, 2)
-	hosts := writtenFleet(t, server, kv, paths)
-	token := server.ReaderToken(t, kv+"/data/*")
-	var requests atomic.Int64
-	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
-		isDead := strings.HasPrefix(path, kv) && requests.Add(1)%3 == 0
-		if isDead {
-			http.Error(w, "no healthy upstream", http.StatusServiceUnavailable)
-		}
-		return isDead
-	})
-	began := time.Now()
-	run := resolver.Resolve(t.Context(), vaultAt(address, token), hosts, resolver.Options{})
-	collect(run)
-	report := run.Report()
-	assert.Equal(t, paths, report.Ready, "%s", report)
-	assert.Less(t, time.Since(began), time.Minute)
 }

@@ -59,9 +59,6 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 
 func (p *pace) isLimited() bool { return p.limiter != nil }
 
-// isSlowest reports whether a refusal has made the rate as slow as it gets.
-func (p *pace) isSlowest() bool { return p.refusedRate > 0 && p.refusedRate/2 <= slowest }
-
 // untilNext is how long to wait at a limited rate until a request may go.
 func (p *pace) untilNext(now time.Time) time.Duration {
 	missing := (1 - p.limiter.TokensAt(now)) / float64(p.limiter.Limit())

@@ -33,20 +33,6 @@ func (p *Patience) IsPaced() bool {
 	return p.pace.limiter != nil
 }
 
-// Unpace returns to the operator's rate, if refusals have made the rate as slow as it gets. It
-// reports whether they have.
-func (p *Patience) Unpace() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.pace.isSlowest() {
-		return false
-	}
-	p.pace.reset()
-	p.lastRefused = nil
-	p.wake()
-	return true
-}
-
 // Stats returns how many requests were sent again, and how long the run waited
 // without any answer.
 func (p *Patience) Stats() (retries int, waited time.Duration) {

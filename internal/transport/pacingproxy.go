@@ -14,7 +14,6 @@ type pacingProxy struct {
 	mu      sync.Mutex
 	refused map[string]*refusals // by path, until it is answered
 	passed  int                  // paths that were refused and then answered
-	atAny   bool                 // it refuses at any rate, so it is no such proxy
 }
 
 // paceAfter paths that were refused and then answered show such a proxy.
@@ -56,14 +55,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	defer p.mu.Unlock()
 	r, now := p.of(e.request.URL.Path), time.Now()
 	isNew := now.Sub(r.last) >= time.Second
-	if p.passed >= paceAfter && !p.atAny && e.retry.Patience.Unpace() {
-		p.atAny = true
-		clear(p.refused)
-	}
-	switch {
-	case p.atAny:
-		return f
-	case p.passed < paceAfter:
+	if p.passed < paceAfter {
 		early := *f
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
 		if isNew {
