@@ -42,9 +42,9 @@ func (r Ref) warning() string {
 	case strings.HasPrefix(r.key, "#"):
 		return "has a key that begins with #; remove the #, unless the key in Vault has it"
 	case strings.Contains(both, "?"+versionParameter) || cutVersion("#"+r.key) != "#"+r.key:
-		return `has a version in its path or key, where it is part of the name; write it separately, such as "version": 3, or as in vault:secret/luumen/windev?version=3#password`
+		return `has a version in its path or key, where it is part of the name; unless it is meant as that, write it separately, such as "version": 3, or as in vault:secret/luumen/windev?version=3#password`
 	case slices.ContainsFunc(urlEscapes, func(escape string) bool { return strings.Contains(both, escape) }):
-		return "has an escape, such as %23 or %2F, in its path or key, where it is part of the name; write the character as it is, or in the string form only # as %23, ? as %3F and % as %25"
+		return "has an escape, such as %23 or %2F, in its path or key, where it is part of the name; unless it is meant as that, write the character as it is, or in the string form only # as %23, ? as %3F and % as %25"
 	case strings.HasPrefix(rest, "data/"):
 		return "has data/ after the mount, which is added automatically for KV v2; remove it unless the path of the secret itself begins with data/"
 	case strings.HasPrefix(r.path, "v1/"):

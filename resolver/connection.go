@@ -8,6 +8,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/transport"
 	"github.com/luumen/patch-vault/ref"
 )
 
@@ -87,9 +88,11 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 // now returns the problem of a check, which does not wait for a temporary state to pass. A
 // rate limit that leaves the check too little time has a reason of its own.
 func (p Problem) now() Problem {
-	reason, _ := p.Kind.Advice()
-	if p.Kind == Sealed || p.Kind == NoActiveNode || p.Kind == RateLimited && p.Reason == reason {
-		p.Reason += " now; a run waits up to 60 s for it to pass"
+	switch p.Kind {
+	case Sealed, NoActiveNode, RateLimited:
+		if p.Reason != transport.TooSlow {
+			p.Reason += " now; a run waits up to 60 s for it to pass"
+		}
 	}
 	return p
 }

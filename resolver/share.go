@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"cmp"
 	"container/heap"
 	"sync"
 	"time"
@@ -10,9 +9,10 @@ import (
 // share hands the reads of a run to its workers. Paths that fail for a while should
 // not occupy all workers, since only the answer to another path shows that Vault is
 // well. So the reads are cut into parts, each in one mount, and a worker takes from
-// the part of which the fewest reads gave way, and then of which the fewest are under way,
-// alternately from its two ends. Reads that failed and gave way come one at a time among
-// the others, and last.
+// the part with the fewest reads under way, alternately from its two ends. A part of which
+// reads gave way counts as if up to two more were under way, so other parts come first, but
+// not with all workers. Reads that failed and gave way come one at a time among the others,
+// and last.
 type share struct {
 	mu       sync.Mutex
 	parts    parts
@@ -113,7 +113,7 @@ type parts []*part
 
 func (p parts) Len() int { return len(p) }
 func (p parts) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(p[i].gaveWay, p[j].gaveWay), cmp.Compare(p[i].underWay, p[j].underWay)) < 0
+	return p[i].underWay+min(p[i].gaveWay, 2) < p[j].underWay+min(p[j].gaveWay, 2)
 }
 func (p parts) Swap(i, j int) {
 	p[i], p[j] = p[j], p[i]

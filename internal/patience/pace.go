@@ -48,19 +48,20 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 	if p.startedAt.IsZero() {
 		p.startedAt = now
 	}
-	if now.Before(p.pausedUntil) {
-		return p.pausedUntil.Sub(now)
-	}
-	if !p.isLimited() || p.limiter.AllowN(now, 1) {
+	if !now.Before(p.pausedUntil) && (p.limiter == nil || p.limiter.AllowN(now, 1)) {
 		return 0
 	}
 	return p.untilNext(now)
 }
 
-func (p *pace) isLimited() bool { return p.limiter != nil }
+// isReduced reports whether a refusal has reduced the rate.
+func (p *pace) isReduced() bool { return p.refusedRate > 0 }
 
-// untilNext is how long to wait at a limited rate until a request may go.
+// untilNext is how long to wait until a request may go, during a pause or at a limited rate.
 func (p *pace) untilNext(now time.Time) time.Duration {
+	if now.Before(p.pausedUntil) {
+		return p.pausedUntil.Sub(now)
+	}
 	missing := (1 - p.limiter.TokensAt(now)) / float64(p.limiter.Limit())
 	return time.Duration(missing*float64(time.Second)) + time.Microsecond // tokens are floats
 }

@@ -327,13 +327,13 @@ func (p *Patience) untilNext(r *request, now time.Time) (wait time.Duration) {
 	if now.Before(at) {
 		return at.Sub(now)
 	}
-	if p.pace.isLimited() && !p.isNext(r, now) {
+	if p.pace.isReduced() && !p.isNext(r, now) {
 		return max(p.pace.untilNext(now), time.Millisecond)
 	}
 	return p.pace.take(now)
 }
 
-// isNext reports whether the request may be the next one at a limited rate. Of those that
+// isNext reports whether the request may be the next one at a reduced rate. Of those that
 // never failed, it is the one that has waited longest. They come before one that met a 429,
 // for a while: its quota may be for a few requests alone.
 func (p *Patience) isNext(r *request, now time.Time) bool {

@@ -40,12 +40,8 @@ var states = []state{
 		says:  []phrase{{"Vault server temporarily overloaded", "src"}},
 		fault: overloaded},
 
-	{status: []int{500}, retry: patience.Later, unsent: true, logins: true, // it could not store a token
+	{status: []int{500}, retry: patience.Later, // Vault may have stored a part, such as the use of a secret id
 		says:  []phrase{{"overloaded, try again later", "src"}}, // with other words around it
-		fault: overloaded},
-
-	{status: []int{500}, retry: patience.Later, // Vault may have stored something else before
-		says:  []phrase{{"overloaded, try again later", "src"}},
 		fault: overloaded},
 
 	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,

@@ -36,7 +36,8 @@ func (r *Retry) isWell(ctx context.Context, limit time.Duration) bool {
 	return f == nil && (response.StatusCode == http.StatusOK || response.StatusCode == 473)
 }
 
-// health asks for Vault's health once, without a token and outside of patience.
+// health asks for Vault's health once, without a token and outside of patience. It does not
+// come from a client of vault/api, since it helps Retry to judge a request of one.
 func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (*http.Response, *patience.Failure) {
 	u := *r.Wire.config.Address
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/v1/sys/health"

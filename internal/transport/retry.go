@@ -112,11 +112,14 @@ func (r *Retry) attempt() time.Duration {
 	return r.Wire.config.Timeout
 }
 
+// TooSlow is the reason, for the UI, of a request for which a check has no time left.
+const TooSlow = "the check ended before Vault had answered all of it"
+
 // tooSlow is the failure for a request for which a check has no time left.
 func (r *Retry) tooSlow() *patience.Failure {
 	f := fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
 		"check fewer references at once, or check again; if the next run fails as well, check Vault's load and the network")
-	f.Reason, f.Fix = "the check ended before Vault had answered all of it", "check fewer references at once; a run waits longer"
+	f.Reason, f.Fix = TooSlow, "check fewer references at once; a run waits longer"
 	if r.Patience.IsPaced() {
 		f.Kind, f.What = fault.RateLimited, "a rate limit lets too few requests through for a check, which ends before a run does"
 		f.Do = "check fewer references at once; a run goes on at the allowed rate"
