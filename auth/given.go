@@ -26,21 +26,23 @@ func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (
 	if t.facts.Given {
 		namespace = s.config.loginNamespace
 	}
-	return context.WithValue(ctx, self{}, withToken{t, chain}), s.clients.self.WithNamespace(namespace)
+	return context.WithValue(ctx, aboutKey{}, about{t, chain}), s.clients.self.WithNamespace(namespace)
 }
 
-// self is a RoundTripper for requests about one token, and the key of its withToken in their
-// contexts.
-type self struct{}
-
-type withToken struct {
+// about is in the context of a request about a token itself.
+type about struct {
 	token *token
 	next  *transport.Retry
 }
 
+type aboutKey struct{}
+
+// self is the RoundTripper of requests about a token itself, which it adds.
+type self struct{}
+
 func (self) RoundTrip(request *http.Request) (*http.Response, error) {
-	about := request.Context().Value(self{}).(withToken)
-	return about.next.Send(request, about.token.sign(request.Header))
+	a := request.Context().Value(aboutKey{}).(about)
+	return a.next.Send(request, a.token.sign(request.Header))
 }
 
 // look looks up the token of a client. The data is nil if the answer has none.

@@ -101,7 +101,7 @@ type session struct {
 // another address, or after use has returned fail unsent.
 //
 // Methods that set the client's token, such as Logical().Unwrap and Auth().Login, make all
-// later requests fail unsent: write to sys/wrapping/unwrap, or to the path of the login.
+// later requests fail unsent. Write to sys/wrapping/unwrap or the login's path instead.
 // Those that change the transport of its connections panic, as does a nil use. If Vault
 // refuses a request, the client returns a *[api.ResponseError], whose text has several
 // lines. If Vault does not answer, or refuses the token, the error has a kind:

@@ -82,7 +82,7 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 }
 
 // One resolves a single target in a run of its own. Use [Resolve] for several, since each
-// run waits for a dead Vault anew, and also for the findings.
+// run waits for a dead Vault anew, and for the findings, which a Result does not have.
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result

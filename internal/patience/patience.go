@@ -44,8 +44,12 @@
 // A 429 is not a failure: Vault is well and asks for fewer requests. They are sent
 // more slowly (pace.go), and the budget counts only while none is answered. While one
 // request alone meets 429s and others are answered, it slows down nobody else, and after
-// three it fails alone if many others were answered. TLS that two requests cannot
-// establish ends patience at once, since waiting does not change it.
+// three it fails alone if many others were answered. A quota may also be for some requests
+// alone: those that were refused give way to others, and slow down nobody if they are
+// refused again while others are answered.
+//
+// TLS that two requests cannot establish ends patience at once, since waiting does not
+// change it.
 package patience
 
 import (
@@ -162,8 +166,8 @@ func (*Aside) Error() string { return "the request was laid aside" }
 // ends. send sends it once, within limit, and returns nil if Vault answered. Try
 // returns nil, ctx's error, a *fault.Error or an *Aside.
 //
-// It returns an *Aside if the request has failed and must wait, while others reports
-// that another one could be sent. A nil others reports that there is none. To go on with
+// It returns an *Aside if the request has failed or met a 429 and must wait, while others
+// reports that another one could be sent. A nil others reports that there is none. To go on with
 // the request later, call Try with the Aside, which is nil the first time.
 func (p *Patience) Try(ctx context.Context, aside *Aside, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	r := &request{}

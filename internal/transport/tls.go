@@ -37,7 +37,7 @@ func (w *Wire) tlsFailure(err error, atProxy bool) *patience.Failure {
 }
 
 // isRenegotiation reports whether the server asked for another handshake after the request.
-// crypto/tls refuses that.
+// crypto/tls refuses that, with an error of a type that it does not export.
 func isRenegotiation(err error) bool { return strings.Contains(err.Error(), "no renegotiation") }
 
 // peer names the server of a TLS connection.
