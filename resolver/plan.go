@@ -49,17 +49,18 @@ type field struct {
 // read is one path and version to read.
 type read struct {
 	path    string
-	version int             // 0 means the latest
-	keys    keys            // that fields want
-	uses    int             // fields that want a key and do not have its value yet
-	hosts   []int           // that wait for it
-	mount   *mount          // of the path; nil before the mounts are listed
-	sent    bool            // a request was sent
-	part    *part           // in share; nil once the read gave way
-	aside   *patience.Aside // the state of a read that gave way; nil for any other
-	since   time.Time       // when it gave way
-	secret  *secret         // nil until the read is settled, and if there is an error
-	err     error           // why there is no secret
+	version int               // 0 means the latest
+	keys    keys              // that fields want
+	uses    int               // fields that want a key and do not have its value yet
+	hosts   []int             // that wait for it
+	mount   *mount            // of the path; nil before the mounts are listed
+	sent    bool              // a request was sent
+	part    *part             // in share
+	request *patience.Request // while a worker has the read, and after it gave way
+	gaveWay bool
+	since   time.Time // when it gave way
+	secret  *secret   // nil until the read is settled, and if there is an error
+	err     error     // why there is no secret
 }
 
 // settled reports whether it is known how the read ended.

@@ -77,7 +77,6 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 		}
 	}
 	share := newShare(p.reads, workers)
-	ctx = transport.WithOwn(ctx, transport.Own{Others: share.hasFresh})
 	var ofRun atomic.Pointer[fault.Error]
 	var working sync.WaitGroup
 	for range workers {
@@ -143,21 +142,17 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 // read reads one path and settles it, unless it gives way to others, or returns a fault that
 // concerns every path.
 func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Error {
-	aside := r.aside
-	r.aside = nil
 	if p.isSettled(r) {
 		return nil
 	}
-	if aside != nil {
-		ctx = transport.Resume(ctx, aside)
-	} else if later := p.later.Load(); later != nil {
+	if later := p.later.Load(); later != nil {
 		if r.mount = later.find(r.path); later.hides(r.mount) {
 			p.settle(r, nil, invisible(later, r))
 			return nil
 		}
 	}
-	secret, err := p.readSecret(ctx, client, r)
-	if r.aside, _ = err.(*patience.Aside); r.aside != nil {
+	secret, err := p.readSecret(transport.WithOwn(ctx, transport.Own{Request: r.request}), client, r)
+	if r.gaveWay = err == patience.Aside; r.gaveWay {
 		return nil
 	}
 	switch f, ok := err.(*fault.Error); {

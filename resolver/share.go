@@ -1,35 +1,56 @@
 package resolver
 
 import (
-	"container/heap"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// share hands the reads of a run to its workers. Paths that fail for a while should
-// not occupy all workers, since only the answer to another path shows that Vault is
-// well. So the reads are cut into parts, each in one mount, and a worker takes from
-// the part with the fewest reads under way, alternately from its two ends. A part of which
-// reads gave way counts as if up to two more were under way, so other parts come first, but
-// not with all workers. Reads that failed and gave way come one at a time among the others,
-// and last.
+// share hands the reads of a run to its workers. Paths that fail for a while should not
+// occupy all workers, since only the answer to another path shows that Vault is well. So
+// the reads are cut into parts, each in one mount, and a worker takes from the part with
+// the smallest load. Reads that gave way come last in their part, but one at a time is tried
+// again earlier, since many hosts may wait for it.
 type share struct {
-	mu       sync.Mutex
-	parts    parts
-	aside    []*read // those that failed and gave way; the one that has waited longest first
-	retrying bool    // a worker has one of them, while others are fresh
+	mu    sync.Mutex
+	parts []*part // those with reads left; the one that was taken from longest ago first
+	early *read   // gave way, and a worker has it again, before the fresh ones of its part
 }
 
-// rest is the time after which a read that gave way is tried again, even while others are
-// fresh.
+// rest is the time after which a read that gave way may be tried again early.
 const rest = 500 * time.Millisecond
 
 // part is some of the reads in one mount.
 type part struct {
-	reads    []*read // not taken yet
-	gaveWay  int
+	mount    *mountLoad
+	fresh    []*read // not taken yet; taken alternately from both ends
+	aside    []*read // gave way; the one that has waited longest first
 	underWay int
-	place    int // in parts
+}
+
+// mountLoad is what all parts of a mount have in common.
+type mountLoad struct {
+	underWay int
+	gaveWay  int // since a read of the mount was settled
+}
+
+func (p *part) isEmpty() bool { return len(p.fresh)+len(p.aside) == 0 }
+
+// load is how many reads of the part are under way. What gave way may fail again, so up to
+// two more count for the part if reads of its mount gave way, and two if there is none that
+// did not. Yet each mount has a read under way, so that the rest of it is not left to the end,
+// when no other shows whether Vault is well.
+func (p *part) load() int {
+	if p.mount.underWay == 0 {
+		return 0
+	}
+	load := p.underWay + min(p.mount.gaveWay, 2)
+	if len(p.fresh) == 0 {
+		load += 2
+	}
+	return load
 }
 
 // newShare cuts the reads into parts of one mount each.
@@ -39,12 +60,17 @@ func newShare(reads []*read, workers int) *share {
 	latest := make(map[string]*part) // by mount
 	for _, r := range reads {
 		p := latest[r.mount.Path]
-		if p == nil || len(p.reads) == size {
-			p = &part{place: len(s.parts)}
+		switch {
+		case p == nil:
+			p = &part{mount: &mountLoad{}}
+		case len(p.fresh) == size:
+			p = &part{mount: p.mount}
+		}
+		if len(p.fresh) == 0 {
 			s.parts = append(s.parts, p)
 			latest[r.mount.Path] = p
 		}
-		p.reads = append(p.reads, r)
+		p.fresh = append(p.fresh, r)
 		r.part = p
 	}
 	return s
@@ -54,28 +80,51 @@ func newShare(reads []*read, workers int) *share {
 func (s *share) take() *read {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.aside) > 0 && (len(s.parts) == 0 || !s.retrying && time.Since(s.aside[0].since) >= rest) {
-		r := s.aside[0]
-		s.aside = s.aside[1:]
-		s.retrying = true
-		return r
-	}
 	if len(s.parts) == 0 {
 		return nil
 	}
-	p := s.parts[0]
-	last := len(p.reads) - 1
-	var r *read
-	if p.underWay%2 == 0 {
-		r, p.reads = p.reads[0], p.reads[1:]
-	} else {
-		r, p.reads = p.reads[last], p.reads[:last]
-	}
+	i := s.lightest()
+	p := s.parts[i]
+	s.parts = slices.Delete(s.parts, i, i+1)
+	r := s.takeFrom(p)
 	p.underWay++
-	if len(p.reads) == 0 {
-		heap.Pop(&s.parts)
-	} else {
-		heap.Fix(&s.parts, p.place)
+	p.mount.underWay++
+	if !p.isEmpty() {
+		s.parts = append(s.parts, p)
+	}
+	r.gaveWay = false
+	if r.request == nil {
+		r.request = &patience.Request{Group: r.mount.Path, Others: s.hasMore}
+	}
+	return r
+}
+
+// lightest is the index of the part with the smallest load.
+func (s *share) lightest() int {
+	best := 0
+	for i, p := range s.parts {
+		if p.load() == 0 {
+			return i
+		}
+		if p.load() < s.parts[best].load() {
+			best = i
+		}
+	}
+	return best
+}
+
+func (s *share) takeFrom(p *part) (r *read) {
+	last := len(p.fresh) - 1
+	switch {
+	case last < 0:
+		r, p.aside = p.aside[0], p.aside[1:]
+	case len(p.aside) > 0 && s.early == nil && time.Since(p.aside[0].since) >= rest:
+		r, p.aside = p.aside[0], p.aside[1:]
+		s.early = r
+	case p.underWay%2 == 0:
+		r, p.fresh = p.fresh[0], p.fresh[1:]
+	default:
+		r, p.fresh = p.fresh[last], p.fresh[:last]
 	}
 	return r
 }
@@ -84,45 +133,27 @@ func (s *share) take() *read {
 func (s *share) done(r *read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.part == nil {
-		s.retrying = false
-	} else {
-		r.part.underWay--
-		if r.aside != nil {
-			r.part.gaveWay++
-		}
-		if len(r.part.reads) > 0 {
-			heap.Fix(&s.parts, r.part.place)
-		}
+	p := r.part
+	p.underWay--
+	p.mount.underWay--
+	if s.early == r {
+		s.early = nil
 	}
-	if r.aside != nil {
-		r.part, r.since = nil, time.Now()
-		s.aside = append(s.aside, r)
+	if !r.gaveWay {
+		r.request, p.mount.gaveWay = nil, 0
+		return
 	}
+	p.mount.gaveWay++
+	r.since = time.Now()
+	if p.isEmpty() {
+		s.parts = append(s.parts, p)
+	}
+	p.aside = append(p.aside, r)
 }
 
-// hasFresh reports whether there is a read that no worker has taken yet.
-func (s *share) hasFresh() bool {
+// hasMore reports whether there is a read that no worker has.
+func (s *share) hasMore() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.parts) > 0
-}
-
-// parts is a heap of the parts with reads left; the one to take from comes first.
-type parts []*part
-
-func (p parts) Len() int { return len(p) }
-func (p parts) Less(i, j int) bool {
-	return p[i].underWay+min(p[i].gaveWay, 2) < p[j].underWay+min(p[j].gaveWay, 2)
-}
-func (p parts) Swap(i, j int) {
-	p[i], p[j] = p[j], p[i]
-	p[i].place, p[j].place = i, j
-}
-func (p *parts) Push(one any) { *p = append(*p, one.(*part)) }
-func (p *parts) Pop() any {
-	last := len(*p) - 1
-	one := (*p)[last]
-	*p = (*p)[:last]
-	return one
 }

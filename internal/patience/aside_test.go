@@ -29,14 +29,14 @@ func TestRequestLaidAside(t *testing.T) {
 			return nil
 		}
 		others := true
-		var aside *patience.Aside
-		require.ErrorAs(t, p.Try(t.Context(), nil, func() bool { return others }, fails), &aside)
+		request := &patience.Request{Others: func() bool { return others }}
+		require.ErrorIs(t, p.Try(t.Context(), request, fails), patience.Aside)
 		assert.Equal(t, 2, tries, "the second time at once")
 		require.NoError(t, p.Do(t.Context(), answered))
 		time.Sleep(5 * budget)
 		require.NoError(t, p.Do(t.Context(), answered))
 		others = false
-		require.NoError(t, p.Try(t.Context(), aside, func() bool { return others }, fails))
+		require.NoError(t, p.Try(t.Context(), request, fails))
 		assert.Equal(t, 4, tries)
 	})
 }
@@ -52,7 +52,7 @@ func TestRequestThatWaitsForItsRate(t *testing.T) {
 			}
 			return nil
 		}
-		require.NoError(t, p.Try(t.Context(), nil, func() bool { return true }, failsOnce))
+		require.NoError(t, p.Try(t.Context(), &patience.Request{Others: func() bool { return true }}, failsOnce))
 		assert.Equal(t, 2, tries)
 	})
 }

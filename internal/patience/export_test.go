@@ -7,5 +7,5 @@ import (
 
 // Do tries a request that is never laid aside.
 func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	return p.Try(ctx, nil, nil, send)
+	return p.Try(ctx, &Request{}, send)
 }

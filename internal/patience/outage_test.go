@@ -355,6 +355,38 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 	}
 }
 
+// Vault goes down while the last requests are under way. Those that it has taken are still
+// answered, which does not mean that the others fail for their own reasons: three that fail
+// alike are an outage, and fewer wait for some time.
+func TestLastRequestsUnderWay(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		requests, down int
+		lasts          time.Duration
+	}{
+		{2, 1, 4 * time.Second},
+		{3, 2, 4 * time.Second},
+		{4, 3, 45 * time.Second},
+		{12, 11, 45 * time.Second},
+		{16, 5, 45 * time.Second},
+	} {
+		for name, fails := range map[string]script{"gateway": always(gateway), "reset": always(reset), "broken": always(broken), "hangs": hangs} {
+			for _, late := range []time.Duration{blip, 200 * time.Millisecond, time.Second} {
+				synctest.Test(t, func(t *testing.T) {
+					vault := func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
+						if request >= test.requests-test.down && since < test.lasts {
+							return fails(request, try, since)
+						}
+						return late, nil
+					}
+					r := play(t.Context(), patience.New(budget, patience.Limits{}), test.requests, workers, vault)
+					assert.Empty(t, r.failed(), "%v, %s, %s", test, name, late)
+				})
+			}
+		}
+	}
+}
+
 // The clock starts when the first request that failed was sent, or at the last answer, if
 // that is later.
 func TestClockStartsWithTheSend(t *testing.T) {

@@ -1,30 +1,32 @@
 package patience
 
 import (
+	"slices"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // answered notes that the request was answered. It changes the state to well.
-func (p *Patience) answered(r *request) {
+func (p *Patience) answered(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endProbe(r)
 	now := time.Now()
 	if r.fault != nil {
 		p.recoveredAt[cause(r.fault)] = now
+		r.history = history{}
 	}
 	p.answers++
-	if !r.alongside {
-		p.compared++
+	if !r.Beside {
+		p.servedAt, p.servedSent = now, latest(p.servedSent, sent)
 	}
 	p.answeredAt, p.abandonedSince, p.allowance = now, time.Time{}, p.budget
 	p.pace.quicken(now)
 	if p.pace.resume() {
 		p.wake()
 	}
-	clear(p.firstFailed)
+	clear(p.failing)
 	if p.over != nil {
 		return
 	}
@@ -41,7 +43,7 @@ func (p *Patience) stopClock(now time.Time) {
 }
 
 // abandoned notes that the caller of a request gave it up.
-func (p *Patience) abandoned(r *request, sent time.Time) {
+func (p *Patience) abandoned(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endProbe(r)
@@ -53,7 +55,7 @@ func (p *Patience) abandoned(r *request, sent time.Time) {
 
 // failed notes that the request failed. It returns the fault that ends the request, or nil
 // if it is sent again.
-func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
+func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	probed := p.endProbe(r)
@@ -62,11 +64,11 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 	case p.over != nil:
 		return p.over
 	case f.Retry == Never:
-		return p.refuse(r, now, f.Fault)
+		return p.refuse(r, sent, now, f.Fault)
 	case r.ended != nil:
 		return r.ended
 	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
-		p.firstFailed[cause(f.Fault)] = r
+		p.failing[cause(f.Fault)] = []*Request{r}
 		return f.Fault
 	}
 	p.noteFailure(r, sent, now, f)
@@ -81,7 +83,7 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 		}
 	case !p.outage:
 		if p.doubt(r, sent, now, f) {
-			return f.Fault.After(now.Sub(r.firstSent))
+			return f.Fault.After(r.tried(now))
 		}
 	case probed:
 		p.failedProbes++
@@ -98,7 +100,7 @@ func (p *Patience) failed(r *request, sent time.Time, f *Failure) *fault.Error {
 
 // endProbe notes that the request is not under way any more. If it was the prober, another
 // can be the next.
-func (p *Patience) endProbe(r *request) (wasProber bool) {
+func (p *Patience) endProbe(r *Request) (wasProber bool) {
 	if p.prober != r {
 		return false
 	}
@@ -109,7 +111,7 @@ func (p *Patience) endProbe(r *request) (wasProber bool) {
 
 // slowDown makes requests slower after a 429, which also ends an outage. It reports whether
 // the request fails alone.
-func (p *Patience) slowDown(r *request, now time.Time, f *Failure) (alone bool) {
+func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) {
 	defer p.resume(now)
 	if f.GiveUp { // the quota may be for this request alone
 		p.pace.reset()
@@ -144,18 +146,17 @@ func (p *Patience) slowDown(r *request, now time.Time, f *Failure) (alone bool) 
 
 // doubt notes a failure outside of an outage, which may begin one. It reports whether the
 // request fails alone.
-func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone bool) {
+func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone bool) {
 	r.failures++
 	if p.mayBeItsOwn(sent, f) {
 		r.ownFailures++
 	}
-	r.overtaken = r.overtaken || p.answeredAt.Sub(sent) >= p.moment()
 	if p.failsAlone(r, now) {
 		return true
 	}
 	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
-	if p.failsLikeAnother(r, f.Fault) {
-		p.beginOutage(now, max(p.firstFailed[cause(f.Fault)].failures-1, 0))
+	if p.failsLikeOthers(r, f.Fault) {
+		p.beginOutage(now, max(p.failing[cause(f.Fault)][0].failures-1, 0))
 	}
 	return false
 }
@@ -163,7 +164,7 @@ func (p *Patience) doubt(r *request, sent, now time.Time, f *Failure) (alone boo
 // countRefusal counts a 429 that the request met. It reports whether the quota may be for
 // this request alone, and not for the run: none has met a 429, or none since this request
 // last did.
-func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
+func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
 	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
@@ -184,7 +185,7 @@ func (p *Patience) countRefusal(r *request, now time.Time) (ownQuota bool) {
 // while nothing else has failed since the last answer. Patience does not end then:
 // a proxy may block this request alone. The next request shows it.
 func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
-	return p.failingSince.IsZero() && p.firstFailed[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
+	return p.failingSince.IsZero() && p.failing[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
 }
 
 // beginOutage begins an outage, after some failures that were probes in effect.
@@ -203,22 +204,20 @@ func (p *Patience) resume(now time.Time) {
 }
 
 // sawOutageEnd reports whether an outage has ended since the request last failed.
-func (p *Patience) sawOutageEnd(r *request) bool { return !r.failedAt.After(p.outageEndedAt) }
+func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
 // refuse ends a request that would fail again. If two requests cannot establish
 // TLS, it ends patience.
-func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) *fault.Error {
+func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *fault.Error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
-		f = f.After(now.Sub(r.firstSent))
+		f = f.After(r.tried(now))
 	}
 	if f.Kind != fault.TLS {
 		return f
 	}
-	if r.firstSent.IsZero() {
-		r.answersThen = p.compared
-	}
+	p.noteFirst(r, sent, now)
 	r.fault = f
-	if p.failsLikeAnother(r, f) {
+	if p.failsLikeOthers(r, f) {
 		p.end(now, f)
 		return p.over
 	}
@@ -227,7 +226,7 @@ func (p *Patience) refuse(r *request, now time.Time, f *fault.Error) *fault.Erro
 
 // noteFailure starts the clock if it is not running, and ends patience if the budget is
 // spent.
-func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
+func (p *Patience) noteFailure(r *Request, sent, now time.Time, f *Failure) {
 	if p.failingSince.IsZero() {
 		p.failingSince, p.onlyFailed = latest(sent, p.answeredAt), r
 		p.wake()
@@ -239,8 +238,8 @@ func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
 	if p.lastFault == nil || !f.CutShort && p.remaining(now) > 0 {
 		p.lastFault = f.Fault
 	}
-	if r.firstSent.IsZero() && f.Retry != Paced {
-		r.firstSent, r.answersThen = sent, p.compared
+	if f.Retry != Paced {
+		p.noteFirst(r, sent, now)
 	}
 	if p.sawOutageEnd(r) {
 		r.failures = 0
@@ -251,6 +250,17 @@ func (p *Patience) noteFailure(r *request, sent, now time.Time, f *Failure) {
 		r.dueBy = now.Add(f.Within)
 	}
 	p.expire(now)
+}
+
+// noteFirst notes the first attempt that failed.
+func (p *Patience) noteFirst(r *Request, sent, now time.Time) {
+	if !r.firstSent.IsZero() {
+		return
+	}
+	r.firstSent, r.unservedAt = sent, now
+	if long := sent.Add(p.moment()); long.Before(now) {
+		r.unservedAt = long
+	}
 }
 
 // mayBeItsOwn reports whether a request may have caused its failure itself: Vault
@@ -270,29 +280,34 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// failsLikeAnother notes that the request failed, and reports whether another one has
-// failed for the same cause since the last answer. If others were answered since both
-// first failed, each probably fails for its own reasons.
-func (p *Patience) failsLikeAnother(r *request, f *fault.Error) bool {
-	first := p.firstFailed[cause(f)]
-	if first == nil || first == r {
-		p.firstFailed[cause(f)] = r
-		return false
+// failsLikeOthers notes that the request failed, and reports whether others have failed for
+// the same cause since the last answer, and all of them because of Vault. Each probably fails
+// for its own reasons if others were served since it first failed.
+func (p *Patience) failsLikeOthers(r *Request, f *fault.Error) bool {
+	failing := p.failing[cause(f)]
+	if !slices.Contains(failing, r) {
+		failing = append(failing, r)
+		p.failing[cause(f)] = failing
 	}
-	return !p.othersAnswered(first) || !p.othersAnswered(r)
+	isUnserved := func(r *Request) bool { return !p.servesOthers(r) }
+	return len(failing) == 2 && slices.ContainsFunc(failing, isUnserved) || len(failing) > 2 && slices.ContainsFunc(failing, p.mayHaveGoneDown)
 }
 
-// othersAnswered reports whether another request was answered since this one first
-// failed.
-func (p *Patience) othersAnswered(r *request) bool { return p.compared > r.answersThen }
+// servesOthers reports whether another request was answered since this one first failed, or
+// while it waited long for an answer.
+func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(r.unservedAt) }
+
+// mayHaveGoneDown reports whether those others were all sent before that. Vault may have gone
+// down in between.
+func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(r.unservedAt) }
 
 // failsAlone reports whether the request fails while others are answered, or has
 // spent the whole budget.
-func (p *Patience) failsAlone(r *request, now time.Time) bool {
-	if now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.budget {
+func (p *Patience) failsAlone(r *Request, now time.Time) bool {
+	if now.Sub(latest(now.Add(-r.tried(now)), p.outageEndedAt)) >= p.budget {
 		return true
 	}
-	return r.ownFailures >= triesAlone && (p.othersAnswered(r) || r.overtaken)
+	return r.ownFailures >= triesAlone && p.servesOthers(r)
 }
 
 // expire ends patience if the clock has reached its end. If only one request has failed
@@ -324,6 +339,9 @@ func (p *Patience) end(now time.Time, f *fault.Error) {
 	}
 	p.wake()
 }
+
+// tried is how long the request has been tried, apart from the times when it was laid aside.
+func (r *Request) tried(now time.Time) time.Duration { return now.Sub(r.firstSent) - r.wasAside }
 
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {

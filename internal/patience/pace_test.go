@@ -276,3 +276,14 @@ func TestFaultAfterLongPacing(t *testing.T) {
 		assert.Greater(t, r.ended[7], 2*budget)
 	})
 }
+
+// An outage at a reduced rate ends like any other, whether or not its prober is the request
+// that is next at that rate.
+func TestOutageAtReducedRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vault := script(healthy).between(0, blip, always(busy)).between(blip, 20*time.Second, always(gateway))
+		r := play(t.Context(), patience.New(budget, patience.Limits{}), 100, workers, vault)
+		assert.Empty(t, r.failed())
+	})
+}

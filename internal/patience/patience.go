@@ -3,7 +3,7 @@
 // there are. A request that fails while others are answered fails alone.
 //
 //	p := patience.New(time.Minute, patience.Limits{})
-//	err := p.Try(ctx, nil, nil, func(ctx context.Context, limit time.Duration) *patience.Failure {
+//	err := p.Try(ctx, &patience.Request{}, func(ctx context.Context, limit time.Duration) *patience.Failure {
 //		return … // send the request once, for no longer than limit
 //	})
 //
@@ -17,14 +17,15 @@
 //	well    every request at once         a request fails                    doubt
 //
 //	doubt   new requests at once; those   any request is answered            well
-//	        that failed again, first at   two requests fail for one cause    outage
+//	        that failed again, first at   others fail for the same cause     outage
 //	        once, then after growing      the clock reaches the budget       over
 //	        waits                         the same, but only one request     outage
 //	                                      failed, and others were answered
 //
 //	outage  one request at a time, the    any request is answered            well
-//	        prober, after growing waits;  Vault answers 429                  doubt
-//	        all others wait               the clock reaches the budget       over
+//	        prober, from each group in    Vault answers 429                  doubt
+//	        turn, after growing waits;    the clock reaches the budget       over
+//	        all others wait
 //
 //	over    nothing; every request        none
 //	        fails with the last fault
@@ -37,9 +38,15 @@
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
 //   - Two requests that both fail while others are answered are not an outage.
+//   - If those others were all sent before, Vault may have gone down since. Then three
+//     requests that fail are an outage, and the third attempt of fewer waits for a twelfth
+//     of the budget.
 //   - A request that fails with no other to compare it with has the whole budget. If
 //     others were answered before, it fails alone then. The next ones show whether
 //     Vault is down; a twelfth of the budget is left for that.
+//
+// A request that has failed and must wait gives way to others, if its caller has any: they
+// may be well, and they show whether Vault is.
 //
 // A 429 is not a failure: Vault is well and asks for fewer requests. They are sent
 // more slowly (pace.go), and the budget counts only while none is answered. While one
@@ -53,7 +60,9 @@
 package patience
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -79,28 +88,31 @@ type Patience struct {
 
 	// Answers.
 	answers     int                      // how many came
-	compared    int                      // how many of them count when a request fails
 	answeredAt  time.Time                // when the last one came
+	servedAt    time.Time                // when the last one came to a request that is not Beside
+	servedSent  time.Time                // when the request that was sent last of those was sent
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
-	lastRefused *request                 // the last one that met a 429
+	lastRefused *Request                 // the last one that met a 429
 
 	// Failures since the last answer.
-	failingSince   time.Time               // when the first failed request was sent; zero in the state well
-	lastFault      *fault.Error            // of the last request that failed
-	onlyFailed     *request                // the one request that failed; nil if there are several, or its caller gave it up
-	allowance      time.Duration           // what the clock may reach: the budget, or what is left of it
-	firstFailed    map[fault.Kind]*request // the first request that failed, by cause
-	abandonedSince time.Time               // when the first request that its caller gave up was sent
+	failingSince   time.Time                 // when the first failed request was sent; zero in the state well
+	lastFault      *fault.Error              // of the last request that failed
+	onlyFailed     *Request                  // the one request that failed; nil if there are several, or its caller gave it up
+	allowance      time.Duration             // what the clock may reach: the budget, or what is left of it
+	failing        map[fault.Kind][]*Request // those that failed, by cause
+	abandonedSince time.Time                 // when the first request that its caller gave up was sent
 
 	// The outage.
-	outage        bool      // the state is outage
-	electing      bool      // a standby answered in it, so the cluster elects a leader
-	prober        *request  // the one request under way
-	failedProbes  int       // in this outage
-	probeAt       time.Time // when the next probe may be sent
-	outageEndedAt time.Time // when the last one ended
+	outage        bool         // the state is outage
+	electing      bool         // a standby answered in it, so the cluster elects a leader
+	prober        *Request     // the one request under way
+	failedProbes  int          // in this outage
+	probeAt       time.Time    // when the next probe may be sent
+	outageEndedAt time.Time    // when the last one ended
+	probes        int          // in all outages
+	lastProbe     map[kind]int // the number of the last probe of each kind
 
-	waiting []*request    // those that may not be sent yet, the longest waiting first
+	waiting []*Request    // those that may not be sent yet, the longest waiting first
 	changed chan struct{} // closed and replaced when waiting requests must look again
 
 	retries int           // requests that were sent again
@@ -121,8 +133,9 @@ func New(budget time.Duration, limits Limits) *Patience {
 		budget:      budget,
 		allowance:   budget,
 		pace:        newPace(limits.PerSecond, limits.Burst),
-		firstFailed: make(map[fault.Kind]*request),
+		failing:     make(map[fault.Kind][]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
+		lastProbe:   make(map[kind]int),
 		changed:     make(chan struct{}),
 	}
 	if limits.UnderWay > 0 {
@@ -131,16 +144,31 @@ func New(budget time.Duration, limits Limits) *Patience {
 	return p
 }
 
-// request is a request with its failures so far.
-type request struct {
-	alongside   bool         // see TryAlongside
+// Request is a request as Patience sees it. The zero Request stands for itself alone, and
+// waits until it is answered. Each belongs to one Patience, and to one Try at a time.
+type Request struct {
+	// Group names the requests that probably fail together, such as those to one mount.
+	Group string
+
+	// Others reports whether another request could be sent in place of this one. If so, and
+	// this one has failed or met a 429 and must wait, Try returns [Aside]. Nil means that it waits.
+	Others func() bool
+
+	// Beside is whether the request goes on beside others and says nothing of them: if it is
+	// answered, a request that fails does not fail alone for that.
+	Beside bool
+
+	history
+}
+
+// history is what happened to a request since it was last answered.
+type history struct {
 	fault       *fault.Error // the last one; nil until the request fails
 	ended       *fault.Error // with which it fails alone; nil until then
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
-	answersThen int          // Patience.compared when that attempt failed
+	unservedAt  time.Time    // when that attempt failed, or had waited long for an answer
 	failures    int          // since the last outage, apart from those in it
 	ownFailures int          // those outside of outages that it may have caused itself
-	overtaken   bool         // others were answered while it waited long for an answer
 	failedAt    time.Time    // when it last failed
 
 	refusals       int       // 429s since the last one to another request; those within a second are one
@@ -148,45 +176,30 @@ type request struct {
 	answersRefused int       // Patience.answers at the last of them
 	refusedAt      time.Time // when the last of them came
 
-	isRefused  bool      // it met a 429 when it was last sent
-	mayBePaced bool      // a proxy may have refused it for its rate when it was last sent
-	asideSince time.Time // when it was last laid aside
+	isRefused  bool          // it met a 429 when it was last sent
+	mayBePaced bool          // a proxy may have refused it for its rate when it was last sent
+	asideSince time.Time     // when it was last laid aside; zero while it is not
+	wasAside   time.Duration // for how long it was, before
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 	dueBy   time.Time // when it is sent again whatever others do; zero means never
 }
 
-// Aside is the error for a request that was laid aside.
-type Aside struct{ request *request }
-
-// Error says what it is.
-func (*Aside) Error() string { return "the request was laid aside" }
+// Aside is the error of a request that gave way to another.
+var Aside = errors.New("the request was laid aside")
 
 // Try repeats a request until it is answered, fails for good, or patience or ctx
 // ends. send sends it once, within limit, and returns nil if Vault answered. Try
-// returns nil, ctx's error, a *fault.Error or an *Aside.
-//
-// It returns an *Aside if the request has failed or met a 429 and must wait, while others
-// reports that another one could be sent. A nil others reports that there is none. To go on with
-// the request later, call Try with the Aside, which is nil the first time.
-func (p *Patience) Try(ctx context.Context, aside *Aside, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	r := &request{}
-	if aside != nil {
-		r = aside.request
-		p.takeUp(r)
+// returns nil, ctx's error, a *fault.Error or [Aside]. To go on with a request that was
+// laid aside, call Try with it again.
+func (p *Patience) Try(ctx context.Context, r *Request, send func(ctx context.Context, limit time.Duration) *Failure) error {
+	if !r.asideSince.IsZero() {
+		r.wasAside += time.Since(r.asideSince)
+		r.asideSince = time.Time{}
 	}
-	return p.try(ctx, r, others, send)
-}
-
-// TryAlongside is Try for a request that goes on beside others and says nothing of them: if
-// it is answered, a request that fails does not fail alone for that.
-func (p *Patience) TryAlongside(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
-	return p.try(ctx, &request{alongside: true}, nil, send)
-}
-
-func (p *Patience) try(ctx context.Context, r *request, others func() bool, send func(ctx context.Context, limit time.Duration) *Failure) error {
+	failed := false
 	for {
-		limit, err := p.await(ctx, r, others)
+		limit, err := p.await(ctx, r, failed)
 		if err != nil {
 			return err
 		}
@@ -196,28 +209,29 @@ func (p *Patience) try(ctx context.Context, r *request, others func() bool, send
 			}
 		}
 		p.countRetry(r)
-		sent := time.Now()
+		began := time.Now()
 		f := send(ctx, limit)
 		if p.underWay != nil {
 			<-p.underWay
 		}
 		switch {
 		case f == nil:
-			p.answered(r)
+			p.answered(r, began)
 			return nil
 		case ctx.Err() != nil:
-			p.abandoned(r, sent)
+			p.abandoned(r, began)
 			return ctx.Err()
 		}
-		if end := p.failed(r, sent, f); end != nil {
+		if end := p.failed(r, began, f); end != nil {
 			return end
 		}
+		failed = true
 	}
 }
 
 // enter waits until a request may be under way, and returns how long it may take; 0 means
 // that it must wait again.
-func (p *Patience) enter(ctx context.Context, r *request, limit time.Duration) time.Duration {
+func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) time.Duration {
 	select {
 	case p.underWay <- struct{}{}:
 		return limit
@@ -243,7 +257,7 @@ func (p *Patience) enter(ctx context.Context, r *request, limit time.Duration) t
 }
 
 // countRetry counts a request that is sent again.
-func (p *Patience) countRetry(r *request) {
+func (p *Patience) countRetry(r *Request) {
 	if r.fault == nil {
 		return
 	}
@@ -252,17 +266,9 @@ func (p *Patience) countRetry(r *request) {
 	p.retries++
 }
 
-// takeUp goes on with a request that was laid aside. The time in between is not its own.
-func (p *Patience) takeUp(r *request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !r.firstSent.IsZero() {
-		r.firstSent = r.firstSent.Add(time.Since(r.asideSince))
-	}
-}
-
-// await waits until the request may be sent, and returns how long it may take.
-func (p *Patience) await(ctx context.Context, r *request, others func() bool) (limit time.Duration, err error) {
+// await waits until the request may be sent, and returns how long it may take. If the
+// request has failed in this Try, it may give way instead.
+func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, r)
@@ -283,28 +289,28 @@ func (p *Patience) await(ctx context.Context, r *request, others func() bool) (l
 		wait := p.untilTurn(r, now)
 		if wait <= 0 {
 			if p.outage {
-				p.prober = r
+				p.probe(r)
 			}
 			return remaining, nil
 		}
-		if r.givesWay(p.outage || now.Before(r.retryAt)) && others != nil && others() {
+		if failed && r.givesWay(p.outage || now.Before(r.retryAt)) {
 			r.asideSince = now
-			return 0, &Aside{r}
+			return 0, Aside
 		}
 		p.sleep(ctx, min(wait, remaining))
 	}
 }
 
-// givesWay reports whether the request gives way to others, since it failed when it was last
-// sent, and must wait. After a 429 it does so even if only its rate makes it wait: the quota
-// may be for a few requests alone.
-func (r *request) givesWay(mustWait bool) bool {
-	return r.isRefused || r.fault != nil && mustWait && !r.mayBePaced
+// givesWay reports whether a request that failed gives way to others, since it must wait.
+// After a 429 it does so even if only its rate makes it wait: the quota may be for a few
+// requests alone.
+func (r *Request) givesWay(mustWait bool) bool {
+	return (r.isRefused || mustWait && !r.mayBePaced) && r.Others != nil && r.Others()
 }
 
 // untilTurn returns how long the request must wait at least; 0 means that it may
 // be sent now.
-func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
+func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
 	switch {
 	case p.outage && p.prober != nil:
 		return p.budget
@@ -317,31 +323,38 @@ func (p *Patience) untilTurn(r *request, now time.Time) (wait time.Duration) {
 }
 
 // untilNext is untilTurn for a request that is never due.
-func (p *Patience) untilNext(r *request, now time.Time) (wait time.Duration) {
+func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
 	if soon := r.firstSent.Add(p.moment()); !r.firstSent.IsZero() && p.sawOutageEnd(r) && soon.Before(at) {
 		at = soon // an outage that ended shortens the wait, but does not skip it
 	}
-	if p.outage {
-		if p.nextProber() != r {
-			return p.budget
-		}
-		at = p.probeAt
-	}
-	if now.Before(at) {
+	switch {
+	case p.outage && p.nextProber() != r:
+		return p.budget
+	case p.outage && now.Before(p.probeAt):
+		return p.probeAt.Sub(now)
+	case p.outage:
+	case now.Before(at):
 		return at.Sub(now)
-	}
-	if p.pace.isReduced() && !p.isNext(r, now) {
-		return max(p.pace.untilNext(now), time.Millisecond)
+	case p.waitsLonger(r, now):
+		return p.moment()
+	case p.pace.isReduced() && !p.isNext(r, now):
+		return max(p.pace.untilNext(now), p.moment()/10)
 	}
 	return p.pace.take(now)
+}
+
+// waitsLonger reports whether the request waits before its last attempt, although others were
+// answered, since Vault may have gone down.
+func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
+	return r.ownFailures >= triesAlone-1 && r.tried(now) < p.budget/12 && p.servesOthers(r) && p.mayHaveGoneDown(r)
 }
 
 // isNext reports whether the request may be the next one at a reduced rate. Of those that
 // never failed, it is the one that has waited longest. They come before one that met a 429,
 // for a while: its quota may be for a few requests alone.
-func (p *Patience) isNext(r *request, now time.Time) bool {
-	i := slices.IndexFunc(p.waiting, func(w *request) bool { return w.fault == nil })
+func (p *Patience) isNext(r *Request, now time.Time) bool {
+	i := slices.IndexFunc(p.waiting, func(w *Request) bool { return w.fault == nil })
 	switch {
 	case i < 0 || p.waiting[i] == r:
 		return true
@@ -351,19 +364,42 @@ func (p *Patience) isNext(r *request, now time.Time) bool {
 	return r.fault != nil
 }
 
-// nextProber alternates between a request that failed and one that was never sent:
-// the former may fail for its own reasons; the latter shows whether Vault is well.
-func (p *Patience) nextProber() *request {
-	fresh := p.failedProbes%2 == 0
-	i := slices.IndexFunc(p.waiting, func(w *request) bool { return (w.fault == nil) == fresh })
-	return p.waiting[max(i, 0)]
+// kind is what requests have in common that may all fail for their own reasons.
+type kind struct {
+	group  string
+	failed bool
 }
 
-// leave removes the request from those that wait, and lets another be the prober
-// if this one left unsent.
-func (p *Patience) leave(r *request) {
-	p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
-	if p.outage && p.prober == nil {
+func (r *Request) kind() kind { return kind{r.Group, r.fault != nil} }
+
+// nextProber alternates between the groups, and within each between a request that failed
+// and one that was never sent. Of those, it is the one that has waited longest.
+func (p *Patience) nextProber() *Request {
+	return slices.MinFunc(p.waiting, func(a, b *Request) int {
+		return cmp.Or(
+			cmp.Compare(p.lastProbeOf(a.Group), p.lastProbeOf(b.Group)),
+			cmp.Compare(p.lastProbe[a.kind()], p.lastProbe[b.kind()]),
+		)
+	})
+}
+
+// lastProbeOf is the number of the last probe of a group.
+func (p *Patience) lastProbeOf(group string) int {
+	return max(p.lastProbe[kind{group, true}], p.lastProbe[kind{group, false}])
+}
+
+// probe makes the request the prober.
+func (p *Patience) probe(r *Request) {
+	p.prober = r
+	p.probes++
+	p.lastProbe[r.kind()] = p.probes
+}
+
+// leave removes the request from those that wait, and lets another be the next one at a
+// reduced rate, or the prober if this one left unsent.
+func (p *Patience) leave(r *Request) {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
+	if p.outage && p.prober == nil || !p.outage && p.pace.isReduced() && len(p.waiting) > 0 {
 		p.wake()
 	}
 }

@@ -84,9 +84,9 @@ func TestPoisonedAmongFew(t *testing.T) {
 	}{
 		{"the only request, internal error", 1, []int{0}, healthy, always(broken), enough}, // nothing was ever answered
 		{"the only request, reset", 1, []int{0}, healthy, always(reset), enough},           // it cannot be told from a dead Vault
-		{"one of two", 2, []int{0}, after(blip), always(reset), time.Second},
-		{"two of three", 3, []int{0, 1}, after(blip), always(broken), 5 * time.Second},
-		{"two of three, reset", 3, []int{0, 2}, after(blip), always(reset), 5 * time.Second},
+		{"one of two", 2, []int{0}, after(blip), always(reset), budget/12 + time.Second},
+		{"two of three", 3, []int{0, 1}, after(blip), always(broken), budget/12 + time.Second},
+		{"two of three, reset", 3, []int{0, 2}, after(blip), always(reset), budget/12 + time.Second},
 		{"all of three", 3, []int{0, 1, 2}, healthy, always(broken), enough}, // it cannot be told from an outage
 	} {
 		t.Run(fleet.name, func(t *testing.T) {

@@ -120,8 +120,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 // reason returns why there is no answer, given the error of Patience.
 func (e *exchange) reason(ctx context.Context, err error) error {
 	r := e.retry
-	switch _, isAside := err.(*patience.Aside); {
-	case isAside:
+	switch {
+	case err == patience.Aside:
 		return err
 	case r.Run.Err() != nil:
 		return r.Run.Err()

@@ -13,7 +13,7 @@ import (
 // SendOnce sends a request once, as in a run that goes well, and judges the response.
 func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Response, *patience.Failure) {
 	p := patience.New(time.Minute, patience.Limits{})
-	p.Try(request.Context(), nil, nil, func(context.Context, time.Duration) *patience.Failure { return nil })
+	p.Try(request.Context(), &patience.Request{}, func(context.Context, time.Duration) *patience.Failure { return nil })
 	r := &Retry{Patience: p, Wire: w, Run: request.Context()}
 	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now()}
 	f := s.once(request.Context(), limit)

@@ -14,12 +14,8 @@ type Own struct {
 	Harmless bool // safe to repeat, whatever its method
 	Decides  bool // it is optional, but no other request shows whether Vault accepts the token
 
-	// Others reports whether another request could be sent in place of this one. If so, and
-	// it has failed and must wait, its error is a [patience.Aside]; send it again later, in
-	// the context from Resume. Nil means that it waits.
-	Others func() bool
-
-	aside *patience.Aside // nil if it was not laid aside
+	// Request is how the request stands to others; nil means that it stands for itself alone.
+	Request *patience.Request
 }
 
 // End is when an optional request gives up, if a proxy may block it alone. The first one
@@ -37,13 +33,6 @@ type ownKey struct{}
 // WithOwn marks the requests of a context as the library's own.
 func WithOwn(ctx context.Context, own Own) context.Context {
 	return context.WithValue(ctx, ownKey{}, own)
-}
-
-// Resume returns a context in which a request that was laid aside in ctx goes on.
-func Resume(ctx context.Context, aside *patience.Aside) context.Context {
-	own, _ := ownIn(ctx)
-	own.aside = aside
-	return WithOwn(ctx, own)
 }
 
 // ownIn describes the requests of a context. It reports false for a caller's.

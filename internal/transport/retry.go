@@ -74,12 +74,11 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 	}
 	own, _ := ownIn(request.Context())
 	e := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
-	var err error
-	if own.Optional == AtOnce {
-		err = r.Patience.TryAlongside(ctx, e.once)
-	} else {
-		err = r.Patience.Try(ctx, own.aside, own.Others, e.once)
+	shared := own.Request
+	if shared == nil {
+		shared = &patience.Request{Beside: own.Optional == AtOnce}
 	}
+	err := r.Patience.Try(ctx, shared, e.once)
 	if err == nil {
 		return e.response, nil
 	}
