@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 	"github.com/luumen/patch-vault/resolver"
 )
@@ -254,4 +255,26 @@ func breakAudit(t *testing.T, server *vaulttest.Server) {
 	status, _, err = server.Do("GET", "auth/token/lookup-self", nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusInternalServerError, status)
+}
+
+// Vault cannot process a JWT as its own token, and answers each request with it with a bare
+// internal error. That ends a run of many paths as soon as one of few, and a check alike.
+func TestTokenThatVaultCannotProcess(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	vault := auth.New(auth.Settings{Address: server.Address}, environment(map[string]string{"VAULT_TOKEN": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"}))
+	var hosts []resolver.Host
+	var references []string
+	for i := range 20 {
+		reference := fmt.Sprintf("vault:%s/app%d#password", kv, i)
+		hosts = append(hosts, host(fmt.Sprint("h", i), "password", reference))
+		references = append(references, reference)
+	}
+	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 10 * time.Second})
+	for _, result := range run.Results() {
+		assert.ErrorIs(t, result.Err(), resolver.Token)
+	}
+	assert.LessOrEqual(t, run.Report().Vault.Waited, 7*time.Second)
+	assert.Equal(t, resolver.Token, resolver.Check(t.Context(), vault, fieldsOf(references...), resolver.CheckOptions{}).Connection.Kind)
 }

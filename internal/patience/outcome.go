@@ -206,19 +206,23 @@ func (p *Patience) resume(now time.Time) {
 // sawOutageEnd reports whether an outage has ended since the request last failed.
 func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
-// refuse ends a request that would fail again. If two requests cannot establish
-// TLS, it ends patience.
+// refuse ends a request that would fail again. If two requests cannot establish TLS, it
+// ends patience; and so it does if Vault cannot process the token of the first request.
 func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *fault.Error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(r.tried(now))
 	}
-	if f.Kind != fault.TLS {
-		return f
-	}
-	p.noteFirst(r, sent, now)
-	r.fault = f
-	if p.failsLikeOthers(r, f) {
+	switch {
+	case f.Kind == fault.Token && p.answers == 0:
 		p.end(now, f)
+	case f.Kind == fault.TLS:
+		p.noteFirst(r, sent, now)
+		r.fault = f
+		if p.failsLikeOthers(r, f) {
+			p.end(now, f)
+		}
+	}
+	if p.over != nil {
 		return p.over
 	}
 	return f

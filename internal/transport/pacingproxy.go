@@ -66,8 +66,8 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	if isNew {
 		answers := e.retry.Patience.Answers()
 		if r.count > 0 && answers == r.answers {
-			// Nothing is answered any more: the nodes are down, which is no fault of this request.
-			*r = refusals{}
+			// Nothing else is answered: the nodes are down, or this is the last request that is left.
+			r.last = now
 			down := *f
 			down.Unsent = true
 			return &down
