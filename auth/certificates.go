@@ -24,14 +24,10 @@ func (t trust) cas(found *findings) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		reason, fix := noCertificate(data)
-		switch {
-		case reason == "":
-			return data, nil
-		case isPKCS12(data):
-			fix = "convert it: openssl pkcs12 -in FILE -nokeys -out NEW, and name NEW" // with the client's fix, it would hold the key
+		if reason, fix := noCertificate(data); reason != "" {
+			return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
 		}
-		return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
+		return data, nil
 	case "VAULT_CACERT_BYTES":
 		reason, _ := noCertificate([]byte(t.ca)) // its fix is about files
 		switch {
@@ -137,46 +133,23 @@ func noCertificate(data []byte) (reason, fix string) {
 }
 
 // notPEM says why data has no PEM block of a certificate or private key, and what to do;
-// empty if it has one. The fix is empty for data of an unknown form.
+// empty if it has one. The fix is empty if there is nothing to convert or to copy again.
 func notPEM(data []byte, what string) (reason, fix string) {
-	label, command := "CERTIFICATE", "openssl x509"
+	label, command := "CERTIFICATE", "x509 -inform der (for PKCS#7, pkcs7 -print_certs -inform der; for PKCS#12, pkcs12 -nokeys)"
 	if what == "key" {
-		label, command = "PRIVATE KEY", "openssl pkey"
+		label, command = "PRIVATE KEY", "pkey -inform der (for PKCS#12, pkcs12 -nocerts -nodes)"
 	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "OPENSSH PRIVATE KEY" {
-			return "holds an OpenSSH key", "name the key of the client certificate"
-		}
+	first, rest := pem.Decode(data)
+	for block := first; block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == label || what == "key" && strings.HasSuffix(block.Type, " "+label) {
 			return "", ""
 		}
 	}
-	reason = "holds no " + what + " in PEM form"
 	switch {
-	case bytes.Contains(data, []byte("TRUSTED "+label+"-----")), bytes.Contains(data, []byte("X509 "+label+"-----")):
-		return reason, "convert it: openssl x509 -in FILE -out NEW"
-	case bytes.Contains(data, []byte(label+"-----")):
+	case first == nil && bytes.Contains(data, []byte(label+"-----")):
 		return "holds a damaged PEM block", "copy it as it is, with its line breaks"
-	case isPKCS12(data):
-		return "is a PKCS#12 file", "convert it: openssl pkcs12 -in FILE -nodes -out NEW, and name NEW as certificate and as key"
-	case bytes.Contains(data, []byte("-----BEGIN PKCS7-----")):
-		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE -out NEW"
-	case isPKCS7(data):
-		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -inform der -in FILE -out NEW"
-	case bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
-		return reason, "convert it from DER: " + command + " -inform der -in FILE -out NEW"
+	case bytes.HasPrefix(data, []byte{0x30}): // a sequence in ASN.1, as all three forms are that Windows exports
+		fix = "convert it: openssl " + command + " -in FILE -out NEW, and name NEW"
 	}
-	return reason, ""
-}
-
-// isPKCS12 reports whether a file begins like PKCS#12, which Windows exports with the key: a
-// DER or BER sequence of version 3.
-func isPKCS12(data []byte) bool {
-	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 8)], []byte{2, 1, 3})
-}
-
-// isPKCS7 reports whether a file begins like PKCS#7, which Windows exports with the chain: a
-// sequence with the object identifier of signed data.
-func isPKCS7(data []byte) bool {
-	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 20)], []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"))
+	return "holds no " + what + " in PEM form", fix
 }
