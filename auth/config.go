@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -118,8 +120,8 @@ func (e *environment) suspectMethod(chosen chosen) {
 // method reads the chosen way to get a token.
 func (v *vault) method(e *environment) chosen {
 	name := cmp.Or(v.settings.AuthMethod, tokenMethod)
-	if handedIn := v.methods[name]; handedIn != nil {
-		return chosen{method: handedInMethod(name, handedIn), handedIn: true}
+	if f := v.methods[name]; f != nil {
+		return chosen{method: method{name: name, login: func(credentials) (api.AuthMethod, error) { return f() }}, handedIn: true}
 	}
 	for _, m := range methods {
 		if m.name != name {
