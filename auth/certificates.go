@@ -6,9 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,8 +64,6 @@ func casInFolder(found *findings, folder string) ([]byte, error) {
 		}
 		data, err := readFile(found, "VAULT_CAPATH", name, maxCAFile)
 		switch {
-		case err != nil && entry.Type()&os.ModeSymlink != 0 && isMissing(name):
-			unread = cmp.Or[error](unread, badFile("VAULT_CAPATH", name, "is a link to a file that does not exist", "remove the link"))
 		case err != nil:
 			unread = cmp.Or(unread, err)
 		case !bytes.Contains(data, []byte("-----BEGIN ")): // no certificate
@@ -84,11 +80,6 @@ func casInFolder(found *findings, folder string) ([]byte, error) {
 		found.add(Finding{Code: FileUnread, Text: unread.Error()})
 	}
 	return all, nil
-}
-
-func isMissing(name string) bool {
-	_, err := os.Stat(name)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 func (t trust) pair(found *findings) (*tls.Certificate, error) {
