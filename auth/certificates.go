@@ -44,17 +44,15 @@ func (t trust) cas(found *findings) ([]byte, error) {
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
 // be read is an error only if no other file has a certificate.
 func casInFolder(found *findings, folder string) ([]byte, error) {
-	info, err := os.Stat(folder)
-	var entries []os.DirEntry
-	if err == nil {
-		entries, err = os.ReadDir(folder)
-	}
+	entries, err := os.ReadDir(folder)
 	if err != nil {
 		f := *unreadable("VAULT_CAPATH", folder, err)
 		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
 		return nil, &f
 	}
-	warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
+	if info, err := os.Stat(folder); err == nil {
+		warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
+	}
 	var all []byte
 	var unread error
 	for _, entry := range entries {

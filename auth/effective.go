@@ -91,7 +91,7 @@ func (e *environment) unusedProxy(name string, proxy *transport.Proxy) string {
 	switch {
 	case e.isSet("VAULT_PROXY_ADDR"):
 		return "VAULT_PROXY_ADDR is set"
-	case e.either(upper) != name:
+	case e.inEitherCase(upper) != name:
 		return upper + " is set"
 	case upper == "NO_PROXY", slices.Contains(e.malformed, name), proxy != nil && proxy.Variable == name:
 		return ""

@@ -18,12 +18,12 @@ func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	if e.isSet("VAULT_PROXY_ADDR") {
 		return e.proxyAt("VAULT_PROXY_ADDR", e.text("VAULT_PROXY_ADDR"))
 	}
-	variable := e.either(strings.ToUpper(address.Scheme) + "_PROXY")
+	variable := e.inEitherCase(strings.ToUpper(address.Scheme) + "_PROXY")
 	if !e.isSet(variable) {
 		return nil
 	}
 	const some = "proxy.invalid"
-	through := (&httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
+	through := (&httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, NoProxy: e.text(e.inEitherCase("NO_PROXY"))}).ProxyFunc()
 	if proxy, err := through(address); proxy == nil || err != nil {
 		return nil // it is not for Vault, malformed or not
 	}
@@ -56,8 +56,8 @@ func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	return &transport.Proxy{URL: u, Variable: variable}
 }
 
-// either returns the name of a variable that may be set in upper or lower case.
-func (e *environment) either(name string) string {
+// inEitherCase returns the name of a variable that may be set in upper or lower case.
+func (e *environment) inEitherCase(name string) string {
 	if e.isSet(name) {
 		return name
 	}
