@@ -237,7 +237,6 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
 		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
 		{"a pinned path of metadata", resolver.Pinned, "omit metadata/ from LUUMEN_VAULT_PATHS", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
-		{"pinned paths without commas", resolver.Pinned, "separate the prefixes by commas alone, if there are several", pinnedPaths("secret/a; MOUNT/app", "secret/a, MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
 		{"a timeout that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
 		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},
