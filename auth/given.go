@@ -114,7 +114,7 @@ func (s *session) lookFailed(t *token, err error) error {
 	case f.Run, f.Kind == fault.TLS:
 		return f // the requests that follow fail, too
 	}
-	s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + unanswered("auth/token/lookup-self", f), Detail: f.Error()})
+	s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + noAnswer("auth/token/lookup-self", f), Detail: f.Error()})
 	return nil
 }
 
@@ -161,7 +161,7 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	do, detail := ";", ""
 	switch {
 	case err != nil:
-		do, detail = ": "+unanswered("auth/token/renew-self", err)+", or", err.Error()
+		do, detail = ": "+noAnswer("auth/token/renew-self", err)+", or", err.Error()
 	case answer.IsDenial():
 		do = "; grant update on auth/token/renew-self, or"
 	case !answer.Ok():
@@ -171,8 +171,8 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	return expires, false
 }
 
-// unanswered says what to do about a request that Vault did not answer.
-func unanswered(path string, err error) string {
+// noAnswer says what to do about a request that Vault did not answer.
+func noAnswer(path string, err error) string {
 	if errors.Is(err, fault.RateLimited) {
 		return "a rate limit refused " + path + "; raise it"
 	}

@@ -133,11 +133,11 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	_, last := s.patience.Silence()
 	switch {
 	case err == errSilent && last != nil:
-		return s.unanswered(last) // the method waits for Vault
+		return s.ofLogin(last) // the method waits for Vault
 	case err == errPanic, err == errExit, err == errNone, err == errSilent:
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
-		return s.unanswered(failed)
+		return s.ofLogin(failed)
 	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount()):
 		at := s.wire.Address() // Vault never answers a login like this
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
@@ -193,8 +193,8 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 
 const checkCredential = "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"
 
-// unanswered names the login in a fault of Vault.
-func (s *session) unanswered(f *fault.Error) *fault.Error {
+// ofLogin names the login in a fault of Vault.
+func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	if f.Kind != fault.ServerError && f.Kind != fault.Login {
 		return f
 	}

@@ -133,7 +133,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		s.namesDead = true
 	}
 	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
-		s.disown(dead)
+		s.door.disown(dead)
 	}
 	served, given := dead.mayHaveServed(), dead.facts.Given
 	if served {
