@@ -137,7 +137,7 @@ func (s *session) factsIn(data *lookup, sent time.Time) Token {
 // periodic.
 func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, periodic bool) {
 	early := soon
-	if s.config.method.credential.file != "" && lifetime > 0 && lifetime < soon {
+	if s.config.credentials.credential.file != "" && lifetime > 0 && lifetime < soon {
 		early = lifetime / 10 // whatever writes the file, such as Vault Agent, renews the token
 	}
 	left := time.Until(expires)

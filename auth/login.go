@@ -164,7 +164,7 @@ func (s *session) where() string {
 	if m.handedIn {
 		return "the login method " + m.name
 	}
-	where := "the login " + m.name + " at auth/" + m.mount
+	where := "the login " + m.name + " at auth/" + s.config.credentials.mount
 	switch namespace := s.config.loginNamespace; {
 	case isSecretLike(namespace):
 		where += " in a namespace that is not shown"
@@ -179,14 +179,14 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	if f := answer.NoAPI(s.wire.Address()); f != nil {
 		return f
 	}
-	m := s.config.method
-	if strings.HasSuffix(m.mount, "/login") {
+	m, mount := s.config.method, s.config.credentials.mount
+	if strings.HasSuffix(mount, "/login") {
 		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends in it")
 	}
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), checkCredential),
+		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
 		Cause:  answer.ResponseError(),
 	}, odd)
 }
@@ -198,14 +198,14 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	if f.Kind != fault.ServerError && f.Kind != fault.Login {
 		return f
 	}
-	m, named := s.config.method, *f
+	m, mount, named := s.config.method, s.config.credentials.mount, *f
 	named.What = s.where() + ": " + f.What
 	response, isAnswer := f.Cause.(*api.ResponseError)
 	switch {
 	case f.Kind == fault.Login && isAnswer:
-		named.Do = cmp.Or(reply.LoginHint(m.name, m.mount, response.Errors), f.Do, checkCredential)
+		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
 	case f.Do == "":
-		named.Do = reply.WaitHint(m.name, m.mount)
+		named.Do = reply.WaitHint(m.name, mount)
 	}
 	return &named
 }

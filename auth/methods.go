@@ -13,7 +13,7 @@ import (
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// method is a built-in way to get a token. All but the given token log in, at the mount
+// method is a way to get a token. All built-in ones but the given token log in, at the mount
 // that VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
 //
 // To add one, write:
@@ -29,7 +29,8 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 type method struct {
 	name      string
 	variables []variable                       // its own, except that of the mount
-	read      func(e *environment) credentials // without the mount
+	read      func(e *environment) credentials // without the mount; nil if handed in
+	handedIn  bool                             // it is one of Options
 
 	// login makes the login method of vault/api for one login, with loaded credentials. It
 	// is nil for the given token.

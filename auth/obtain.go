@@ -24,7 +24,7 @@ func (s *session) begin(ctx context.Context) error {
 // obtain gets a token and makes it the session's. A given token may be the one that it has.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	s.obtained = time.Now()
-	c, err := s.load(s.config.method.credentials)
+	c, err := s.load(s.config.credentials)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	given := t.facts.Given
 	renewal := "give the role a longer token_ttl and token_num_uses=0"
 	if given {
-		renewal = s.config.method.credential.renewal()
+		renewal = s.config.credentials.credential.renewal()
 		if t.accepted.Load() && !t.served.Load() { // it could only be looked up, which used it up
 			renewal = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + renewal
 		}
