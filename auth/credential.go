@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"path/filepath"
@@ -150,8 +149,6 @@ func oddity(variable, text string) string {
 		odd = "is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
 	case isFileName(text):
 		odd = "looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
-	case isInBase64(text):
-		odd = "is in base64: decode it"
 	case isForToken(variable) && isID(text):
 		odd = "looks like an id, such as a secret id: to log in with one, choose the method approle"
 	case !isForToken(variable) && startShape.MatchString(text):
@@ -165,12 +162,4 @@ func oddity(variable, text string) string {
 func isFileName(text string) bool {
 	text = strings.TrimPrefix(text, "@")
 	return strings.HasPrefix(text, "/") || filepath.IsAbs(text)
-}
-
-// isInBase64 reports whether a text is a token or an id of Vault in base64, as the secrets of
-// Kubernetes show it.
-func isInBase64(text string) bool {
-	decoded, err := base64.StdEncoding.DecodeString(text)
-	plain := strings.TrimSpace(string(decoded))
-	return err == nil && (tokenShape.MatchString(plain) || isID(plain))
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -114,11 +113,6 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"a template as the role id", resolver.Login, "VAULT_ROLE_ID looks like a placeholder that was not replaced", wrong("VAULT_ROLE_ID", "{{ role_id }}"), ""},
 		{"a comma behind the secret id", resolver.Login, `VAULT_SECRET_ID has a quote, a comma, a semicolon or \n at one end: write the credential itself`, wrong("VAULT_SECRET_ID", "RIGHT,"), ""},
 		{"a file's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like the name of a file: set VAULT_SECRET_ID_FILE to it", wrong("VAULT_SECRET_ID", "@/run/secrets/id"), ""},
-		{"the secret id in base64", resolver.Login, "the credential in VAULT_SECRET_ID is in base64: decode it", appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
-			right := d.v["VAULT_SECRET_ID"]
-			d.v["VAULT_SECRET_ID"] = base64.StdEncoding.EncodeToString([]byte(right + "\n"))
-			return func() { d.v["VAULT_SECRET_ID"] = right }
-		}), ""},
 		{"quotes around the secret id", resolver.Login, "the credential in VAULT_SECRET_ID has a quote, a comma, a semicolon or \\n at one end: write the credential itself", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
 		{"white space in the secret id", resolver.Login, "holds white space, or a non-ASCII or invisible character: write the credential alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
 		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds white space, or a non-ASCII or invisible character: write the credential alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
