@@ -66,7 +66,7 @@ func (s *session) load(c credentials) (credentials, error) {
 // Vault's words. So a token that Vault has accepted is looked up first; for any other, the
 // next request decides.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
-	refusal, isOptional := answer.Refusal(), transport.IsOptional(request)
+	refusal := answer.Refusal()
 	s.login.Lock()
 	defer s.login.Unlock()
 	switch {
@@ -76,13 +76,13 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return false, s.fatal.Load()
 	case s.token.Load() != used:
 		return true, nil // another request has replaced it already
-	case !transport.Decides(request) && (used.facts.UsesLeft != nil || refusal == reply.BareDenial && !s.mayBeDead(used)):
-		return false, nil
+	case refusal == reply.ByPolicy && s.modern.Load():
+		return false, nil // a dead token is refused in other words
+	case transport.Decides(request):
+	case used.facts.UsesLeft != nil, refusal == reply.BareDenial && !s.mayBeDead(used):
+		return false, nil // the next request decides, without a look-up that costs a use
 	}
-	if refusal == reply.ByPolicy && s.modern.Load() {
-		return false, nil
-	}
-	if refusal == reply.ByPolicy || isOptional && used.isProven() {
+	if refusal == reply.ByPolicy || transport.IsOptional(request) && used.isProven() {
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
