@@ -152,7 +152,7 @@ func oddity(variable, text string) string {
 	case isForToken(variable) && isID(text):
 		odd = "looks like an id, such as a secret id: to log in with one, choose the method approle"
 	case !isForToken(variable) && startShape.MatchString(text):
-		odd = "is a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
+		odd = "looks like a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
 	default:
 		return ""
 	}
