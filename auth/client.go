@@ -5,13 +5,15 @@ import (
 	"net/http"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // clients are the clients of a session.
 type clients struct {
 	use    *api.Client // has the session's token
 	logins *api.Client // goes through the door
-	self   *api.Client // has the token that about puts into the context of a request
+	self   *api.Client // has the token that a request is about; see session.about
 }
 
 // newClients makes all clients of a session. vault/api reads the environment and its TLS files
@@ -63,3 +65,28 @@ func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Cli
 type hidden struct{ reach func() http.RoundTripper }
 
 func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) { return h.reach().RoundTrip(r) }
+
+// about returns a client, and a context for it, for requests about a token itself.
+func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (context.Context, *api.Client) {
+	namespace := t.facts.Namespace
+	if t.facts.Given {
+		namespace = s.config.loginNamespace
+	}
+	return context.WithValue(ctx, selfKey{}, selfRequest{t, chain}), s.clients.self.WithNamespace(namespace)
+}
+
+// selfRequest is in the context of a request about a token itself.
+type selfRequest struct {
+	token *token
+	chain *transport.Retry
+}
+
+type selfKey struct{}
+
+// self is the RoundTripper of requests about a token itself, which it adds.
+type self struct{}
+
+func (self) RoundTrip(request *http.Request) (*http.Response, error) {
+	about := request.Context().Value(selfKey{}).(selfRequest)
+	return about.chain.Send(request, about.token.sign(request.Header))
+}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -25,14 +27,8 @@ type config struct {
 	proxy          *transport.Proxy // nil means none
 	timeout        time.Duration    // of one attempt, body included
 	limits         patience.Limits  // without UnderWay
-	method         chosen
-}
-
-// chosen is the chosen way to get a token, with what it needs.
-type chosen struct {
-	method
-	credentials
-	handedIn bool // the method is one of Options
+	method         method
+	credentials    credentials // what the method needs
 }
 
 func (v *vault) config() (*config, error) {
@@ -77,7 +73,7 @@ func (v *vault) configure(e *environment) *config {
 	if c.address, _, _ = parseAddress(v.settings.Address); c.address != nil {
 		c.proxy = e.proxy(c.address)
 	}
-	c.method = v.method(e)
+	c.method, c.credentials = v.method(e)
 	return c
 }
 
@@ -101,7 +97,7 @@ func (c *config) warn(found *findings) {
 // suspectMethod says which method the environment is for, if it has nothing for the
 // chosen one. Then somebody probably forgot to choose it in the UI. What a method of
 // Options needs is not known here.
-func (e *environment) suspectMethod(chosen chosen) {
+func (e *environment) suspectMethod(chosen method) {
 	isSet := func(v variable) bool { return e.isSet(v.name) }
 	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
 	if chosen.handedIn || slices.ContainsFunc(chosen.variables, isSet) || chosen.name == certMethod && hasPair {
@@ -115,21 +111,21 @@ func (e *environment) suspectMethod(chosen chosen) {
 	}
 }
 
-// method reads the chosen way to get a token.
-func (v *vault) method(e *environment) chosen {
+// method returns the chosen way to get a token, and reads what it needs.
+func (v *vault) method(e *environment) (method, credentials) {
 	name := cmp.Or(v.settings.AuthMethod, tokenMethod)
-	if handedIn := v.methods[name]; handedIn != nil {
-		return chosen{method: handedInMethod(name, handedIn), handedIn: true}
+	if f := v.methods[name]; f != nil {
+		return method{name: name, handedIn: true, login: func(credentials) (api.AuthMethod, error) { return f() }}, credentials{}
 	}
 	for _, m := range methods {
 		if m.name != name {
 			continue
 		}
-		c := chosen{method: m, credentials: m.read(e)}
+		c := m.read(e)
 		if !m.isGiven() {
 			c.mount = e.mount(m.mountVariable())
 		}
-		return c
+		return m, c
 	}
-	return chosen{} // it is unknown, which is a fault of the settings
+	return method{}, credentials{} // it is unknown, which is a fault of the settings
 }

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"path/filepath"
@@ -14,9 +13,22 @@ import (
 // hasWrapInfo matches the JSON of a wrapped secret. Every answer of Vault has the member.
 var hasWrapInfo = regexp.MustCompile(`"wrap_info"\s*:\s*[^\sn]`)
 
-// misplaced says why a text cannot be the credential of a variable, judging by its shape;
-// empty if it can be. The reason never holds the text.
-func misplaced(variable, text string) (reason, fix string) {
+// credentialIn returns the credential in the text of a variable or of its file, or why the
+// text cannot be one, judging by its shape. The reason never holds the text.
+func credentialIn(variable, text string) (credential, reason, fix string) {
+	text = trimmed(text)
+	reason, fix = misplaced(text)
+	if reason == "" && isForToken(variable) { // other credentials can have any characters
+		reason, fix = notToken(text)
+	}
+	if reason == "" && control(text) != "" {
+		reason, fix = control(text), "write the credential alone"
+	}
+	return text, reason, fix
+}
+
+// misplaced says why a text can be neither a credential nor a name; empty if it can.
+func misplaced(text string) (reason, fix string) {
 	switch {
 	case jsonStart.MatchString(text) && (strings.Contains(text, `":`) || json.Valid([]byte(text))):
 		if hasWrapInfo.MatchString(text) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
@@ -27,8 +39,14 @@ func misplaced(variable, text string) (reason, fix string) {
 		return "holds a PEM block, not the credential", "write the credential alone"
 	case assignment.MatchString(text):
 		return "holds a name and = before the credential", "write the credential alone, without a name before it"
-	case !isForToken(variable): // other credentials can have any characters
-		return "", ""
+	}
+	return "", ""
+}
+
+// notToken says why a text cannot be a token, apart from control characters and what
+// misplaced finds; empty if it can be.
+func notToken(text string) (reason, fix string) {
+	switch {
 	case isQuoted(text):
 		return "holds quotes around the token", "write the token without quotes"
 	case len(text) > 6 && strings.EqualFold(text[:7], "Bearer "):
@@ -90,7 +108,7 @@ var (
 // isCredential reports whether a text looks like a token, a JWT, or what misplaced finds,
 // and not like a name.
 func isCredential(text string) bool {
-	reason, _ := misplaced("", text)
+	reason, _ := misplaced(text)
 	token := tokenShape.FindString(text)
 	return reason != "" || isJWT(text) || strings.ToLower(token) != token // names are in lower case
 }
@@ -104,83 +122,44 @@ func isSecretLike(text string) bool {
 	return isCredential(text) || isID(text) || startShape.MatchString(text) || hasUser(text)
 }
 
-// oddity says what is unusual about a text as the credential of a variable, to explain why
-// Vault refused it; empty if nothing is.
-func oddity(variable, text string) string {
-	switch {
-	case isForToken(variable):
-		return oddToken(text)
-	case !strings.HasSuffix(variable, "_JWT_FILE"):
-		return oddID(variable, text)
-	case !isJWT(text):
-		return variable + " does not hold a JWT alone: write it without anything before or after it"
-	}
-	return ""
-}
-
 var (
 	placeholder = regexp.MustCompile(`^(\$.*|%.*%|<.*>|\[.*\]|\{.*\})$`)
 	strayEnd    = regexp.MustCompile(`^["']|(["',;]|\\[nr])$`)
 )
 
-// oddShape is oddity for what looks like neither a token nor an id of Vault.
-func oddShape(text string) string {
+// oddity says what is unusual about a text as the credential of a variable, to explain why
+// Vault refused it; empty if nothing is. It is no reason not to send the text: operators can
+// choose any as an id, and Vault Enterprise can take a JWT as a token.
+func oddity(variable, text string) string {
+	if strings.HasSuffix(variable, "_JWT_FILE") {
+		if isJWT(text) {
+			return ""
+		}
+		return variable + " does not hold a JWT alone: write it without anything before or after it"
+	}
+	odd := ""
 	switch {
 	case placeholder.MatchString(text):
-		return "looks like a placeholder that was not replaced, or has brackets around it"
+		odd = "looks like a placeholder that was not replaced, or has brackets around it: write the credential itself"
 	case strayEnd.MatchString(text):
-		return `has a quote, a comma, a semicolon or \n at one end`
-	}
-	return ""
-}
-
-func oddToken(text string) string {
-	switch shape := oddShape(text); {
-	case shape != "":
-		return "the token " + shape + ": write the token itself"
+		odd = `has a quote, a comma, a semicolon or \n at one end: write the credential itself`
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r > '~' }):
+		odd = "holds white space, or a non-ASCII or invisible character: write the credential alone"
 	case isJWT(text):
-		return "the token is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
+		odd = "is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
 	case isFileName(text):
-		return "the token looks like the name of a file: set VAULT_TOKEN_FILE to it"
-	case isBase64(text, tokenShape.MatchString):
-		return "the token looks like a token in base64: write the token itself"
-	case isID(text):
-		return "the token looks like an id, such as a secret id: to log in with one, choose the method approle"
+		odd = "looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
+	case isForToken(variable) && isID(text):
+		odd = "looks like an id, such as a secret id: to log in with one, choose the method approle"
+	case !isForToken(variable) && startShape.MatchString(text):
+		odd = "looks like a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
+	default:
+		return ""
 	}
-	return ""
+	return "the credential in " + variable + " " + odd
 }
 
 func isFileName(text string) bool {
 	text = strings.TrimPrefix(text, "@")
 	return strings.HasPrefix(text, "/") || filepath.IsAbs(text)
-}
-
-// isBase64 reports whether a text is a credential in base64.
-func isBase64(text string, isCredential func(string) bool) bool {
-	decoded, err := base64.StdEncoding.DecodeString(text)
-	return err == nil && isCredential(strings.TrimSpace(string(decoded)))
-}
-
-// oddID is oddity for a role id or secret id. What it finds is no reason not to send the
-// id: operators can choose any text as one.
-func oddID(variable, text string) string {
-	switch shape := oddShape(text); {
-	case isQuoted(text):
-		return variable + " holds quotes around the id: remove them"
-	case shape != "":
-		return variable + " " + shape + ": write the id itself"
-	case strings.ContainsFunc(text, unicode.IsSpace):
-		return variable + " holds white space within the id: write the id alone"
-	case strings.ContainsFunc(text, func(r rune) bool { return r > '~' }):
-		return variable + " holds a non-ASCII or invisible character: write the id alone"
-	case isJWT(text):
-		return variable + " holds a JWT: to log in with one, choose the method jwt"
-	case isFileName(text):
-		return variable + " looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
-	case isBase64(text, isID):
-		return variable + " looks like an id in base64: write the id itself"
-	case strings.HasPrefix(text, "hvs.") || strings.HasPrefix(text, "hvb.") || strings.HasPrefix(text, "s."):
-		return variable + " holds a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
-	}
-	return ""
 }

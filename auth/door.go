@@ -25,6 +25,7 @@ type door struct {
 	isOpen   bool
 	answered time.Time // when Vault last answered, or the login began
 	said     said
+	own      []*token // of all logins, made by Vault for this session alone, which revokes them at its end
 }
 
 // said is what Vault answered to one login.
@@ -67,7 +68,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		t.index = response.Header.Get("X-Vault-Index")
 		d.said.tokens = append(d.said.tokens, t)
 		if !answer.CacheHit && !t.facts.Batch { // others use a cached one too, and a batch token cannot be revoked
-			s.addOwn(t)
+			d.own = append(d.own, t)
 		}
 	}
 	return response, nil
@@ -120,6 +121,20 @@ func (d *door) close() said {
 	defer d.mu.Unlock()
 	d.isOpen = false
 	return d.said
+}
+
+// owned returns the tokens that Vault made for this session alone.
+func (d *door) owned() []*token {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.own)
+}
+
+// disown drops a token that is certainly dead, so it is not revoked.
+func (d *door) disown(dead *token) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.own = slices.DeleteFunc(d.own, func(own *token) bool { return own == dead })
 }
 
 func (s said) find(secret string) *token {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/luumen/patch-vault/internal/transport"
 )
 
 // Setting is one effective setting.
@@ -30,41 +32,23 @@ func (v *Vault) Effective() Effective {
 	e := &environment{getenv: inner.getenv}
 	c := inner.configure(e)
 	report := Effective{Settings: inner.inUI(e, c)}
-	add := func(v variable) {
-		switch {
-		case e.isSet(v.name):
-			report.Settings = append(report.Settings, Setting{Name: settingName(v.name), Value: e.shown(v), Source: v.name})
-		case v.otherwise != "":
-			report.Settings = append(report.Settings, Setting{Name: settingName(v.name), Value: v.otherwise, Source: "default"})
-		}
-	}
-	addUnused := func(list *[]Setting, name, why string) {
-		if e.isSet(name) {
-			*list = append(*list, Setting{Name: name, Value: "set", Source: name, Note: why})
-		}
-	}
 	for _, m := range methods {
 		for _, v := range m.allVariables() {
 			if m.name == c.method.name && !c.method.handedIn {
-				add(v)
+				report.Settings = append(report.Settings, e.setting(v)...)
 			} else {
-				addUnused(&report.Unused, v.name, "it is for the login method "+m.name)
+				report.Unused = append(report.Unused, e.withoutEffect(v.name, "it is for the login method "+m.name)...)
 			}
 		}
 	}
 	for _, v := range general {
-		add(v)
+		report.Settings = append(report.Settings, e.setting(v)...)
 	}
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
-		switch {
-		case e.isSet("VAULT_PROXY_ADDR"):
-			addUnused(&report.Unused, name, "VAULT_PROXY_ADDR is set")
-		case e.either(strings.ToUpper(name)) != name:
-			addUnused(&report.Unused, name, strings.ToUpper(name)+" is set")
-		case strings.EqualFold(name, "NO_PROXY") || slices.Contains(e.malformed, name) || c.proxy != nil && c.proxy.Variable == name:
-			add(variable{name: name})
-		default:
-			addUnused(&report.Unused, name, "not for this address")
+		if why := e.unusedProxy(name, c.proxy); why != "" {
+			report.Unused = append(report.Unused, e.withoutEffect(name, why)...)
+		} else {
+			report.Settings = append(report.Settings, e.setting(variable{name: name})...)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
@@ -76,9 +60,43 @@ func (v *Vault) Effective() Effective {
 		default:
 			note = "use " + instead
 		}
-		addUnused(&report.NotRead, name, note)
+		report.NotRead = append(report.NotRead, e.withoutEffect(name, note)...)
 	}
 	return report
+}
+
+// setting returns a variable that has an effect, or its default; none if it has neither.
+func (e *environment) setting(v variable) []Setting {
+	switch {
+	case e.isSet(v.name):
+		return []Setting{{Name: settingName(v.name), Value: e.shown(v), Source: v.name}}
+	case v.otherwise != "":
+		return []Setting{{Name: settingName(v.name), Value: v.otherwise, Source: "default"}}
+	}
+	return nil
+}
+
+// withoutEffect returns a variable without effect; none if it is not set.
+func (e *environment) withoutEffect(name, why string) []Setting {
+	if !e.isSet(name) {
+		return nil
+	}
+	return []Setting{{Name: name, Value: "set", Source: name, Note: why}}
+}
+
+// unusedProxy says why a standard proxy variable has no effect; empty if it has one. proxy is
+// the proxy in use.
+func (e *environment) unusedProxy(name string, proxy *transport.Proxy) string {
+	upper := strings.ToUpper(name)
+	switch {
+	case e.isSet("VAULT_PROXY_ADDR"):
+		return "VAULT_PROXY_ADDR is set"
+	case e.inEitherCase(upper) != name:
+		return upper + " is set"
+	case upper == "NO_PROXY", slices.Contains(e.malformed, name), proxy != nil && proxy.Variable == name:
+		return ""
+	}
+	return "not for this address"
 }
 
 // inUI returns the settings of the UI.

@@ -46,11 +46,11 @@ func (e *environment) err() error {
 // text returns a variable that is not a token or an id, without the white space and BOM
 // that editors leave around it. An empty variable counts as unset.
 func (e *environment) text(name string) string {
-	text, ok := trimmed(e.getenv(name))
+	text := trimmed(e.getenv(name))
 	switch {
 	case isFileVariable(name) && strings.Contains(text, "-----BEGIN "):
 		e.reject(name, "holds a PEM block in place of a file's name; write it to a file and name that, or use VAULT_CACERT_BYTES for a CA")
-	case !ok:
+	case control(text) != "":
 		e.reject(name, control(text)+"; write the value alone")
 	case isQuoted(text): // docker keeps the quotes of an env file
 		e.reject(name, "holds quotes; remove them")
@@ -74,38 +74,35 @@ func (e *environment) name(variable string) string {
 	return ""
 }
 
-// trimmed removes white space and a BOM around a credential, and reports whether the
-// rest is free of control characters. A line break in a token would break the HTTP
-// header.
-func trimmed(text string) (string, bool) {
-	text = strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
-	return text, !strings.ContainsFunc(text, unicode.IsControl)
+// trimmed removes white space and a BOM around a text.
+func trimmed(text string) string {
+	return strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' })
 }
 
-// control says what is wrong with a text that is not free of control characters.
+// control says which control characters a trimmed text holds, or returns "". A line break in
+// a token would break the HTTP header.
 func control(text string) string {
-	if strings.ContainsAny(text, "\r\n") {
+	switch {
+	case strings.ContainsAny(text, "\r\n"):
 		return "holds several lines"
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return "holds a control character"
 	}
-	return "holds a control character"
+	return ""
 }
 
 // isSet reports whether a variable holds more than white space, malformed or not.
-func (e *environment) isSet(name string) bool {
-	text, _ := trimmed(e.getenv(name))
-	return text != ""
-}
+func (e *environment) isSet(name string) bool { return trimmed(e.getenv(name)) != "" }
 
-func (e *environment) requiredText(name string) string {
-	if !e.isSet(name) {
-		e.problem(name + " is not set; set it on the Patch server")
+// require adds a problem if none of the variables is set.
+func (e *environment) require(names ...string) {
+	switch {
+	case slices.ContainsFunc(names, e.isSet):
+	case len(names) == 1:
+		e.problem(names[0] + " is not set; set it on the Patch server")
+	default:
+		e.problem("neither " + strings.Join(names, " nor ") + " is set; set one on the Patch server")
 	}
-	return e.text(name)
-}
-
-func (e *environment) requiredName(variable string) string {
-	e.requiredText(variable)
-	return e.name(variable)
 }
 
 // mount returns where a login method is mounted.

@@ -14,7 +14,7 @@ func Renewal(v *Vault) string {
 	if err != nil {
 		return err.Error()
 	}
-	return c.method.credential.renewal()
+	return c.credentials.credential.renewal()
 }
 
 // NotRead are the variables without effect.

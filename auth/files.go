@@ -32,17 +32,14 @@ func readCredential(found *findings, variable, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, ok := trimmed(string(data))
-	reason, fix := misplaced(variable, text)
+	credential, reason, fix := credentialIn(variable, string(data))
 	switch {
 	case reason != "":
 		return "", badFile(variable, name, reason, fix)
-	case !ok:
-		return "", badFile(variable, name, control(text), "write the credential alone into it")
-	case text == "":
+	case credential == "":
 		return "", badFile(variable, name, "is empty", "write the credential into it")
 	}
-	return text, nil
+	return credential, nil
 }
 
 // readFile returns the content of a regular file that a variable names. It follows links,

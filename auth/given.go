@@ -20,31 +20,6 @@ import (
 // soon is the remaining time to live below which every run warns of a given token.
 const soon = 7 * 24 * time.Hour
 
-// about returns a client, and a context for it, for requests about a token itself.
-func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (context.Context, *api.Client) {
-	namespace := t.facts.Namespace
-	if t.facts.Given {
-		namespace = s.config.loginNamespace
-	}
-	return context.WithValue(ctx, aboutKey{}, about{t, chain}), s.clients.self.WithNamespace(namespace)
-}
-
-// about is in the context of a request about a token itself.
-type about struct {
-	token *token
-	next  *transport.Retry
-}
-
-type aboutKey struct{}
-
-// self is the RoundTripper of requests about a token itself, which it adds.
-type self struct{}
-
-func (self) RoundTrip(request *http.Request) (*http.Response, error) {
-	a := request.Context().Value(aboutKey{}).(about)
-	return a.next.Send(request, a.token.sign(request.Header))
-}
-
 // look looks up the token of a client. The data is nil if the answer has none.
 func (s *session) look(ctx context.Context, client *api.Client) (*reply.Answer, *lookup, error) {
 	var data *lookup
@@ -89,15 +64,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	sent := time.Now()
 	answer, data, err := s.look(ctx, client)
 	if err != nil {
-		f, ok := err.(*fault.Error)
-		if ok && f.Kind == fault.Token {
-			return withOddity(f, t.odd)
-		}
-		if !ok || !mayBeItsOwn(f) {
-			return err
-		}
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + unanswered("auth/token/lookup-self", f), Detail: f.Error()})
-		return nil
+		return s.lookFailed(t, err)
 	}
 	switch answer.Refusal() {
 	case reply.DeadToken, reply.BareDenial:
@@ -123,7 +90,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	if data.ID != "" && data.ID != t.secret && data.Accessor == "" {
 		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}
-	t.facts = s.given(data, sent)
+	t.facts = s.factsIn(data, sent)
 	lifetime, renewable := seconds(max(data.CreationTTL, data.Period)), data.Renewable
 	if renewable && data.TTL > 0 && seconds(data.TTL) < lifetime/2 {
 		t.facts.Expires, renewable = s.renew(ctx, client, lifetime, t.facts.Expires)
@@ -135,8 +102,24 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	return nil
 }
 
-// given describes a given token, by the answer to a look-up.
-func (s *session) given(data *lookup, sent time.Time) Token {
+// lookFailed returns the error of a look-up without an answer, or warns of it if the run can
+// go on.
+func (s *session) lookFailed(t *token, err error) error {
+	f, ok := err.(*fault.Error)
+	switch {
+	case !ok:
+		return err
+	case f.Kind == fault.Token:
+		return withOddity(f, t.odd)
+	case f.Run, f.Kind == fault.TLS:
+		return f // the requests that follow fail, too
+	}
+	s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + noAnswer("auth/token/lookup-self", f), Detail: f.Error()})
+	return nil
+}
+
+// factsIn describes a given token, by the answer to its look-up.
+func (s *session) factsIn(data *lookup, sent time.Time) Token {
 	t := Token{
 		Given: true, Batch: data.Type == "batch", Known: true, Expires: fault.Encodable(data.Expires), UsesLeft: usesLeft(data.UsesLeft), Renewable: data.Renewable,
 		Policies: s.shown(slices.Concat(data.Policies, data.OfEntity)), Namespace: cmp.Or(strings.Trim(data.Namespace, "/"), s.config.pins.namespace), Located: data.Namespace != "",
@@ -154,7 +137,7 @@ func (s *session) given(data *lookup, sent time.Time) Token {
 // periodic.
 func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, periodic bool) {
 	early := soon
-	if s.config.method.credential.file != "" && lifetime > 0 && lifetime < soon {
+	if s.config.credentials.credential.file != "" && lifetime > 0 && lifetime < soon {
 		early = lifetime / 10 // whatever writes the file, such as Vault Agent, renews the token
 	}
 	left := time.Until(expires)
@@ -168,10 +151,6 @@ func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, period
 	s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(expires), fault.Duration(max(left, 0)), do)})
 }
 
-// mayBeItsOwn reports whether a fault may concern one request alone. If Vault is down,
-// the requests that follow fail, too.
-func mayBeItsOwn(f *fault.Error) bool { return !f.Run && f.Kind != fault.TLS && f.Kind != fault.Token }
-
 // renew renews the token of a client for a whole lifetime, and returns when it now expires.
 // Without an increment, Vault repeats that of the last renewal, which may have been short.
 func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.Duration, expires time.Time) (until time.Time, ok bool) {
@@ -182,7 +161,7 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	do, detail := ";", ""
 	switch {
 	case err != nil:
-		do, detail = ": "+unanswered("auth/token/renew-self", err)+", or", err.Error()
+		do, detail = ": "+noAnswer("auth/token/renew-self", err)+", or", err.Error()
 	case answer.IsDenial():
 		do = "; grant update on auth/token/renew-self, or"
 	case !answer.Ok():
@@ -192,8 +171,8 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	return expires, false
 }
 
-// unanswered says what to do about a request that Vault did not answer.
-func unanswered(path string, err error) string {
+// noAnswer says what to do about a request that Vault did not answer.
+func noAnswer(path string, err error) string {
 	if errors.Is(err, fault.RateLimited) {
 		return "a rate limit refused " + path + "; raise it"
 	}

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,29 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/hashicorp/vault/api"
 )
-
-// handedInMethod returns a func of Options.Methods as a method.
-func handedInMethod(name string, f func() (api.AuthMethod, error)) method {
-	return method{name: name, login: func(credentials) (api.AuthMethod, error) { return handedIn(f), nil }}
-}
-
-// handedIn is a func of Options.Methods, as a login method.
-type handedIn func() (api.AuthMethod, error)
-
-// Login calls the func, so that session.enter recovers its panics too, and does not wait
-// for it too long.
-func (h handedIn) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	method, err := h()
-	switch {
-	case err != nil:
-		return nil, err
-	case method == nil:
-		return nil, errNone
-	}
-	return method.Login(ctx, client)
-}
 
 // notSecret are the headers of a login method that hold no secret.
 var notSecret = []string{"Accept", "Content-Type", "User-Agent", "X-Vault-Request", "X-Vault-Namespace"}

@@ -20,13 +20,9 @@ import (
 // logIn logs in with loaded credentials. It waits for a login that is under way when ctx
 // ends, so that its token can be revoked: otherwise the token could live for 768 hours.
 func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
-	method, err := s.config.method.login(c)
-	if err != nil {
-		return nil, err
-	}
 	s.door.open()
-	secret, err := s.enter(method)
-	t, err := s.outcome(secret, err, s.door.close(), c.odd)
+	result := s.enter(c)
+	t, err := s.outcome(result, s.door.close(), c.odd)
 	if t != nil {
 		s.token.Store(t) // even if ctx has ended: the token before it is dead
 	}
@@ -43,33 +39,48 @@ var (
 	errSilent = errors.New("the method did not return")
 )
 
-// enter calls a login method. It recovers a panic, which would end the agent, and drops
-// its text, which may hold credentials. A method that was handed in may never return, so
-// enter stops waiting when Vault has not answered the method for a whole patience, when a
-// check must end, or after the last moments. The other methods end with their request.
-func (s *session) enter(method api.AuthMethod) (*api.Secret, error) {
+// loginResult is what a login method returned.
+type loginResult struct {
+	secret *api.Secret
+	err    error
+}
+
+// enter makes a login method and calls it. It recovers a panic, which would end the agent,
+// and drops its text, which may hold credentials.
+func (s *session) enter(c credentials) loginResult {
 	client := s.clients.logins.WithNamespace(s.config.loginNamespace) // a copy, since a method may change it
-	var secret *api.Secret
-	err := errExit
-	returned := make(chan struct{})
-	last := s.logins.Last
-	ctx := last
+	ctx := s.logins.Last
 	if !s.config.method.handedIn {
-		ctx = transport.WithOwn(last, transport.Own{})
+		ctx = transport.WithOwn(ctx, transport.Own{})
 	}
+	returned := make(chan loginResult, 1)
 	go func() {
-		defer close(returned)
+		result := loginResult{err: errExit}
 		defer func() {
 			if recover() != nil {
-				err = errPanic
+				result = loginResult{err: errPanic}
 			}
+			returned <- result
 		}()
-		secret, err = method.Login(ctx, client)
+		method, err := s.config.method.login(c)
+		switch {
+		case err != nil:
+			result.err = err
+		case method == nil:
+			result.err = errNone
+		default:
+			result.secret, result.err = method.Login(ctx, client)
+		}
 	}()
-	if !s.config.method.handedIn {
-		<-returned
-		return secret, err
+	if s.config.method.handedIn {
+		return s.await(returned)
 	}
+	return <-returned // a built-in method ends with its request
+}
+
+// await waits for a method that was handed in, which may never return: until Vault has not
+// answered the method for a whole patience, a check must end, or the last moments are over.
+func (s *session) await(returned <-chan loginResult) loginResult {
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
 	left := func() time.Duration {
 		if until := s.logins.Until; !until.IsZero() {
@@ -78,32 +89,32 @@ func (s *session) enter(method api.AuthMethod) (*api.Secret, error) {
 		// A request ends with patience; a busy machine then needs time to return it.
 		return s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3)) - s.door.silence()
 	}
-	ended := last.Done()
-	timer := time.NewTimer(left())
-	defer timer.Stop()
+	silent := loginResult{err: errSilent}
 	for {
 		select {
-		case <-returned:
-			return secret, err
-		case <-ended:
-			ended = nil
-			timer.Reset(grace)
-		case <-timer.C:
-			if left := left(); left > 0 && last.Err() == nil && s.patience.Over() == nil {
-				timer.Reset(left)
-				continue
+		case result := <-returned:
+			return result
+		case <-s.logins.Last.Done():
+			select {
+			case result := <-returned:
+				return result
+			case <-time.After(grace):
+				return silent
 			}
-			return nil, errSilent
+		case <-time.After(left()):
+			if left() <= 0 || s.patience.Over() != nil {
+				return silent
+			}
 		}
 	}
 }
 
 // outcome returns the token of a login, or why there is none.
-func (s *session) outcome(secret *api.Secret, err error, said said, odd string) (*token, error) {
-	if err != nil || secret == nil || secret.Auth == nil || secret.Auth.ClientToken == "" {
-		return nil, s.noToken(err, said, odd)
+func (s *session) outcome(result loginResult, said said, odd string) (*token, error) {
+	if result.err != nil || result.secret == nil || result.secret.Auth == nil || result.secret.Auth.ClientToken == "" {
+		return nil, s.noToken(result.err, said, odd)
 	}
-	a := secret.Auth
+	a := result.secret.Auth
 	if strings.ContainsFunc(a.ClientToken, unicode.IsControl) {
 		return nil, fault.New(fault.Login, s.where()+" returned a token with a line break or another control character", "fix the method")
 	}
@@ -122,11 +133,11 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	_, last := s.patience.Silence()
 	switch {
 	case err == errSilent && last != nil:
-		return s.unanswered(last) // the method waits for Vault
+		return s.ofLogin(last) // the method waits for Vault
 	case err == errPanic, err == errExit, err == errNone, err == errSilent:
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
-		return s.unanswered(failed)
+		return s.ofLogin(failed)
 	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount()):
 		at := s.wire.Address() // Vault never answers a login like this
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
@@ -153,7 +164,7 @@ func (s *session) where() string {
 	if m.handedIn {
 		return "the login method " + m.name
 	}
-	where := "the login " + m.name + " at auth/" + m.mount
+	where := "the login " + m.name + " at auth/" + s.config.credentials.mount
 	switch namespace := s.config.loginNamespace; {
 	case isSecretLike(namespace):
 		where += " in a namespace that is not shown"
@@ -168,33 +179,33 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	if f := answer.NoAPI(s.wire.Address()); f != nil {
 		return f
 	}
-	m := s.config.method
-	if strings.HasSuffix(m.mount, "/login") {
+	m, mount := s.config.method, s.config.credentials.mount
+	if strings.HasSuffix(mount, "/login") {
 		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends in it")
 	}
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(m.name, m.mount, answer.Errors), checkCredential),
+		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
 		Cause:  answer.ResponseError(),
 	}, odd)
 }
 
 const checkCredential = "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"
 
-// unanswered names the login in a fault of Vault.
-func (s *session) unanswered(f *fault.Error) *fault.Error {
+// ofLogin names the login in a fault of Vault.
+func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	if f.Kind != fault.ServerError && f.Kind != fault.Login {
 		return f
 	}
-	m, named := s.config.method, *f
+	m, mount, named := s.config.method, s.config.credentials.mount, *f
 	named.What = s.where() + ": " + f.What
 	response, isAnswer := f.Cause.(*api.ResponseError)
 	switch {
 	case f.Kind == fault.Login && isAnswer:
-		named.Do = cmp.Or(reply.LoginHint(m.name, m.mount, response.Errors), f.Do, checkCredential)
+		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
 	case f.Do == "":
-		named.Do = reply.WaitHint(m.name, m.mount)
+		named.Do = reply.WaitHint(m.name, mount)
 	}
 	return &named
 }

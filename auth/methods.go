@@ -13,7 +13,7 @@ import (
 // podTokenFile is where Kubernetes puts the token of a pod's service account.
 const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// method is a built-in way to get a token. All but the given token log in, at the mount
+// method is a way to get a token. All built-in ones but the given token log in, at the mount
 // that VAULT_<NAME>_MOUNT names, or at a mount with the method's own name.
 //
 // To add one, write:
@@ -29,7 +29,8 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 type method struct {
 	name      string
 	variables []variable                       // its own, except that of the mount
-	read      func(e *environment) credentials // without the mount
+	read      func(e *environment) credentials // without the mount; nil if handed in
+	handedIn  bool                             // it is one of Options
 
 	// login makes the login method of vault/api for one login, with loaded credentials. It
 	// is nil for the given token.
@@ -62,14 +63,16 @@ var methods = []method{
 		name:      tokenMethod,
 		variables: []variable{{name: "VAULT_TOKEN"}, {name: "VAULT_TOKEN_FILE", plain: true}},
 		read: func(e *environment) credentials {
-			return credentials{credential: e.requiredSource("VAULT_TOKEN")}
+			e.require("VAULT_TOKEN", "VAULT_TOKEN_FILE")
+			return credentials{credential: e.source("VAULT_TOKEN")}
 		},
 	},
 	{
 		name:      "approle",
 		variables: []variable{{name: "VAULT_ROLE_ID"}, {name: "VAULT_ROLE_ID_FILE", plain: true}, {name: "VAULT_SECRET_ID"}, {name: "VAULT_SECRET_ID_FILE", plain: true}},
 		read: func(e *environment) credentials {
-			return credentials{credential: e.requiredSource("VAULT_ROLE_ID"), secretID: e.source("VAULT_SECRET_ID")}
+			e.require("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE")
+			return credentials{credential: e.source("VAULT_ROLE_ID"), secretID: e.source("VAULT_SECRET_ID")}
 		},
 		login: appRoleLogin,
 	},
@@ -77,8 +80,9 @@ var methods = []method{
 		name:      "kubernetes",
 		variables: []variable{{name: "VAULT_KUBERNETES_ROLE", plain: true}, {name: "VAULT_KUBERNETES_JWT_FILE", plain: true, otherwise: podTokenFile}},
 		read: func(e *environment) credentials {
+			e.require("VAULT_KUBERNETES_ROLE")
 			file := cmp.Or(e.text("VAULT_KUBERNETES_JWT_FILE"), podTokenFile)
-			return credentials{role: e.requiredName("VAULT_KUBERNETES_ROLE"), credential: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
+			return credentials{role: e.name("VAULT_KUBERNETES_ROLE"), credential: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
 		},
 		login: kubernetesLogin,
 	},
@@ -86,7 +90,9 @@ var methods = []method{
 		name:      "jwt",
 		variables: []variable{{name: "VAULT_JWT_ROLE", plain: true}, {name: "VAULT_JWT_FILE", plain: true}},
 		read: func(e *environment) credentials {
-			return credentials{role: e.requiredName("VAULT_JWT_ROLE"), credential: source{variable: "VAULT_JWT_FILE", file: e.requiredText("VAULT_JWT_FILE")}}
+			e.require("VAULT_JWT_ROLE")
+			e.require("VAULT_JWT_FILE")
+			return credentials{role: e.name("VAULT_JWT_ROLE"), credential: source{variable: "VAULT_JWT_FILE", file: e.text("VAULT_JWT_FILE")}}
 		},
 		login: jwtLogin,
 	},

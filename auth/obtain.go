@@ -24,7 +24,7 @@ func (s *session) begin(ctx context.Context) error {
 // obtain gets a token and makes it the session's. A given token may be the one that it has.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	s.obtained = time.Now()
-	c, err := s.load(s.config.method.credentials)
+	c, err := s.load(s.config.credentials)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *session) load(c credentials) (credentials, error) {
 // Vault's words. So a token that Vault has accepted is looked up first; for any other, the
 // next request decides.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
-	refusal, isOptional := answer.Refusal(), transport.IsOptional(request)
+	refusal := answer.Refusal()
 	s.login.Lock()
 	defer s.login.Unlock()
 	switch {
@@ -76,13 +76,13 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return false, s.fatal.Load()
 	case s.token.Load() != used:
 		return true, nil // another request has replaced it already
-	case !transport.Decides(request) && (used.facts.UsesLeft != nil || refusal == reply.BareDenial && !s.mayBeDead(used)):
-		return false, nil
+	case refusal == reply.ByPolicy && s.modern.Load():
+		return false, nil // a dead token is refused in other words
+	case transport.Decides(request):
+	case used.facts.UsesLeft != nil, refusal == reply.BareDenial && !s.mayBeDead(used):
+		return false, nil // the next request decides, without a look-up that costs a use
 	}
-	if refusal == reply.ByPolicy && s.modern.Load() {
-		return false, nil
-	}
-	if refusal == reply.ByPolicy || isOptional && used.isProven() {
+	if refusal == reply.ByPolicy || transport.IsOptional(request) && used.isProven() {
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
 			return false, err
@@ -133,7 +133,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		s.namesDead = true
 	}
 	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
-		s.disown(dead)
+		s.door.disown(dead)
 	}
 	served, given := dead.mayHaveServed(), dead.facts.Given
 	if served {
@@ -183,7 +183,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	given := t.facts.Given
 	renewal := "give the role a longer token_ttl and token_num_uses=0"
 	if given {
-		renewal = s.config.method.credential.renewal()
+		renewal = s.config.credentials.credential.renewal()
 		if t.accepted.Load() && !t.served.Load() { // it could only be looked up, which used it up
 			renewal = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + renewal
 		}

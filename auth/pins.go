@@ -20,7 +20,6 @@ type pins struct {
 type pathPins struct {
 	prefixes map[string]bool // nil means that every path is permitted
 	shown    string          // the first of them, for messages
-	maySplit bool            // one of them may be several, with another separator between them
 }
 
 // fewPins is how many prefixes a message names.
@@ -41,7 +40,6 @@ func (e *environment) pathPins() pathPins {
 		}
 		prefix = strings.TrimSuffix(prefix, "/")
 		p.prefixes[prefix] = true
-		p.maySplit = p.maySplit || strings.ContainsAny(prefix, "; ")
 		names = append(names, shownPin(prefix))
 	}
 	p.shown = strings.Join(names[:min(len(names), fewPins)], ", ")
@@ -71,13 +69,11 @@ func (p pathPins) permit(path string) error {
 	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of its prefixes, or add one on the Patch server")
 	f.Detail = "it allows " + p.shown
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
-	switch mount, below, _ := strings.Cut(path, "/"); {
-	case p.contain(mount + "/data/" + below):
-		f.Do = "omit data/ from LUUMEN_VAULT_PATHS, since references have none"
-	case p.contain(mount + "/metadata/" + below):
-		f.Do = "omit metadata/ from LUUMEN_VAULT_PATHS, since references have none"
-	case p.maySplit:
-		f.Do = "separate the prefixes by commas alone, if there are several; otherwise, " + f.Do
+	mount, below, _ := strings.Cut(path, "/")
+	for _, ofPolicy := range []string{"data/", "metadata/"} {
+		if p.contain(mount + "/" + ofPolicy + below) {
+			f.Do = "omit " + ofPolicy + " from LUUMEN_VAULT_PATHS, since references have none"
+		}
 	}
 	return f
 }

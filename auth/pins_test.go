@@ -143,7 +143,7 @@ func TestPathPinsOfAPolicy(t *testing.T) {
 	assertKind(t, vault.Permits("secret/luumen/windev"), fault.Pinned, "omit data/ from LUUMEN_VAULT_PATHS")
 	assertKind(t, vault.Permits("secret/other"), fault.Pinned, "name a secret below one of its prefixes")
 	for pins, says := range map[string]string{
-		"secret/metadata/a": "omit metadata/ from LUUMEN_VAULT_PATHS", "secret/a secret/b": "separate the prefixes by commas alone", "secret/a;secret/b": "separate the prefixes by commas alone",
+		"secret/metadata/a": "omit metadata/ from LUUMEN_VAULT_PATHS", "secret/a secret/b": "it allows secret/a secret/b", "secret/a;secret/b": "it allows secret/a;secret/b",
 	} {
 		vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": pins}.options())
 		assertKind(t, vault.Permits("secret/a/x"), fault.Pinned, says)

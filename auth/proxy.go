@@ -18,12 +18,12 @@ func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	if e.isSet("VAULT_PROXY_ADDR") {
 		return e.proxyAt("VAULT_PROXY_ADDR", e.text("VAULT_PROXY_ADDR"))
 	}
-	variable := e.either(strings.ToUpper(address.Scheme) + "_PROXY")
+	variable := e.inEitherCase(strings.ToUpper(address.Scheme) + "_PROXY")
 	if !e.isSet(variable) {
 		return nil
 	}
 	const some = "proxy.invalid"
-	through := (&httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, NoProxy: e.text(e.either("NO_PROXY"))}).ProxyFunc()
+	through := (&httpproxy.Config{HTTPProxy: some, HTTPSProxy: some, NoProxy: e.text(e.inEitherCase("NO_PROXY"))}).ProxyFunc()
 	if proxy, err := through(address); proxy == nil || err != nil {
 		return nil // it is not for Vault, malformed or not
 	}
@@ -34,30 +34,32 @@ func (e *environment) proxy(address *url.URL) *transport.Proxy {
 	return e.proxyAt(variable, text)
 }
 
+// proxyAt returns the proxy at a URL, or nil if the URL is malformed.
 func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	if text == "" {
 		return nil // it is malformed
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+	if err != nil || !isProxy(u) || strings.ContainsAny(text, "?#") {
 		fix := "http://proxy.example:3128"
 		if strings.Contains(text, "@") {
-			fix = `http://user:password@proxy.example:3128, and characters such as % \ ^ and space in user and password as %25 %5C %5E %20`
+			fix = `http://user:password@proxy.example:3128, and characters such as / ? # % \ ^ and space in user and password as %2F %3F %23 %25 %5C %5E %20`
 		}
-		e.reject(variable, "is not the URL of a proxy; write it like "+fix)
-		return nil
-	}
-	if strings.Trim(u.Path, "/") != "" || strings.ContainsAny(text, "?#") || u.Port() != "" && !isPort(u.Port()) {
-		// With such a character in a password, url.Parse ends the user info too
-		// early, and a part of the password can become the host name.
-		e.reject(variable, "is not the URL of a proxy alone; write it like http://user:password@proxy.example:3128, and / ? # in the password as %2F %3F %23")
+		e.reject(variable, "is not the URL of a proxy alone; write it like "+fix)
 		return nil
 	}
 	return &transport.Proxy{URL: u, Variable: variable}
 }
 
-// either returns the name of a variable that may be set in upper or lower case.
-func (e *environment) either(name string) string {
+// isProxy reports whether a URL is that of a proxy and nothing more. If a password has a /,
+// url.Parse ends the user info too early, and a part of the password can become the host name.
+func isProxy(u *url.URL) bool {
+	return slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) &&
+		u.Hostname() != "" && (u.Port() == "" || isPort(u.Port())) && strings.Trim(u.Path, "/") == ""
+}
+
+// inEitherCase returns the name of a variable that may be set in upper or lower case.
+func (e *environment) inEitherCase(name string) string {
 	if e.isSet(name) {
 		return name
 	}

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -14,9 +13,6 @@ import (
 // revoke revokes the tokens of the session's logins. It has a time limit of its own,
 // since the caller may have canceled ctx.
 func (s *session) revoke(ctx context.Context) {
-	s.mu.Lock()
-	tokens := slices.Clone(s.own)
-	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoments)
 	defer cancel()
 	chain := &transport.Retry{
@@ -25,7 +21,7 @@ func (s *session) revoke(ctx context.Context) {
 		Once: s.patience.Over() != nil, // Vault is down
 	}
 	var revoking sync.WaitGroup
-	for _, t := range tokens {
+	for _, t := range s.door.owned() {
 		revoking.Go(func() { s.revokeOne(ctx, t, chain) })
 	}
 	revoking.Wait()

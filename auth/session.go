@@ -65,9 +65,6 @@ type session struct {
 	fatal  atomic.Pointer[fault.Error] // why no token works any more; set under login
 	health atomic.Pointer[Health]
 
-	mu  sync.Mutex // guards own
-	own []*token   // made by Vault for this session alone, which revokes them at its end
-
 	// An answer showed that this is Vault 1.16 or newer, where the texts for a dead token
 	// and for a missing policy differ.
 	modern atomic.Bool

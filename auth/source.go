@@ -32,21 +32,12 @@ func (e *environment) source(variable string) source {
 	if file := e.text(fileVariable); file != "" {
 		return source{variable: fileVariable, file: file}
 	}
-	value, ok := trimmed(e.getenv(variable))
-	switch reason, fix := misplaced(variable, value); {
+	value, reason, fix := credentialIn(variable, e.getenv(variable))
+	switch {
 	case reason != "":
 		e.reject(variable, reason+"; "+fix)
-	case !ok:
-		e.reject(variable, control(value)+"; write the credential alone")
 	case value != "":
 		return source{variable: variable, value: value}
 	}
 	return source{}
-}
-
-func (e *environment) requiredSource(variable string) source {
-	if !e.isSet(variable) && !e.isSet(variable+"_FILE") {
-		e.problem("neither " + variable + " nor " + variable + "_FILE is set; set one on the Patch server")
-	}
-	return e.source(variable)
 }

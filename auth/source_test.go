@@ -41,7 +41,7 @@ func TestTokenFileIsReadWhileItsTokenIsExplained(t *testing.T) {
 		for _, path := range []string{"secret/fails", "secret/refused"} {
 			group.Go(func() {
 				_, err := get(ctx, client, path)
-				assertKind(t, err, fault.Token, "the token looks like the name of a file: set VAULT_TOKEN_FILE to it; otherwise, ")
+				assertKind(t, err, fault.Token, "the credential in VAULT_TOKEN_FILE looks like the name of a file: set VAULT_TOKEN_FILE to it; otherwise, ")
 			})
 		}
 		group.Wait()

@@ -1,20 +1,13 @@
 package auth
 
 import (
-	"bytes"
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // trust is the TLS configuration. Its files are read at each run.
@@ -124,158 +117,4 @@ func checkSystemCAs() error {
 func isFIFO(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
-}
-
-// cas returns the CA certificates in PEM form; nil means the system's.
-func (t trust) cas(found *findings) (data []byte, err error) {
-	switch t.caVariable {
-	case "":
-		return nil, nil
-	case "VAULT_CAPATH":
-		return casInFolder(found, t.ca)
-	case "VAULT_CACERT_BYTES":
-		data = []byte(t.ca)
-	case "VAULT_CACERT":
-		data, err = readFile(found, t.caVariable, t.ca, maxCAFile)
-	}
-	if err != nil || holdsCertificate(data) {
-		return data, err
-	}
-	reason, fix := notPEM(data, "certificate")
-	reason = cmp.Or(reason, "holds a damaged certificate")
-	switch { // the fix of notPEM is about files
-	case t.caVariable == "VAULT_CACERT" && isPKCS12(data):
-		fix = "convert it: openssl pkcs12 -in FILE -nokeys -out NEW, and name NEW" // with the client's fix, it would hold the key
-	case t.caVariable != "VAULT_CACERT_BYTES":
-	case isFileName(t.ca):
-		return nil, fault.New(fault.Environment, t.caVariable+" holds the name of a file", "set VAULT_CACERT to it instead")
-	default:
-		return nil, fault.New(fault.Environment, t.caVariable+" "+reason, "set it to certificates in PEM form, with their line breaks and without quotes")
-	}
-	return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
-}
-
-// holdsCertificate reports whether PEM data holds a certificate that can be parsed.
-func holdsCertificate(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
-
-// casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
-// be read is an error only if no other file has a certificate.
-func casInFolder(found *findings, folder string) ([]byte, error) {
-	info, err := os.Stat(folder)
-	var entries []os.DirEntry
-	if err == nil {
-		entries, err = os.ReadDir(folder)
-	}
-	if err != nil {
-		f := *unreadable("VAULT_CAPATH", folder, err)
-		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
-		return nil, &f
-	}
-	warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
-	var all []byte
-	var unread error
-	for _, entry := range entries {
-		name := filepath.Join(folder, entry.Name())
-		if info, err := os.Stat(name); err == nil && info.IsDir() {
-			continue // Kubernetes has folders beside links to the files in them
-		}
-		data, err := readFile(found, "VAULT_CAPATH", name, maxCAFile)
-		switch {
-		case err != nil && entry.Type()&os.ModeSymlink != 0 && isMissing(name):
-			unread = cmp.Or[error](unread, badFile("VAULT_CAPATH", name, "is a link to a file that does not exist", "remove the link"))
-		case err != nil:
-			unread = cmp.Or(unread, err)
-		case !bytes.Contains(data, []byte("-----BEGIN ")): // no certificate
-		case len(all)+len(data) > maxCAFile:
-			return nil, badFile("VAULT_CAPATH", folder, fmt.Sprintf("holds more than %d MiB of certificates", maxCAFile>>20), "put only the CA of Vault there")
-		default:
-			all = append(append(all, data...), '\n')
-		}
-	}
-	if !holdsCertificate(all) {
-		return nil, cmp.Or[error](unread, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it"))
-	}
-	if unread != nil {
-		found.add(Finding{Code: FileUnread, Text: unread.Error()})
-	}
-	return all, nil
-}
-
-func isMissing(name string) bool {
-	_, err := os.Stat(name)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-func (t trust) pair(found *findings) (*tls.Certificate, error) {
-	certificate, err := readFile(found, "VAULT_CLIENT_CERT", t.certFile, maxFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := readFile(found, "VAULT_CLIENT_KEY", t.keyFile, maxFile)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err == nil {
-		return &pair, nil
-	}
-	// The cause is omitted: it can quote the text that could not be parsed.
-	switch {
-	case bytes.Contains(key, []byte("ENCRYPTED")):
-		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
-	case bytes.Contains(certificate, []byte("PRIVATE KEY-----")) && !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
-		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY")
-	}
-	if reason, fix := notPEM(certificate, "certificate"); reason != "" {
-		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, reason, cmp.Or(fix, "name one"))
-	}
-	if reason, fix := notPEM(key, "key"); reason != "" {
-		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, cmp.Or(fix, "name one"))
-	}
-	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
-}
-
-// notPEM says why data has no PEM block of a certificate or private key, and what to do;
-// empty if it has one. The fix is empty for data of an unknown form.
-func notPEM(data []byte, what string) (reason, fix string) {
-	label, command := "CERTIFICATE", "openssl x509"
-	if what == "key" {
-		label, command = "PRIVATE KEY", "openssl pkey"
-	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "OPENSSH PRIVATE KEY" {
-			return "holds an OpenSSH key", "name the key of the client certificate"
-		}
-		if block.Type == label || what == "key" && strings.HasSuffix(block.Type, " "+label) {
-			return "", ""
-		}
-	}
-	reason = "holds no " + what + " in PEM form"
-	switch {
-	case bytes.Contains(data, []byte("TRUSTED "+label+"-----")), bytes.Contains(data, []byte("X509 "+label+"-----")):
-		return reason, "convert it: openssl x509 -in FILE -out NEW"
-	case bytes.Contains(data, []byte(label+"-----")):
-		return "holds a damaged PEM block", "copy it as it is, with its line breaks"
-	case isPKCS12(data):
-		return "is a PKCS#12 file", "convert it: openssl pkcs12 -in FILE -nodes -out NEW, and name NEW as certificate and as key"
-	case bytes.Contains(data, []byte("-----BEGIN PKCS7-----")):
-		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -in FILE -out NEW"
-	case isPKCS7(data):
-		return reason, "convert it from PKCS#7: openssl pkcs7 -print_certs -inform der -in FILE -out NEW"
-	case bytes.HasPrefix(data, []byte{0x30}): // a sequence in DER
-		return reason, "convert it from DER: " + command + " -inform der -in FILE -out NEW"
-	}
-	return reason, ""
-}
-
-// isPKCS12 reports whether a file begins like PKCS#12, which Windows exports with the key: a
-// DER or BER sequence of version 3.
-func isPKCS12(data []byte) bool {
-	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 8)], []byte{2, 1, 3})
-}
-
-// isPKCS7 reports whether a file begins like PKCS#7, which Windows exports with the chain: a
-// sequence with the object identifier of signed data.
-func isPKCS7(data []byte) bool {
-	return bytes.HasPrefix(data, []byte{0x30}) && bytes.Contains(data[:min(len(data), 20)], []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"))
 }

@@ -141,20 +141,6 @@ func (t *token) isProven() bool { return t.accepted.Load() || t.served.Load() }
 // answer arrives.
 func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
-// disown drops a token that is certainly dead, so it is not revoked.
-func (s *session) disown(dead *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.own = slices.DeleteFunc(s.own, func(own *token) bool { return own == dead })
-}
-
-// addOwn notes a token that Vault made for this session alone.
-func (s *session) addOwn(t *token) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.own = append(s.own, t)
-}
-
 // facts describes the session's token.
 func (s *session) facts() Token {
 	t := s.token.Load()

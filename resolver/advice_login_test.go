@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -109,20 +108,15 @@ func TestAdviceAboutLogins(t *testing.T) {
 				roleOf(t, a, map[string]any{"bind_secret_id": false, "secret_id_bound_cidrs": "127.0.0.0/8"})
 			}
 		}), ""},
-		{"quotes around the role id", resolver.Login, "VAULT_ROLE_ID holds quotes around the id: remove them", wrong("VAULT_ROLE_ID", `"RIGHT"`), ""},
-		{"a variable's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like a placeholder that was not replaced, or has brackets around it: write the id itself", wrong("VAULT_SECRET_ID", "$SECRET_ID"), ""},
+		{"quotes around the role id", resolver.Login, "the credential in VAULT_ROLE_ID has a quote, a comma, a semicolon or \\n at one end: write the credential itself", wrong("VAULT_ROLE_ID", `"RIGHT"`), ""},
+		{"a variable's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like a placeholder that was not replaced, or has brackets around it: write the credential itself", wrong("VAULT_SECRET_ID", "$SECRET_ID"), ""},
 		{"a template as the role id", resolver.Login, "VAULT_ROLE_ID looks like a placeholder that was not replaced", wrong("VAULT_ROLE_ID", "{{ role_id }}"), ""},
-		{"a comma behind the secret id", resolver.Login, `VAULT_SECRET_ID has a quote, a comma, a semicolon or \n at one end: write the id itself`, wrong("VAULT_SECRET_ID", "RIGHT,"), ""},
+		{"a comma behind the secret id", resolver.Login, `VAULT_SECRET_ID has a quote, a comma, a semicolon or \n at one end: write the credential itself`, wrong("VAULT_SECRET_ID", "RIGHT,"), ""},
 		{"a file's name as the secret id", resolver.Login, "VAULT_SECRET_ID looks like the name of a file: set VAULT_SECRET_ID_FILE to it", wrong("VAULT_SECRET_ID", "@/run/secrets/id"), ""},
-		{"the secret id in base64", resolver.Login, "VAULT_SECRET_ID looks like an id in base64: write the id itself", appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
-			right := d.v["VAULT_SECRET_ID"]
-			d.v["VAULT_SECRET_ID"] = base64.StdEncoding.EncodeToString([]byte(right + "\n"))
-			return func() { d.v["VAULT_SECRET_ID"] = right }
-		}), ""},
-		{"quotes around the secret id", resolver.Login, "VAULT_SECRET_ID holds quotes around the id: remove them", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
-		{"white space in the secret id", resolver.Login, "holds white space within the id: write the id alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
-		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a non-ASCII or invisible character: write the id alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
-		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a non-ASCII or invisible character: write the id alone", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
+		{"quotes around the secret id", resolver.Login, "the credential in VAULT_SECRET_ID has a quote, a comma, a semicolon or \\n at one end: write the credential itself", wrong("VAULT_SECRET_ID", `'RIGHT'`), ""},
+		{"white space in the secret id", resolver.Login, "holds white space, or a non-ASCII or invisible character: write the credential alone", wrong("VAULT_SECRET_ID", `secret_id RIGHT`), ""},
+		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds white space, or a non-ASCII or invisible character: write the credential alone", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
+		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds white space, or a non-ASCII or invisible character: write the credential alone", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
 		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
 		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},
 		{"the name along with the secret id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_SECRET_ID", "VAULT_SECRET_ID=RIGHT"), ""},

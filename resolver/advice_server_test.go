@@ -108,9 +108,9 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"quotes around the token", resolver.Environment, "holds quotes around the token; write the token without quotes", pasted(`"`, `"`), ""},
 		{"single quotes around the token", resolver.Environment, "holds quotes around the token; write the token without quotes", pasted(`'`, `'`), ""},
 		{"quotes in the token file", resolver.Environment, "holds quotes around the token; write the token without quotes", inTokenFile(func(t string) string { return `"` + t + `"` + "\n" }), ""},
-		{"the name of a variable as the token", resolver.Token, "looks like a placeholder that was not replaced, or has brackets around it: write the token itself", settingOf("VAULT_TOKEN", "${VAULT_TOKEN}", ""), resolver.Environment},
-		{"brackets around the token", resolver.Token, "or has brackets around it: write the token itself", pasted("<", ">"), ""},
-		{"a quote behind the token", resolver.Token, `the token has a quote, a comma, a semicolon or \n at one end: write the token itself`, pasted("", `"`), ""},
+		{"the name of a variable as the token", resolver.Token, "looks like a placeholder that was not replaced, or has brackets around it: write the credential itself", settingOf("VAULT_TOKEN", "${VAULT_TOKEN}", ""), resolver.Environment},
+		{"brackets around the token", resolver.Token, "or has brackets around it: write the credential itself", pasted("<", ">"), ""},
+		{"a quote behind the token", resolver.Token, `the credential in VAULT_TOKEN has a quote, a comma, a semicolon or \n at one end: write the credential itself`, pasted("", `"`), ""},
 		{"a quote before the token", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, pasted(`'`, ""), ""},
 		{"a semicolon behind the token", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, pasted("", ";"), ""},
 		{"a line end behind the token in the file", resolver.Token, `has a quote, a comma, a semicolon or \n at one end`, inTokenFile(func(t string) string { return t + `\n` }), ""},
@@ -125,7 +125,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"an env file as the token file", resolver.Environment, "write the credential alone, without a name before it", inTokenFile(func(t string) string { return "VAULT_ADDR=https://vault.example:8200\r\nVAULT_TOKEN=" + t + "\r\n" }), ""},
 		{"a list of the token", resolver.Environment, "holds JSON, not the credential alone", pasted(`["`, `"]`), ""},
 		{"JSON that is cut off", resolver.Environment, "holds JSON, not the credential alone", pasted(`{"token":"`, ``), ""},
-		{"the file's name as the token", resolver.Token, "the token looks like the name of a file: set VAULT_TOKEN_FILE to it", func(t *testing.T, d *desk) func() {
+		{"the file's name as the token", resolver.Token, "the credential in VAULT_TOKEN looks like the name of a file: set VAULT_TOKEN_FILE to it", func(t *testing.T, d *desk) func() {
 			file := inFile(t, d.v["VAULT_TOKEN"])
 			d.v["VAULT_TOKEN"] = file
 			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
@@ -143,7 +143,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		}), ""},
 		{"a letter that no token has", resolver.Environment, "write the token alone, without spaces, non-ASCII or invisible characters", pasted("", "ä"), ""},
 		{"a zero-width space in the token", resolver.Environment, "without spaces, non-ASCII or invisible characters", pasted("\u200b", ""), ""},
-		{"two lines in the token file", resolver.Environment, "holds several lines; write the credential alone into it", inTokenFile(func(t string) string { return t + "\nagent" }), ""},
+		{"two lines in the token file", resolver.Environment, "holds several lines; write the credential alone", inTokenFile(func(t string) string { return t + "\nagent" }), ""},
 		{"an empty token file", resolver.Environment, "is empty; write the credential into it", inTokenFile(func(string) string { return " \n" }), ""},
 		{"a token file as PowerShell writes it", resolver.Environment, "is UTF-16; save it as UTF-8", inTokenFile(func(t string) string {
 			return "\xff\xfe" + strings.Join(strings.Split(t, ""), "\x00") + "\x00"
@@ -186,7 +186,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"the token of another cluster's namespace", resolver.Token, "check that the token belongs to this Vault", pasted("", ".nsid1"), ""},
 		{"a token of another cluster's namespace", resolver.Token, "check that the token belongs to this Vault", settingOf("VAULT_TOKEN", "hvs.x.nsid", ""), resolver.Environment},
 		{"a token of a namespace in the file", resolver.Token, "check that the token belongs to this Vault", inTokenFile(func(string) string { return "hvs.CAESIJforeign.AbCdE" }), ""},
-		{"a JWT as the token", resolver.Token, "the token is a JWT: to log in with one, choose the method jwt, or kubernetes", func(t *testing.T, d *desk) func() {
+		{"a JWT as the token", resolver.Token, "the credential in VAULT_TOKEN is a JWT: to log in with one, choose the method jwt, or kubernetes", func(t *testing.T, d *desk) func() {
 			d.v["VAULT_TOKEN"] = vaulttest.NewJWT(t).Token(t, nil)
 			return func() { jwtWith(server, nil, func(*testing.T, *desk, *vaulttest.JWT) func() { return nil })(t, d) }
 		}, ""},
@@ -237,7 +237,6 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
 		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
 		{"a pinned path of metadata", resolver.Pinned, "omit metadata/ from LUUMEN_VAULT_PATHS", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
-		{"pinned paths without commas", resolver.Pinned, "separate the prefixes by commas alone, if there are several", pinnedPaths("secret/a; MOUNT/app", "secret/a, MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
 		{"a timeout that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
 		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},
