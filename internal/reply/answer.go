@@ -5,7 +5,7 @@
 //	…
 //	answer, err := reply.Parse(response, &data)
 //
-// The words that it compares are in words.go. Start with [Source.Judge] and [Parse].
+// The words that it compares are in words.go, state.go and login.go. Start with [Source.Judge] and [Parse].
 package reply
 
 import (
