@@ -231,7 +231,7 @@ func (w *Wire) retire(p *progress, f *patience.Failure) *patience.Failure {
 	}
 	w.transport.CloseIdleConnections()
 	if p.conn != nil && (f.Fault.Kind != fault.ServerError || p.conn.node.answeredAt.Load() == 0) {
-		w.dialer.nodes.avoid(p.conn.node, p.began)
+		w.dialer.nodes.failed(p.conn.node, p.began)
 	}
 	return f
 }
