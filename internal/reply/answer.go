@@ -1,7 +1,7 @@
 // Package reply says what a response means: an answer from Vault, a failure that may
 // pass, or something that is not Vault.
 //
-//	failure := source.Judge(response.StatusCode, response.Header, body)
+//	failure := source.Judge(response, false)
 //	…
 //	answer, err := reply.Parse(response, &data)
 //

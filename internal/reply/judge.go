@@ -23,31 +23,32 @@ type Source struct {
 	Address string        // of Vault, as in the settings
 	Proxy   string        // variable of the proxy that can answer in Vault's place; empty if there is none
 	Sent    *mask.Secrets // masked in texts
-	Login   bool          // the response is to a login, whose errors have words of their own
 }
 
-// Judge returns why a response is not an answer, or nil. Of the body, the fault holds
-// only Vault's own errors, with secrets masked.
-func (s Source) Judge(status int, header http.Header, body []byte) *patience.Failure {
+// Judge returns why a response in memory is not an answer, or nil. Of the body, the fault
+// holds only Vault's own errors, with secrets masked. The errors of logins have words of
+// their own.
+func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
+	status, body := response.StatusCode, inMemory(response.Body)
 	switch {
 	case status == http.StatusNoContent:
 		return nil
 	case 300 <= status && status < 400:
-		return s.redirected(status, header)
-	case !isJSON(header), isGateways(status):
-		return s.notVault(status, header, body)
+		return s.redirected(response)
+	case !isJSON(response.Header), isGateways(status):
+		return s.notVault(response)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// Vault's own form. Parse looks at the rest.
 		return nil
 	}
 	e := envelope{Data: &ignored{}}
 	if decode(body, &e) != nil || !e.isVaults() {
-		return s.notVault(status, header, body)
+		return s.notVault(response)
 	}
 	if e.WrapInfo != nil {
 		return permanent(wrapped(s.Address))
 	}
-	return s.unwell(status, header, e.Errors)
+	return s.unwell(response, e.Errors, isLogin)
 }
 
 // isGateways reports whether a status comes from a gateway in front of Vault, whatever the body.
@@ -58,7 +59,8 @@ func isGateways(status int) bool {
 // MayBeAnswer reports whether a response with this failure may be the answer to a caller's
 // request, which can have any form: a certificate, an error of ACME or of a plugin, or the
 // health of a standby.
-func (s Source) MayBeAnswer(f *patience.Failure, status int, header http.Header, body []byte) bool {
+func (s Source) MayBeAnswer(response *http.Response, f *patience.Failure) bool {
+	status, header, body := response.StatusCode, response.Header, inMemory(response.Body)
 	e := envelope{Data: &ignored{}}
 	isVaults := isJSON(header) && decode(body, &e) == nil && e.isVaults()
 	switch {
@@ -76,8 +78,9 @@ func (s Source) MayBeAnswer(f *patience.Failure, status int, header http.Header,
 
 // unwell is the failure of a Vault that cannot answer now or would refuse the request
 // again; nil if it did answer.
-func (s Source) unwell(status int, header http.Header, errors []string) *patience.Failure {
-	state := s.stateOf(status, errors)
+func (s Source) unwell(response *http.Response, errors []string, isLogin bool) *patience.Failure {
+	status := response.StatusCode
+	state := stateOf(status, errors, isLogin)
 	if state == nil {
 		return nil
 	}
@@ -86,7 +89,7 @@ func (s Source) unwell(status int, header http.Header, errors []string) *patienc
 	if f.What == "" {
 		f.What = "vault answers " + strconv.Itoa(status)
 	}
-	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent, RetryAfter: retryAfter(header.Get("Retry-After"))}
+	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent, RetryAfter: retryAfter(response)}
 }
 
 // IsInternalError reports whether the failure is a bare internal error of Vault. Its
@@ -98,12 +101,13 @@ func IsInternalError(f *patience.Failure) bool {
 
 // redirected is the failure for a redirect. Redirects are not followed, so that tokens
 // go to the configured host alone.
-func (s Source) redirected(status int, header http.Header) *patience.Failure {
+func (s Source) redirected(response *http.Response) *patience.Failure {
+	status := response.StatusCode
 	to := "elsewhere"
 	do, fix := "set the address of Vault itself: redirects are not followed", ""
 	isPage := false                 // Vault redirects paths outside of its API to its UI, and a proxy may redirect to a login page
 	base, _ := url.Parse(s.Address) // cannot fail: it was a URL before
-	target, err := (&http.Response{Header: header, Request: &http.Request{URL: base}}).Location()
+	target, err := (&http.Response{Header: response.Header, Request: &http.Request{URL: base}}).Location()
 	if err == nil && target.Host != "" {
 		to = s.Sent.Words(target.Scheme + "://" + target.Host)
 		isHere := target.Host == base.Host
@@ -136,7 +140,8 @@ func omitPath(address *url.URL) (do, fix string) {
 
 // notVault is the failure for a response that is not Vault's. It shows nothing of the
 // body.
-func (s Source) notVault(status int, header http.Header, body []byte) *patience.Failure {
+func (s Source) notVault(response *http.Response) *patience.Failure {
+	status, header, body := response.StatusCode, response.Header, inMemory(response.Body)
 	start := []string{string(body[:min(len(body), 4<<10)])}
 	switch {
 	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
@@ -154,9 +159,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	}
 	detail += " at " + s.Address
 	if status == http.StatusTooManyRequests {
-		return &patience.Failure{
-			Fault: LimitedByProxy(detail), Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(header.Get("Retry-After")),
-		}
+		return &patience.Failure{Fault: LimitedByProxy(detail), Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(response)}
 	}
 	failure := permanent(NotVault(detail))
 	if s.Proxy != "" {
@@ -164,7 +167,7 @@ func (s Source) notVault(status int, header http.Header, body []byte) *patience.
 	}
 	switch {
 	case status >= 500:
-		failure.Retry, failure.RetryAfter = patience.Later, retryAfter(header.Get("Retry-After")) // a balancer whose nodes are down for a moment
+		failure.Retry, failure.RetryAfter = patience.Later, retryAfter(response) // a balancer whose nodes are down for a moment
 	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:
 		failure.Retry = patience.Later                       // a fresh connection may do
 		failure.Unsent = status != http.StatusRequestTimeout // which a proxy may also send while it waits for Vault
@@ -205,9 +208,10 @@ func encodingOf(header http.Header) string {
 	return encoding
 }
 
-// retryAfter parses seconds or a date. It returns 0 only if the header is missing or
-// malformed. The caller limits it.
-func retryAfter(header string) time.Duration {
+// retryAfter is how long the header Retry-After says to wait, in seconds or until a date. It
+// is 0 only if the header is missing or malformed. The caller limits it.
+func retryAfter(response *http.Response) time.Duration {
+	header := response.Header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(header); err == nil {
 		return max(time.Duration(min(seconds, 24*60*60))*time.Second, 1)
 	}

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
-	"syscall"
+	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -35,33 +34,17 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	switch {
 	case isDNS:
-		f.Detail = "no address for " + w.Sent.Words(dns.Name) + ": " + w.Sent.Words(dns.Err)
-		f.Do = "check the name in the address, and the Patch server's DNS"
-		if atProxy {
-			f.Do = "check the name in " + w.proxyVariable() + ", and its DNS"
-		}
+		w.noAddress(f, dns, atProxy)
 	case isTimeout(err):
-		f.Detail = "no answer within " + fault.Duration(sending.limit)
-		if failure.CutShort = sending.limit < w.config.Timeout; !failure.CutShort {
-			f.Detail += " (VAULT_CLIENT_TIMEOUT)"
-			f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
-		}
-		if f.Cause == nil {
-			f.Cause = context.DeadlineExceeded
-		}
+		failure.CutShort = sending.limit < w.config.Timeout
+		noAnswer(f, sending.limit, failure.CutShort)
 	case isRefused(err):
 		f.Detail = "connection refused"
 	case isReset(err):
 		f.Detail = "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		f.Detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
-		if failure.Unsent {
-			f.Detail = "connection closed before the request was sent"
-		}
-		if w.config.Address.Scheme == "http" && !w.dialer.forwards() && !atProxy {
-			f.Do += "; if the server expects https, use https in the address" // HAProxy closes the connection without an answer
-		}
-	case errors.Is(err, errStray), strings.Contains(err.Error(), idleClosed):
+		w.closed(f, failure.Unsent, atProxy)
+	case isClosedIdle(err):
 		f.Detail, f.Cause = "connection closed", io.EOF
 	case isOperation:
 		f.Detail = w.Sent.Words(operation.Err.Error())
@@ -74,6 +57,39 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	}
 	f.Detail += " at " + w.at(atProxy)
 	return failure
+}
+
+// noAddress fills in that a name has no address.
+func (w *Wire) noAddress(f *fault.Error, dns *net.DNSError, atProxy bool) {
+	f.Detail = "no address for " + w.Sent.Words(dns.Name) + ": " + w.Sent.Words(dns.Err)
+	f.Do = "check the name in the address, and the Patch server's DNS"
+	if atProxy {
+		f.Do = "check the name in " + w.proxyVariable() + ", and its DNS"
+	}
+}
+
+// noAnswer fills in that no answer came within the limit, and that VAULT_CLIENT_TIMEOUT
+// helps, unless the attempt was cut short.
+func noAnswer(f *fault.Error, limit time.Duration, cutShort bool) {
+	f.Detail = "no answer within " + fault.Duration(limit)
+	if !cutShort {
+		f.Detail += " (VAULT_CLIENT_TIMEOUT)"
+		f.Do += "; if Vault is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+	}
+	if f.Cause == nil {
+		f.Cause = context.DeadlineExceeded
+	}
+}
+
+// closed fills in that the server closed the connection.
+func (w *Wire) closed(f *fault.Error, unsent, atProxy bool) {
+	f.Detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
+	if unsent {
+		f.Detail = "connection closed before the request was sent"
+	}
+	if w.config.Address.Scheme == "http" && !w.dialer.forwards() && !atProxy {
+		f.Do += "; if the server expects https, use https in the address" // HAProxy closes the connection without an answer
+	}
 }
 
 // unreachable is the fault for a server that gave no answer, without its detail. It also
@@ -122,10 +138,6 @@ func (w *Wire) notHTTP(atProxy bool) *fault.Error {
 	return fault.New(fault.BadResponse, "the server at "+w.at(atProxy)+" does not speak HTTP/1.1 as Vault does", do)
 }
 
-// idleClosed is part of net/http's error for a connection that the server closed. That
-// error is not exported.
-const idleClosed = "server closed"
-
 // proxyVariable is where the proxy is set, for texts.
 func (w *Wire) proxyVariable() string { return w.config.Proxy.Variable + " on the Patch server" }
 
@@ -137,28 +149,13 @@ func (w *Wire) at(atProxy bool) string {
 	return w.Address()
 }
 
-func isDial(err error) bool {
-	operation, ok := errors.AsType[*net.OpError](err)
-	return ok && operation.Op == "dial"
+// isSilence reports whether a request was sent and no answer came in time.
+func isSilence(f *patience.Failure) bool {
+	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
 }
 
-func isTimeout(err error) bool {
-	network, ok := errors.AsType[net.Error](err)
-	return ok && network.Timeout() || errors.Is(err, context.DeadlineExceeded)
-}
-
-// Winsock's own error numbers, which differ from those of package syscall.
-const (
-	wsaConnectionAborted syscall.Errno = 10053
-	wsaConnectionReset   syscall.Errno = 10054
-	wsaConnectionRefused syscall.Errno = 10061
-)
-
-func isRefused(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, wsaConnectionRefused)
-}
-
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED) ||
-		errors.Is(err, wsaConnectionReset) || errors.Is(err, wsaConnectionAborted)
+// mayBeBlocked reports whether a failure may concern one request alone, which a proxy
+// blocks.
+func mayBeBlocked(f *patience.Failure) bool {
+	return f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError && !f.Unsent
 }

@@ -137,12 +137,6 @@ func withoutCertificate(err error) error {
 // cas is where the CAs for Vault are.
 func (w *Wire) cas() string { return cmp.Or(w.config.CAs, "VAULT_CACERT") }
 
-// isNetwork reports whether an error comes from the network, not from TLS.
-func isNetwork(err error) bool {
-	_, isOperation := errors.AsType[*net.OpError](err)
-	return isOperation || isTimeout(err) || isReset(err) || strings.Contains(err.Error(), "EOF")
-}
-
 // untrusted is the fault for a certificate that is not trusted, from crypto/x509's reason.
 func (w *Wire) untrusted(unverified *tls.CertificateVerificationError, atProxy bool) *fault.Error {
 	chain, whose := unverified.UnverifiedCertificates, peer(atProxy)+"'s"
