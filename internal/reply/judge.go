@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,11 +50,6 @@ func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
 	return s.unwell(response, e.Errors, isLogin)
 }
 
-// isGateways reports whether a status comes from a gateway in front of Vault, whatever the body.
-func isGateways(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired || status == http.StatusUnavailableForLegalReasons
-}
-
 // MayBeAnswer reports whether a response with this failure may be the answer to a caller's
 // request, which can have any form: a certificate, an error of ACME or of a plugin, or the
 // health of a standby.
@@ -97,96 +91,6 @@ func (s Source) unwell(response *http.Response, errors []string, isLogin bool) *
 func IsInternalError(f *patience.Failure) bool {
 	answer, ok := f.Fault.Cause.(*api.ResponseError)
 	return ok && f.Fault.Kind == fault.ServerError && answer.StatusCode == http.StatusInternalServerError && says(answer.Errors, internalError)
-}
-
-// redirected is the failure for a redirect. Redirects are not followed, so that tokens
-// go to the configured host alone.
-func (s Source) redirected(response *http.Response) *patience.Failure {
-	status := response.StatusCode
-	to := "elsewhere"
-	do, fix := "set the address of Vault itself: redirects are not followed", ""
-	isPage := false                 // Vault redirects paths outside of its API to its UI, and a proxy may redirect to a login page
-	base, _ := url.Parse(s.Address) // cannot fail: it was a URL before
-	target, err := (&http.Response{Header: response.Header, Request: &http.Request{URL: base}}).Location()
-	if err == nil && target.Host != "" {
-		to = s.Sent.Words(target.Scheme + "://" + target.Host)
-		isHere := target.Host == base.Host
-		isPage = !strings.Contains(target.Path, "/v1/") && (isHere || strings.Trim(target.Path, "/") != "")
-		switch {
-		case isPage && isHere && strings.Trim(base.Path, "/") != "":
-			do, fix = omitPath(base)
-		case !isPage && target.Scheme == "https" && base.Scheme == "http" && target.Hostname() == base.Hostname():
-			do, fix = "use https in the address: redirects are not followed", "use https in the address"
-		}
-	}
-	if status == http.StatusTemporaryRedirect && !isPage { // standbys do this for seconds while the leader changes
-		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
-			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
-			Detail: s.Address + " redirects to " + to,
-			Do:     "fix the cluster's cluster_addr, or set the address of a balancer or of the active node",
-		}}
-	}
-	return permanent(&fault.Error{
-		Kind: fault.BadResponse, What: "the address redirects",
-		Detail: strconv.Itoa(status) + " at " + s.Address + " to " + to,
-		Do:     do, Fix: fix,
-	})
-}
-
-// omitPath is the advice for an address whose path leads elsewhere.
-func omitPath(address *url.URL) (do, fix string) {
-	return "omit " + strings.TrimRight(address.Path, "/") + " from the address, unless a proxy there adds it", "omit the path from the address"
-}
-
-// notVault is the failure for a response that is not Vault's. It shows nothing of the
-// body.
-func (s Source) notVault(response *http.Response) *patience.Failure {
-	status, header, body := response.StatusCode, response.Header, inMemory(response.Body)
-	start := []string{string(body[:min(len(body), 4<<10)])}
-	switch {
-	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
-		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " expects https", Do: "use https in the address", Fix: "use https in the address"})
-	case status == http.StatusBadRequest && says(start, wantsCertificate...):
-		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " demands a client certificate that it accepts", Do: "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one"})
-	}
-	contentType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
-	if err != nil {
-		contentType = "no content type"
-	}
-	detail := "status " + strconv.Itoa(status) + ", " + s.Sent.Words(contentType)
-	if encoding := encodingOf(header); encoding != "" {
-		detail += ", content encoding " + s.Sent.Words(encoding)
-	}
-	detail += " at " + s.Address
-	if status == http.StatusTooManyRequests {
-		return &patience.Failure{Fault: LimitedByProxy(detail), Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(response)}
-	}
-	failure := permanent(NotVault(detail))
-	if s.Proxy != "" {
-		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
-	}
-	switch {
-	case status >= 500:
-		failure.Retry, failure.RetryAfter = patience.Later, retryAfter(response) // a balancer whose nodes are down for a moment
-	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:
-		failure.Retry = patience.Later                       // a fresh connection may do
-		failure.Unsent = status != http.StatusRequestTimeout // which a proxy may also send while it waits for Vault
-	}
-	return failure
-}
-
-// LimitedByProxy is the fault for a proxy that refuses what comes too fast.
-func LimitedByProxy(detail string) *fault.Error {
-	return &fault.Error{
-		Kind: fault.RateLimited, What: "the proxy in front of vault is rate limiting the agent", Detail: detail,
-		Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
-	}
-}
-
-// MayBePacing reports whether the failure may come from a proxy that limits the rate
-// with status 503, as nginx's limit_req does by default.
-func MayBePacing(status int, f *patience.Failure) bool {
-	return status == http.StatusServiceUnavailable && f.Fault.Kind == fault.BadResponse
 }
 
 func permanent(f *fault.Error) *patience.Failure { return &patience.Failure{Fault: f} }
