@@ -62,7 +62,7 @@ type envelope struct {
 	ServerTime *jsontext.Value `json:"server_time_utc"` // of sys/health, whose answers have no request id
 }
 
-func (e *envelope) isVaults() bool {
+func (e *envelope) isFromVault() bool {
 	return e.RequestID != "" || e.Errors != nil || e.ServerTime != nil || e.WrapInfo != nil
 }
 

@@ -34,14 +34,14 @@ func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
 		return nil
 	case 300 <= status && status < 400:
 		return s.redirected(response)
-	case !isJSON(response.Header), isGateways(status):
+	case !isJSON(response.Header), isFromGateway(status):
 		return s.notVault(response)
 	case status == http.StatusOK && bytes.HasPrefix(body, []byte(`{"request_id":"`)) && !bytes.HasPrefix(body, []byte(`{"request_id":""`)):
 		// Vault's own form. Parse looks at the rest.
 		return nil
 	}
 	e := envelope{Data: &ignored{}}
-	if decode(body, &e) != nil || !e.isVaults() {
+	if decode(body, &e) != nil || !e.isFromVault() {
 		return s.notVault(response)
 	}
 	if e.WrapInfo != nil {
@@ -56,13 +56,13 @@ func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
 func (s Source) MayBeAnswer(response *http.Response, f *patience.Failure) bool {
 	status, header, body := response.StatusCode, response.Header, inMemory(response.Body)
 	e := envelope{Data: &ignored{}}
-	isVaults := isJSON(header) && decode(body, &e) == nil && e.isVaults()
+	isFromVault := isJSON(header) && decode(body, &e) == nil && e.isFromVault()
 	switch {
-	case isVaults && e.ServerTime != nil:
+	case isFromVault && e.ServerTime != nil:
 		return true
 	case status/100 != 4 || f.Retry != patience.Never || f.Fault.Kind != fault.BadResponse:
 		return status/100 == 2
-	case isVaults:
+	case isFromVault:
 		return true
 	}
 	// A page comes from a proxy. vault/api quotes the body in its error.

@@ -40,8 +40,9 @@ func wrapped(who string) *fault.Error {
 	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval")
 }
 
-// isGateways reports whether a status comes from a gateway in front of Vault, whatever the body.
-func isGateways(status int) bool {
+// isFromGateway reports whether only a gateway in front of Vault answers with this status,
+// whatever the body.
+func isFromGateway(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired || status == http.StatusUnavailableForLegalReasons
 }
 

@@ -58,7 +58,7 @@ type Wire struct {
 	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
-	limiter   limiter
+	deadlines deadlines
 	requests  atomic.Int64
 }
 
@@ -117,10 +117,10 @@ func (w *Wire) Requests() int { return int(w.requests.Load()) }
 func (w *Wire) send(ctx context.Context, request *http.Request, header http.Header, limit time.Duration) (*http.Response, *patience.Failure) {
 	limit = min(limit, w.config.Timeout)
 	w.requests.Add(1)
-	limited := w.limiter.begin(ctx, limit)
-	defer w.limiter.end(limited)
+	deadline := w.deadlines.begin(ctx, limit)
+	defer w.deadlines.end(deadline)
 	progress := &progress{limit: limit, began: time.Now()}
-	once := request.WithContext(httptrace.WithClientTrace(limited.ctx, &httptrace.ClientTrace{
+	once := request.WithContext(httptrace.WithClientTrace(deadline.ctx, &httptrace.ClientTrace{
 		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
 	}))
 	once.Header = header
