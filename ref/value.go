@@ -26,7 +26,7 @@ const (
 
 func literal(text string) Value { return Value{literal: func() string { return text }} }
 
-// invalid is a field with an error that is not at any one place of it.
+// invalid returns a field whose error concerns the whole of it.
 func invalid(reason, fix string) Value { return Value{err: &SyntaxError{PartField, 0, reason, fix}} }
 
 // Ref returns the reference, or the zero Ref if v is not a reference.

@@ -18,7 +18,7 @@ type hint struct {
 	do   string
 }
 
-// methods are the login methods of the settings.
+// methods has the advice for each login method of the settings.
 var methods = map[string]method{
 	"approle": {
 		refused: []hint{

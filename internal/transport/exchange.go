@@ -122,7 +122,7 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return e.orGiveUp(ctx, f)
 	case f.Unsent || IsHarmless(e.request):
 		return f
-	case f.Retry != patience.Later && e.sending.Err() == nil: // an answer, which is clear
+	case f.Retry != patience.Later && e.sending.Err() == nil: // Vault, or a proxy, refused it
 		return f
 	case r.isLogin():
 		return e.unclearLogin(ctx, f)
