@@ -193,9 +193,9 @@ func (a *Answer) IsDenial() bool {
 	return a.Refusal() == ByPolicy && says(a.Errors, permissionDenied)
 }
 
-// Denial returns Vault's own words about a denial, if they say more than "permission
+// DenialWords returns Vault's own words about a denial, if they say more than "permission
 // denied", as those of a Sentinel policy do.
-func (a *Answer) Denial() string {
+func (a *Answer) DenialWords() string {
 	if len(a.Errors) == 1 && plainDenial.MatchString(a.Errors[0]) {
 		return ""
 	}

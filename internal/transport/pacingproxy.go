@@ -27,6 +27,18 @@ type refusals struct {
 	answers int // to any request, until then
 }
 
+// again counts one more refusal at the slower pace. If no request was answered since the one
+// before, it starts over and reports false: then the nodes are down, which is no fault of
+// this path.
+func (r *refusals) again(answers int) bool {
+	if r.count > 0 && answers == r.answers {
+		*r = refusals{}
+		return false
+	}
+	*r = refusals{r.count + 1, time.Now(), answers}
+	return true
+}
+
 func (p *pacingProxy) answered(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,32 +59,29 @@ func (p *pacingProxy) of(path string) *refusals {
 	return p.refused[path]
 }
 
+// judge says what a 503 that may be a proxy's means: at first, that requests may come too
+// fast; once the proxy has shown that it limits the rate, that they do, unless this path is
+// never answered, or nothing is.
 func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure {
 	if !IsHarmless(e.request) {
 		return f // Vault may have acted on it
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r, now := p.of(e.request.URL.Path), time.Now()
-	isNew := now.Sub(r.last) >= time.Second
+	r := p.of(e.request.URL.Path)
+	isNew := time.Since(r.last) >= time.Second
 	if p.passed < paceAfter {
+		if isNew {
+			r.last = time.Now()
+		}
 		early := *f
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
-		if isNew {
-			r.last = now
-		}
 		return &early
 	}
-	if isNew {
-		answers := e.retry.Patience.Answers()
-		if r.count > 0 && answers == r.answers {
-			// Nothing is answered any more: the nodes are down, which is no fault of this request.
-			*r = refusals{}
-			down := *f
-			down.Unsent = true
-			return &down
-		}
-		*r = refusals{r.count + 1, now, answers}
+	if isNew && !r.again(e.retry.Patience.Answers()) {
+		down := *f
+		down.Unsent = true
+		return &down
 	}
 	if r.count >= 3 {
 		return f.Final()
