@@ -19,7 +19,7 @@ const podTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 // To add one, write:
 //   - an entry in methods, its name beside Settings.AuthMethod, and its mount in anyMount;
 //     check what becomes part of a path, as environment.mount does
-//   - hints in internal/reply/words.go, and a WaitHint if Vault asks another server
+//   - an entry in methods of internal/reply/login.go: hints, and what Vault waits for if it asks another server
 //   - rows in methods_test.go, in TestLoginThatWaitsForOthers and in proxy_test.go, and
 //     a helper in internal/vaulttest
 //   - proofs of its hints in resolver/advice_login_test.go

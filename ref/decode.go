@@ -3,6 +3,7 @@ package ref
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -17,22 +18,22 @@ func (v *Value) UnmarshalJSON(data []byte) error {
 func decode(data []byte) Value {
 	// encoding/json passes only valid JSON; other callers may not.
 	if !json.Valid(data) {
-		return invalid(fault{0, "not valid JSON", "write the text as a JSON string"})
+		return invalid("not valid JSON", "write the text as a JSON string")
 	}
 	data = bytes.TrimSpace(data)
 	switch {
 	case bytes.Equal(data, []byte("null")):
 		return Value{}
 	case bytes.HasPrefix(data, []byte(`"`)):
-		text, f := decodeString(data)
-		if f != nil {
-			return invalid(*f)
+		text, err := decodeString(data, PartField)
+		if err != nil {
+			return Value{err: err}
 		}
 		return Parse(text)
 	case bytes.HasPrefix(data, []byte("{")):
 		return decodeObject(data)
 	}
-	return invalid(fault{0, "neither a string nor an object", fixReference + ", or put a literal in quotes"})
+	return invalid("neither a string nor an object", fixReference+", or put a literal in quotes")
 }
 
 // decodeObject decodes {"path": …, "key": …, "version": …} token by token.
@@ -40,43 +41,36 @@ func decode(data []byte) Value {
 // repeated members, and repaired text.
 func decodeObject(data []byte) Value {
 	const fixObject = `write {"path": "secret/luumen/windev", "key": "password"}`
-	var (
-		path, key               string
-		version                 int
-		hasPath, hasKey, pinned bool
-	)
+	var path, key string
+	var version int
+	var given []string
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.Token() // the opening brace; no step can fail, because the JSON is valid
 	for d.More() {
 		token, _ := d.Token()
 		var raw json.RawMessage
 		d.Decode(&raw)
-		var twice bool
-		var f *fault
-		switch token {
+		var err *SyntaxError
+		member := token.(string)
+		switch member {
 		case "path":
-			twice, hasPath = hasPath, true
-			path, f = decodeString(raw)
+			path, err = decodeString(raw, PartPath)
 		case "key":
-			twice, hasKey = hasKey, true
-			key, f = decodeString(raw)
+			key, err = decodeString(raw, PartKey)
 		case "version":
-			twice, pinned = pinned, true
-			var ok bool
-			if version, ok = versionNumber(string(raw)); !ok {
-				f = &badVersion
-			}
+			version, err = decodeVersion(raw)
 		case "masked":
-			return invalid(fault{0, "a mask in place of the credential", "enter the credential again; this is only its mask"})
+			return invalid("a mask in place of the credential", "enter the credential again; this is only its mask")
 		default:
-			return invalid(fault{0, "something besides path, key and version", fixObject})
+			return invalid("something besides path, key and version", fixObject)
 		}
-		switch {
-		case twice:
-			return Value{err: &SyntaxError{token.(string), 0, "given twice", "write it once"}}
-		case f != nil:
-			return Value{err: f.in(token.(string), f.offset)}
+		if slices.Contains(given, member) {
+			err = &SyntaxError{member, 0, "given twice", "write it once"}
 		}
+		if err != nil {
+			return Value{err: err}
+		}
+		given = append(given, member)
 	}
 	r, err := New(path, key, version)
 	if err != nil {
@@ -85,26 +79,33 @@ func decodeObject(data []byte) Value {
 	return Value{ref: r}
 }
 
+func decodeVersion(data []byte) (int, *SyntaxError) {
+	version, ok := versionNumber(string(data))
+	if !ok {
+		return 0, badVersion()
+	}
+	return version, nil
+}
+
 // decodeString decodes a JSON string without repairing it. encoding/json replaces
 // invalid UTF-8 and lone surrogates with U+FFFD; a host would get a password that
 // nobody chose.
-func decodeString(data []byte) (string, *fault) {
+func decodeString(data []byte, part string) (string, *SyntaxError) {
 	if data[0] != '"' {
-		return "", &fault{0, "not a string", "write a string in quotes"}
+		return "", &SyntaxError{part, 0, "not a string", "write a string in quotes"}
 	}
 	var text string
-	if i, f := notText(data); f != nil {
-		json.Unmarshal(append(data[:i:i], '"'), &text)
-		f.offset = len(text)
-		return "", f
+	if i, reason := findNotText(data); reason != "" {
+		json.Unmarshal(append(data[:i:i], '"'), &text) // offsets count in the decoded string
+		return "", &SyntaxError{part, len(text), reason, fixUTF8}
 	}
 	json.Unmarshal(data, &text)
 	return text, nil
 }
 
-// notText finds the first part of a quoted JSON string that is not text: invalid
-// UTF-8 or a lone surrogate. It returns the offset in data and the fault.
-func notText(data []byte) (int, *fault) {
+// findNotText finds the first part of a quoted JSON string that is not text: invalid
+// UTF-8 or a lone surrogate. The reason says which; it is empty if there is none.
+func findNotText(data []byte) (offset int, reason string) {
 	for i := 0; i < len(data); {
 		switch {
 		case data[i] == '\\' && data[i+1] != 'u':
@@ -116,18 +117,18 @@ func notText(data []byte) (int, *fault) {
 				break
 			}
 			if utf16.DecodeRune(unit, utf16Unit(data[i+6:])) == utf8.RuneError {
-				return i, &fault{0, "half of a surrogate pair", "store the text as UTF-8"}
+				return i, "half of a surrogate pair"
 			}
 			i += 12
 		default:
 			r, size := utf8.DecodeRune(data[i:])
 			if r == utf8.RuneError && size == 1 {
-				return i, notUTF8(0)
+				return i, notUTF8
 			}
 			i += size
 		}
 	}
-	return 0, nil
+	return 0, ""
 }
 
 // utf16Unit decodes \uXXXX at the beginning of data. It returns -1 if there is

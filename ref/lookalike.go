@@ -124,55 +124,6 @@ func isObject(text string) bool {
 	return strings.HasPrefix(text, "path:") && strings.Contains(text, ",key:") || strings.HasPrefix(text, "key:") && strings.Contains(text, ",path:")
 }
 
-// foreignForms lists how other products write a reference to a secret. A form begins
-// with words and punctuation that nobody chooses as a password, or fixes at least
-// three punctuation characters at the ends of the text, which fewer than one in
-// 500,000 random passwords match.
-var foreignForms = []struct{ prefix, inside, suffix, product string }{
-	{"ref+", "://", "", "vals"}, // ref+vault://, ref+awssecrets://
-	{"secretref+", "://", "", "vals"},
-	{"${vault:", "", "}", "Bank-Vaults or Spring"},
-	{"${", "", "}", "a template"},  // Jenkins, Spring, Terraform, GitHub Actions
-	{"{{", "", "}}", "a template"}, // Ansible, consul-template, External Secrets, CloudFormation
-	{"((", "", "))", "Concourse"},
-	{"$__", "{", "}", "Grafana"}, // $__vault{, $__file{
-	{"<path:", "", ">", "Argo CD"},
-	{"{vault://", "", "}", "Kong"},
-	{"vault%3A", "%23", "", "a URL"},
-	{"vault%3a", "%23", "", "a URL"},
-	{"vault&#58;", "", "", "HTML"},
-	{"vault&#x3", "", "", "HTML"},
-	{"%vault:", "#", "%", "a template"},
-	{"$ANSIBLE_VAULT;", "", "", "Ansible"},
-	{"!vault ", "", "", "Ansible"},
-	{"lookup(", "", ")", "Ansible"},
-	{"credentials(", "", ")", "Jenkins"},
-	{"arn:aws", ":secretsmanager:", "", "AWS"}, // arn:aws:, arn:aws-cn:, arn:aws-us-gov:
-	{"arn:aws", ":ssm:", "", "AWS"},
-	{"@Microsoft.KeyVault(", "", ")", "Azure"},
-	{"https://", ".vault.azure.net/", "", "Azure"},
-	{"sm://", "", "", "Google Cloud"},
-	{"projects/", "/secrets/", "", "Google Cloud"},
-	{"!var ", "/", "", "Conjur"},
-	{"op://", "", "", "1Password"},
-	{"keeper://", "", "", "Keeper"},
-	{"hashivault://", "", "", "another product"},
-	{"vault kv get ", "", "", "the vault command"},
-	{"vault read ", "/", "", "the vault command"},
-	{"$(vault ", "", ")", "the vault command"},
-}
-
-// foreignProduct returns the product whose form text matches, or "".
-func foreignProduct(text string) string {
-	for _, form := range foreignForms {
-		rest, ok := strings.CutPrefix(text, form.prefix)
-		if ok && strings.Contains(rest, form.inside) && strings.HasSuffix(rest, form.suffix) {
-			return form.product
-		}
-	}
-	return ""
-}
-
 // markFlaw returns the first flaw of the mark that text begins with, as a person
 // reads it. It returns "" if text begins with something else, or if only the letter
 // case differs.

@@ -49,23 +49,16 @@ type Ref struct {
 // slash. All characters are printable, and no segment or key begins or ends with a
 // space.
 func New(path, key string, version int) (Ref, error) {
-	if f := checkText(path, checkPath); f != nil {
-		return Ref{}, f.in(PartPath, f.offset)
+	if err := checkText(path, PartPath, checkPath); err != nil {
+		return Ref{}, err
 	}
-	if f := checkText(key, checkKey); f != nil {
-		return Ref{}, f.in(PartKey, f.offset)
+	if err := checkText(key, PartKey, checkKey); err != nil {
+		return Ref{}, err
 	}
 	if version < 0 || version > maxVersion {
-		return Ref{}, badVersion.in(PartVersion, 0)
+		return Ref{}, badVersion()
 	}
 	return Ref{path, key, version}, nil
-}
-
-func checkText(text string, check func(string) *fault) *fault {
-	if f := checkUTF8(text); f != nil {
-		return f
-	}
-	return check(text)
 }
 
 // Path returns the path of the secret with its mount: secret/luumen/windev.

@@ -26,7 +26,8 @@ const (
 
 func literal(text string) Value { return Value{literal: func() string { return text }} }
 
-func invalid(f fault) Value { return Value{err: f.in(PartField, f.offset)} }
+// invalid returns a field whose error concerns the whole of it.
+func invalid(reason, fix string) Value { return Value{err: &SyntaxError{PartField, 0, reason, fix}} }
 
 // Ref returns the reference, or the zero Ref if v is not a reference.
 func (v Value) Ref() Ref { return v.ref }

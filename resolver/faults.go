@@ -45,7 +45,7 @@ func forbidden(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 		do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 	}
 	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do+orOtherVersion(m), mounts, r)
-	if why := answer.Denial(); why != "" {
+	if why := answer.DenialWords(); why != "" {
 		f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
 	}
 	return f

@@ -1,11 +1,11 @@
 // Package reply says what a response means: an answer from Vault, a failure that may
 // pass, or something that is not Vault.
 //
-//	failure := source.Judge(response.StatusCode, response.Header, body)
+//	failure := source.Judge(response, false)
 //	…
 //	answer, err := reply.Parse(response, &data)
 //
-// The words that it compares are in words.go. Start with [Source.Judge] and [Parse].
+// The words that it compares are in words.go, state.go and login.go. Start with [Source.Judge] and [Parse].
 package reply
 
 import (
@@ -13,7 +13,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,7 +21,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/vault/api"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/mask"
 )
 
@@ -64,7 +62,7 @@ type envelope struct {
 	ServerTime *jsontext.Value `json:"server_time_utc"` // of sys/health, whose answers have no request id
 }
 
-func (e *envelope) isVaults() bool {
+func (e *envelope) isFromVault() bool {
 	return e.RequestID != "" || e.Errors != nil || e.ServerTime != nil || e.WrapInfo != nil
 }
 
@@ -195,9 +193,9 @@ func (a *Answer) IsDenial() bool {
 	return a.Refusal() == ByPolicy && says(a.Errors, permissionDenied)
 }
 
-// Denial returns Vault's own words about a denial, if they say more than "permission
+// DenialWords returns Vault's own words about a denial, if they say more than "permission
 // denied", as those of a Sentinel policy do.
-func (a *Answer) Denial() string {
+func (a *Answer) DenialWords() string {
 	if len(a.Errors) == 1 && plainDenial.MatchString(a.Errors[0]) {
 		return ""
 	}
@@ -214,33 +212,4 @@ func (a *Answer) ResponseError() error {
 		return nil
 	}
 	return &api.ResponseError{StatusCode: a.Status, Errors: a.Errors}
-}
-
-// NoContent is the fault for status 204 to a read or a login, which Vault never sends.
-func NoContent() *fault.Error { return NotVault("status 204") }
-
-// NoAPI returns the fault for a server that knows neither the login nor the list of
-// mounts, which every Vault has: the path of the address leads elsewhere. It returns nil
-// for any other answer and for an address without a path.
-func (a *Answer) NoAPI(address string) *fault.Error {
-	u, err := url.Parse(address)
-	if err != nil || strings.Trim(u.Path, "/") == "" || a.Status != http.StatusNotFound || len(a.Errors) > 0 {
-		return nil
-	}
-	f := NotVault("status 404 at " + address)
-	f.Do, f.Fix = omitPath(u)
-	return f
-}
-
-// NotVault is the fault for a response that Vault does not send.
-func NotVault(detail string) *fault.Error {
-	return &fault.Error{
-		Kind: fault.BadResponse, What: "the server is not Vault, or a proxy interferes", Detail: detail,
-		Do: "check the address, and the proxy or balancer in front of Vault",
-	}
-}
-
-// wrapped is the fault for a wrapped answer: instead of the data, it holds a token.
-func wrapped(who string) *fault.Error {
-	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval")
 }

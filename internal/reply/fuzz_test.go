@@ -34,7 +34,7 @@ func newSource() reply.Source {
 // answer or a fault.
 func understand(s reply.Source, status int, header http.Header, body string, data any) (*reply.Answer, *fault.Error) {
 	text := []byte(body)
-	if failure := s.Judge(status, header, text); failure != nil {
+	if failure := s.Judge(response(status, header, body), false); failure != nil {
 		return nil, failure.Fault
 	}
 	if status >= 400 {

@@ -17,7 +17,12 @@ import (
 )
 
 func judge(status int, contentType, body string) *patience.Failure {
-	return newSource().Judge(status, http.Header{"Content-Type": {contentType}}, []byte(body))
+	return newSource().Judge(response(status, http.Header{"Content-Type": {contentType}}, body), false)
+}
+
+// response is a response in memory.
+func response(status int, header http.Header, body string) *http.Response {
+	return &http.Response{StatusCode: status, Header: header, Body: &inMemory{*bytes.NewBufferString(body)}}
 }
 
 // The errors of an answer are masked wherever encoding/json finds them.
@@ -56,7 +61,7 @@ func TestManyErrors(t *testing.T) {
 		`{"errors":[` + strings.Repeat(`"",`, 1<<16) + `""]}`,
 		`{"errors":["` + strings.Repeat("a", 1<<20) + `"]}`,
 	} {
-		failure := s.Judge(500, http.Header{"Content-Type": {json}}, []byte(body))
+		failure := s.Judge(response(500, http.Header{"Content-Type": {json}}, body), false)
 		require.NotNil(t, failure)
 		assert.Less(t, len(failure.Fault.Error()), 1000)
 		cause, ok := errors.AsType[*api.ResponseError](failure.Fault)

@@ -12,7 +12,7 @@ import (
 type state struct {
 	status []int    // of the answer; 500 means 500 and above
 	says   []phrase // the answer says one of them; nil if its words do not matter
-	logins bool     // it is the answer to a login
+	logins bool     // it counts only for an answer to a login
 	retry  patience.When
 	unsent bool        // Vault certainly did not act on the request
 	fault  fault.Error // without detail and cause; What may be empty, see unwell
@@ -136,10 +136,10 @@ var overloaded = fault.Error{Kind: fault.ServerError, What: "vault is overloaded
 
 // stateOf returns the state that an answer of Vault shows, or nil if it did answer the
 // request.
-func (s Source) stateOf(status int, errors []string) *state {
+func stateOf(status int, errors []string, isLogin bool) *state {
 	for i := range states {
 		state := &states[i]
-		if slices.Contains(state.status, min(status, 500)) && (state.says == nil || says(errors, state.says...)) && (s.Login || !state.logins) {
+		if slices.Contains(state.status, min(status, 500)) && (state.says == nil || says(errors, state.says...)) && (isLogin || !state.logins) {
 			return state
 		}
 	}

@@ -29,11 +29,11 @@ func (d *dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	node := d.nodes.of(conn)
+	node := d.nodes.connected(conn)
 	ready, err := d.prepare(ctx, conn, address)
 	if err != nil {
 		conn.Close()
-		d.nodes.avoid(node, began)
+		d.nodes.failed(node, began)
 		return nil, err
 	}
 	return newAnswerConn(ready, node), nil

@@ -26,66 +26,55 @@ type exchange struct {
 }
 
 // once sends the request once.
-func (e *exchange) once(ctx context.Context, limit time.Duration) *patience.Failure {
-	r := e.retry
-	switch {
-	case r.isCheck():
-		if limit = r.attempt(); limit <= 0 {
-			return r.tooSlow()
-		}
-	case r.isLogin() && e.login.unclear == 0 && limit < r.Wire.config.Timeout:
-		limit -= limit / 10 // time to ask for Vault's health; see isWaiting
+func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failure {
+	limit, f := e.limit(left)
+	if f == nil && e.login.unclear > 0 {
+		limit, f = e.awaitHealth(ctx, limit)
 	}
-	if e.isOptional() {
-		if f := e.last; f != nil && f.Fault.Kind == fault.Unreachable && !f.Unsent && time.Since(e.began) >= e.optional.share {
-			return f.GivenUp() // a dead Vault gets no more dials
-		}
-		limit = e.optional.limit(limit, e.began, e.last)
+	if f != nil {
+		return f
 	}
-	if e.login.unclear > 0 {
-		began := time.Now()
-		if f := e.mustWait(ctx, limit); f != nil {
-			return f
-		}
-		limit = max(limit-time.Since(began), time.Millisecond)
-	}
-	response, f := r.Wire.send(e.sending, e.request, e.header, limit)
+	response, f := e.retry.Wire.send(e.sending, e.request, e.header, limit)
 	if f == nil {
 		f = e.judge(ctx, response)
 	}
 	e.last = f
 	if f == nil {
-		e.response = response
 		return nil
 	}
 	return e.orFinal(ctx, f)
 }
 
-// judge returns why the response is not an answer, or nil. It masks secrets in the
-// errors of an answer.
+// limit returns how long the next attempt may take of the patience that is left, or why
+// there is none.
+func (e *exchange) limit(left time.Duration) (time.Duration, *patience.Failure) {
+	r := e.retry
+	switch {
+	case r.isCheck():
+		if left = r.attempt(); left <= 0 {
+			return 0, r.tooSlow()
+		}
+	case r.isLogin() && e.login.unclear == 0 && left < r.Wire.config.Timeout:
+		left -= left / 10 // time to ask for Vault's health; see isWaiting
+	}
+	if e.isOptional() {
+		return e.limitOptional(left)
+	}
+	return left, nil
+}
+
+// judge returns why the response is not an answer, or nil.
 func (e *exchange) judge(ctx context.Context, response *http.Response) *patience.Failure {
 	r := e.retry
-	buffer := response.Body.(*buffered)
-	body := buffer.Bytes()
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
 		return r.Wire.refusedByProxy(httpRefusal(response))
 	}
-	source := r.Wire.source
-	source.Login = r.isLogin()
-	f := source.Judge(response.StatusCode, response.Header, body)
-	mayHaveAnyForm := !r.isLogin() && r.Patience.HasAnswers() || r.isLogin() && response.StatusCode == http.StatusUnauthorized // as the method kerberos answers
-	if f != nil && !IsOwn(e.request) && mayHaveAnyForm && source.MayBeAnswer(f, response.StatusCode, response.Header, body) {
-		f = nil
-	}
-	if f == nil {
-		if response.StatusCode != http.StatusOK { // the errors of such answers are shown
-			response.Body = &buffered{*bytes.NewBuffer(r.Wire.source.MaskErrors(body)), buffer.progress}
-		}
-		r.addTime(buffer.progress.answered())
-		r.pacing.answered(e.request.URL.Path)
+	f := r.Wire.source.Judge(response, r.isLogin())
+	if f == nil || e.mayHaveAnyForm(response) && r.Wire.source.MayBeAnswer(response, f) {
+		e.accept(response)
 		return nil
 	}
-	r.Wire.retire(buffer.progress, f)
+	r.Wire.retire(response.Body.(*buffered).progress, f)
 	switch {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, e, f)
@@ -93,6 +82,30 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		return r.pacing.judge(e, f)
 	}
 	return f
+}
+
+// mayHaveAnyForm reports whether the answer to a request may have another form than Vault's
+// own. As long as Vault has answered nothing, the server may not be Vault.
+func (e *exchange) mayHaveAnyForm(response *http.Response) bool {
+	switch {
+	case IsOwn(e.request):
+		return false
+	case e.retry.isLogin():
+		return response.StatusCode == http.StatusUnauthorized // as the method kerberos answers
+	}
+	return e.retry.Patience.HasAnswers()
+}
+
+// accept makes the response the answer. It masks secrets in the errors of an answer, which
+// are shown.
+func (e *exchange) accept(response *http.Response) {
+	body := response.Body.(*buffered)
+	if response.StatusCode != http.StatusOK {
+		response.Body = &buffered{*bytes.NewBuffer(e.retry.Wire.source.MaskErrors(body.Bytes())), body.progress}
+	}
+	e.retry.addTime(body.progress.answered())
+	e.retry.pacing.answered(e.request.URL.Path)
+	e.response = response
 }
 
 // orFinal makes a failure final if the request must not be sent again.
@@ -103,13 +116,13 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f.Final()
 	case r.isCheck() && isSilence(f) && !r.isLogin() && (e.isOptional() || r.Patience.HasAnswers()):
 		return f.Final() // Vault is there, and other requests go on
-	case e.optional.end == AtOnce && isBlock(f):
+	case e.optional.end == AtOnce && mayBeBlocked(f):
 		return f.Final()
 	case e.isOptional() && f.Retry != patience.Never && mayBeItsOwn(f):
 		return e.orGiveUp(ctx, f)
 	case f.Unsent || IsHarmless(e.request):
 		return f
-	case f.Retry != patience.Later && e.sending.Err() == nil:
+	case f.Retry != patience.Later && e.sending.Err() == nil: // Vault, or a proxy, refused it
 		return f
 	case r.isLogin():
 		return e.unclearLogin(ctx, f)

@@ -61,13 +61,13 @@ func WithAnswerConn(ctx context.Context) context.Context {
 
 var DialFirst = dialFirst
 
-// A Limiter makes the contexts of attempts.
-type Limiter = limiter
+// Deadlines end attempts at their time limit.
+type Deadlines = deadlines
 
-func (l *limiter) Begin(parent context.Context, limit time.Duration) *limited {
-	return l.begin(parent, limit)
+func (d *deadlines) Begin(parent context.Context, limit time.Duration) *deadline {
+	return d.begin(parent, limit)
 }
-func (l *limiter) End(c *limited) { l.end(c) }
+func (d *deadlines) End(one *deadline) { d.end(one) }
 
 // ContextOf is the context of an attempt.
-func ContextOf(c *limited) context.Context { return c.ctx }
+func ContextOf(d *deadline) context.Context { return d.ctx }

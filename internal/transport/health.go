@@ -47,7 +47,6 @@ func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (
 	if f != nil {
 		return nil, f
 	}
-	body := response.Body.(*buffered)
-	f = r.Wire.source.Judge(response.StatusCode, response.Header, body.Bytes())
-	return response, r.Wire.retire(body.progress, f)
+	f = r.Wire.source.Judge(response, false)
+	return response, r.Wire.retire(response.Body.(*buffered).progress, f)
 }

@@ -37,11 +37,6 @@ func (e *exchange) unclearLogin(ctx context.Context, f *patience.Failure) *patie
 	return &patience.Failure{Fault: &again}
 }
 
-// isSilence reports whether a request was sent and no answer came in time.
-func isSilence(f *patience.Failure) bool {
-	return !f.Unsent && f.Fault.Kind == fault.Unreachable && isTimeout(f.Fault.Cause)
-}
-
 // isWaiting reports whether Vault waits for another server when it does not answer a
 // login: its health is good.
 func (e *exchange) isWaiting(ctx context.Context) bool {
@@ -70,16 +65,17 @@ func waiting(f *patience.Failure) *patience.Failure {
 	return &patience.Failure{Fault: &login}
 }
 
-// mustWait asks for Vault's health after a failed login, and returns why it is too early
-// to send the login again, or nil. It pauses first: a proxy may limit the rate of logins.
-func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.Failure {
-	r := e.retry
+// awaitHealth asks for Vault's health before a login is sent again. It returns what is left
+// of the limit then, or why it is too early. It pauses first: a proxy may limit the rate of
+// logins.
+func (e *exchange) awaitHealth(ctx context.Context, limit time.Duration) (left time.Duration, f *patience.Failure) {
+	r, began := e.retry, time.Now()
 	budget := r.Patience.Budget()
 	pause := min(max(time.Second, e.last.RetryAfter), budget/12, limit/2)
 	select {
 	case <-time.After(time.Until(e.login.failed.Add(pause))):
 	case <-ctx.Done():
-		return e.last
+		return 0, e.last
 	}
 	waited := time.Since(e.login.failed)
 	response, f := r.health(ctx, okQuery, limit)
@@ -88,17 +84,17 @@ func (e *exchange) mustWait(ctx context.Context, limit time.Duration) *patience.
 	case f == nil:
 	case f.Retry == patience.Never && f.Fault.Kind != fault.TLS:
 		// A proxy blocks sys/health.
-	case isBlock(f) && (waited >= budget*2/3 || waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail):
+	case mayBeBlocked(f) && (waited >= budget*2/3 || waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail):
 		// It may do so with an answer that looks temporary. But if the login failed with
 		// the same one, a balancer probably answers for nodes that are all down.
 	default:
-		return f
+		return 0, f
 	}
 	switch {
 	case e.last.Fault.Kind == fault.ServerError && waited < budget/12:
-		return e.last // Vault has a problem that its health does not show
+		return 0, e.last // Vault has a problem that its health does not show
 	case f == nil && reply.IsStandby(response) && waited < budget/4:
-		return e.last // the leader may hang, until another is elected
+		return 0, e.last // the leader may hang, until another is elected
 	}
-	return nil
+	return max(limit-time.Since(began), time.Millisecond), nil
 }

@@ -22,64 +22,62 @@ func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) 
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	}
 	d.nodes.sort(hosts)
-	conn, err := dialFirst(ctx, hosts, port)
-	if err == nil {
-		d.nodes.prefer(d.nodes.of(conn))
-	}
-	return conn, err
+	return dialFirst(ctx, hosts, port)
 }
 
 // nodes orders the addresses of Vault's name, or the proxy's: first the one that was last
 // connected to, and last the one that last failed. A node that is sealed, or hangs, may
 // still accept connections.
 type nodes struct {
-	all sync.Map // of *node, by address
-
-	mu        sync.Mutex
-	preferred string   // an address
-	avoided   []string // those that failed, the latest last
+	mu     sync.Mutex
+	all    map[string]*node // by address
+	events int              // how often a node was connected to, or failed
 }
 
 // node is one address of a name.
 type node struct {
-	address    string
+	place      int          // among nodes: less than 0 if it was last connected to, more than 0 if it last failed
 	answeredAt atomic.Int64 // when a request was last answered over it, in nanoseconds since 1970
 }
 
-func (n *nodes) of(conn net.Conn) *node {
+// connected notes a connection, and returns the node that it leads to.
+func (n *nodes) connected(conn net.Conn) *node {
 	address, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-	one, _ := n.all.LoadOrStore(address, &node{address: address})
-	return one.(*node)
-}
-
-func (n *nodes) prefer(one *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.preferred = one.address
+	one := n.all[address]
+	if one == nil {
+		one = &node{}
+		if n.all == nil {
+			n.all = make(map[string]*node)
+		}
+		n.all[address] = one
+	}
+	n.events++
+	one.place = -n.events
+	return one
 }
 
-// avoid notes that a request that was sent at that time failed at the node, unless the node
+// failed notes that a request that was sent at that time failed at the node, unless the node
 // has answered another since: then the request fails for its own reasons.
-func (n *nodes) avoid(one *node, sent time.Time) {
+func (n *nodes) failed(one *node, sent time.Time) {
 	if one.answeredAt.Load() >= sent.UnixNano() {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.avoided = append(slices.DeleteFunc(n.avoided, func(a string) bool { return a == one.address }), one.address)
-	if n.preferred == one.address {
-		n.preferred = ""
-	}
+	n.events++
+	one.place = n.events
 }
 
 func (n *nodes) sort(hosts []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	place := func(host string) int {
-		if host == n.preferred {
-			return -2
+		if one := n.all[host]; one != nil {
+			return one.place
 		}
-		return slices.Index(n.avoided, host) // -1 if it has not failed
+		return 0
 	}
 	slices.SortStableFunc(hosts, func(a, b string) int { return place(a) - place(b) })
 }

@@ -35,15 +35,18 @@ func (r *Retry) optional(end End) optional {
 	return optional{end: end, attempt: attempt, share: min(attempt, share)}
 }
 
-// limit is how long the next attempt may take of the time that is left for it. A request
-// that began long ago, and last failed because Vault as a whole is down, waits with the
-// others.
-func (o optional) limit(left time.Duration, began time.Time, last *patience.Failure) time.Duration {
-	own := o.attempt - time.Since(began)
-	if own <= 0 && (last == nil || !mayBeItsOwn(last)) {
-		return left
+// limitOptional is limit for an optional request. One that began long ago, and last failed
+// because Vault as a whole is down, waits with the others.
+func (e *exchange) limitOptional(left time.Duration) (time.Duration, *patience.Failure) {
+	last, took := e.last, time.Since(e.began)
+	if last != nil && last.Fault.Kind == fault.Unreachable && !last.Unsent && took >= e.optional.share {
+		return 0, last.GivenUp() // a dead Vault gets no more dials
 	}
-	return min(left, max(own, o.attempt/10))
+	own := e.optional.attempt - took
+	if own <= 0 && (last == nil || !mayBeItsOwn(last)) {
+		return left, nil
+	}
+	return min(left, max(own, e.optional.attempt/10)), nil
 }
 
 func (e *exchange) isOptional() bool { return e.optional.end != 0 }
@@ -51,7 +54,7 @@ func (e *exchange) isOptional() bool { return e.optional.end != 0 }
 // mayBeItsOwn reports whether an optional request may have caused a failure itself. If
 // Vault cannot be reached, it has not.
 func mayBeItsOwn(f *patience.Failure) bool {
-	return f.Retry == patience.Paced || !f.Unsent || isBlock(f) || f.Fault.Kind == fault.ServerError || saysUnwell(f)
+	return f.Retry == patience.Paced || !f.Unsent || f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError || saysUnwell(f)
 }
 
 // saysUnwell reports whether the answer was that Vault is sealed or has no leader.
@@ -89,9 +92,4 @@ func (e *exchange) pause(f *patience.Failure) time.Duration {
 		return 0
 	}
 	return pause
-}
-
-// isBlock reports whether a failure may concern one request alone.
-func isBlock(f *patience.Failure) bool {
-	return f.Fault.Kind == fault.BadResponse || f.Fault.Kind == fault.ServerError && !f.Unsent
 }

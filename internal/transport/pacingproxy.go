@@ -27,6 +27,17 @@ type refusals struct {
 	answers int // to any request, until then
 }
 
+// again counts one more refusal at the slower pace, and reports true. It reports false if no
+// request was answered since the last one: then the nodes are down, or no other is left.
+func (r *refusals) again(answers int) bool {
+	r.last = time.Now()
+	if r.count > 0 && answers == r.answers {
+		return false
+	}
+	r.count, r.answers = r.count+1, answers
+	return true
+}
+
 func (p *pacingProxy) answered(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,32 +58,29 @@ func (p *pacingProxy) of(path string) *refusals {
 	return p.refused[path]
 }
 
+// judge says what a 503 that may be a proxy's means: at first, that requests may come too
+// fast; once the proxy has shown that it limits the rate, that they do, unless this path is
+// never answered, or nothing is.
 func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure {
 	if !IsHarmless(e.request) {
 		return f // Vault may have acted on it
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r, now := p.of(e.request.URL.Path), time.Now()
-	isNew := now.Sub(r.last) >= time.Second
+	r := p.of(e.request.URL.Path)
+	isNew := time.Since(r.last) >= time.Second
 	if p.passed < paceAfter {
+		if isNew {
+			r.last = time.Now()
+		}
 		early := *f
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
-		if isNew {
-			r.last = now
-		}
 		return &early
 	}
-	if isNew {
-		answers := e.retry.Patience.Answers()
-		if r.count > 0 && answers == r.answers {
-			// Nothing else is answered: the nodes are down, or this is the last request that is left.
-			r.last = now
-			down := *f
-			down.Unsent = true
-			return &down
-		}
-		*r = refusals{r.count + 1, now, answers}
+	if isNew && !r.again(e.retry.Patience.Answers()) {
+		down := *f
+		down.Unsent = true
+		return &down
 	}
 	if r.count >= 3 {
 		return f.Final()

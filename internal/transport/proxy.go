@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,18 +129,26 @@ func httpRefusal(answer *http.Response) proxyRefusal {
 	switch status := answer.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		r.retry = patience.Paced
+	case status == http.StatusProxyAuthRequired:
+		r.retry, r.schemes = patience.Never, otherSchemes(answer.Header)
 	case status < 500:
 		r.retry = patience.Never
 	}
-	challenges := slices.Clone(answer.Header.Values("Proxy-Authenticate"))
-	if answer.StatusCode != http.StatusProxyAuthRequired || strings.Contains(strings.ToLower(strings.Join(challenges, " ")), "basic") {
-		return r
-	}
-	for i, challenge := range challenges {
-		challenges[i], _, _ = strings.Cut(challenge, " ")
-	}
-	r.schemes = strings.Join(challenges, ", ")
 	return r
+}
+
+// otherSchemes are the schemes of the credentials that a proxy asks for; empty if Basic is
+// among them.
+func otherSchemes(header http.Header) string {
+	var schemes []string
+	for _, challenge := range header.Values("Proxy-Authenticate") {
+		if strings.Contains(strings.ToLower(challenge), "basic") {
+			return ""
+		}
+		scheme, _, _ := strings.Cut(challenge, " ")
+		schemes = append(schemes, scheme)
+	}
+	return strings.Join(schemes, ", ")
 }
 
 // socksRefusal is the refusal of a SOCKS proxy, from package proxy's own words.

@@ -10,13 +10,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,11 +26,7 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-const (
-	maxAnswer = 4 << 20  // Vault stores values up to 1 MiB
-	maxMounts = 32 << 20 // the list of mounts grows with the server
-	maxHeader = 64 << 10
-)
+const maxHeader = 64 << 10 // bytes
 
 // MountsPath is the path of Vault's API for the list of mounts.
 const MountsPath = "sys/internal/ui/mounts"
@@ -65,7 +58,7 @@ type Wire struct {
 	source    reply.Source // of the responses
 	dialer    *dialer
 	transport *http.Transport
-	limiter   limiter
+	deadlines deadlines
 	requests  atomic.Int64
 }
 
@@ -124,10 +117,10 @@ func (w *Wire) Requests() int { return int(w.requests.Load()) }
 func (w *Wire) send(ctx context.Context, request *http.Request, header http.Header, limit time.Duration) (*http.Response, *patience.Failure) {
 	limit = min(limit, w.config.Timeout)
 	w.requests.Add(1)
-	limited := w.limiter.begin(ctx, limit)
-	defer w.limiter.end(limited)
+	deadline := w.deadlines.begin(ctx, limit)
+	defer w.deadlines.end(deadline)
 	progress := &progress{limit: limit, began: time.Now()}
-	once := request.WithContext(httptrace.WithClientTrace(limited.ctx, &httptrace.ClientTrace{
+	once := request.WithContext(httptrace.WithClientTrace(deadline.ctx, &httptrace.ClientTrace{
 		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
 	}))
 	once.Header = header
@@ -138,23 +131,15 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 		}
 		once.Body = body
 	}
-	most := maxAnswer
-	if IsMountList(request) {
-		most = maxMounts
-	}
 	response, err := w.transport.RoundTrip(once)
 	var body []byte
 	if err == nil {
-		body, err = readAll(response, most)
+		body, err = readAll(response, maxBody(request))
 		response.Body.Close()
 	}
 	switch {
 	case err == errTooLarge:
-		do := "ask for less at once"
-		if IsOwn(request) {
-			do = "store smaller values in Vault"
-		}
-		return nil, w.retire(progress, &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(most>>20)+" MiB", do)})
+		return nil, &patience.Failure{Fault: w.tooLarge(request)}
 	case err != nil && !isRefusalOfHTTP(response, body):
 		return nil, w.retire(progress, w.failureOf(err, progress))
 	}
@@ -164,9 +149,6 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	answer.Body = &buffered{*bytes.NewBuffer(body), progress}
 	return &answer, nil
 }
-
-// SentAt returns when the attempt that a response of a Retry answers began.
-func SentAt(response *http.Response) time.Time { return response.Body.(*buffered).progress.began }
 
 // progress is how far one attempt to send a request got.
 type progress struct {
@@ -198,30 +180,6 @@ func (p *progress) putIdleConn(err error) {
 	}
 }
 
-// isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server to
-// plain HTTP. Such a server resets the connection after it.
-func isRefusalOfHTTP(response *http.Response, body []byte) bool {
-	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
-		response.Header.Get("Content-Type") != "application/json"
-}
-
-// Replayable returns the request with a body that can be read again for each attempt.
-func Replayable(request *http.Request) (*http.Request, error) {
-	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
-		return request, nil
-	}
-	defer request.Body.Close()
-	body, err := io.ReadAll(request.Body)
-	if err != nil {
-		return nil, err
-	}
-	again := *request // a RoundTripper does not change what it is given
-	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	again.Body, _ = again.GetBody()
-	again.ContentLength = int64(len(body))
-	return &again, nil
-}
-
 // retire prepares for a retry, if that may help: it closes the connections that are not in
 // use, since a kept one behind a balancer always leads to the same node, and avoids the
 // node. A path can fail with a server error at a good node, but not before it answers any.
@@ -231,46 +189,7 @@ func (w *Wire) retire(p *progress, f *patience.Failure) *patience.Failure {
 	}
 	w.transport.CloseIdleConnections()
 	if p.conn != nil && (f.Fault.Kind != fault.ServerError || p.conn.node.answeredAt.Load() == 0) {
-		w.dialer.nodes.avoid(p.conn.node, p.began)
+		w.dialer.nodes.failed(p.conn.node, p.began)
 	}
 	return f
-}
-
-// buffered is a body in memory.
-type buffered struct {
-	bytes.Buffer
-	progress *progress // of the attempt
-}
-
-func (*buffered) Close() error { return nil }
-
-var errTooLarge = errors.New("the answer is too large")
-
-// readAll reads the body to its end, but no more than an answer may have.
-func readAll(response *http.Response, most int) ([]byte, error) {
-	n := response.ContentLength
-	switch {
-	case response.Request.Method == http.MethodHead:
-		return nil, nil // the length is that of the answer to GET
-	case response.StatusCode == http.StatusSwitchingProtocols:
-		return nil, nil // the body would be the connection itself, which no context closes
-	case n > int64(most):
-		return nil, errTooLarge
-	case n >= 0:
-		body := make([]byte, n+1) // one more to reach the end, which releases the connection
-		read, err := io.ReadFull(response.Body, body)
-		if int64(read) == n && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
-			err = nil
-		}
-		return body[:min(int64(read), n)], err
-	}
-	var body bytes.Buffer
-	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
-	switch {
-	case body.Len() > most:
-		return nil, errTooLarge
-	case err == nil && len(response.TransferEncoding) == 0 && reply.IsCutOff(response.Header, body.Bytes()):
-		err = io.ErrUnexpectedEOF // net/http does not notice it in a body without a length
-	}
-	return body.Bytes(), err
 }

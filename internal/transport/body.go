@@ -1,0 +1,95 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/reply"
+)
+
+// buffered is a body in memory.
+type buffered struct {
+	bytes.Buffer
+	progress *progress // of the attempt
+}
+
+func (*buffered) Close() error { return nil }
+
+// SentAt returns when the attempt that a response of a Retry answers began.
+func SentAt(response *http.Response) time.Time { return response.Body.(*buffered).progress.began }
+
+// maxBody is how many bytes the answer to a request may have.
+func maxBody(request *http.Request) int {
+	if IsMountList(request) {
+		return 32 << 20 // it grows with the server
+	}
+	return 4 << 20 // Vault stores values up to 1 MiB
+}
+
+var errTooLarge = errors.New("the answer is too large")
+
+func (w *Wire) tooLarge(request *http.Request) *fault.Error {
+	do := "ask for less at once"
+	if IsOwn(request) {
+		do = "store smaller values in Vault"
+	}
+	return fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(maxBody(request)>>20)+" MiB", do)
+}
+
+// readAll reads the body to its end, but no more than an answer may have.
+func readAll(response *http.Response, most int) ([]byte, error) {
+	n := response.ContentLength
+	switch {
+	case response.Request.Method == http.MethodHead:
+		return nil, nil // the length is that of the answer to GET
+	case response.StatusCode == http.StatusSwitchingProtocols:
+		return nil, nil // the body would be the connection itself, which no context closes
+	case n > int64(most):
+		return nil, errTooLarge
+	case n >= 0:
+		body := make([]byte, n+1) // one more to reach the end, which releases the connection
+		read, err := io.ReadFull(response.Body, body)
+		if int64(read) == n && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
+			err = nil
+		}
+		return body[:min(int64(read), n)], err
+	}
+	var body bytes.Buffer
+	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
+	switch {
+	case body.Len() > most:
+		return nil, errTooLarge
+	case err == nil && len(response.TransferEncoding) == 0 && reply.IsCutOff(response.Header, body.Bytes()):
+		err = io.ErrUnexpectedEOF // net/http does not notice it in a body without a length
+	}
+	return body.Bytes(), err
+}
+
+// isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server to
+// plain HTTP. Such a server resets the connection after it.
+func isRefusalOfHTTP(response *http.Response, body []byte) bool {
+	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
+		response.Header.Get("Content-Type") != "application/json"
+}
+
+// Replayable returns the request with a body that can be read again for each attempt.
+func Replayable(request *http.Request) (*http.Request, error) {
+	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
+		return request, nil
+	}
+	defer request.Body.Close()
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	again := *request // a RoundTripper does not change what it is given
+	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	again.Body, _ = again.GetBody()
+	again.ContentLength = int64(len(body))
+	return &again, nil
+}
