@@ -13,13 +13,13 @@ import (
 )
 
 // unread is the fault for a path that Vault answered without a secret.
-func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+func unread(answer *reply.Answer, r *read) *fault.Error {
 	var f *fault.Error
 	switch path := quoted(r.mount.api(r.path)); {
 	case answer.Status < 400:
 		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
 	case answer.Status == 403:
-		f = forbidden(answer, mounts, r)
+		f = forbidden(answer, r)
 	case answer.Status == 404 && r.version != 0:
 		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
 			withoutData(r)+"check the pinned version, or omit it"+orOtherVersion(r.mount))
@@ -37,14 +37,14 @@ func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 }
 
 // forbidden is the fault for a path that Vault refuses to read.
-func forbidden(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+func forbidden(answer *reply.Answer, r *read) *fault.Error {
 	m := r.mount
 	do := withoutData(r) + "add to its policy: " + grant(m.granted(r.path)) +
 		"; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
 	if m.Guessed {
 		do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
 	}
-	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do+orOtherVersion(m), mounts, r)
+	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do+orOtherVersion(m), r)
 	if why := answer.Denial(); why != "" {
 		f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
 	}
@@ -101,8 +101,8 @@ func withoutData(r *read) string {
 
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
-func invisible(mounts *mountTable, r *read) *fault.Error {
-	m := r.mount
+func invisible(r *read) *fault.Error {
+	m, table := r.mount, r.mount.table
 	var do string
 	if namesTokens(r.path) { // no line, since it could grant a token
 		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(r.path)) + " by hand"
@@ -112,16 +112,16 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 			do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
 		}
 		do += "; if the policy has this line, another policy denies the path"
-		if !mounts.forToken {
+		if !table.forToken {
 			do += ", or a proxy in front of Vault drops the header X-Vault-Token"
 		}
 	}
-	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
-	if mounts.forToken && slices.Contains(mounts.token.Policies, "root") { // it sees every mount
+	f := denied("the agent's token can see no mount for "+quoted(r.path), do, r)
+	if table.forToken && slices.Contains(table.token.Policies, "root") { // it sees every mount
 		f.What, f.Do = "vault has no mount for "+quoted(r.path), withoutData(r)+"check the path, and that its mount exists (vault secrets list -detailed)"
 		f.Reason, f.Fix = "Vault has no mount for this path", "check the path, and that its mount exists"
 	}
-	if first, rest, _ := strings.Cut(r.path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
+	if first, rest, _ := strings.Cut(r.path, "/"); covering(table.listed, rest) != nil && withoutData(r) == "" {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
@@ -129,16 +129,17 @@ func invisible(mounts *mountTable, r *read) *fault.Error {
 
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
-func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.mayIgnore() {
-		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line"
+func denied(what, do string, r *read) *fault.Error {
+	table := r.mount.table
+	if table.mayIgnore() {
+		do += "; if this Vault has no namespaces, omit " + quoted(table.namespace+"/") + " from the line"
 	}
 	f := fault.New(fault.Denied, what, do)
-	if len(mounts.token.Policies) > 0 {
-		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.token.Policies, ", "))
+	if len(table.token.Policies) > 0 {
+		f.Detail = "its policies: " + mask.Line(strings.Join(table.token.Policies, ", "))
 	}
-	if mounts.isOutside {
-		f.Do = "the token belongs to the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
+	if table.isOutside {
+		f.Do = "the token belongs to the namespace " + quoted(table.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
 		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
 	} else if why := ungrantable(r.mount.granted(r.path)); why != "" {
 		f.Do, f.Fix = why, why

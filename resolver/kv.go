@@ -11,7 +11,7 @@ import (
 )
 
 // secretIn returns the secret in the answer to a read.
-func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s *secret, err error) {
+func secretIn(answer *reply.Answer, data kvData, r *read) (s *secret, err error) {
 	if err := r.mount.checkKV(answer); err != nil {
 		return nil, err
 	}
@@ -19,9 +19,9 @@ func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s
 		data = dataOf(r)
 	}
 	if r.mount.Version == 1 {
-		s, err = secretV1(answer, data.Values, mounts, r)
+		s, err = secretV1(answer, data.Values, r)
 	} else {
-		s, err = secretV2(answer, data, mounts, r)
+		s, err = secretV2(answer, data, r)
 	}
 	if err != nil {
 		return nil, err
@@ -60,13 +60,13 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 }
 
 // secretV1 returns the secret in an answer of KV v1.
-func secretV1(answer *reply.Answer, data values, mounts *mountTable, r *read) (*secret, error) {
+func secretV1(answer *reply.Answer, data values, r *read) (*secret, error) {
 	m := r.mount
 	switch {
 	case answer.ReadAsV1():
 		return nil, otherVersion(m, 2)
 	case answer.Status != 200:
-		return nil, unread(answer, mounts, r)
+		return nil, unread(answer, r)
 	case data.all == nil:
 		return nil, noSecret(r)
 	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
@@ -76,7 +76,7 @@ func secretV1(answer *reply.Answer, data values, mounts *mountTable, r *read) (*
 }
 
 // secretV2 returns the secret in an answer of KV v2.
-func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (*secret, error) {
+func secretV2(answer *reply.Answer, data kvData, r *read) (*secret, error) {
 	m, meta := r.mount, data.Metadata
 	switch {
 	case r.version != 0 && meta.Version != 0 && meta.Version != r.version:
@@ -84,7 +84,7 @@ func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (*
 	case answer.Status == 404 && meta.Version != 0:
 		return nil, deleted(answer, meta, r)
 	case answer.Status != 200:
-		return nil, unread(answer, mounts, r)
+		return nil, unread(answer, r)
 	case meta.Version == 0 && !m.listed:
 		return nil, otherVersion(m, 1)
 	case meta.Version == 0:

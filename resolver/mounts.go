@@ -26,8 +26,9 @@ type Mount struct {
 // mount is what is known about a path's mount.
 type mount struct {
 	Mount
-	listed bool   // Vault listed it; otherwise the settings name it, or it is Guessed
-	kind   string // its type in Vault, if it is listed
+	table  *mountTable // that found it
+	listed bool        // Vault listed it; otherwise the settings name it, or it is Guessed
+	kind   string      // its type in Vault, if it is listed
 }
 
 // isKV reports whether a mount of the type holds secrets.
@@ -75,7 +76,7 @@ type mountTable struct {
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
-	token     auth.Token        // that asked for the list
+	token     auth.Token        // with which Vault was asked for the list
 	namespace string            // see Mount.Namespace
 	isOutside bool              // the settings' namespace is not in that of the token
 }
@@ -86,9 +87,10 @@ const listPath = transport.MountsPath
 // the settings and the first segments of paths are used instead.
 func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable, error) {
 	settings := p.vault.Settings()
-	table := unlisted(settings, auth.TokenOf(ctx))
 	list := reply.MountList{Wants: prefixesOf(p.reads).have}
-	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile, Decides: len(p.reads) == 0}), client, listPath, nil, &list)
+	own := transport.Own{Optional: transport.InAWhile, Decides: len(p.reads) == 0}
+	answer, err := reply.Read(transport.WithOwn(ctx, own), client, listPath, nil, &list)
+	table := unlisted(settings, auth.TokenOf(ctx))
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
 		return table, nil
@@ -105,7 +107,7 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	table.forToken = list.ForToken
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
-		m := &mount{listed: true, kind: listed.Type}
+		m := &mount{table: table, listed: true, kind: listed.Type}
 		m.Path, m.Namespace = strings.TrimSuffix(path, "/"), table.namespace
 		m.Version, m.NotKV = 1, !isKV(listed.Type)
 		if listed.Options["version"] == "2" {
@@ -146,8 +148,8 @@ func (p prefixes) have(mount string) bool {
 // anyone: a token that can see no mount, or a request without a token.
 func (t *mountTable) mayBeAnyones() bool { return t.listed != nil && len(t.listed) == 0 && !t.forToken }
 
-// hides reports whether Vault's list shows that the token cannot see the mount.
-func (t *mountTable) hides(m *mount) bool { return t.listed != nil && !m.listed }
+// isHidden reports whether Vault's list shows that the token cannot see the mount.
+func (m *mount) isHidden() bool { return m.table.listed != nil && !m.listed }
 
 // relative returns the part of a namespace below that of the token. It reports false if the
 // namespace is neither that of the token nor below it.
@@ -179,7 +181,7 @@ func unlisted(settings auth.Settings, token auth.Token) *mountTable {
 	}
 	for _, path := range settings.Mounts {
 		path = strings.TrimSuffix(path, "/")
-		table.named[path] = &mount{Mount: Mount{Path: path, Version: table.version, Namespace: table.namespace}}
+		table.named[path] = &mount{table: table, Mount: Mount{Path: path, Version: table.version, Namespace: table.namespace}}
 	}
 	return table
 }
@@ -193,7 +195,7 @@ func (t *mountTable) find(path string) *mount {
 		return m
 	}
 	first, _, _ := strings.Cut(path, "/")
-	return &mount{Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}
+	return &mount{table: t, Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}
 }
 
 // covering returns the mount with the longest path that is a prefix of path, or nil.

@@ -72,7 +72,7 @@ func (m Mount) refusal(path string) string {
 func tableOf(mounts []Mount) *mountTable {
 	table := &mountTable{version: 2, listed: make(map[string]*mount), named: make(map[string]*mount)}
 	for _, given := range mounts {
-		m := &mount{Mount: given, listed: !given.Guessed}
+		m := &mount{table: table, Mount: given, listed: !given.Guessed}
 		m.Path, m.Namespace = strings.Trim(m.Path, "/"), strings.Trim(m.Namespace, "/")
 		table.namespace = cmp.Or(table.namespace, m.Namespace) // that of all
 		if m.Version != 1 {

@@ -26,10 +26,10 @@ const mostPaths = 500
 
 // pathsToAsk returns the distinct API paths of the reads, in mounts that the token may be
 // able to see: a list without any mount can be wrong.
-func pathsToAsk(mounts *mountTable, reads []*read) []string {
+func pathsToAsk(reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m := mounts.find(r.path); !m.NotKV && (!mounts.hides(m) || mounts.mayBeAnyones()) {
+		if m := r.mount; !m.NotKV && (!m.isHidden() || m.table.mayBeAnyones()) {
 			paths = append(paths, m.api(r.path))
 		}
 	}

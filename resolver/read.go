@@ -35,10 +35,12 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		if p.mounts, err = p.listMounts(ctx, client); err != nil {
 			return err
 		}
-		p.token = auth.TokenOf(ctx)
+		for _, r := range p.reads {
+			r.mount = p.mounts.find(r.path)
+		}
 		var asking sync.WaitGroup
 		if use.Check {
-			paths, namespace := pathsToAsk(p.mounts, p.reads), p.mounts.namespace // here, since mounts may change
+			paths, namespace := pathsToAsk(p.reads), p.mounts.namespace // here, since mounts may change
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
 		}
 		if len(p.reads) > 0 {
@@ -63,17 +65,14 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
-	for _, r := range p.reads {
-		r.mount = p.mounts.find(r.path)
-	}
 	if p.mounts.mayBeAnyones() {
 		if f := p.tryOne(ctx, client); f != nil {
 			return f
 		}
 	}
 	for _, r := range p.reads {
-		if p.mounts.hides(r.mount) && ctx.Err() == nil {
-			p.settle(r, nil, invisible(p.mounts, r))
+		if r.mount.isHidden() && ctx.Err() == nil {
+			p.settle(r, nil, invisible(r))
 		}
 	}
 	share := newShare(p.reads, workers)
@@ -151,8 +150,8 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 	if aside != nil {
 		ctx = transport.Resume(ctx, aside)
 	} else if later := p.later.Load(); later != nil {
-		if r.mount = later.find(r.path); later.hides(r.mount) {
-			p.settle(r, nil, invisible(later, r))
+		if r.mount = later.find(r.path); r.mount.isHidden() {
+			p.settle(r, nil, invisible(r))
 			return nil
 		}
 	}
@@ -192,13 +191,13 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
-	secret, err := secretIn(answer, data, p.mounts, r)
+	secret, err := secretIn(answer, data, r)
 	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
 		if later := p.listAgain(ctx, client); later != nil {
 			if r.mount = later.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
 				return p.readSecret(ctx, client, r)
 			}
-			return secretIn(answer, data, p.mounts, r)
+			return secretIn(answer, data, r)
 		}
 	}
 	return secret, err

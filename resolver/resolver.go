@@ -146,7 +146,10 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 func (r *run) read(ctx context.Context) {
 	p := r.plan
 	usage, err := p.readAll(ctx, auth.Use{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
-	short := p.shortOfUses(p.token, 0)
+	var short []auth.Finding
+	if p.mounts != nil {
+		short = p.shortOfUses(p.mounts.token, 0)
+	}
 	usage.Token = p.afterRun(usage.Token)
 	if usage.Token.Given && short == nil {
 		short = p.shortOfUses(usage.Token, 1) // for the next run
