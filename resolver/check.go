@@ -110,19 +110,11 @@ func (c *check) verdict(h *host) Verdict {
 	host := cmp.Or(c.options.Host, s.hosts.example())
 	value, err := f.resolve(host)
 	v := Verdict{Problem: problemOf(err, f.value.Ref()).now()}
-	if s.hosts.malformed {
-		v.Findings = append(v.Findings, hostsMalformed)
-	}
+	v.Findings = append(v.Findings, s.findings...)
 	if err == nil {
 		v.Version, v.Created = s.version, s.created
 		if host != c.options.Host {
 			v.Findings = append(v.Findings, limitedToHosts)
-		}
-		if s.almost != "" {
-			v.Findings = append(v.Findings, hostsMisspelt)
-		}
-		if s.asKey {
-			v.Findings = append(v.Findings, hostsAsKey)
 		}
 		if f.read != nil && c.plan.powers.write[f.read.mount.api(f.read.path)] {
 			v.Findings = append(v.Findings, canWrite)

@@ -2,8 +2,6 @@ package resolver
 
 import (
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -80,53 +78,51 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	return findings
 }
 
-// secretFindings warns of secrets with mistakes in their custom metadata.
+// secretFindings are the findings about the secrets.
 func (p *plan) secretFindings() []auth.Finding {
 	p.mu.Lock() // a canceled run may be settling the rest
 	defer p.mu.Unlock()
-	var misspelt, asKey, malformed examples
+	var all examples
 	for _, r := range p.reads {
-		if r.secret == nil {
-			continue
-		}
-		if r.secret.almost != "" {
-			f := hostsMisspelt
-			f.Detail = strconv.Quote(r.secret.almost)
-			misspelt.add(quoted(r.path), f)
-		}
-		if r.secret.asKey {
-			asKey.add(quoted(r.path), hostsAsKey)
-		}
-		if r.secret.hosts.malformed {
-			malformed.add(quoted(r.path), hostsMalformed)
+		if r.secret != nil {
+			for _, f := range r.secret.findings {
+				all.add(quoted(r.path), f)
+			}
 		}
 	}
-	return slices.Concat(misspelt.finding(), asKey.finding(), malformed.finding())
+	return all.findings()
 }
 
-// examples counts findings of one kind, and keeps the first one and its place.
-type examples struct {
+// examples are findings about places, each once, with the first place and their number.
+type examples []example
+
+type example struct {
+	auth.Finding
 	place string
-	first auth.Finding
 	count int
 }
 
 func (e *examples) add(place string, f auth.Finding) {
-	if e.count++; e.count == 1 {
-		e.place, e.first = place, f
+	for i := range *e {
+		if one := &(*e)[i]; one.Text == f.Text {
+			one.count++
+			return
+		}
 	}
+	*e = append(*e, example{f, place, 1})
 }
 
-// finding returns the one that stands for all of them, if there are any.
-func (e *examples) finding() []auth.Finding {
-	f := e.first
-	switch e.count {
-	case 0:
-		return nil
-	case 1:
-		f.Text = e.place + ": " + f.Text
-	default:
-		f.Text = fmt.Sprintf("%s, and %d more: %s", e.place, e.count-1, f.Text)
+// findings returns the findings with their places.
+func (e examples) findings() []auth.Finding {
+	var findings []auth.Finding
+	for _, one := range e {
+		place := one.place
+		if one.count > 1 {
+			place += fmt.Sprintf(", and %d more", one.count-1)
+		}
+		f := one.Finding
+		f.Text = place + ": " + f.Text
+		findings = append(findings, f)
 	}
-	return []auth.Finding{f}
+	return findings
 }

@@ -169,8 +169,14 @@ func TestReportOfOddLiterals(t *testing.T) {
 	hosts[0].Name = "a\nb"
 	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts, resolver.Options{})
 	collect(run)
+	require.Len(t, run.Report().Findings, 2) // one of each text
+	assertPlaced(t, run, `user of c: this field looks like a reference for `, "((vault:x))")
+
+	hosts[1].Fields = hosts[0].Fields
+	run = resolver.Resolve(t.Context(), auth.New(auth.Settings{}, environment(nil)), hosts[:2], resolver.Options{})
+	collect(run)
 	require.Len(t, run.Report().Findings, 1)
-	assertPlaced(t, run, `password of "a\nb", and 1 more: this field looks `, "((vault:x))")
+	assertPlaced(t, run, `password of "a\nb", and 1 more: this field looks `, "secret/luumen/windev")
 }
 
 // assertPlaced checks that the last finding says in the UI, too, what it is about, and that

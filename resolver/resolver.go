@@ -77,7 +77,7 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 		options.Workers = defaultWorkers
 	}
 	r := &run{ctx: transport.Steady(ctx), options: options, plan: newPlan(vault, hosts)}
-	r.findings = r.plan.odd.finding()
+	r.findings = r.plan.odd.findings()
 	return &Run{func() *run { return r }}
 }
 
