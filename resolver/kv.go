@@ -24,7 +24,7 @@ func secretIn(answer *reply.Answer, data kvData, r *read) (*secret, error) {
 		if err := checkV1(answer, data.Values, r); err != nil {
 			return nil, err
 		}
-		if !m.listed && strings.HasPrefix(m.below(r.path), "data/") && data.Values.have("data", "metadata") { // as KV v2 answers
+		if !m.listed && strings.HasPrefix(m.below(r.path), "data/") { // in KV v2, the secret with its metadata
 			hint = orOtherVersion(m) + ", and omit data/ from the path"
 		}
 	} else if err := checkV2(answer, data.Metadata, r); err != nil {
@@ -69,7 +69,7 @@ func checkV1(answer *reply.Answer, data values, r *read) error {
 		return unread(answer, r)
 	case data.all == nil:
 		return noSecret(r)
-	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
+	case !m.listed && data.isConfigV2():
 		return otherVersion(m, 2)
 	}
 	return nil

@@ -61,9 +61,9 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// have reports whether all of these names, of 4 to 64 characters, are among those of the secret.
-func (v *values) have(all ...string) bool {
-	return !slices.ContainsFunc(all, func(name string) bool { return !slices.Contains(v.near, name) })
+// isConfigV2 reports whether this is not a secret, but the configuration of a KV v2 mount.
+func (v *values) isConfigV2() bool {
+	return slices.Contains(v.near, "cas_required") && slices.Contains(v.near, "delete_version_after") && slices.Contains(v.near, "max_versions")
 }
 
 // found returns the values of the keys. Those without a text say why, with the hint.
