@@ -48,13 +48,11 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 	case answer.MountType != nil && isKV(*answer.MountType):
 		return nil
 	case answer.MountType != nil:
-		return notKV(m.Path, shownType(*answer.MountType))
+		return notKV(m, shownType(*answer.MountType), nameKV)
 	case m.Guessed:
-		f := notKV(m.Path, "of a type that this server does not show")
-		f.Do = "name the mount in the settings, or let the proxy in front of Vault pass " + listPath
-		return f
+		return notKV(m, "of a type that this server does not show", "name the mount in the settings, or "+passList)
 	case answer.LeaseID != "":
-		return notKV(m.Path, "a dynamic secrets engine")
+		return notKV(m, "a dynamic secrets engine", nameKV)
 	}
 	return nil // OpenBao, or Vault before 1.16
 }

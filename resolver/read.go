@@ -209,11 +209,9 @@ func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {
 	case m.NotKV:
-		return notKV(m.Path, shownType(m.kind))
+		return notKV(m, shownType(m.kind), nameKV)
 	case !m.listed && namesTokens(r.path):
-		f := *notKV(m.Path, "of a type that Vault does not show")
-		f.Do += "; if it is in one, let the proxy in front of Vault pass " + listPath
-		return &f
+		return notKV(m, "of a type that Vault does not show", nameKV+"; if it is in one, "+passList)
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
 		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	case m.below(r.path) == "":
