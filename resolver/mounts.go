@@ -73,6 +73,7 @@ func (m Mount) below(path string) string {
 type mountTable struct {
 	listed    map[string]*mount // by Vault, by path, those of references; nil if its list is not available
 	forToken  bool              // Vault's list is that of a token; otherwise it may be that of anyone
+	unsure    bool              // the list may be that of anyone, and has no mount: the token can see none, or a proxy dropped it
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
@@ -105,6 +106,7 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 		return table, nil
 	}
 	table.forToken = list.ForToken
+	table.unsure = len(list.Mounts) == 0 && !list.ForToken
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
 		m := &mount{table: table, listed: true, kind: listed.Type}
@@ -144,12 +146,8 @@ func (p prefixes) have(mount string) bool {
 	})
 }
 
-// mayBeAnyones reports whether Vault listed none of the mounts, and sends the same list to
-// anyone: a token that can see no mount, or a request without a token.
-func (t *mountTable) mayBeAnyones() bool { return t.listed != nil && len(t.listed) == 0 && !t.forToken }
-
 // isHidden reports whether Vault's list shows that the token cannot see the mount.
-func (m *mount) isHidden() bool { return m.table.listed != nil && !m.listed }
+func (m *mount) isHidden() bool { return m.table.listed != nil && !m.table.unsure && !m.listed }
 
 // relative returns the part of a namespace below that of the token. It reports false if the
 // namespace is neither that of the token nor below it.

@@ -25,11 +25,11 @@ type powers struct {
 const mostPaths = 500
 
 // pathsToAsk returns the distinct API paths of the reads, in mounts that the token may be
-// able to see: a list without any mount can be wrong.
+// able to see.
 func pathsToAsk(reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m := r.mount; !m.NotKV && (!m.isHidden() || m.table.mayBeAnyones()) {
+		if m := r.mount; !m.NotKV && !m.isHidden() {
 			paths = append(paths, m.api(r.path))
 		}
 	}

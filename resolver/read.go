@@ -65,14 +65,17 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
-	if p.mounts.mayBeAnyones() {
+	if p.mounts.unsure {
 		if f := p.tryOne(ctx, client); f != nil {
 			return f
 		}
 	}
 	for _, r := range p.reads {
-		if r.mount.isHidden() && ctx.Err() == nil {
-			p.settle(r, nil, invisible(r))
+		if p.mounts.listed == nil || ctx.Err() != nil {
+			break // a list that comes late may show more
+		}
+		if f := whyUnsent(r); f != nil { // what needs no request waits for none
+			p.settle(r, nil, f)
 		}
 	}
 	share := newShare(p.reads, workers)
@@ -106,7 +109,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.mayBeAnyones() {
+		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.unsure {
 			p.later.Store(table)
 		}
 	})
@@ -119,9 +122,9 @@ func isSilence(f *fault.Error) bool {
 	return ok && err.Timeout()
 }
 
-// tryOne reads one path if Vault lists no mount of the paths, as it does for a token without
-// any policy, and for a request whose token a proxy dropped. It returns a fault that concerns
-// every path, or nil.
+// tryOne reads one path, which shows what a list without any mount of the paths means: Vault
+// sends it to a token without any policy, and if a proxy dropped the token. It returns a fault
+// that concerns every path, or nil.
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
@@ -132,6 +135,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
+	p.mounts.unsure = false
 	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as people do if the list is wrong
 	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
 		p.mounts.listed = nil // the list is wrong
@@ -150,10 +154,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 	if aside != nil {
 		ctx = transport.Resume(ctx, aside)
 	} else if later := p.later.Load(); later != nil {
-		if r.mount = later.find(r.path); r.mount.isHidden() {
-			p.settle(r, nil, invisible(r))
-			return nil
-		}
+		r.mount = later.find(r.path)
 	}
 	secret, err := p.readSecret(ctx, client, r)
 	if r.aside, _ = err.(*patience.Aside); r.aside != nil {
@@ -208,6 +209,8 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {
+	case m.isHidden():
+		return invisible(r)
 	case m.NotKV:
 		return notKV(m, shownType(m.kind), nameKV)
 	case !m.listed && namesTokens(r.path):
