@@ -45,17 +45,21 @@ func textsOf(findings []auth.Finding) []string {
 	return texts
 }
 
+func warning(code, text string) auth.Finding { return auth.Finding{Code: code, Text: text} }
+
+func notice(code, text string) auth.Finding {
+	return auth.Finding{Code: code, Text: text, Notice: true}
+}
+
 var (
-	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
-	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
-	hostsAsKey     = auth.Finding{Code: HostsMisspelt, Text: "the secret has a key " + hostsMetadata + ", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2"}
-	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes"}
-	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + ", where commas separate globs); check it for the host that will use it", Notice: true}
+	canWrite       = warning(CanWrite, "the token may also write or delete this secret; remove that from its policy: read is enough")
+	hostsMisspelt  = warning(HostsMisspelt, "the secret has custom metadata whose name is almost "+hostsMetadata+", so every host gets the secret; rename it to "+hostsMetadata)
+	hostsAsKey     = warning(HostsMisspelt, "the secret has a key "+hostsMetadata+", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2")
+	hostsMalformed = warning(HostsMalformed, hostsMetadata+" of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes")
+	limitedToHosts = notice(LimitedToHosts, "the secret's owner limits it to some hosts ("+hostsMetadata+", where commas separate globs); check it for the host that will use it")
 )
 
-func oddField(warning string) auth.Finding {
-	return auth.Finding{Code: OddField, Text: "this field " + warning}
-}
+func oddField(why string) auth.Finding { return warning(OddField, "this field "+why) }
 
 // oddValue returns findings about a value that is probably not as intended. Their
 // texts never hold the value.
@@ -63,7 +67,7 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	var findings []auth.Finding
 	found := func(odd bool, code, text string) {
 		if odd {
-			findings = append(findings, auth.Finding{Code: code, Text: text})
+			findings = append(findings, warning(code, text))
 		}
 	}
 	line := strings.TrimRight(value, "\r\n")

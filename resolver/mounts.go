@@ -215,7 +215,7 @@ func covering(mounts map[string]*mount, path string) *mount {
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
 	if t.listed == nil {
-		f := auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings"}
+		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings")
 		if t.fault != nil {
 			f.Detail = t.fault.Error()
 		}
@@ -228,7 +228,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 			continue
 		}
 		seen[m.Path] = true
-		findings = append(findings, auth.Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)})
+		findings = append(findings, notice(MountVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)))
 	}
 	return findings
 }

@@ -40,5 +40,5 @@ func (p *plan) shortOfUses(token auth.Token, looks int) []auth.Finding {
 	if token.UsesLeft == nil || *token.UsesLeft >= needed {
 		return nil
 	}
-	return []auth.Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do)}}
+	return []auth.Finding{warning(ShortOfUses, fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do))}
 }
