@@ -117,17 +117,13 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
 		findings = append(findings, notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault"))
 	}
-	isRead := usage.Token.Proven && kind != Token && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
+	isRead := c.plan.isRead(usage.Token, kind)
 	if usage.Health != nil {
 		findings = append(findings, c.serverFindings(usage, kind)...)
 	} else if isRead {
 		findings = append(findings, notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it"))
 	}
-	findings = append(findings, usage.Findings...)
-	findings = append(findings, c.plan.shortOfUses(usage.Token, 1)...)
-	if isRead {
-		findings = append(findings, c.plan.mounts.findings(c.plan.reads)...)
-	}
+	findings = append(findings, c.plan.findings(usage, kind)...)
 	if powers := c.plan.powers; powers.root {
 		findings = append(findings, warning(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references"))
 	} else if isRead {

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -80,6 +81,22 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	found(strings.Contains(value, "\ufffd"), HoldsReplacement, "the value holds U+FFFD, which Vault puts in place of invalid UTF-8; store binary values in base64")
 	found(rounded, RoundedNumber, "the value is a number, and KV v2 keeps only 15 digits and drops trailing zeros; store it as a string")
 	return findings
+}
+
+// findings returns the findings of a run or a check about the use of Vault, the token as
+// afterRun returned it, and the mounts. The kind is that of the run's error, which explains
+// what is unknown.
+func (p *plan) findings(usage auth.Usage, kind Kind) []auth.Finding {
+	findings := append(slices.Clone(usage.Findings), p.shortOfUses(usage.Token)...)
+	if p.isRead(usage.Token, kind) {
+		findings = append(findings, p.mounts.findings(p.reads)...)
+	}
+	return findings
+}
+
+// isRead reports whether Vault served requests with the token to the end.
+func (p *plan) isRead(token auth.Token, kind Kind) bool {
+	return token.Proven && kind != Token && p.mounts != nil
 }
 
 // secretFindings are the findings about the secrets.
