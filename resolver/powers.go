@@ -93,11 +93,7 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) er
 // unanswered is the finding for a request for powers that failed with the error of ask.
 func unanswered(err error, namespace string) []auth.Finding {
 	if err == Denied {
-		line := path.Join(namespace, powersPath)
-		if namespace != "" {
-			line += " (" + powersPath + " if this Vault has no namespaces)"
-		}
-		return unknownPowers("; to let checks find out, grant it update on " + line + ", which runs do not need, or let the proxy in front of Vault pass it")
+		return unknownPowers("; to let checks find out, grant it update on " + path.Join(namespace, powersPath) + ", which runs do not need, or let the proxy in front of Vault pass it")
 	}
 	why := ": Vault did not answer " + powersPath + "; if a proxy in front of Vault blocks it, let it pass"
 	if errors.Is(err, RateLimited) {
