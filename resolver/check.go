@@ -85,13 +85,11 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		// Under a pinned namespace, lines stay relative to that, even if Vault ignores both.
-		mayIgnore := table.mayIgnore() && table.token.Namespace == ""
-		if mayIgnore && server != nil && !server.Namespaces {
-			one.Namespace = ""
+		if server != nil && !server.Namespaces && table.token.Namespace == "" {
+			one.Namespace = "" // Vault ignores it, but lines stay relative to a pinned one
 		}
 		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
-		one.Guessed = (!m.listed && r.secret == nil || mayIgnore && server == nil) && !one.NotKV
+		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
 		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}

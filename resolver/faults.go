@@ -138,7 +138,7 @@ func ifGuessed(m *mount) string {
 // policy can grant the path, or the settings name a namespace where the token is unknown.
 func denied(what, do string, r *read) *fault.Error {
 	table := r.mount.table
-	if table.mayIgnore() {
+	if table.namespace != "" && !table.token.Located { // perhaps Vault ignores it
 		do += "; if this Vault has no namespaces, omit " + quoted(table.namespace+"/") + " from the line"
 	}
 	f := fault.New(fault.Denied, what, do)

@@ -164,10 +164,6 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 	return below, true
 }
 
-// mayIgnore reports whether Vault may have no namespaces, and so ignore that of the
-// settings: it did not name one in a look-up of the token.
-func (t *mountTable) mayIgnore() bool { return t.namespace != "" && !t.token.Located }
-
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {
 	table := &mountTable{version: 2, token: token, named: make(map[string]*mount)}

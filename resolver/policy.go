@@ -42,9 +42,6 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	for _, api := range slices.Sorted(maps.Keys(lines)) {
 		if m := lines[api]; m.Guessed && m.Path != commented {
 			fmt.Fprintf(&b, "# Assumes that %s is a KV v%d mount. If it is not, correct its lines below.\n", quoteHCL(m.Path), m.Version)
-			if m.Namespace != "" {
-				fmt.Fprintf(&b, "# If this Vault has no namespaces, omit %s from them.\n", quoteHCL(m.Namespace+"/"))
-			}
 			commented = m.Path
 		}
 		b.WriteString(grant(api) + "\n")
