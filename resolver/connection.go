@@ -146,12 +146,8 @@ func (c *check) serverFindings(usage auth.Usage, kind Kind) []auth.Finding {
 		}
 		findings = append(findings, warning(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word)))
 	}
-	switch {
-	case !h.Sealed && h.Initialized || kind == Sealed:
-	case usage.Token.Proven, kind == Login, kind == Token:
-		findings = append(findings, warning(HealthSealed, "the node that answered sys/health is sealed or not initialized, but another node behind the balancer answered the rest; unseal the first node, or remove it from the balancer"))
-	default:
-		findings = append(findings, warning(HealthSealed, "vault's health says that it is sealed or not initialized, but the proxy in front of it answers other requests differently; unseal it: vault operator unseal"))
+	if (h.Sealed || !h.Initialized) && kind != Sealed {
+		findings = append(findings, warning(HealthSealed, "the node that answered sys/health is sealed or not initialized, but other requests are answered differently, by another node behind a balancer, or by a proxy in front of it; unseal that node (vault operator unseal), or remove it from the balancer"))
 	}
 	return findings
 }
