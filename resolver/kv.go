@@ -19,23 +19,23 @@ func secretIn(answer *reply.Answer, data kvData, r *read) (*secret, error) {
 	if answer.Malformed {
 		data = dataOf(r)
 	}
-	hint := ""
-	if m.Version == 1 {
+	s, hint := &secret{}, ""
+	switch m.Version {
+	case 1:
 		if err := checkV1(answer, data.Values, r); err != nil {
 			return nil, err
 		}
-		if !m.listed && strings.HasPrefix(m.below(r.path), "data/") { // in KV v2, the secret with its metadata
+		if !m.listed && strings.HasPrefix(m.below(r.path), "data/") { // in KV v2, a secret with its metadata
 			hint = orOtherVersion(m) + ", and omit data/ from the path"
 		}
-	} else if err := checkV2(answer, data.Metadata, r); err != nil {
-		return nil, err
+	default:
+		if err := checkV2(answer, data.Metadata, r); err != nil {
+			return nil, err
+		}
+		s.version, s.created = data.Metadata.Version, timeOf(data.Metadata.Created)
 	}
-	meta := data.Metadata // zero on KV v1
-	s := &secret{version: meta.Version, values: data.Values.found(meta.Version, hint)}
-	if m.Version == 2 {
-		s.created = timeOf(meta.Created)
-	}
-	s.hosts, s.findings = hostsOf(meta.Custom, data.Values.hosts)
+	s.values = data.Values.found(s.version, hint)
+	s.hosts, s.findings = hostsOf(data.Metadata.Custom, data.Values.hosts) // KV v1 has no metadata
 	return s, nil
 }
 

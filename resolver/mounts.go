@@ -73,7 +73,7 @@ func (m Mount) below(path string) string {
 type mountTable struct {
 	listed    map[string]*mount // by Vault, by path, those of references; nil if its list is not available
 	forToken  bool              // Vault's list is that of a token; otherwise it may be that of anyone
-	unsure    bool              // the list may be that of anyone, and has no mount: the token can see none, or a proxy dropped it
+	unsure    bool              // Vault's list has none of the mounts, and may be that of anyone; see tryOne
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts

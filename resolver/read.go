@@ -70,12 +70,11 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 			return f
 		}
 	}
-	for _, r := range p.reads {
-		if p.mounts.listed == nil || ctx.Err() != nil {
-			break // a list that comes late may show more
-		}
-		if f := whyUnsent(r); f != nil { // what needs no request waits for none
-			p.settle(r, nil, f)
+	if p.mounts.listed != nil { // otherwise, a list that comes late may show more
+		for _, r := range p.reads {
+			if f := whyUnsent(r); f != nil && ctx.Err() == nil {
+				p.settle(r, nil, f) // it need not wait for those that are sent
+			}
 		}
 	}
 	share := newShare(p.reads, workers)
