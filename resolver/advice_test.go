@@ -203,7 +203,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+other+`/x" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"no mount, by a root token", resolver.Denied, "/app (its policies: root); check the path, and that its mount exists (vault secrets list -detailed)", func(t *testing.T, d *desk) func() {
+		{"no mount, by a root token", resolver.Denied, "/app; check the path, and that its mount exists (vault secrets list -detailed)", func(t *testing.T, d *desk) func() {
 			d.v["VAULT_TOKEN"] = server.Token
 			return typed(field("vault:no-%s/app#password"), field("vault:%s/app#password"))(t, d)
 		}, ""},

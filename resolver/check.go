@@ -45,7 +45,6 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 type check struct {
 	options   CheckOptions
 	plan      *plan // each field is a host of its own
-	settings  auth.Settings
 	effective auth.Effective
 }
 
@@ -55,7 +54,7 @@ func newCheck(vault *auth.Vault, fields []ref.Value, options CheckOptions) *chec
 		hosts[i] = Host{Name: options.Host, Fields: map[string]ref.Value{"": value}}
 	}
 	p := newPlan(vault, hosts)
-	return &check{options: options, plan: p, settings: p.vault.Settings(), effective: p.vault.Effective()}
+	return &check{options: options, plan: p, effective: p.vault.Effective()}
 }
 
 func (c *check) verdicts(usage auth.Usage, err error) Verdicts {
@@ -79,19 +78,18 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	if c.plan.invalid != nil {
 		return nil
 	}
-	login := cmp.Or(strings.Trim(setting(c.effective, "pinned_namespace"), "/"), c.settings.Namespace)
-	table := cmp.Or(c.plan.mounts, unlisted(c.settings, auth.Token{Namespace: login}))
+	settings := c.plan.vault.Settings()
+	login := cmp.Or(strings.Trim(setting(c.effective, "pinned_namespace"), "/"), settings.Namespace)
+	table := cmp.Or(c.plan.mounts, unlisted(settings, auth.Token{Namespace: login}))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)
 		one := m.Mount
-		// Under a pinned namespace, lines stay relative to that, even if Vault ignores both.
-		mayIgnore := table.mayIgnore() && table.token.Known && table.token.Namespace == ""
-		if mayIgnore && server != nil && !server.Namespaces {
-			one.Namespace = "" // it ignores that of the settings
+		if server != nil && !server.Namespaces && table.token.Namespace == "" {
+			one.Namespace = "" // Vault ignores it, but lines stay relative to a pinned one
 		}
 		one.NotKV = m.NotKV || r.sent && kindOf(r.err) == NotKV // by its answer
-		one.Guessed = (!m.listed && r.secret == nil || mayIgnore && server == nil) && !one.NotKV
+		one.Guessed = !m.listed && r.secret == nil && !one.NotKV
 		if before, ok := mounts[m.Path]; !ok || before.NotKV || before.Guessed && !one.NotKV {
 			mounts[m.Path] = one
 		}
@@ -110,19 +108,11 @@ func (c *check) verdict(h *host) Verdict {
 	host := cmp.Or(c.options.Host, s.hosts.example())
 	value, err := f.resolve(host)
 	v := Verdict{Problem: problemOf(err, f.value.Ref()).now()}
-	if s.hosts.malformed {
-		v.Findings = append(v.Findings, hostsMalformed)
-	}
+	v.Findings = append(v.Findings, s.findings...)
 	if err == nil {
 		v.Version, v.Created = s.version, s.created
 		if host != c.options.Host {
 			v.Findings = append(v.Findings, limitedToHosts)
-		}
-		if s.almost != "" {
-			v.Findings = append(v.Findings, hostsMisspelt)
-		}
-		if s.asKey {
-			v.Findings = append(v.Findings, hostsAsKey)
 		}
 		if f.read != nil && c.plan.powers.write[f.read.mount.api(f.read.path)] {
 			v.Findings = append(v.Findings, canWrite)

@@ -114,46 +114,40 @@ func (c *check) unproven() error {
 // server, then the token.
 func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	var findings []auth.Finding
-	warn := func(code, text string) { findings = append(findings, auth.Finding{Code: code, Text: text}) }
-	notice := func(code, text string) {
-		findings = append(findings, auth.Finding{Code: code, Text: text, Notice: true})
-	}
-
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
-		notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault")
+		findings = append(findings, notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault"))
 	}
-	isRead := usage.Token.Proven && kind != Token && c.plan.mounts != nil // otherwise the connection's error explains what is unknown
-	if h := usage.Health; h != nil {
-		if !h.Namespaces && c.settings.Namespace != "" {
-			warn(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address")
-		}
-		if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
-			word := "ahead of"
-			if ahead < 0 {
-				word = "behind"
-			}
-			warn(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word))
-		}
-		switch {
-		case !h.Sealed && h.Initialized || kind == Sealed:
-		case usage.Token.Proven, kind == Login, kind == Token:
-			warn(HealthSealed, "the node that answered sys/health is sealed or not initialized, but another node behind the balancer answered the rest; unseal the first node, or remove it from the balancer")
-		default:
-			warn(HealthSealed, "vault's health says that it is sealed or not initialized, but the proxy in front of it answers other requests differently; unseal it: vault operator unseal")
-		}
+	isRead := c.plan.isRead(usage.Token, kind)
+	if usage.Health != nil {
+		findings = append(findings, c.serverFindings(usage, kind)...)
 	} else if isRead {
-		notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it")
+		findings = append(findings, notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it"))
 	}
-	findings = append(findings, usage.Findings...)
-	findings = append(findings, c.plan.shortOfUses(usage.Token, 1)...)
-	if isRead {
-		findings = append(findings, c.plan.mounts.findings(c.plan.reads)...)
+	findings = append(findings, c.plan.findings(usage, kind)...)
+	if powers := c.plan.powers; powers.root {
+		findings = append(findings, warning(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references"))
+	} else if isRead {
+		findings = append(findings, powers.unknown...)
 	}
-	switch {
-	case c.plan.powers.root:
-		warn(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references")
-	case c.plan.powers.unknown.Text != "" && isRead:
-		findings = append(findings, c.plan.powers.unknown)
+	return findings
+}
+
+// serverFindings returns the findings about what sys/health says.
+func (c *check) serverFindings(usage auth.Usage, kind Kind) []auth.Finding {
+	var findings []auth.Finding
+	h := usage.Health
+	if !h.Namespaces && c.plan.vault.Settings().Namespace != "" {
+		findings = append(findings, warning(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address"))
+	}
+	if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
+		word := "ahead of"
+		if ahead < 0 {
+			word = "behind"
+		}
+		findings = append(findings, warning(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word)))
+	}
+	if (h.Sealed || !h.Initialized) && kind != Sealed {
+		findings = append(findings, warning(HealthSealed, "the node that answered sys/health is sealed or not initialized, but other requests are answered differently, by another node behind a balancer, or by a proxy in front of it; unseal that node (vault operator unseal), or remove it from the balancer"))
 	}
 	return findings
 }

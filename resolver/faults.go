@@ -13,16 +13,16 @@ import (
 )
 
 // unread is the fault for a path that Vault answered without a secret.
-func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+func unread(answer *reply.Answer, r *read) *fault.Error {
 	var f *fault.Error
 	switch path := quoted(r.mount.api(r.path)); {
 	case answer.Status < 400:
 		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
 	case answer.Status == 403:
-		f = forbidden(answer, mounts, r)
+		f = forbidden(answer, r)
 	case answer.Status == 404 && r.version != 0:
 		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
-			withoutData(r)+"check the pinned version, or omit it"+orOtherVersion(r.mount))
+			withCopyHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
 	case answer.Status == 404:
 		f = notFound(answer, r)
 	default:
@@ -37,14 +37,12 @@ func unread(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 }
 
 // forbidden is the fault for a path that Vault refuses to read.
-func forbidden(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
+func forbidden(answer *reply.Answer, r *read) *fault.Error {
 	m := r.mount
-	do := withoutData(r) + "add to its policy: " + grant(m.granted(r.path)) +
-		"; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path"
-	if m.Guessed {
-		do += "; the mount " + quoted(m.Path) + " is a guess: if it is wrong, name the mount in the settings"
-	}
-	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do+orOtherVersion(m), mounts, r)
+	do := withCopyHint(r, "add to its policy: "+grant(m.granted(r.path))) +
+		"; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path" +
+		ifGuessed(m) + orOtherVersion(m)
+	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do, r)
 	if why := answer.DenialWords(); why != "" {
 		f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
 	}
@@ -54,14 +52,13 @@ func forbidden(answer *reply.Answer, mounts *mountTable, r *read) *fault.Error {
 // notFound is the fault for a path where Vault has nothing.
 func notFound(answer *reply.Answer, r *read) *fault.Error {
 	m := r.mount
-	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), "check the path")
+	do := "check the path"
+	if !m.listed {
+		do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
+	}
+	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), withCopyHint(r, do))
 	if answer.NoMount() {
 		f.What = "vault has no mount for " + quoted(m.api(r.path))
-	}
-	if hint := withoutData(r); hint != "" {
-		f.Do = strings.TrimSuffix(hint, "; or ")
-	} else if !m.listed {
-		f.Do = fmt.Sprintf("check the path, and that the mount %s is KV v%d", quoted(m.Path), m.Version)
 	}
 	return f
 }
@@ -85,60 +82,71 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	return f
 }
 
-// withoutData is a hint for a path that was copied from Vault's API or UI.
-func withoutData(r *read) string {
+// withCopyHint returns the advice, after a hint if the path was copied from Vault's API or UI.
+func withCopyHint(r *read, do string) string {
 	m, path := r.mount, r.path
 	switch {
 	case !m.listed && strings.HasPrefix(path, "v1/"):
-		return "omit v1/ from the path, and data/ of KV v2; or "
+		return "omit v1/ from the path, and data/ of KV v2; or " + do
 	case !m.listed && strings.HasPrefix(path, "ui/vault/"):
-		return "write the secret's path instead of that of Vault's web page; or "
+		return "write the secret's path instead of that of Vault's web page; or " + do
 	case m.Version == 2 && strings.HasPrefix(m.below(path), "data/"):
-		return "omit data/ from the path, since it is added automatically; or "
+		return "omit data/ from the path, since it is added automatically; or " + do
 	}
-	return ""
+	return do
 }
 
 // invisible is the fault for a path in no mount that the token can see. It cannot read
 // anything there.
-func invisible(mounts *mountTable, r *read) *fault.Error {
-	m := r.mount
-	var do string
-	if namesTokens(r.path) { // no line, since it could grant a token
-		do = "check the path, and that its mount exists and is KV (vault secrets list -detailed); then grant the token read on " + quoted(m.granted(r.path)) + " by hand"
-	} else {
-		do = "check the path, and that its mount exists (vault secrets list -detailed); then " + withoutData(r) + "add to the token's policy: " + grant(m.granted(r.path))
-		if m.Guessed {
-			do += fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
-		}
-		do += "; if the policy has this line, another policy denies the path"
-		if !mounts.forToken {
+func invisible(r *read) *fault.Error {
+	const (
+		check   = "check the path, and that its mount exists"
+		command = " (vault secrets list -detailed)"
+	)
+	m, table, path := r.mount, r.mount.table, quoted(r.path)
+	var f *fault.Error
+	switch {
+	case table.forToken && slices.Contains(table.token.Policies, "root"): // it sees every mount
+		f = fault.New(fault.Denied, "vault has no mount for "+path, withCopyHint(r, check+command))
+		f.Reason, f.Fix = "Vault has no mount for this path", check
+	case namesTokens(r.path): // no line, since it could grant a token
+		f = denied("the agent's token can see no mount for "+path,
+			check+" and is KV"+command+"; then grant the token read on "+quoted(m.granted(r.path))+" by hand", r)
+	default:
+		do := check + command + "; then " + withCopyHint(r, "add to the token's policy: "+grant(m.granted(r.path))) + ifGuessed(m) +
+			"; if the policy has this line, another policy denies the path"
+		if !table.forToken {
 			do += ", or a proxy in front of Vault drops the header X-Vault-Token"
 		}
+		f = denied("the agent's token can see no mount for "+path, do, r)
 	}
-	f := denied("the agent's token can see no mount for "+quoted(r.path), do, mounts, r)
-	if mounts.forToken && slices.Contains(mounts.token.Policies, "root") { // it sees every mount
-		f.What, f.Do = "vault has no mount for "+quoted(r.path), withoutData(r)+"check the path, and that its mount exists (vault secrets list -detailed)"
-		f.Reason, f.Fix = "Vault has no mount for this path", "check the path, and that its mount exists"
-	}
-	if first, rest, _ := strings.Cut(r.path, "/"); covering(mounts.listed, rest) != nil && withoutData(r) == "" {
+	if first, rest, _ := strings.Cut(r.path, "/"); covering(table.listed, rest) != nil {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
 }
 
+// ifGuessed is a hint for a mount that neither Vault nor the settings name.
+func ifGuessed(m *mount) string {
+	if !m.Guessed {
+		return ""
+	}
+	return fmt.Sprintf("; the mount %s of KV v%d is a guess: if it is wrong, name the mount in the settings", quoted(m.Path), m.Version)
+}
+
 // denied is the fault for a path that the token may not read. do says what to do, unless no
 // policy can grant the path, or the settings name a namespace where the token is unknown.
-func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
-	if mounts.mayIgnore() {
-		do += "; if this Vault has no namespaces, omit " + quoted(mounts.namespace+"/") + " from the line"
+func denied(what, do string, r *read) *fault.Error {
+	table := r.mount.table
+	if table.namespace != "" && !table.token.Located { // perhaps Vault ignores it
+		do += "; if this Vault has no namespaces, omit " + quoted(table.namespace+"/") + " from the line"
 	}
 	f := fault.New(fault.Denied, what, do)
-	if len(mounts.token.Policies) > 0 {
-		f.Detail = "its policies: " + mask.Line(strings.Join(mounts.token.Policies, ", "))
+	if len(table.token.Policies) > 0 {
+		f.Detail = "its policies: " + mask.Line(strings.Join(table.token.Policies, ", "))
 	}
-	if mounts.isOutside {
-		f.Do = "the token belongs to the namespace " + quoted(mounts.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
+	if table.isOutside {
+		f.Do = "the token belongs to the namespace " + quoted(table.token.Namespace) + ": enter that one, or one below it, as the namespace in the settings"
 		f.Fix = "enter the namespace of the agent's token, or one below it, in the settings"
 	} else if why := ungrantable(r.mount.granted(r.path)); why != "" {
 		f.Do, f.Fix = why, why
@@ -146,9 +154,16 @@ func denied(what, do string, mounts *mountTable, r *read) *fault.Error {
 	return f
 }
 
-func notKV(mount, kind string) *fault.Error {
-	return fault.New(fault.NotKV, "the mount "+quoted(mount)+" is "+kind+", not KV", "name a secret in a KV mount")
+// notKV is the fault for a path in a mount that is not KV, or perhaps not.
+func notKV(m *mount, is, do string) *fault.Error {
+	return fault.New(fault.NotKV, "the mount "+quoted(m.Path)+" is "+is+", not KV", do)
 }
+
+// What to do about a mount that is not KV, or whose type is unknown.
+const (
+	nameKV   = "name a secret in a KV mount"
+	passList = "let the proxy in front of Vault pass " + listPath
+)
 
 // orOtherVersion is a hint for a mount whose KV version Vault does not show.
 func orOtherVersion(m *mount) string {
@@ -159,7 +174,7 @@ func orOtherVersion(m *mount) string {
 }
 
 func otherVersion(m *mount, version int) *fault.Error {
-	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or let the proxy in front of Vault pass "+listPath)
+	return fault.New(fault.KVVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings", quoted(m.Path), version, m.Version), "correct kv_version in the settings, or "+passList)
 }
 
 // otherPin is the fault for an answer with a different version than the pinned one.

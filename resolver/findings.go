@@ -3,7 +3,6 @@ package resolver
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/luumen/patch-vault/auth"
@@ -47,17 +46,21 @@ func textsOf(findings []auth.Finding) []string {
 	return texts
 }
 
+func warning(code, text string) auth.Finding { return auth.Finding{Code: code, Text: text} }
+
+func notice(code, text string) auth.Finding {
+	return auth.Finding{Code: code, Text: text, Notice: true}
+}
+
 var (
-	canWrite       = auth.Finding{Code: CanWrite, Text: "the token may also write or delete this secret; remove that from its policy: read is enough"}
-	hostsMisspelt  = auth.Finding{Code: HostsMisspelt, Text: "the secret has custom metadata whose name is almost " + hostsMetadata + ", so every host gets the secret; rename it to " + hostsMetadata}
-	hostsAsKey     = auth.Finding{Code: HostsMisspelt, Text: "the secret has a key " + hostsMetadata + ", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2"}
-	hostsMalformed = auth.Finding{Code: HostsMalformed, Text: hostsMetadata + " of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes"}
-	limitedToHosts = auth.Finding{Code: LimitedToHosts, Text: "the secret's owner limits it to some hosts (" + hostsMetadata + ", where commas separate globs); check it for the host that will use it", Notice: true}
+	canWrite       = warning(CanWrite, "the token may also write or delete this secret; remove that from its policy: read is enough")
+	hostsMisspelt  = warning(HostsMisspelt, "the secret has custom metadata whose name is almost "+hostsMetadata+", so every host gets the secret; rename it to "+hostsMetadata)
+	hostsAsKey     = warning(HostsMisspelt, "the secret has a key "+hostsMetadata+", which limits nothing, so every host gets the secret; write it in the secret's custom metadata instead, which needs KV v2")
+	hostsMalformed = warning(HostsMalformed, hostsMetadata+" of the secret holds a malformed glob or is longer than 512 bytes, which matches no host; in the secret's custom metadata, write globs such as win-*, separated by commas, without quotes")
+	limitedToHosts = notice(LimitedToHosts, "the secret's owner limits it to some hosts ("+hostsMetadata+", where commas separate globs); check it for the host that will use it")
 )
 
-func oddField(warning string) auth.Finding {
-	return auth.Finding{Code: OddField, Text: "this field " + warning}
-}
+func oddField(why string) auth.Finding { return warning(OddField, "this field "+why) }
 
 // oddValue returns findings about a value that is probably not as intended. Their
 // texts never hold the value.
@@ -65,7 +68,7 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	var findings []auth.Finding
 	found := func(odd bool, code, text string) {
 		if odd {
-			findings = append(findings, auth.Finding{Code: code, Text: text})
+			findings = append(findings, warning(code, text))
 		}
 	}
 	line := strings.TrimRight(value, "\r\n")
@@ -80,53 +83,67 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	return findings
 }
 
-// secretFindings warns of secrets with mistakes in their custom metadata.
+// findings returns the findings of a run or a check about the use of Vault, the token as
+// afterRun returned it, and the mounts. The kind is that of the run's error, which explains
+// what is unknown.
+func (p *plan) findings(usage auth.Usage, kind Kind) []auth.Finding {
+	findings := append(slices.Clone(usage.Findings), p.shortOfUses(usage.Token)...)
+	if p.isRead(usage.Token, kind) {
+		findings = append(findings, p.mounts.findings(p.reads)...)
+	}
+	return findings
+}
+
+// isRead reports whether Vault served requests with the token to the end.
+func (p *plan) isRead(token auth.Token, kind Kind) bool {
+	return token.Proven && kind != Token && p.mounts != nil
+}
+
+// secretFindings are the findings about the secrets.
 func (p *plan) secretFindings() []auth.Finding {
 	p.mu.Lock() // a canceled run may be settling the rest
 	defer p.mu.Unlock()
-	var misspelt, asKey, malformed examples
+	var all examples
 	for _, r := range p.reads {
-		if r.secret == nil {
-			continue
-		}
-		if r.secret.almost != "" {
-			f := hostsMisspelt
-			f.Detail = strconv.Quote(r.secret.almost)
-			misspelt.add(quoted(r.path), f)
-		}
-		if r.secret.asKey {
-			asKey.add(quoted(r.path), hostsAsKey)
-		}
-		if r.secret.hosts.malformed {
-			malformed.add(quoted(r.path), hostsMalformed)
+		if r.secret != nil {
+			for _, f := range r.secret.findings {
+				all.add(quoted(r.path), f)
+			}
 		}
 	}
-	return slices.Concat(misspelt.finding(), asKey.finding(), malformed.finding())
+	return all.findings()
 }
 
-// examples counts findings of one kind, and keeps the first one and its place.
-type examples struct {
+// examples are findings about places, each once, with the first place and their number.
+type examples []example
+
+type example struct {
+	auth.Finding
 	place string
-	first auth.Finding
 	count int
 }
 
 func (e *examples) add(place string, f auth.Finding) {
-	if e.count++; e.count == 1 {
-		e.place, e.first = place, f
+	for i := range *e {
+		if one := &(*e)[i]; one.Text == f.Text {
+			one.count++
+			return
+		}
 	}
+	*e = append(*e, example{f, place, 1})
 }
 
-// finding returns the one that stands for all of them, if there are any.
-func (e *examples) finding() []auth.Finding {
-	f := e.first
-	switch e.count {
-	case 0:
-		return nil
-	case 1:
-		f.Text = e.place + ": " + f.Text
-	default:
-		f.Text = fmt.Sprintf("%s, and %d more: %s", e.place, e.count-1, f.Text)
+// findings returns the findings with their places.
+func (e examples) findings() []auth.Finding {
+	var findings []auth.Finding
+	for _, one := range e {
+		place := one.place
+		if one.count > 1 {
+			place += fmt.Sprintf(", and %d more", one.count-1)
+		}
+		f := one.Finding
+		f.Text = place + ": " + f.Text
+		findings = append(findings, f)
 	}
-	return []auth.Finding{f}
+	return findings
 }

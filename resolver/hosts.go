@@ -4,8 +4,11 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/luumen/patch-vault/auth"
 )
 
 // hostsMetadata is the name of the custom metadata that limits a secret to hosts.
@@ -16,6 +19,28 @@ type hostList struct {
 	limited   bool // the secret names its hosts
 	globs     []string
 	malformed bool // a glob, or the whole list
+}
+
+// hostsOf returns the hosts that may get a secret with the custom metadata, and what looks
+// wrong. isKey says that luumen_hosts is a key of the secret, where it limits nothing.
+func hostsOf(custom map[string]string, isKey bool) (hostList, []auth.Finding) {
+	if text, ok := custom[hostsMetadata]; ok {
+		list := parseHosts(text)
+		if list.malformed {
+			return list, []auth.Finding{hostsMalformed}
+		}
+		return list, nil
+	}
+	var findings []auth.Finding
+	if name := almostHosts(custom); name != "" {
+		f := hostsMisspelt
+		f.Detail = strconv.Quote(name)
+		findings = append(findings, f)
+	}
+	if isKey {
+		findings = append(findings, hostsAsKey)
+	}
+	return hostList{}, findings
 }
 
 // maxHostList is the largest custom metadata that Vault stores, in bytes.

@@ -11,31 +11,31 @@ import (
 )
 
 // secretIn returns the secret in the answer to a read.
-func secretIn(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (s *secret, err error) {
-	if err := r.mount.checkKV(answer); err != nil {
+func secretIn(answer *reply.Answer, data kvData, r *read) (*secret, error) {
+	m := r.mount
+	if err := m.checkKV(answer); err != nil {
 		return nil, err
 	}
 	if answer.Malformed {
 		data = dataOf(r)
 	}
-	if r.mount.Version == 1 {
-		s, err = secretV1(answer, data.Values, mounts, r)
-	} else {
-		s, err = secretV2(answer, data, mounts, r)
-	}
-	if err != nil {
-		return nil, err
-	}
-	m := r.mount
-	looksV2 := m.Version == 1 && !m.listed && strings.HasPrefix(m.below(r.path), "data/") && data.Values.have("data", "metadata")
-	s.values, s.asKey = data.Values.found(s.version), data.Values.hosts && !s.hosts.limited
-	for i, v := range s.values {
-		if f, ok := v.err.(*fault.Error); ok && looksV2 {
-			explained := *f
-			explained.Do += orOtherVersion(m) + ", and omit data/ from the path"
-			s.values[i].err = &explained
+	s, hint := &secret{}, ""
+	switch m.Version {
+	case 1:
+		if err := checkV1(answer, data.Values, r); err != nil {
+			return nil, err
 		}
+		if !m.listed && strings.HasPrefix(m.below(r.path), "data/") { // in KV v2, a secret with its metadata
+			hint = orOtherVersion(m) + ", and omit data/ from the path"
+		}
+	default:
+		if err := checkV2(answer, data.Metadata, r); err != nil {
+			return nil, err
+		}
+		s.version, s.created = data.Metadata.Version, timeOf(data.Metadata.Created)
 	}
+	s.values = data.Values.found(s.version, hint)
+	s.hosts, s.findings = hostsOf(data.Metadata.Custom, data.Values.hosts) // KV v1 has no metadata
 	return s, nil
 }
 
@@ -48,55 +48,47 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 	case answer.MountType != nil && isKV(*answer.MountType):
 		return nil
 	case answer.MountType != nil:
-		return notKV(m.Path, shownType(*answer.MountType))
+		return notKV(m, shownType(*answer.MountType), nameKV)
 	case m.Guessed:
-		f := notKV(m.Path, "of a type that this server does not show")
-		f.Do = "name the mount in the settings, or let the proxy in front of Vault pass " + listPath
-		return f
+		return notKV(m, "of a type that this server does not show", "name the mount in the settings, or "+passList)
 	case answer.LeaseID != "":
-		return notKV(m.Path, "a dynamic secrets engine")
+		return notKV(m, "a dynamic secrets engine", nameKV)
 	}
 	return nil // OpenBao, or Vault before 1.16
 }
 
-// secretV1 returns the secret in an answer of KV v1.
-func secretV1(answer *reply.Answer, data values, mounts *mountTable, r *read) (*secret, error) {
+// checkV1 returns an error unless there is a secret in an answer of KV v1.
+func checkV1(answer *reply.Answer, data values, r *read) error {
 	m := r.mount
 	switch {
 	case answer.ReadAsV1():
-		return nil, otherVersion(m, 2)
+		return otherVersion(m, 2)
 	case answer.Status != 200:
-		return nil, unread(answer, mounts, r)
+		return unread(answer, r)
 	case data.all == nil:
-		return nil, noSecret(r)
-	case !m.listed && data.have("cas_required", "delete_version_after", "max_versions"): // the configuration of a KV v2 mount
-		return nil, otherVersion(m, 2)
+		return noSecret(r)
+	case !m.listed && data.isConfigV2():
+		return otherVersion(m, 2)
 	}
-	return &secret{}, nil
+	return nil
 }
 
-// secretV2 returns the secret in an answer of KV v2.
-func secretV2(answer *reply.Answer, data kvData, mounts *mountTable, r *read) (*secret, error) {
-	m, meta := r.mount, data.Metadata
+// checkV2 returns an error unless there is a secret in an answer of KV v2.
+func checkV2(answer *reply.Answer, meta metadata, r *read) error {
+	m := r.mount
 	switch {
 	case r.version != 0 && meta.Version != 0 && meta.Version != r.version:
-		return nil, otherPin(r, meta.Version)
+		return otherPin(r, meta.Version)
 	case answer.Status == 404 && meta.Version != 0:
-		return nil, deleted(answer, meta, r)
+		return deleted(answer, meta, r)
 	case answer.Status != 200:
-		return nil, unread(answer, mounts, r)
+		return unread(answer, r)
 	case meta.Version == 0 && !m.listed:
-		return nil, otherVersion(m, 1)
+		return otherVersion(m, 1)
 	case meta.Version == 0:
-		return nil, noSecret(r)
+		return noSecret(r)
 	}
-	s := &secret{version: meta.Version, created: timeOf(meta.Created)}
-	if hosts, ok := meta.Custom[hostsMetadata]; ok {
-		s.hosts = parseHosts(hosts)
-	} else {
-		s.almost = almostHosts(meta.Custom)
-	}
-	return s, nil
+	return nil
 }
 
 // timeOf parses a time from Vault. It returns zero for one that JSON cannot hold:

@@ -26,8 +26,9 @@ type Mount struct {
 // mount is what is known about a path's mount.
 type mount struct {
 	Mount
-	listed bool   // Vault listed it; otherwise the settings name it, or it is Guessed
-	kind   string // its type in Vault, if it is listed
+	table  *mountTable // that found it
+	listed bool        // Vault listed it; otherwise the settings name it, or it is Guessed
+	kind   string      // its type in Vault, if it is listed
 }
 
 // isKV reports whether a mount of the type holds secrets.
@@ -72,10 +73,11 @@ func (m Mount) below(path string) string {
 type mountTable struct {
 	listed    map[string]*mount // by Vault, by path, those of references; nil if its list is not available
 	forToken  bool              // Vault's list is that of a token; otherwise it may be that of anyone
+	unsure    bool              // Vault's list has none of the mounts, and may be that of anyone; see tryOne
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // by the settings, by path
 	version   int               // of KV in the settings, for other mounts
-	token     auth.Token        // that asked for the list
+	token     auth.Token        // with which Vault was asked for the list
 	namespace string            // see Mount.Namespace
 	isOutside bool              // the settings' namespace is not in that of the token
 }
@@ -86,9 +88,10 @@ const listPath = transport.MountsPath
 // the settings and the first segments of paths are used instead.
 func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable, error) {
 	settings := p.vault.Settings()
-	table := unlisted(settings, auth.TokenOf(ctx))
 	list := reply.MountList{Wants: prefixesOf(p.reads).have}
-	answer, err := reply.Read(transport.WithOwn(ctx, transport.Own{Optional: transport.InAWhile, Decides: len(p.reads) == 0}), client, listPath, nil, &list)
+	own := transport.Own{Optional: transport.InAWhile, Decides: len(p.reads) == 0}
+	answer, err := reply.Read(transport.WithOwn(ctx, own), client, listPath, nil, &list)
+	table := unlisted(settings, auth.TokenOf(ctx))
 	if f, ok := err.(*fault.Error); ok && !f.Run {
 		table.fault = f
 		return table, nil
@@ -103,9 +106,10 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 		return table, nil
 	}
 	table.forToken = list.ForToken
+	table.unsure = len(list.Mounts) == 0 && !list.ForToken
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
-		m := &mount{listed: true, kind: listed.Type}
+		m := &mount{table: table, listed: true, kind: listed.Type}
 		m.Path, m.Namespace = strings.TrimSuffix(path, "/"), table.namespace
 		m.Version, m.NotKV = 1, !isKV(listed.Type)
 		if listed.Options["version"] == "2" {
@@ -142,12 +146,8 @@ func (p prefixes) have(mount string) bool {
 	})
 }
 
-// mayBeAnyones reports whether Vault listed none of the mounts, and sends the same list to
-// anyone: a token that can see no mount, or a request without a token.
-func (t *mountTable) mayBeAnyones() bool { return t.listed != nil && len(t.listed) == 0 && !t.forToken }
-
-// hides reports whether Vault's list shows that the token cannot see the mount.
-func (t *mountTable) hides(m *mount) bool { return t.listed != nil && !m.listed }
+// isHidden reports whether Vault's list shows that the token cannot see the mount.
+func (m *mount) isHidden() bool { return m.table.listed != nil && !m.table.unsure && !m.listed }
 
 // relative returns the part of a namespace below that of the token. It reports false if the
 // namespace is neither that of the token nor below it.
@@ -164,10 +164,6 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 	return below, true
 }
 
-// mayIgnore reports whether Vault may have no namespaces, and so ignore that of the
-// settings: it did not name one in a look-up of the token.
-func (t *mountTable) mayIgnore() bool { return t.namespace != "" && !t.token.Located }
-
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {
 	table := &mountTable{version: 2, token: token, named: make(map[string]*mount)}
@@ -179,7 +175,7 @@ func unlisted(settings auth.Settings, token auth.Token) *mountTable {
 	}
 	for _, path := range settings.Mounts {
 		path = strings.TrimSuffix(path, "/")
-		table.named[path] = &mount{Mount: Mount{Path: path, Version: table.version, Namespace: table.namespace}}
+		table.named[path] = &mount{table: table, Mount: Mount{Path: path, Version: table.version, Namespace: table.namespace}}
 	}
 	return table
 }
@@ -193,7 +189,7 @@ func (t *mountTable) find(path string) *mount {
 		return m
 	}
 	first, _, _ := strings.Cut(path, "/")
-	return &mount{Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}
+	return &mount{table: t, Mount: Mount{Path: first, Version: t.version, Guessed: true, Namespace: t.namespace}}
 }
 
 // covering returns the mount with the longest path that is a prefix of path, or nil.
@@ -215,7 +211,7 @@ func covering(mounts map[string]*mount, path string) *mount {
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
 	if t.listed == nil {
-		f := auth.Finding{Code: MountsUnknown, Text: "vault's list of mounts is not available (" + listPath + "), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings"}
+		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings")
 		if t.fault != nil {
 			f.Detail = t.fault.Error()
 		}
@@ -228,7 +224,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 			continue
 		}
 		seen[m.Path] = true
-		findings = append(findings, auth.Finding{Code: MountVersion, Notice: true, Text: fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)})
+		findings = append(findings, notice(MountVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)))
 	}
 	return findings
 }

@@ -23,7 +23,6 @@ type plan struct {
 	mounts   *mountTable                // nil before the login, and if Vault did not answer
 	again    sync.Once                  // the list of mounts was asked for again
 	later    atomic.Pointer[mountTable] // the second list, if there is one
-	token    auth.Token                 // before the reads; zero before the login
 	powers   powers                     // of the token; only of a check
 	odd      examples                   // literals that look mistyped: hosts will refuse them, and nothing else says why
 	complete chan int                   // hosts that need no more read, in this order; has room for all hosts

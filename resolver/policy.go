@@ -42,9 +42,6 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	for _, api := range slices.Sorted(maps.Keys(lines)) {
 		if m := lines[api]; m.Guessed && m.Path != commented {
 			fmt.Fprintf(&b, "# Assumes that %s is a KV v%d mount. If it is not, correct its lines below.\n", quoteHCL(m.Path), m.Version)
-			if m.Namespace != "" {
-				fmt.Fprintf(&b, "# If this Vault has no namespaces, omit %s from them.\n", quoteHCL(m.Namespace+"/"))
-			}
 			commented = m.Path
 		}
 		b.WriteString(grant(api) + "\n")
@@ -72,7 +69,7 @@ func (m Mount) refusal(path string) string {
 func tableOf(mounts []Mount) *mountTable {
 	table := &mountTable{version: 2, listed: make(map[string]*mount), named: make(map[string]*mount)}
 	for _, given := range mounts {
-		m := &mount{Mount: given, listed: !given.Guessed}
+		m := &mount{table: table, Mount: given, listed: !given.Guessed}
 		m.Path, m.Namespace = strings.Trim(m.Path, "/"), strings.Trim(m.Namespace, "/")
 		table.namespace = cmp.Or(table.namespace, m.Namespace) // that of all
 		if m.Version != 1 {

@@ -53,7 +53,7 @@ func TestPolicy(t *testing.T) {
 		{"what HCL would read as code", []string{"kv/${a", "kv/$${b}"}, []resolver.Mount{{Path: "kv", Version: 1}},
 			`path "kv/$$\u007bb}"` + read + `path "kv/$\u007ba"` + read},
 		{"a namespace below the token's, for guesses too", []string{"kv/a", "other/x"}, []resolver.Mount{{Path: "kv", Version: 2, Namespace: "child"}},
-			`path "child/kv/data/a"` + read + `# Assumes that "other" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `# If this Vault has no namespaces, omit "child/" from them.` + "\n" + `path "child/other/data/x"` + read},
+			`path "child/kv/data/a"` + read + `# Assumes that "other" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `path "child/other/data/x"` + read},
 		{"a quote in a guess", []string{`k"v/a`}, nil,
 			`# Assumes that "k\"v" is a KV v2 mount. If it is not, correct its lines below.` + "\n" + `path "k\"v/data/a"` + read},
 		{"stars and pluses that are literal", []string{"kv/a*b/p+q", "kv/+x", "kv/x+"}, []resolver.Mount{{Path: "kv", Version: 1}},

@@ -2,13 +2,13 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"path"
 	"slices"
 
 	"github.com/hashicorp/vault/api"
 
 	"github.com/luumen/patch-vault/auth"
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 	"github.com/luumen/patch-vault/internal/transport"
 )
@@ -17,7 +17,7 @@ import (
 type powers struct {
 	root    bool
 	write   map[string]bool // by the path of Vault's API; has all that Vault was asked for
-	unknown auth.Finding    // why they are not known; zero if they are
+	unknown []auth.Finding  // the one that says why they are not known; nil if they are
 }
 
 // mostPaths is the number of paths in one request. Vault refuses JSON lists of more
@@ -25,11 +25,11 @@ type powers struct {
 const mostPaths = 500
 
 // pathsToAsk returns the distinct API paths of the reads, in mounts that the token may be
-// able to see: a list without any mount can be wrong.
-func pathsToAsk(mounts *mountTable, reads []*read) []string {
+// able to see.
+func pathsToAsk(reads []*read) []string {
 	var paths []string
 	for _, r := range reads {
-		if m := mounts.find(r.path); !m.NotKV && (!mounts.hides(m) || mounts.mayBeAnyones()) {
+		if m := r.mount; !m.NotKV && !m.isHidden() {
 			paths = append(paths, m.api(r.path))
 		}
 	}
@@ -46,12 +46,12 @@ func askPowers(ctx context.Context, client *api.Client, paths []string, namespac
 		return powers{root: true}
 	}
 	if token.UsesLeft != nil && len(paths) > 0 {
-		return powers{unknown: unknownPowers(": asking would cost some of its uses; give it token_num_uses=0 to check it", "")}
+		return powers{unknown: unknownPowers(": asking would cost some of its uses; give it token_num_uses=0 to check it")}
 	}
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(paths, mostPaths) {
-		if ok, err := p.ask(ctx, client, some); !ok {
-			p.unknown = notTold(err, namespace)
+		if err := p.ask(ctx, client, some); err != nil {
+			p.unknown = unanswered(err, namespace)
 			break
 		}
 	}
@@ -60,38 +60,22 @@ func askPowers(ctx context.Context, client *api.Client, paths []string, namespac
 
 const powersPath = "sys/capabilities-self"
 
-// notTold is the finding for a request for powers that failed with the error, or was denied.
-func notTold(err error, namespace string) auth.Finding {
-	switch f, _ := err.(*fault.Error); {
-	case f == nil:
-		line := path.Join(namespace, powersPath)
-		if namespace != "" {
-			line += " (" + powersPath + " if this Vault has no namespaces)"
-		}
-		return unknownPowers("; to let checks find out, grant it update on "+line+", which runs do not need, or let the proxy in front of Vault pass it", "")
-	case f.Kind == fault.RateLimited:
-		return unknownPowers(": a rate limit refused "+powersPath+"; raise it", f.Error())
-	default:
-		return unknownPowers(": Vault did not answer "+powersPath+"; if a proxy in front of Vault blocks it, let it pass", f.Error())
-	}
-}
-
-func unknownPowers(why, detail string) auth.Finding {
-	return auth.Finding{Code: PowersUnknown, Notice: true, Text: "it is unknown whether the token may do more than read" + why, Detail: detail}
-}
-
-// ask asks for the powers on some paths. The error is that of a request without an answer.
-func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (ok bool, err error) {
+// ask asks for the powers on some paths. Its error is Denied, or that of a request without
+// an answer.
+func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) error {
 	var data map[string][]string
 	ctx = transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true})
 	answer, err := reply.Write(ctx, client, powersPath, map[string][]string{"paths": paths}, &data)
-	if err != nil || !answer.Ok() || answer.Malformed {
-		return false, err
+	if err != nil {
+		return err
+	}
+	if !answer.Ok() || answer.Malformed {
+		return Denied
 	}
 	for _, path := range paths {
 		capabilities, ok := data[path]
 		if !ok {
-			return false, nil
+			return Denied
 		}
 		p.write[path] = false
 		for _, capability := range capabilities {
@@ -103,17 +87,35 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) (o
 			}
 		}
 	}
-	return true, nil
+	return nil
+}
+
+// unanswered is the finding for a request for powers that failed with the error of ask.
+func unanswered(err error, namespace string) []auth.Finding {
+	if err == Denied {
+		return unknownPowers("; to let checks find out, grant it update on " + path.Join(namespace, powersPath) + ", which runs do not need, or let the proxy in front of Vault pass it")
+	}
+	why := ": Vault did not answer " + powersPath + "; if a proxy in front of Vault blocks it, let it pass"
+	if errors.Is(err, RateLimited) {
+		why = ": a rate limit refused " + powersPath + "; raise it"
+	}
+	unknown := unknownPowers(why)
+	unknown[0].Detail = err.Error()
+	return unknown
+}
+
+func unknownPowers(why string) []auth.Finding {
+	return []auth.Finding{notice(PowersUnknown, "it is unknown whether the token may do more than read"+why)}
 }
 
 // noteUnasked notes whether a secret was read at a path that Vault was not asked about.
 func (p *powers) noteUnasked(reads []*read) {
 	for _, r := range reads {
-		if r.secret == nil || p.unknown.Text != "" {
+		if r.secret == nil || p.unknown != nil {
 			continue
 		}
 		if _, asked := p.write[r.mount.api(r.path)]; !asked {
-			p.unknown = unknownPowers(" some of the secrets, since Vault's list of mounts came late; check again", "")
+			p.unknown = unknownPowers(" some of the secrets, since Vault's list of mounts came late; check again")
 		}
 	}
 }

@@ -35,10 +35,12 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		if p.mounts, err = p.listMounts(ctx, client); err != nil {
 			return err
 		}
-		p.token = auth.TokenOf(ctx)
+		for _, r := range p.reads {
+			r.mount = p.mounts.find(r.path)
+		}
 		var asking sync.WaitGroup
 		if use.Check {
-			paths, namespace := pathsToAsk(p.mounts, p.reads), p.mounts.namespace // here, since mounts may change
+			paths, namespace := pathsToAsk(p.reads), p.mounts.namespace // here, since mounts may change
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
 		}
 		if len(p.reads) > 0 {
@@ -63,17 +65,16 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
-	for _, r := range p.reads {
-		r.mount = p.mounts.find(r.path)
-	}
-	if p.mounts.mayBeAnyones() {
+	if p.mounts.unsure {
 		if f := p.tryOne(ctx, client); f != nil {
 			return f
 		}
 	}
-	for _, r := range p.reads {
-		if p.mounts.hides(r.mount) && ctx.Err() == nil {
-			p.settle(r, nil, invisible(p.mounts, r))
+	if p.mounts.listed != nil { // otherwise, a list that comes late may show more
+		for _, r := range p.reads {
+			if f := whyUnsent(r); f != nil && ctx.Err() == nil {
+				p.settle(r, nil, f) // it need not wait for those that are sent
+			}
 		}
 	}
 	share := newShare(p.reads, workers)
@@ -106,7 +107,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.mayBeAnyones() {
+		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.unsure {
 			p.later.Store(table)
 		}
 	})
@@ -119,9 +120,9 @@ func isSilence(f *fault.Error) bool {
 	return ok && err.Timeout()
 }
 
-// tryOne reads one path if Vault lists no mount of the paths, as it does for a token without
-// any policy, and for a request whose token a proxy dropped. It returns a fault that concerns
-// every path, or nil.
+// tryOne reads one path, which shows what a list without any mount of the paths means: Vault
+// sends it to a token without any policy, and if a proxy dropped the token. It returns a fault
+// that concerns every path, or nil.
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
@@ -132,6 +133,7 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
+	p.mounts.unsure = false
 	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as people do if the list is wrong
 	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
 		p.mounts.listed = nil // the list is wrong
@@ -146,10 +148,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 		return nil
 	}
 	if later := p.later.Load(); later != nil {
-		if r.mount = later.find(r.path); later.hides(r.mount) {
-			p.settle(r, nil, invisible(later, r))
-			return nil
-		}
+		r.mount = later.find(r.path)
 	}
 	secret, err := p.readSecret(transport.WithOwn(ctx, transport.Own{Request: r.request}), client, r)
 	if r.gaveWay = err == patience.Aside; r.gaveWay {
@@ -187,13 +186,13 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
-	secret, err := secretIn(answer, data, p.mounts, r)
+	secret, err := secretIn(answer, data, r)
 	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
 		if later := p.listAgain(ctx, client); later != nil {
 			if r.mount = later.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
 				return p.readSecret(ctx, client, r)
 			}
-			return secretIn(answer, data, p.mounts, r)
+			return secretIn(answer, data, r)
 		}
 	}
 	return secret, err
@@ -204,12 +203,12 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {
+	case m.isHidden():
+		return invisible(r)
 	case m.NotKV:
-		return notKV(m.Path, shownType(m.kind))
+		return notKV(m, shownType(m.kind), nameKV)
 	case !m.listed && namesTokens(r.path):
-		f := *notKV(m.Path, "of a type that Vault does not show")
-		f.Do += "; if it is in one, let the proxy in front of Vault pass " + listPath
-		return &f
+		return notKV(m, "of a type that Vault does not show", nameKV+"; if it is in one, "+passList)
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
 		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	case m.below(r.path) == "":

@@ -77,7 +77,7 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 		options.Workers = defaultWorkers
 	}
 	r := &run{ctx: transport.Steady(ctx), options: options, plan: newPlan(vault, hosts)}
-	r.findings = r.plan.odd.finding()
+	r.findings = r.plan.odd.findings()
 	return &Run{func() *run { return r }}
 }
 
@@ -146,18 +146,8 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 func (r *run) read(ctx context.Context) {
 	p := r.plan
 	usage, err := p.readAll(ctx, auth.Use{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
-	short := p.shortOfUses(p.token, 0)
 	usage.Token = p.afterRun(usage.Token)
-	if usage.Token.Given && short == nil {
-		short = p.shortOfUses(usage.Token, 1) // for the next run
-	}
-	findings := slices.Concat(usage.Findings, short)
-	if usage.Token.Proven && p.mounts != nil {
-		if kindOf(err) != Token { // which explains why there is no list
-			findings = append(findings, p.mounts.findings(p.reads)...)
-		}
-		findings = append(findings, p.secretFindings()...)
-	}
+	findings := slices.Concat(p.findings(usage, kindOf(err)), p.secretFindings())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.usage, r.findings = usage, append(r.findings, findings...)

@@ -337,7 +337,7 @@ func TestTokenDiesMidway(t *testing.T) {
 	cause := report.Causes[0].String()
 	assert.True(t, strings.HasPrefix(cause, "the vault token is expired, revoked or used up; set VAULT_TOKEN to a new one on the Patch server, and restart the agent: "), cause)
 	assert.True(t, strings.HasSuffix(cause, " and 4 more skipped"), cause)
-	assert.Contains(t, texts(report.Findings), "warning: the token has 3 uses left; a run of these references needs 10; replace it with one without a use limit")
+	assert.Contains(t, texts(report.Findings), "warning: the token has 0 uses left; a run of these references needs 11; replace it with one without a use limit")
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
 }
 

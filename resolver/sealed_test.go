@@ -34,7 +34,7 @@ func TestSealedBehindAProxy(t *testing.T) {
 	assert.NotEqual(t, resolver.OK, v.Connection.Kind)
 	if v.Connection.Kind != resolver.Sealed {
 		assert.Contains(t, codes(v.Connection.Findings), resolver.HealthSealed)
-		assert.Contains(t, v.String(), "vault's health says that it is sealed or not initialized")
+		assert.Contains(t, v.String(), "the node that answered sys/health is sealed or not initialized")
 	}
 }
 

@@ -8,17 +8,18 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // secret is what a read returned.
 type secret struct {
-	values  []value   // of the read's keys
-	version int       // 0 on KV v1
-	created time.Time // zero on KV v1
-	hosts   hostList
-	almost  string // custom metadata whose name is almost luumen_hosts; empty if there is none
-	asKey   bool   // luumen_hosts is a key of the secret, and not custom metadata
+	values   []value   // of the read's keys
+	version  int       // 0 on KV v1
+	created  time.Time // zero on KV v1
+	hosts    hostList
+	findings []auth.Finding // about the hosts
 }
 
 // value is the value of a key.
@@ -60,13 +61,13 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	})
 }
 
-// have reports whether all of these names, of 4 to 64 characters, are among those of the secret.
-func (v *values) have(all ...string) bool {
-	return !slices.ContainsFunc(all, func(name string) bool { return !slices.Contains(v.near, name) })
+// isConfigV2 reports whether this is not a secret, but the configuration of a KV v2 mount.
+func (v *values) isConfigV2() bool {
+	return slices.Contains(v.near, "cas_required") && slices.Contains(v.near, "delete_version_after") && slices.Contains(v.near, "max_versions")
 }
 
-// found returns the values of the keys. Those without a text say why.
-func (v *values) found(version int) []value {
+// found returns the values of the keys. Those without a text say why, with the hint.
+func (v *values) found(version int, hint string) []value {
 	all := v.all
 	if all == nil {
 		all = make([]value, len(v.keys.all))
@@ -75,16 +76,20 @@ func (v *values) found(version int) []value {
 	searches := 0
 	for i, key := range v.keys.all {
 		one := &all[i]
-		switch {
-		case one.text != "":
-		case one.other != "":
-			one.err = badValue(key, version, one.other)
-		default:
+		if one.text != "" {
+			continue
+		}
+		var f *fault.Error
+		if one.other != "" {
+			f = badValue(key, version, one.other)
+		} else {
 			if searches++; searches > maxSearches {
 				v.near = nil
 			}
-			one.err = noKey(key, version, v.near)
+			f = noKey(key, version, v.near)
 		}
+		f.Do += hint
+		one.err = f
 	}
 	return all
 }

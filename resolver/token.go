@@ -29,16 +29,16 @@ func (p *plan) afterRun(t auth.Token) auth.Token {
 	return t
 }
 
-// shortOfUses warns of a token with too few uses left for a run. Each read costs one, the
-// mount list none. looks is how often a given token is still to be looked up; that of a
-// login is looked up once more and revoked.
-func (p *plan) shortOfUses(token auth.Token, looks int) []auth.Finding {
+// shortOfUses warns of a token, as afterRun returned it, with too few uses left for the next
+// run of these reads. Each costs one, and so does each look at the token: one of a given
+// token, and two of one of a login, which is looked up and revoked. The mount list costs none.
+func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
 	needed, do := len(p.reads)+2, "set token_num_uses=0 on its role"
 	if token.Given {
-		needed, do = len(p.reads)+looks, "replace it with one without a use limit"
+		needed, do = len(p.reads)+1, "replace it with one without a use limit"
 	}
 	if token.UsesLeft == nil || *token.UsesLeft >= needed {
 		return nil
 	}
-	return []auth.Finding{{Code: ShortOfUses, Text: fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do)}}
+	return []auth.Finding{warning(ShortOfUses, fmt.Sprintf("the token has %s left; a run of these references needs %d; %s", counted(*token.UsesLeft, "use"), needed, do))}
 }

@@ -85,12 +85,6 @@ func TestRootTokenInANamespace(t *testing.T) {
 	policy, err := resolver.Policy(references(t, kv+"/app"), v.Mounts)
 	require.NoError(t, err)
 	assert.Equal(t, line(at)+"\n", policy)
-
-	address = behind(t, server, refuses("sys/health"))
-	v = resolver.Check(t.Context(), vault(line(at)), []ref.Value{ref.Parse("vault:" + kv + "/app#password")}, resolver.CheckOptions{})
-	policy, err = resolver.Policy(references(t, kv+"/app"), v.Mounts)
-	require.NoError(t, err)
-	assert.Contains(t, policy, fmt.Sprintf("# If this Vault has no namespaces, omit %q from them.\n%s\n", namespace+"/", line(namespace+"/")))
 }
 
 // A list of hosts in another form matches no host, and a finding says so. Names that are not
