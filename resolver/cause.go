@@ -41,6 +41,26 @@ func (c Cause) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
 }
 
+// causeLine is a cause in the log of a report.
+type causeLine struct {
+	text    string
+	Kind    Kind     `json:"kind"`
+	Reason  string   `json:"reason"`
+	Skipped int      `json:"skipped"`
+	Hosts   []string `json:"hosts,omitempty"` // nil if they are many
+}
+
+func (c Cause) line() causeLine {
+	line := causeLine{text: string(c.Kind) + ": " + c.String(), Kind: c.Kind, Reason: c.Text, Skipped: len(c.Hosts)}
+	if len(c.Hosts) <= few {
+		line.Hosts = c.Hosts
+	}
+	return line
+}
+
+// String returns one line, for the text handler of slog.
+func (c causeLine) String() string { return c.text }
+
 // causesOf groups the errors of skipped hosts by their shared text, sorted by the
 // number of hosts.
 func causesOf(skipped []*HostError) []Cause {

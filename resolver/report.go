@@ -112,25 +112,20 @@ func (r Report) LogValue() slog.Value {
 		attrs = append(attrs, slog.Time("token_expires", expires))
 	}
 	if len(r.Causes) > 0 {
-		lines := make([]string, len(r.Causes))
-		for i, c := range r.Causes {
-			lines[i] = string(c.Kind) + ": " + c.String()
+		logged := r.Causes[:min(len(r.Causes), mostLogged)]
+		lines := make([]causeLine, len(logged))
+		for i, c := range logged {
+			lines[i] = c.line()
 		}
-		attrs = append(attrs, slog.Any("causes", first(lines)))
+		attrs = append(attrs, slog.Any("causes", lines))
+		if more := len(r.Causes) - len(logged); more > 0 {
+			attrs = append(attrs, slog.Int("more_causes", more))
+		}
 	}
 	if len(r.Findings) > 0 {
 		attrs = append(attrs, slog.Any("findings", textsOf(r.Findings)))
 	}
 	return slog.GroupValue(attrs...)
-}
-
-// first returns as many lines as one record of a log should hold, and how many more there are.
-func first(lines []string) []string {
-	const most = 100
-	if more := len(lines) - most; more > 0 {
-		return append(lines[:most], fmt.Sprintf("and %d more", more))
-	}
-	return lines
 }
 
 // milliseconds logs a duration with three decimals.

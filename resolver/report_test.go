@@ -65,7 +65,11 @@ func TestReport(t *testing.T) {
 		Run struct {
 			Hosts, Ready, Skipped int
 			Run, Token            string
-			Causes                []string
+			Causes                []struct {
+				Kind, Reason string
+				Skipped      int
+				Hosts        []string
+			}
 		}
 	}
 	require.NoError(t, json.Unmarshal(out.Bytes(), &record))
@@ -75,8 +79,10 @@ func TestReport(t *testing.T) {
 	assert.Equal(t, 2, record.Run.Ready)
 	assert.Equal(t, []string{"report-1", "given, does not expire"}, []string{record.Run.Run, record.Run.Token})
 	require.Len(t, record.Run.Causes, 2)
-	assert.Equal(t, "not_found: "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path: lost-0, lost-1, lost-2 and 2 more skipped", record.Run.Causes[0])
-	assert.True(t, strings.HasSuffix(record.Run.Causes[1], ": typo skipped"), record.Run.Causes[1])
+	assert.Equal(t, "not_found", record.Run.Causes[0].Kind)
+	assert.Equal(t, 5, record.Run.Causes[0].Skipped)
+	assert.Empty(t, record.Run.Causes[0].Hosts, "many are counted")
+	assert.Equal(t, []string{"typo"}, record.Run.Causes[1].Hosts)
 
 	out.Reset()
 	slog.New(slog.NewTextHandler(&out, nil)).Error("hosts skipped", "run", report)
@@ -211,10 +217,11 @@ func TestReportOfManyCauses(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&line, nil)).Info("run ended", "report", report)
 	var logged struct {
 		Report struct {
-			Causes []string `json:"causes"`
+			Causes     []any `json:"causes"`
+			MoreCauses int   `json:"more_causes"`
 		} `json:"report"`
 	}
 	require.NoError(t, json.Unmarshal(line.Bytes(), &logged))
-	require.Len(t, logged.Report.Causes, 101)
-	assert.Equal(t, "and 200 more", logged.Report.Causes[100])
+	assert.Len(t, logged.Report.Causes, 100)
+	assert.Equal(t, 200, logged.Report.MoreCauses)
 }

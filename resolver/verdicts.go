@@ -93,7 +93,7 @@ func (v Verdicts) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("error", v.Connection.Text))
 	}
 	if errors := v.fieldErrors(); len(errors) > 0 {
-		attrs = append(attrs, slog.Any("errors", first(errors)))
+		attrs = append(attrs, slog.Any("errors", errors))
 	}
 	if len(v.Connection.Findings) > 0 {
 		attrs = append(attrs, slog.Any("findings", textsOf(v.Connection.Findings)))
@@ -101,13 +101,20 @@ func (v Verdicts) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
+// mostLogged is how many errors one line of a log should hold.
+const mostLogged = 100
+
 // fieldErrors are the errors of fields that are not that of the connection.
 func (v Verdicts) fieldErrors() []string {
 	var errors []string
 	for i, field := range v.Fields {
-		if field.Kind != OK && field.Kind != v.Connection.Kind {
-			errors = append(errors, fmt.Sprintf("%d. %s", i+1, field))
+		if field.Kind == OK || field.Kind == v.Connection.Kind {
+			continue
 		}
+		if len(errors) == mostLogged {
+			return append(errors, "…")
+		}
+		errors = append(errors, fmt.Sprintf("%d. %s", i+1, field))
 	}
 	return errors
 }
