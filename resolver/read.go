@@ -33,6 +33,7 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		ctx = transport.WithOwn(ctx, transport.Own{})
 		var err error
 		if p.mounts, err = p.listMounts(ctx, client); err != nil {
+			p.settleAll(err) // now, so that no host waits for the revocation
 			return err
 		}
 		for _, r := range p.reads {
@@ -45,7 +46,7 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 		}
 		if len(p.reads) > 0 {
 			if f := p.readPaths(ctx, client, min(use.Connections, len(p.reads))); f != nil {
-				p.settleAll(f) // now, so that no host waits for the revocation
+				p.settleAll(f)
 				err = f
 			}
 		}

@@ -326,10 +326,6 @@ func (p *Patience) expire(now time.Time) {
 		p.end(now, f)
 		return
 	}
-	switch f.Kind {
-	case fault.Unreachable, fault.Sealed, fault.NoActiveNode, fault.RateLimited:
-		f = f.OfRun() // these are never about one path
-	}
 	p.onlyFailed.ended = f
 	p.stopClock(now)
 	p.allowance = p.budget / 12

@@ -27,15 +27,19 @@ type refusals struct {
 	answers int // to any request, until then
 }
 
-// again counts one more refusal at the slower pace, and reports true. It reports false if no
-// request was answered since the last one: then the nodes are down, or no other is left.
-func (r *refusals) again(answers int) bool {
-	r.last = time.Now()
-	if r.count > 0 && answers == r.answers {
-		return false
+// again counts one more refusal at the slower pace, and reports true. If no request was
+// answered since the last one, the nodes are down, or no other request is left. Then, and after
+// a time that is long for patience, it starts over; in the former case it reports false.
+func (r *refusals) again(answers int, long time.Duration) bool {
+	isServing, isLongAgo := answers > r.answers, time.Since(r.last) > long
+	if !isServing || isLongAgo {
+		r.count = 0
 	}
-	r.count, r.answers = r.count+1, answers
-	return true
+	r.last, r.answers = time.Now(), answers
+	if isServing {
+		r.count++
+	}
+	return isServing
 }
 
 func (p *pacingProxy) answered(path string) {
@@ -77,7 +81,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		early.MayBePaced, early.Unsent = true, f.Unsent || !isNew
 		return &early
 	}
-	if isNew && !r.again(e.retry.Patience.Answers()) {
+	if isNew && !r.again(e.retry.Patience.Answers(), e.retry.Patience.Budget()/3) {
 		down := *f
 		down.Unsent = true
 		return &down
