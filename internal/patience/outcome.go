@@ -11,7 +11,7 @@ import (
 func (p *Patience) answered(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endProbe(r)
+	p.endAttempt(r)
 	now := time.Now()
 	if r.fault != nil {
 		p.recoveredAt[cause(r.fault)] = now
@@ -46,7 +46,7 @@ func (p *Patience) stopClock(now time.Time) {
 func (p *Patience) abandoned(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endProbe(r)
+	p.endAttempt(r)
 	p.onlyFailed = nil
 	if p.abandonedSince.IsZero() {
 		p.abandonedSince = latest(sent, p.answeredAt)
@@ -58,7 +58,7 @@ func (p *Patience) abandoned(r *Request, sent time.Time) {
 func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	probed := p.endProbe(r)
+	probed := p.endAttempt(r)
 	now := time.Now()
 	switch {
 	case p.over != nil:
@@ -98,9 +98,11 @@ func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 	return nil
 }
 
-// endProbe notes that the request is not under way any more. If it was the prober, another
+// endAttempt notes that the request is not under way any more. If it was the prober, another
 // can be the next.
-func (p *Patience) endProbe(r *Request) (wasProber bool) {
+func (p *Patience) endAttempt(r *Request) (wasProber bool) {
+	p.sending--
+	p.noteIdle()
 	if p.prober != r {
 		return false
 	}
