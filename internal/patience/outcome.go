@@ -27,6 +27,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 		p.wake()
 	}
 	clear(p.failing)
+	delete(p.unserved, r.Group)
 	if p.over != nil {
 		return
 	}
@@ -267,6 +268,9 @@ func (p *Patience) noteFirst(r *Request, sent, now time.Time) {
 	if long := sent.Add(p.moment()); long.Before(now) {
 		r.unservedAt = long
 	}
+	if _, ok := p.unserved[r.Group]; !ok && r.Group != "" {
+		p.unserved[r.Group] = r.unservedAt
+	}
 }
 
 // mayBeItsOwn reports whether a request may have caused its failure itself: Vault
@@ -299,13 +303,22 @@ func (p *Patience) failsLikeOthers(r *Request, f *fault.Error) bool {
 	return len(failing) == 2 && slices.ContainsFunc(failing, isUnserved) || len(failing) > 2 && slices.ContainsFunc(failing, p.mayHaveGoneDown)
 }
 
-// servesOthers reports whether another request was answered since this one first failed, or
-// while it waited long for an answer.
-func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(r.unservedAt) }
+// servesOthers reports whether another request was answered since this one, or one of its
+// group, first failed.
+func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(p.unservedSince(r)) }
 
 // mayHaveGoneDown reports whether those others were all sent before that. Vault may have gone
 // down in between.
-func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(r.unservedAt) }
+func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(p.unservedSince(r)) }
+
+// unservedSince is when the request first failed or had waited long for an answer, or another
+// one of its group had, since one of the group was answered.
+func (p *Patience) unservedSince(r *Request) time.Time {
+	if at, ok := p.unserved[r.Group]; ok && at.Before(r.unservedAt) {
+		return at
+	}
+	return r.unservedAt
+}
 
 // failsAlone reports whether the request fails while others are answered, or has
 // spent the whole budget.

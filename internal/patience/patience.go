@@ -37,10 +37,12 @@
 //     fails alone. A failure does not count if Vault did not see the request, or
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
-//   - Two requests that both fail while others are answered are not an outage.
+//   - Others are answered if one was since the request first failed, or the first one
+//     of its group, of which none has been answered since. Two requests that fail
+//     while others are answered are not an outage.
 //   - If those others were all sent before, Vault may have gone down since. Then three
-//     requests that fail are an outage, and the third attempt of fewer waits for a twelfth
-//     of the budget.
+//     requests that fail are an outage, and the third attempt of fewer waits for a
+//     twelfth of the budget.
 //   - A request that fails with no other to compare it with has the whole budget. If
 //     others were answered before, it fails alone then. The next ones show whether
 //     Vault is down; a twelfth of the budget is left for that.
@@ -90,6 +92,7 @@ type Patience struct {
 	servedAt    time.Time                // when the last one came to a request that is not Beside
 	servedSent  time.Time                // when the request that was sent last of those was sent
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
+	unserved    map[string]time.Time     // when a group first failed since one of it was answered
 	lastRefused *Request                 // the last one that met a 429
 
 	// Failures since the last answer.
@@ -135,6 +138,7 @@ func New(budget time.Duration, limits Limits) *Patience {
 		pace:        newPace(limits.PerSecond, limits.Burst),
 		failing:     make(map[fault.Kind][]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
+		unserved:    make(map[string]time.Time),
 		lastProbe:   make(map[kind]int),
 		changed:     make(chan struct{}),
 	}
