@@ -152,7 +152,7 @@ func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Err
 		r.mount = later.find(r.path)
 	}
 	secret, err := p.readSecret(transport.WithOwn(ctx, transport.Own{Request: r.request}), client, r)
-	if r.gaveWay = err == patience.Aside; r.gaveWay {
+	if r.gaveWay = err == patience.ErrAside; r.gaveWay {
 		return nil
 	}
 	switch f, ok := err.(*fault.Error); {

@@ -30,7 +30,7 @@ func TestRequestLaidAside(t *testing.T) {
 		}
 		others := true
 		request := &patience.Request{Others: func() bool { return others }}
-		require.ErrorIs(t, p.Try(t.Context(), request, fails), patience.Aside)
+		require.ErrorIs(t, p.Try(t.Context(), request, fails), patience.ErrAside)
 		assert.Equal(t, 2, tries, "the second time at once")
 		require.NoError(t, p.Do(t.Context(), answered))
 		time.Sleep(5 * budget)

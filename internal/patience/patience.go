@@ -155,7 +155,7 @@ type Request struct {
 	Group string
 
 	// Others reports whether another request could be sent in place of this one. If so, and
-	// this one has failed or met a 429 and must wait, Try returns [Aside]. Nil means that it waits.
+	// this one has failed or met a 429 and must wait, Try returns [ErrAside]. Nil means that it waits.
 	Others func() bool
 
 	// Beside is whether the request goes on beside others and says nothing of them: if it is
@@ -189,12 +189,12 @@ type history struct {
 	dueBy   time.Time // when it is sent again whatever others do; zero means never
 }
 
-// Aside is the error of a request that gave way to another.
-var Aside = errors.New("the request was laid aside")
+// ErrAside is the error of a request that gave way to another.
+var ErrAside = errors.New("the request was laid aside")
 
 // Try repeats a request until it is answered, fails for good, or patience or ctx
 // ends. send sends it once, within limit, and returns nil if Vault answered. Try
-// returns nil, ctx's error, a *fault.Error or [Aside]. To go on with a request that was
+// returns nil, ctx's error, a *fault.Error or [ErrAside]. To go on with a request that was
 // laid aside, call Try with it again.
 func (p *Patience) Try(ctx context.Context, r *Request, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	if !r.asideSince.IsZero() {
@@ -304,7 +304,7 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 		}
 		if failed && r.givesWay(p.outage || now.Before(r.retryAt)) {
 			r.asideSince = now
-			return 0, Aside
+			return 0, ErrAside
 		}
 		p.sleep(ctx, min(wait, remaining))
 	}

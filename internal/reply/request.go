@@ -14,7 +14,7 @@ import (
 )
 
 // Read reads a path of Vault's API below /v1/, and decodes the data of the answer into
-// what data points to. The error is a *fault.Error, [patience.Aside], or that of a
+// what data points to. The error is a *fault.Error, [patience.ErrAside], or that of a
 // context.
 func Read(ctx context.Context, client *api.Client, path string, query url.Values, data any) (*Answer, error) {
 	response, err := client.Logical().ReadRawWithDataWithContext(ctx, path, query)
@@ -46,7 +46,7 @@ func faultIn(err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
 	}
-	for _, other := range []error{patience.Aside, context.Canceled, context.DeadlineExceeded} {
+	for _, other := range []error{patience.ErrAside, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return other
 		}

@@ -144,7 +144,7 @@ func (e *exchange) maySeeAnotherNode() bool {
 func (e *exchange) reason(ctx context.Context, err error) error {
 	r := e.retry
 	switch {
-	case err == patience.Aside:
+	case err == patience.ErrAside:
 		return err
 	case r.Run.Err() != nil:
 		return r.Run.Err()
