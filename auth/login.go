@@ -212,5 +212,5 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 
 // warnOfUnclearLogin warns of a token that Vault may have made without an answer.
 func (s *session) warnOfUnclearLogin() {
-	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, and Vault answered with an error or not at all, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 }

@@ -93,6 +93,9 @@ var states = []state{
 			{"could not load configuration", "1.21"},
 			{"failed to determine alias name", "1.21"},
 			{"missing role_id", "bao"},
+			{"missing name in alias", "1.21"},
+			{"could not parse UID from claims", "1.21"},
+			{"service account namespace and name must be set", "1.21"},
 		},
 		fault: fault.Error{Kind: fault.Login, What: "vault cannot process the login"}}, // what to do depends on the method
 
