@@ -49,6 +49,7 @@ func TestLogin(t *testing.T) {
 				assert.False(t, r.usage.Token.Given)
 				assert.True(t, r.usage.Token.Known)
 				assert.WithinDuration(t, time.Now().Add(time.Hour), r.usage.Token.Expires, time.Minute)
+				assert.Equal(t, r.usage.Token.Expires.UTC().Truncate(time.Second), r.usage.Token.Expires)
 				assert.False(t, isAlive(t, server, r.accessor(t, server)), "the token is still alive")
 			}
 			assert.Zero(t, tokensOf(t, server, mount))

@@ -186,7 +186,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	if given {
 		renewal = s.config.credentials.credential.renewal()
 		if t.accepted.Load() && !t.served.Load() { // it could only be looked up, which used it up
-			renewal = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + renewal
+			renewal = "if it was a wrapping token, it is used up now: create another, unwrap it (vault unwrap), and use the token inside; otherwise, " + renewal
 		}
 	}
 	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}

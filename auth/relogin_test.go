@@ -169,7 +169,7 @@ func TestDenialIsNoReasonToLogIn(t *testing.T) {
 func TestSourceAddress(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	a, vault := approle(t, server, map[string]any{"token_policies": "default", "token_bound_cidrs": "192.0.2.0/24", "token_ttl": "1m"})
+	a, vault := approle(t, server, map[string]any{"token_policies": "default", "token_bound_cidrs": "192.0.2.0/24", "token_ttl": "1h"})
 	r, _, errs := readTwice(t, vault, "secret/data/any", func() {})
 	require.NoError(t, r.err)
 	for _, err := range errs {
