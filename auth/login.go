@@ -165,11 +165,8 @@ func (s *session) where() string {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + s.config.credentials.mount
-	switch namespace := s.config.loginNamespace; {
-	case isSecretLike(namespace):
-		where += " in a namespace that is not shown"
-	case namespace != "":
-		where += " in namespace " + namespace
+	if namespace := s.config.loginNamespace; namespace != "" {
+		where += " in namespace " + s.wire.Sent.Words(namespace)
 	}
 	return where
 }
