@@ -201,6 +201,34 @@ func TestLookBeforeTheRevocation(t *testing.T) {
 	})
 }
 
+// The look before the revocation may meet the one node behind a balancer that is down. It is
+// sent once more, so the token is revoked.
+func TestLookMeetsADeadNode(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{502, 504} {
+		looks := 0
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/login"):
+				say(w, 200, fmt.Sprintf(`{"request_id":"1","auth":{"client_token":"%s","accessor":"a","token_type":"service","lease_duration":3600},"mount_type":""}`, standInToken))
+			case strings.HasSuffix(r.URL.Path, "/lookup-self"):
+				if looks++; looks == 1 {
+					http.Error(w, "<html>", status)
+					return true
+				}
+				say(w, 200, `{"request_id":"1","data":{"accessor":"a"}}`)
+			default:
+				return false
+			}
+			return true
+		})
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), "secret/app")
+		require.NoError(t, r.err)
+		assert.Equal(t, []string{"PUT auth/approle/login", "GET secret/app", "GET auth/token/lookup-self", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}, server.requests())
+		assert.Empty(t, r.warnings())
+	}
+}
+
 // A token that is dead by the end of the run needs no revocation, whatever words the
 // server uses. OpenBao and Vault before 1.17 answer only "permission denied".
 func TestDeadTokenIsNotRevoked(t *testing.T) {

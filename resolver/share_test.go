@@ -35,6 +35,7 @@ type simulation struct {
 	from, lasts time.Duration     // the outage
 	latency     time.Duration     // of a healthy read
 	served      int               // paths of the good mount
+	over        *fault.Error      // why patience ended
 }
 
 const (
@@ -90,6 +91,7 @@ func (s *simulation) run(random *rand.Rand) {
 		})
 	}
 	working.Wait()
+	s.over = p.Over()
 }
 
 // While the paths of one mount always fail, an outage of Vault that is shorter than patience
@@ -109,5 +111,22 @@ func TestMountBesideABadOne(t *testing.T) {
 			s.run(random)
 			assert.Equal(t, s.good, s.served, "seed %d: %+v", seed, *s)
 		})
+	}
+}
+
+// The paths of a mount that always fail do not look like an outage once the others are read:
+// each is tried three times and fails alone, also those that were not tried before.
+func TestBadMountAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []*patience.Failure{reset, broken, page} {
+		for _, bad := range []int{20, 100, 500} {
+			synctest.Test(t, func(t *testing.T) {
+				s := &simulation{good: 3000, bad: bad, workers: 16, badFails: fails, latency: 3 * time.Millisecond}
+				began := time.Now()
+				s.run(rand.New(rand.NewPCG(1, 1)))
+				assert.Nil(t, s.over)
+				assert.Less(t, time.Since(began), 5*time.Second)
+			})
+		}
 	}
 }

@@ -117,3 +117,22 @@ func TestStats(t *testing.T) {
 		assert.ErrorIs(t, p.Over(), fault.Unreachable)
 	})
 }
+
+// While nobody waits for an answer, as between two requests of an agent's own, patience is not
+// used up, though the last request failed and its caller gave it up.
+func TestIdleTimeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]script{"reset": always(reset), "hangs": hangs, "busy": always(busy)} {
+		synctest.Test(t, func(t *testing.T) {
+			p := patience.New(budget, patience.Limits{UnderWay: 2})
+			for range 10 {
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				play(ctx, p, 1, 1, fails)
+				cancel()
+				time.Sleep(10 * budget)
+			}
+			assert.Nil(t, p.Over(), name)
+			assert.Empty(t, play(t.Context(), p, 1, 1, healthy).failed(), name)
+		})
+	}
+}

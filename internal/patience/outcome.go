@@ -11,7 +11,7 @@ import (
 func (p *Patience) answered(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endProbe(r)
+	p.endAttempt(r)
 	now := time.Now()
 	if r.fault != nil {
 		p.recoveredAt[cause(r.fault)] = now
@@ -27,6 +27,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 		p.wake()
 	}
 	clear(p.failing)
+	delete(p.unserved, r.Group)
 	if p.over != nil {
 		return
 	}
@@ -46,7 +47,7 @@ func (p *Patience) stopClock(now time.Time) {
 func (p *Patience) abandoned(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.endProbe(r)
+	p.endAttempt(r)
 	p.onlyFailed = nil
 	if p.abandonedSince.IsZero() {
 		p.abandonedSince = latest(sent, p.answeredAt)
@@ -58,7 +59,7 @@ func (p *Patience) abandoned(r *Request, sent time.Time) {
 func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	probed := p.endProbe(r)
+	probed := p.endAttempt(r)
 	now := time.Now()
 	switch {
 	case p.over != nil:
@@ -98,9 +99,11 @@ func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 	return nil
 }
 
-// endProbe notes that the request is not under way any more. If it was the prober, another
+// endAttempt notes that the request is not under way any more. If it was the prober, another
 // can be the next.
-func (p *Patience) endProbe(r *Request) (wasProber bool) {
+func (p *Patience) endAttempt(r *Request) (wasProber bool) {
+	p.sending--
+	p.noteIdle()
 	if p.prober != r {
 		return false
 	}
@@ -265,6 +268,9 @@ func (p *Patience) noteFirst(r *Request, sent, now time.Time) {
 	if long := sent.Add(p.moment()); long.Before(now) {
 		r.unservedAt = long
 	}
+	if _, ok := p.unserved[r.Group]; !ok && r.Group != "" {
+		p.unserved[r.Group] = r.unservedAt
+	}
 }
 
 // mayBeItsOwn reports whether a request may have caused its failure itself: Vault
@@ -297,13 +303,22 @@ func (p *Patience) failsLikeOthers(r *Request, f *fault.Error) bool {
 	return len(failing) == 2 && slices.ContainsFunc(failing, isUnserved) || len(failing) > 2 && slices.ContainsFunc(failing, p.mayHaveGoneDown)
 }
 
-// servesOthers reports whether another request was answered since this one first failed, or
-// while it waited long for an answer.
-func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(r.unservedAt) }
+// servesOthers reports whether another request was answered since this one, or one of its
+// group, first failed.
+func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(p.unservedSince(r)) }
 
 // mayHaveGoneDown reports whether those others were all sent before that. Vault may have gone
 // down in between.
-func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(r.unservedAt) }
+func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(p.unservedSince(r)) }
+
+// unservedSince is when the request first failed or had waited long for an answer, or another
+// one of its group had, since one of the group was answered.
+func (p *Patience) unservedSince(r *Request) time.Time {
+	if at, ok := p.unserved[r.Group]; ok && at.Before(r.unservedAt) {
+		return at
+	}
+	return r.unservedAt
+}
 
 // failsAlone reports whether the request fails while others are answered, or has
 // spent the whole budget.

@@ -37,10 +37,12 @@
 //     fails alone. A failure does not count if Vault did not see the request, or
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
-//   - Two requests that both fail while others are answered are not an outage.
+//   - Others are answered if one was since the request first failed, or the first one
+//     of its group, of which none has been answered since. Two requests that fail
+//     while others are answered are not an outage.
 //   - If those others were all sent before, Vault may have gone down since. Then three
-//     requests that fail are an outage, and the third attempt of fewer waits for a twelfth
-//     of the budget.
+//     requests that fail are an outage, and the third attempt of fewer waits for a
+//     twelfth of the budget.
 //   - A request that fails with no other to compare it with has the whole budget. If
 //     others were answered before, it fails alone then. The next ones show whether
 //     Vault is down; a twelfth of the budget is left for that.
@@ -60,10 +62,8 @@
 package patience
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -92,6 +92,7 @@ type Patience struct {
 	servedAt    time.Time                // when the last one came to a request that is not Beside
 	servedSent  time.Time                // when the request that was sent last of those was sent
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
+	unserved    map[string]time.Time     // when a group first failed since one of it was answered
 	lastRefused *Request                 // the last one that met a 429
 
 	// Failures since the last answer.
@@ -112,8 +113,10 @@ type Patience struct {
 	probes        int          // in all outages
 	lastProbe     map[kind]int // the number of the last probe of each kind
 
-	waiting []*Request    // those that may not be sent yet, the longest waiting first
-	changed chan struct{} // closed and replaced when waiting requests must look again
+	waiting   []*Request    // those that may not be sent yet, the longest waiting first
+	changed   chan struct{} // closed and replaced when waiting requests must look again
+	sending   int           // requests that may be sent now, and have not ended
+	idleSince time.Time     // when the last request ended, or its caller gave it up
 
 	retries int           // requests that were sent again
 	waited  time.Duration // time without an answer, before the current failure
@@ -135,6 +138,7 @@ func New(budget time.Duration, limits Limits) *Patience {
 		pace:        newPace(limits.PerSecond, limits.Burst),
 		failing:     make(map[fault.Kind][]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
+		unserved:    make(map[string]time.Time),
 		lastProbe:   make(map[kind]int),
 		changed:     make(chan struct{}),
 	}
@@ -242,7 +246,7 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	case <-ctx.Done():
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.endProbe(r)
+		p.endAttempt(r)
 		return 0
 	}
 	p.mu.Lock()
@@ -251,6 +255,7 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	p.expire(now)
 	if p.over != nil || r.ended != nil || p.outage && p.prober != r {
 		<-p.underWay
+		p.endAttempt(r)
 		return 0
 	}
 	return p.remaining(now)
@@ -271,6 +276,9 @@ func (p *Patience) countRetry(r *Request) {
 func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.isIdle() && !p.failingSince.IsZero() {
+		p.failingSince = p.failingSince.Add(time.Since(p.idleSince)) // nobody was waiting for an answer
+	}
 	p.waiting = append(p.waiting, r)
 	defer p.leave(r)
 	for {
@@ -291,6 +299,7 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			if p.outage {
 				p.probe(r)
 			}
+			p.sending++
 			return remaining, nil
 		}
 		if failed && r.givesWay(p.outage || now.Before(r.retryAt)) {
@@ -301,106 +310,22 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 	}
 }
 
-// givesWay reports whether a request that failed gives way to others, since it must wait.
-// After a 429 it does so even if only its rate makes it wait: the quota may be for a few
-// requests alone.
-func (r *Request) givesWay(mustWait bool) bool {
-	return (r.isRefused || mustWait && !r.mayBePaced) && r.Others != nil && r.Others()
-}
-
-// untilTurn returns how long the request must wait at least; 0 means that it may
-// be sent now.
-func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
-	switch {
-	case p.outage && p.prober != nil:
-		return p.budget
-	case r.dueBy.IsZero():
-		return p.untilNext(r, now)
-	case now.Before(r.dueBy):
-		return min(p.untilNext(r, now), r.dueBy.Sub(now))
-	}
-	return 0
-}
-
-// untilNext is untilTurn for a request that is never due.
-func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
-	at := r.retryAt
-	if soon := r.firstSent.Add(p.moment()); !r.firstSent.IsZero() && p.sawOutageEnd(r) && soon.Before(at) {
-		at = soon // an outage that ended shortens the wait, but does not skip it
-	}
-	switch {
-	case p.outage && p.nextProber() != r:
-		return p.budget
-	case p.outage && now.Before(p.probeAt):
-		return p.probeAt.Sub(now)
-	case p.outage:
-	case now.Before(at):
-		return at.Sub(now)
-	case p.waitsLonger(r, now):
-		return p.moment()
-	case p.pace.isReduced() && !p.isNext(r, now):
-		return max(p.pace.untilNext(now), p.moment()/10)
-	}
-	return p.pace.take(now)
-}
-
-// waitsLonger reports whether the request waits before its last attempt, although others were
-// answered, since Vault may have gone down.
-func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
-	return r.ownFailures >= triesAlone-1 && r.tried(now) < p.budget/12 && p.servesOthers(r) && p.mayHaveGoneDown(r)
-}
-
-// isNext reports whether the request may be the next one at a reduced rate. Of those that
-// never failed, it is the one that has waited longest. They come before one that met a 429,
-// for a while: its quota may be for a few requests alone.
-func (p *Patience) isNext(r *Request, now time.Time) bool {
-	i := slices.IndexFunc(p.waiting, func(w *Request) bool { return w.fault == nil })
-	switch {
-	case i < 0 || p.waiting[i] == r:
-		return true
-	case r.isRefused:
-		return now.Sub(r.refusedAt) > p.budget/4
-	}
-	return r.fault != nil
-}
-
-// kind is what requests have in common that may all fail for their own reasons.
-type kind struct {
-	group  string
-	failed bool
-}
-
-func (r *Request) kind() kind { return kind{r.Group, r.fault != nil} }
-
-// nextProber alternates between the groups, and within each between a request that failed
-// and one that was never sent. Of those, it is the one that has waited longest.
-func (p *Patience) nextProber() *Request {
-	return slices.MinFunc(p.waiting, func(a, b *Request) int {
-		return cmp.Or(
-			cmp.Compare(p.lastProbeOf(a.Group), p.lastProbeOf(b.Group)),
-			cmp.Compare(p.lastProbe[a.kind()], p.lastProbe[b.kind()]),
-		)
-	})
-}
-
-// lastProbeOf is the number of the last probe of a group.
-func (p *Patience) lastProbeOf(group string) int {
-	return max(p.lastProbe[kind{group, true}], p.lastProbe[kind{group, false}])
-}
-
-// probe makes the request the prober.
-func (p *Patience) probe(r *Request) {
-	p.prober = r
-	p.probes++
-	p.lastProbe[r.kind()] = p.probes
-}
-
 // leave removes the request from those that wait, and lets another be the next one at a
 // reduced rate, or the prober if this one left unsent.
 func (p *Patience) leave(r *Request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
+	p.noteIdle()
 	if p.outage && p.prober == nil || !p.outage && p.pace.isReduced() && len(p.waiting) > 0 {
 		p.wake()
+	}
+}
+
+// isIdle reports whether nobody waits for an answer.
+func (p *Patience) isIdle() bool { return p.sending == 0 && len(p.waiting) == 0 }
+
+func (p *Patience) noteIdle() {
+	if p.isIdle() {
+		p.idleSince = time.Now()
 	}
 }
 
@@ -423,31 +348,3 @@ func (p *Patience) wake() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
-
-// remaining is what is left until patience ends.
-func (p *Patience) remaining(now time.Time) time.Duration {
-	if p.failingSince.IsZero() {
-		return p.allowance
-	}
-	return p.allowance - now.Sub(p.failingSince)
-}
-
-// backoff is the wait after the given number of failures. There is none after the
-// first, since the next node behind a balancer may be well. Then it doubles, from
-// a moment to a sixth of the budget, which makes 11 attempts in all. An election ends
-// soon, so the waits are shorter then, even after a probe that met a dead node.
-func (p *Patience) backoff(failures int, electing bool) time.Duration {
-	if failures <= 1 {
-		return 0
-	}
-	most := p.budget / 6
-	if electing {
-		most = p.budget / 24
-	}
-	wait := min(p.moment()<<min(failures-2, 10), most)
-	return wait + rand.N(wait/4+1)
-}
-
-// moment is half a second at the default budget of 60 s. It has a floor, because
-// nodes do not fail over faster where the budget is smaller.
-func (p *Patience) moment() time.Duration { return max(p.budget/120, 100*time.Millisecond) }

@@ -19,6 +19,7 @@ type exchange struct {
 	sending  context.Context // ends each attempt
 	began    time.Time
 	last     *patience.Failure // of the latest attempt
+	status   int               // of the latest response
 	response *http.Response    // the answer
 
 	optional optional // if the run can go on without an answer
@@ -66,6 +67,7 @@ func (e *exchange) limit(left time.Duration) (time.Duration, *patience.Failure) 
 // judge returns why the response is not an answer, or nil.
 func (e *exchange) judge(ctx context.Context, response *http.Response) *patience.Failure {
 	r := e.retry
+	e.status = response.StatusCode
 	if response.StatusCode == http.StatusProxyAuthRequired && r.Wire.dialer.forwards() {
 		return r.Wire.refusedByProxy(httpRefusal(response))
 	}
@@ -116,7 +118,7 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f.Final()
 	case r.isCheck() && isSilence(f) && !r.isLogin() && (e.isOptional() || r.Patience.HasAnswers()):
 		return f.Final() // Vault is there, and other requests go on
-	case e.optional.end == AtOnce && mayBeBlocked(f):
+	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.maySeeAnotherNode():
 		return f.Final()
 	case e.isOptional() && f.Retry != patience.Never && mayBeItsOwn(f):
 		return e.orGiveUp(ctx, f)
@@ -128,6 +130,14 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return e.unclearLogin(ctx, f)
 	}
 	return f.Final()
+}
+
+// maySeeAnotherNode reports, once, whether a look that a gateway did not get through to its
+// node is sent again, since another node may be well.
+func (e *exchange) maySeeAnotherNode() bool {
+	isFirst := !e.optional.again
+	e.optional.again = true
+	return isFirst && e.request.Method == http.MethodGet && (e.status == http.StatusBadGateway || e.status == http.StatusGatewayTimeout)
 }
 
 // reason returns why there is no answer, given the error of Patience.

@@ -15,6 +15,7 @@ type optional struct {
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
 	asked   bool          // Vault's health was asked for
+	again   bool          // it was sent again, to meet another node
 }
 
 func (r *Retry) optional(end End) optional {

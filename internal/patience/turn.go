@@ -1,0 +1,132 @@
+package patience
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// This file decides which of the waiting requests is sent when.
+
+// givesWay reports whether a request that failed gives way to others, since it must wait.
+// After a 429 it does so even if only its rate makes it wait: the quota may be for a few
+// requests alone.
+func (r *Request) givesWay(mustWait bool) bool {
+	return (r.isRefused || mustWait && !r.mayBePaced) && r.Others != nil && r.Others()
+}
+
+// untilTurn returns how long the request must wait at least; 0 means that it may
+// be sent now.
+func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
+	switch {
+	case p.outage && p.prober != nil:
+		return p.budget
+	case r.dueBy.IsZero():
+		return p.untilNext(r, now)
+	case now.Before(r.dueBy):
+		return min(p.untilNext(r, now), r.dueBy.Sub(now))
+	}
+	return 0
+}
+
+// untilNext is untilTurn for a request that is never due.
+func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
+	at := r.retryAt
+	if soon := r.firstSent.Add(p.moment()); !r.firstSent.IsZero() && p.sawOutageEnd(r) && soon.Before(at) {
+		at = soon // an outage that ended shortens the wait, but does not skip it
+	}
+	switch {
+	case p.outage && p.nextProber() != r:
+		return p.budget
+	case p.outage && now.Before(p.probeAt):
+		return p.probeAt.Sub(now)
+	case p.outage:
+	case now.Before(at):
+		return at.Sub(now)
+	case p.waitsLonger(r, now):
+		return p.moment()
+	case p.pace.isReduced() && !p.isNext(r, now):
+		return max(p.pace.untilNext(now), p.moment()/10)
+	}
+	return p.pace.take(now)
+}
+
+// waitsLonger reports whether the request waits before its last attempt, although others were
+// answered, since Vault may have gone down.
+func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
+	return r.ownFailures >= triesAlone-1 && r.tried(now) < p.budget/12 && p.servesOthers(r) && p.mayHaveGoneDown(r)
+}
+
+// isNext reports whether the request may be the next one at a reduced rate. Of those that
+// never failed, it is the one that has waited longest. They come before one that met a 429,
+// for a while: its quota may be for a few requests alone.
+func (p *Patience) isNext(r *Request, now time.Time) bool {
+	i := slices.IndexFunc(p.waiting, func(w *Request) bool { return w.fault == nil })
+	switch {
+	case i < 0 || p.waiting[i] == r:
+		return true
+	case r.isRefused:
+		return now.Sub(r.refusedAt) > p.budget/4
+	}
+	return r.fault != nil
+}
+
+// kind is what requests have in common that may all fail for their own reasons.
+type kind struct {
+	group  string
+	failed bool
+}
+
+func (r *Request) kind() kind { return kind{r.Group, r.fault != nil} }
+
+// nextProber alternates between the groups, and within each between a request that failed
+// and one that was never sent. Of those, it is the one that has waited longest.
+func (p *Patience) nextProber() *Request {
+	return slices.MinFunc(p.waiting, func(a, b *Request) int {
+		return cmp.Or(
+			cmp.Compare(p.lastProbeOf(a.Group), p.lastProbeOf(b.Group)),
+			cmp.Compare(p.lastProbe[a.kind()], p.lastProbe[b.kind()]),
+		)
+	})
+}
+
+// lastProbeOf is the number of the last probe of a group.
+func (p *Patience) lastProbeOf(group string) int {
+	return max(p.lastProbe[kind{group, true}], p.lastProbe[kind{group, false}])
+}
+
+// probe makes the request the prober.
+func (p *Patience) probe(r *Request) {
+	p.prober = r
+	p.probes++
+	p.lastProbe[r.kind()] = p.probes
+}
+
+// remaining is what is left until patience ends.
+func (p *Patience) remaining(now time.Time) time.Duration {
+	if p.failingSince.IsZero() {
+		return p.allowance
+	}
+	return p.allowance - now.Sub(p.failingSince)
+}
+
+// backoff is the wait after the given number of failures. There is none after the
+// first, since the next node behind a balancer may be well. Then it doubles, from
+// a moment to a sixth of the budget, which makes 11 attempts in all. An election ends
+// soon, so the waits are shorter then, even after a probe that met a dead node.
+func (p *Patience) backoff(failures int, electing bool) time.Duration {
+	if failures <= 1 {
+		return 0
+	}
+	most := p.budget / 6
+	if electing {
+		most = p.budget / 24
+	}
+	wait := min(p.moment()<<min(failures-2, 10), most)
+	return wait + rand.N(wait/4+1)
+}
+
+// moment is half a second at the default budget of 60 s. It has a floor, because
+// nodes do not fail over faster where the budget is smaller.
+func (p *Patience) moment() time.Duration { return max(p.budget/120, 100*time.Millisecond) }
