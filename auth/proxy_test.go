@@ -201,8 +201,8 @@ func TestLookBeforeTheRevocation(t *testing.T) {
 	})
 }
 
-// The look before the revocation may meet the one node behind a balancer that is down. It is
-// sent once more, so the token is revoked.
+// A look at a token may meet the one node behind a balancer that is down. It is sent once
+// more, so a token of a login is revoked, and the expiry of a given one is known.
 func TestLookMeetsADeadNode(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{502, 504} {
@@ -226,6 +226,13 @@ func TestLookMeetsADeadNode(t *testing.T) {
 		require.NoError(t, r.err)
 		assert.Equal(t, []string{"PUT auth/approle/login", "GET secret/app", "GET auth/token/lookup-self", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}, server.requests())
 		assert.Empty(t, r.warnings())
+
+		looks = 0
+		r = readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "hvs.given"}.options()), "secret/app")
+		require.NoError(t, r.err)
+		assert.Equal(t, []string{"GET auth/token/lookup-self", "GET auth/token/lookup-self", "GET secret/app"}, server.requests()[5:])
+		assert.Empty(t, r.warnings())
+		assert.True(t, r.usage.Token.Known)
 	}
 }
 
