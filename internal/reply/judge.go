@@ -83,15 +83,10 @@ func (s Source) unwell(response *http.Response, errors []string, isLogin bool) *
 	if f.What == "" {
 		f.What = "vault answers " + strconv.Itoa(status)
 	}
-	if name := s.namespaceOf(response); state.named && name != "" {
+	if name := s.Sent.Words(response.Request.Header.Get(api.NamespaceHeaderName)); state.named && name != "" {
 		f.What += ": " + name
 	}
 	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent, RetryAfter: retryAfter(response)}
-}
-
-// namespaceOf returns the namespace of the request that a response answers, for texts.
-func (s Source) namespaceOf(response *http.Response) string {
-	return s.Sent.Words(response.Request.Header.Get(api.NamespaceHeaderName))
 }
 
 // IsInternalError reports whether the failure is a bare internal error of Vault. Its

@@ -71,7 +71,7 @@ func (d distrust) wrongName(leaf *x509.Certificate) {
 		f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
 	default:
 		f.What = d.name() + "'s certificate is for another host name"
-		if !strings.Contains(f.Detail, " is valid for ") { // Go lists only names of the kind of the address
+		if !strings.Contains(f.Detail, ", not ") { // Go lists no names of another kind than the address, nor a hundred
 			f.Detail += ", it is for " + d.namesOf(leaf)
 		}
 		f.Do = d.orServerName("use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one")

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,8 @@ func TestTLS(t *testing.T) {
 			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name is ignored"}, "VAULT_TLS_SERVER_NAME"},
 		{"another name", serving(certify(root, certificates{DNSNames: []string{"a.example", "b.example", "c.example", "d.example"}})), root.Pool(), nil, true,
 			[]string{"vault's certificate is for another host name (cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs, it is for a.example, b.example, c.example at ADDRESS); use a name of the certificate in the address", "VAULT_TLS_SERVER_NAME"}, "d.example"},
+		{"a hundred addresses", serving(certify(root, certificates{DNSNames: []string{"a.example"}, IPAddresses: slices.Repeat([]net.IP{net.IPv4(192, 0, 2, 1)}, 100)})), root.Pool(), nil, true,
+			[]string{"(certificate is valid for 100 IP SANs, but none matched 127.0.0.1, it is for a.example, 192.0.2.1, 192.0.2.1 at ADDRESS)"}, ""},
 		{"another address", serving(certify(root, certificates{DNSNames: []string{"a.example"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}})), root.Pool(), nil, true,
 			[]string{"(certificate is valid for 192.0.2.1, not 127.0.0.1 at ADDRESS)"}, "it is for"},
 		{"wrong usage", serving(client), root.Pool(), nil, true,
