@@ -237,6 +237,48 @@ func TestMethodThatReturnsBeforeItsAnswer(t *testing.T) {
 	}
 }
 
+// The answer to a request that an earlier login left behind is not taken for one to the
+// login under way.
+func TestRequestOfAnEarlierLogin(t *testing.T) {
+	t.Parallel()
+	asked, release, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var logins, reads atomic.Int32
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/login/left"):
+			close(asked)
+			<-release
+			say(w, 400, `{"errors":["of the earlier one"]}`)
+		case strings.HasSuffix(r.URL.Path, "/login/agent") && logins.Load() == 2:
+			say(w, 400, `{"errors":["of this one"]}`)
+		case strings.HasSuffix(r.URL.Path, "/app") && reads.Add(1) == 2:
+			say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
+		default:
+			return false
+		}
+		return true
+	})
+	method := methodFunc(func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+		again := logins.Add(1) == 2
+		if !again {
+			go func() {
+				defer close(left)
+				userpass{"userpass", "left", password}.Login(context.Background(), c)
+			}()
+			<-asked
+		}
+		secret, err := userpass{"userpass", "agent", password}.Login(ctx, c)
+		if again {
+			close(release)
+			<-left
+		}
+		return secret, err
+	})
+	r := readOnce(t.Context(), withMethod(server.address, method, nil), "secret/app", "secret/app")
+	assertKind(t, r.err, fault.Login, "(400 of this one)")
+	assert.Equal(t, []int{200}, r.status)
+}
+
 // A method that never stops to send does not hold the run up, nor does Vault's
 // silence meanwhile.
 func TestMethodThatNeverStops(t *testing.T) {

@@ -22,13 +22,13 @@ type door struct {
 	requests sync.RWMutex // held for reading by each request
 
 	mu       sync.Mutex // guards the rest
-	isOpen   bool
-	answered time.Time // when Vault last answered, or the login began
-	said     said
-	own      []*token // of all logins, made by Vault for this session alone, which revokes them at its end
+	said     *said      // to the login under way; nil if there is none
+	answered time.Time  // when Vault last answered, or the login began
+	own      []*token   // of all logins, made by Vault for this session alone, which revokes them at its end
 }
 
-// said is what Vault answered to one login.
+// said is what Vault answered to one login, and to no request that an earlier one left
+// behind.
 type said struct {
 	answer *reply.Answer // the last one; nil if err is set
 	err    error         // of the last request
@@ -50,10 +50,14 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	d.requests.RLock()
 	defer d.requests.RUnlock()
+	said := d.underWay()
+	if said == nil {
+		return nil, errClosed
+	}
 	response, answer, err := d.send(request)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.said.answer, d.said.err = answer, err
+	said.answer, said.err = answer, err
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +66,11 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		s.modern.Store(true)
 	}
 	// A renewal returns the token that it renews, which is not a new one.
-	if a := answer.Auth; a != nil && a.ClientToken != "" && d.said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
+	if a := answer.Auth; a != nil && a.ClientToken != "" && said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
 		t := s.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), transport.SentAt(response))
 		t.accepted.Store(true)
 		t.index = response.Header.Get("X-Vault-Index")
-		d.said.tokens = append(d.said.tokens, t)
+		said.tokens = append(said.tokens, t)
 		if !answer.CacheHit && !t.facts.Batch { // others use a cached one too, and a batch token cannot be revoked
 			d.own = append(d.own, t)
 		}
@@ -81,7 +85,7 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 	switch {
 	case !s.isForVault(request):
 		return nil, nil, fault.New(fault.Login, "its request was not for the API at the address in the settings, so it was not sent", "fix the method")
-	case d.isClosed() || last.Err() != nil:
+	case last.Err() != nil:
 		return nil, nil, errClosed
 	}
 	response, err := s.logins.RoundTrip(request)
@@ -95,10 +99,10 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 	return response, answer, err
 }
 
-func (d *door) isClosed() bool {
+func (d *door) underWay() *said {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.isOpen
+	return d.said
 }
 
 // silence is the time since Vault last answered.
@@ -112,15 +116,16 @@ func (d *door) silence() time.Duration {
 func (d *door) open() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.isOpen, d.answered, d.said = true, time.Now(), said{}
+	d.said, d.answered = &said{}, time.Now()
 }
 
 // close closes the door and returns what Vault said.
 func (d *door) close() said {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.isOpen = false
-	return d.said
+	said := *d.said
+	d.said = nil
+	return said
 }
 
 // owned returns the tokens that Vault made for this session alone.

@@ -128,7 +128,7 @@ func (s *session) factsIn(data *lookup, sent time.Time) Token {
 		t.Namespace, t.Located = s.config.loginNamespace, false // a server may send anything
 	}
 	if data.TTL > 0 {
-		t.Expires = sent.Add(seconds(data.TTL)).Round(time.Second).UTC() // the clocks may differ
+		t.Expires = sent.Add(seconds(data.TTL)) // the clocks may differ
 	}
 	return t
 }

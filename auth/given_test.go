@@ -63,6 +63,7 @@ func TestGivenToken(t *testing.T) {
 				}
 			}
 			token := r.usage.Token
+			assert.Equal(t, token.Expires.UTC().Truncate(time.Second), token.Expires)
 			assert.True(t, token.Given)
 			assert.Equal(t, !strings.Contains(test.name, "may not"), token.Known)
 			assert.Equal(t, test.name == "batch", token.Batch)
@@ -112,6 +113,7 @@ func TestGivenTokenIsRenewed(t *testing.T) {
 			require.NoError(t, r.err)
 			assert.Equal(t, []string{"auth/token/lookup-self", "auth/token/renew-self", secret.path}, r.requests(t, server))
 			assert.Contains(t, strings.Join(r.warnings(), "|"), test.warning)
+			assert.Equal(t, r.usage.Token.Expires.UTC().Truncate(time.Second), r.usage.Token.Expires)
 			assert.Equal(t, test.renewed, time.Until(r.usage.Token.Expires) > 10*time.Minute, "expires in %s", time.Until(r.usage.Token.Expires))
 		})
 	}
@@ -270,29 +272,43 @@ func TestTokenOfIsACopy(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A wrapping token cannot even be looked up.
+// A wrapping token cannot even be looked up. The try uses it up, so another one is needed.
 func TestWrappingTokenAsTheToken(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	request, err := http.NewRequest(http.MethodPost, server.Address+"/v1/auth/token/create", strings.NewReader(`{}`))
-	require.NoError(t, err)
-	request.Header.Set("X-Vault-Token", server.Token)
-	request.Header.Set("X-Vault-Wrap-TTL", "1m")
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	var wrapped struct {
-		WrapInfo struct {
-			Token string `json:"token"`
-		} `json:"wrap_info"`
+	secret := newSecret(t, server)
+	wrap := func() string {
+		request, err := http.NewRequest(http.MethodPost, server.Address+"/v1/auth/token/create", strings.NewReader(`{"ttl":"400h","policies":["default","`+secret.policy+`"]}`))
+		require.NoError(t, err)
+		request.Header.Set("X-Vault-Token", server.Token)
+		request.Header.Set("X-Vault-Wrap-TTL", "1m")
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		var wrapped struct {
+			WrapInfo struct {
+				Token string `json:"token"`
+			} `json:"wrap_info"`
+		}
+		require.NoError(t, json.NewDecoder(response.Body).Decode(&wrapped))
+		return wrapped.WrapInfo.Token
 	}
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&wrapped))
-	_, err = auth.New(auth.Settings{Address: server.Address}, variables{"VAULT_TOKEN": wrapped.WrapInfo.Token}.options()).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
-		_, err := client.Logical().ReadWithContext(ctx, "secret/data/a")
-		return err
-	})
-	require.ErrorIs(t, err, fault.Token)
-	assert.ErrorContains(t, err, "unwrap it first if it is a wrapping token")
+	unwrap := func(token string) (status int, inside string) {
+		status, answer, err := server.DoAs(token, http.MethodPost, "sys/wrapping/unwrap", nil)
+		require.NoError(t, err)
+		return status, vaulttest.Text(answer, "auth", "client_token")
+	}
+	token := wrap()
+	r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": token}), secret.path)
+	assertKind(t, r.err, fault.Token, "if it was a wrapping token, it is used up now: create another, unwrap it (vault unwrap), and use the token inside; otherwise, set VAULT_TOKEN")
+	assert.Empty(t, r.warnings())
+
+	status, _ := unwrap(token)
+	assert.Equal(t, http.StatusBadRequest, status)
+	_, inside := unwrap(wrap())
+	r = readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": inside}), secret.path)
+	require.NoError(t, r.err)
+	assert.Empty(t, r.warnings())
 }
 
 // The time to live of a token counts from when the login was sent that made it, not from

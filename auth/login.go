@@ -165,11 +165,8 @@ func (s *session) where() string {
 		return "the login method " + m.name
 	}
 	where := "the login " + m.name + " at auth/" + s.config.credentials.mount
-	switch namespace := s.config.loginNamespace; {
-	case isSecretLike(namespace):
-		where += " in a namespace that is not shown"
-	case namespace != "":
-		where += " in namespace " + namespace
+	if namespace := s.config.loginNamespace; namespace != "" {
+		where += " in namespace " + s.wire.Sent.Words(namespace)
 	}
 	return where
 }
@@ -212,5 +209,5 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 
 // warnOfUnclearLogin warns of a token that Vault may have made without an answer.
 func (s *session) warnOfUnclearLogin() {
-	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent and not answered, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, and Vault answered with an error or not at all, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 }

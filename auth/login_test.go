@@ -49,6 +49,7 @@ func TestLogin(t *testing.T) {
 				assert.False(t, r.usage.Token.Given)
 				assert.True(t, r.usage.Token.Known)
 				assert.WithinDuration(t, time.Now().Add(time.Hour), r.usage.Token.Expires, time.Minute)
+				assert.Equal(t, r.usage.Token.Expires.UTC().Truncate(time.Second), r.usage.Token.Expires)
 				assert.False(t, isAlive(t, server, r.accessor(t, server)), "the token is still alive")
 			}
 			assert.Zero(t, tokensOf(t, server, mount))
@@ -90,6 +91,8 @@ func TestLoginErrors(t *testing.T) {
 	bound := server.AppRole(t, elsewhere)
 	refusing := server.Kubernetes(t, map[string]any{"token_policies": "default"})
 	refusing.Refuse.Store(true)
+	anyAccount := server.Kubernetes(t, map[string]any{"bound_service_account_names": "*", "bound_service_account_namespaces": "*"})
+	byName := server.Kubernetes(t, map[string]any{"bound_service_account_names": "*", "bound_service_account_namespaces": "*", "alias_name_source": "serviceaccount_name"})
 	used := a.SecretID(t, map[string]any{"num_uses": 1})
 	require.NoError(t, readOnce(t.Context(), at(server, "approle", variables{"VAULT_APPROLE_MOUNT": a.Mount, "VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": used})).err)
 
@@ -134,6 +137,9 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "not renew"},
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of the token's issuer"},
+		{"JWT, an empty user claim", "jwt", jwt("patch", j.Token(t, map[string]any{"sub": ""})), "missing name in alias", "it is empty in the token"},
+		{"Kubernetes, a JWT of no pod", "kubernetes", kubernetes(anyAccount, "patch", k.Token(t, map[string]any{"kubernetes.io": nil})), "could not parse UID from claims", "a service account's token"},
+		{"Kubernetes, named by its account, a JWT of no pod", "kubernetes", kubernetes(byName, "patch", k.Token(t, map[string]any{"kubernetes.io": nil})), "namespace and name must be set", "a service account's token"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "400", "to a role of this mount"},
 		{"certificate, expired", "cert", expired, "failed to verify client's certificate", "replace the certificate in VAULT_CLIENT_CERT with a valid one"},
 		{"wrapped secret id", "approle", approle(a.Mount, a.RoleID, wrapped), "400 invalid role or secret ID", "response-wrapped secret ids are not supported"},
@@ -145,6 +151,7 @@ func TestLoginErrors(t *testing.T) {
 			mount := test.v["VAULT_"+strings.ToUpper(test.method)+"_MOUNT"]
 			assertKind(t, r.err, fault.Login, "the login "+test.method+" at auth/"+mount, test.says, test.do)
 			assert.Equal(t, []string{"auth/" + mount + "/login"}, r.requests(t, server))
+			assert.Empty(t, r.warnings())
 			for name, value := range test.v {
 				if name == "VAULT_SECRET_ID" && value != "" {
 					assert.False(t, strings.Contains(r.err.Error(), value), "the error shows %s", name)

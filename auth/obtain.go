@@ -124,6 +124,7 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 //	of a login, not served, expired       a login up to three times in a row, if an earlier one served: its time to live is too short, or Vault is slow
 //	of a login, served, revoked, used up  a login, once in a run
 //	of a login, not served, not expired   none: the run ends
+//	of a login, batch                     as one that expired: such a token cannot be revoked or used up, and dies up to a second early
 //	given, served                         what the file holds by now, as often as that happens
 //	given, not served                     what the file holds by now, once in a run
 //
@@ -140,7 +141,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		s.spare = 3
 	}
 	switch {
-	case served && given, dead.isExpired() && s.spare > 0:
+	case served && given, (dead.isExpired() || dead.facts.Batch) && s.spare > 0:
 		if !served {
 			s.spare--
 		}
@@ -165,7 +166,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		return s.end(s.tokenRefused(dead, answer))
 	}
 	if s.loginCount == 3 {
-		s.findings.add(Finding{Code: TokenShort, Text: "the token expired repeatedly: the run logged in three times or more; raise token_ttl of the role, since each login also takes one use of a limited secret id"})
+		s.findings.add(Finding{Code: TokenShort, Text: "the token expired repeatedly: the run logged in three times or more; raise token_ttl of the role, and max_lease_ttl of its mount if that is less, since each login also takes one use of a limited secret id"})
 	}
 	return nil
 }
@@ -181,11 +182,11 @@ func (s *session) end(f *fault.Error) error {
 // replaced.
 func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	given := t.facts.Given
-	renewal := "give the role a longer token_ttl and token_num_uses=0"
+	renewal := "give the role a longer token_ttl, which max_lease_ttl of its mount limits, and token_num_uses=0"
 	if given {
 		renewal = s.config.credentials.credential.renewal()
 		if t.accepted.Load() && !t.served.Load() { // it could only be looked up, which used it up
-			renewal = "unwrap it first if it is a wrapping token (vault unwrap); otherwise, " + renewal
+			renewal = "if it was a wrapping token, it is used up now: create another, unwrap it (vault unwrap), and use the token inside; otherwise, " + renewal
 		}
 	}
 	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}

@@ -50,6 +50,42 @@ func TestMethodThatChoosesItsNamespace(t *testing.T) {
 	assert.Equal(t, "machines", r.usage.Token.Namespace)
 }
 
+// A fault of a namespace names that of the request, unless it may be a secret in the wrong
+// place.
+func TestNamespaceIsNamed(t *testing.T) {
+	t.Parallel()
+	const gone, sealed = `{"errors":["namespace not found"]}`, `{"errors":["namespace is sealed"]}` // as OpenBao 2.6.2 says them
+	for _, test := range []struct {
+		pinned, ui, lacks string
+		status            int
+		body, says        string
+	}{
+		{"team", "team/child", "team", 404, gone, "vault has no such namespace: team ("},
+		{"team", "team/child", "team/child", 404, gone, "vault has no such namespace: team/child ("},
+		{"", "team", "team", 503, sealed, "the namespace is sealed or locked: team ("},
+		{"", "", "", 404, gone, "vault has no such namespace ("},
+		{"", "hvs.pastedCANARY", "hvs.pastedCANARY", 404, gone, "vault has no such namespace: [masked] ("},
+	} {
+		t.Run(test.says, func(t *testing.T) {
+			t.Parallel()
+			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+				is := r.Header.Get("X-Vault-Namespace") == test.lacks
+				if is {
+					say(w, test.status, test.body)
+				}
+				return is
+			})
+			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: test.ui}, variables{"VAULT_NAMESPACE": test.pinned, "VAULT_ROLE_ID": "r"}.options())
+			_, err := do(t.Context(), vault, auth.Use{Patience: brief}, func(ctx context.Context, client *api.Client) error {
+				_, err := get(ctx, client, "secret/app")
+				return err
+			})
+			require.ErrorContains(t, err, test.says)
+			assert.NotContains(t, err.Error(), "CANARY")
+		})
+	}
+}
+
 // The namespace that a method sends is no secret, so Vault's words about it can be read.
 func TestNamespaceOfAMethodIsNotMasked(t *testing.T) {
 	t.Parallel()

@@ -100,7 +100,7 @@ func TestRevokesItsOwnTokenAlone(t *testing.T) {
 						require.Len(t, r.warnings(), 1)
 						assert.Contains(t, r.warnings()[0], "the run's token was not revoked, "+test.warning)
 						assert.Contains(t, r.warnings()[0], "lives until "+r.usage.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
-						assert.Contains(t, r.warnings()[0], "short token_ttl, or use a batch token")
+						assert.Contains(t, r.warnings()[0], "short token_ttl (1m), or use a batch token")
 						if test.warning == unseen {
 							assert.Contains(t, r.warnings()[0], "grant read on auth/token/lookup-self and update on auth/token/revoke-self")
 						}
@@ -122,8 +122,8 @@ func TestRevokesItsOwnTokenAlone(t *testing.T) {
 // A run revokes a token only if its look-up shows the accessor of the login.
 func TestLookBeforeTheRevocation(t *testing.T) {
 	t.Parallel()
-	const lines = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl, or use a batch token"
-	const another = "connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token"
+	const lines = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl (1m), or use a batch token"
+	const another = "connect to Vault itself, or use auth_method token; give the role a short token_ttl (1m), or use a batch token"
 	login := func(accessor string) string {
 		return fmt.Sprintf(`{"request_id":"1","auth":{"client_token":"%s","accessor":%q,"token_type":"service","lease_duration":3600},"mount_type":""}`, standInToken, accessor)
 	}
@@ -201,8 +201,8 @@ func TestLookBeforeTheRevocation(t *testing.T) {
 	})
 }
 
-// The look before the revocation may meet the one node behind a balancer that is down. It is
-// sent once more, so the token is revoked.
+// A look at a token may meet the one node behind a balancer that is down. It is sent once
+// more, so a token of a login is revoked, and the expiry of a given one is known.
 func TestLookMeetsADeadNode(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{502, 504} {
@@ -226,6 +226,13 @@ func TestLookMeetsADeadNode(t *testing.T) {
 		require.NoError(t, r.err)
 		assert.Equal(t, []string{"PUT auth/approle/login", "GET secret/app", "GET auth/token/lookup-self", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}, server.requests())
 		assert.Empty(t, r.warnings())
+
+		looks = 0
+		r = readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "hvs.given"}.options()), "secret/app")
+		require.NoError(t, r.err)
+		assert.Equal(t, []string{"GET auth/token/lookup-self", "GET auth/token/lookup-self", "GET secret/app"}, server.requests()[5:])
+		assert.Empty(t, r.warnings())
+		assert.True(t, r.usage.Token.Known)
 	}
 }
 

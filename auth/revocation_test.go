@@ -139,7 +139,7 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
 	assert.Len(t, server.requests(), 1)
 	if assert.Len(t, r.warnings(), 1) {
-		assert.Contains(t, r.warnings()[0], "was sent and not answered")
+		assert.Contains(t, r.warnings()[0], "answered with an error or not at all")
 		assert.Contains(t, r.warnings()[0], "(the login approle at auth/approle)")
 	}
 }
@@ -218,9 +218,15 @@ func TestRefusedRevocation(t *testing.T) {
 	if assert.Len(t, r.warnings(), 1) {
 		assert.Contains(t, r.warnings()[0], "was not revoked, because it may not look itself up, and lives until "+r.usage.Token.Expires.UTC().Format("2006-01-02 15:04Z"))
 		assert.Contains(t, r.warnings()[0], "(vault answered: 1 error occurred: * permission denied)")
-		assert.Contains(t, r.warnings()[0], "auth/token/revoke-self")
+		assert.Contains(t, r.warnings()[0], "auth/token/revoke-self, give the role a short token_ttl (1m), or use a batch token")
 	}
 	assert.Equal(t, 1, tokensOf(t, server, a.Mount))
+
+	server.Must(t, "POST", "auth/"+a.Mount+"/role/"+a.Role, map[string]any{"token_ttl": "1m"})
+	r = readOnce(t.Context(), vault, secret.path)
+	require.NoError(t, r.err)
+	assert.Empty(t, r.warnings(), "after the advice")
+	assert.Equal(t, 2, tokensOf(t, server, a.Mount))
 }
 
 // If Vault does not answer a revocation, the run ends two seconds later.

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
@@ -36,9 +37,12 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		until = "until " + fault.Time(t.facts.Expires)
 	}
 	warn := func(what, do, detail string) {
+		if t.expiresWithin(time.Minute) {
+			return // its token_ttl is as short as the warning asks for
+		}
 		s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives " + until + "; " + do, Detail: detail})
 	}
-	const grant = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl, or use a batch token"
+	const grant = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl (1m), or use a batch token"
 	ctx, client := s.about(ctx, t, chain)
 	answer, data, err := s.look(ctx, client)
 	switch {
@@ -51,7 +55,7 @@ func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retr
 		warn("was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
 		return
 	case data == nil || t.accessor == "" || data.Accessor != t.accessor:
-		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy in front of Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl, or use a batch token", "")
+		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy in front of Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl (1m), or use a batch token", "")
 		return
 	}
 	answer, err = reply.Write(transport.WithOwn(ctx, transport.Own{Harmless: true}), client, "auth/token/revoke-self", struct{}{}, nil)

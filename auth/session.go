@@ -171,6 +171,11 @@ func (s *session) connect(ctx, last context.Context) error {
 		Connections: s.options.Connections, Timeout: s.config.timeout,
 		UserAgent: "luumen-patch-vault/" + version() + " run/" + s.options.RunID,
 	})
+	for _, namespace := range []string{s.config.namespace, s.config.loginNamespace} {
+		if isSecretLike(namespace) { // errors name it, and Vault echoes it
+			s.wire.Sent.Learn(namespace)
+		}
+	}
 	var until time.Time
 	if s.options.Check {
 		// Patience and two attempts, less the time for the revocation, but at least one attempt.

@@ -129,8 +129,10 @@ func (t *token) sign(header http.Header) http.Header {
 	return header
 }
 
-func (t *token) isExpired() bool {
-	return !t.facts.Expires.IsZero() && !time.Now().Before(t.facts.Expires)
+func (t *token) isExpired() bool { return t.expiresWithin(0) }
+
+func (t *token) expiresWithin(d time.Duration) bool {
+	return !t.facts.Expires.IsZero() && time.Until(t.facts.Expires) <= d
 }
 
 // isProven reports whether Vault accepted the token.
@@ -155,6 +157,7 @@ func (s *session) facts() Token {
 	facts.Proven = t.isProven()
 	if !facts.Expires.IsZero() {
 		facts.TTL = max(int(time.Until(facts.Expires).Round(time.Second).Seconds()), 1)
+		facts.Expires = facts.Expires.Truncate(time.Second).UTC()
 	}
 	return facts
 }

@@ -48,9 +48,11 @@ func (s *session) usage() Usage {
 	usage.Requests, usage.Connections = s.wire.Requests(), s.wire.Dials()
 	usage.Retries, usage.Waited = s.patience.Stats()
 	times := append(s.reads.Times(), s.logins.Times()...)
-	if len(times) == 0 {
-		// Nothing was answered, not only the look-up of the token.
+	if len(times) == 0 || s.fatal.Load() != nil && !s.token.Load().served.Load() {
+		// Nothing was answered, not only the look-up of the token, or no token worked.
 		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenUnknown })
+	}
+	if len(times) == 0 {
 		return usage
 	}
 	slices.Sort(times)

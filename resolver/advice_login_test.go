@@ -2,9 +2,11 @@ package resolver_test
 
 import (
 	"cmp"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -83,9 +85,10 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { unlock(t, server, a.Mount, a.RoleID, d.run(t)) }
 		})
 	}
+	elsewhere := server.AppRole(t, nil).Mount
 	const lockedOut = "after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it"
 	prove(t, withToken(server), []advice{
-		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID, or its file, with the role's id in Vault", wrong("VAULT_ROLE_ID", "wrong"), ""},
+		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID, or its file, with the id of the role at auth/approle-", wrong("VAULT_ROLE_ID", "wrong"), ""},
 		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed", wrong("VAULT_SECRET_ID", "wrong"), ""},
 		{"a destroyed secret id", resolver.Login, "used up or destroyed", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			a.Destroy(t, d.v["VAULT_SECRET_ID"])
@@ -148,6 +151,28 @@ func TestAdviceAboutLogins(t *testing.T) {
 		}), ""},
 		{"a mount with /login", resolver.Login, "write VAULT_APPROLE_MOUNT without /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
 		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
+		{"the credentials of another mount", resolver.Login, "with the id of the role at auth/" + elsewhere + " in this namespace", wrong("VAULT_APPROLE_MOUNT", elsewhere), ""},
+		{"a disabled entity", resolver.Login, notDisabled, appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() { return d.disableEntity(t, server, a.Mount) }), ""},
+		{"JWT, a disabled entity", resolver.Login, notDisabled, jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() { return d.disableEntity(t, server, j.Mount) }), ""},
+		{"a certificate, a disabled entity", resolver.Login, notDisabled, certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() { return d.disableEntity(t, server, c.Mount) }), ""},
+		{"JWT with an empty user claim", resolver.Login, "let the issuer fill in the claim that is user_claim of the role", jwtOf(server, map[string]any{"sub": ""}), ""},
+		{"JWT, a role of type oidc", resolver.Login, "set role_type=jwt on the role", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+			role := map[string]any{"role_type": "oidc", "user_claim": "sub", "bound_audiences": "vault", "allowed_redirect_uris": "http://localhost/oidc", "token_policies": policyOf(t, server, d)}
+			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, role)
+			return func() {
+				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, map[string]any{"role_type": "jwt"})
+			}
+		}), ""},
+		{"a certificate without a common name", resolver.Login, "replace the certificate in VAULT_CLIENT_CERT with one that has a common name", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			key := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{Client: true}).Key
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+			der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+			require.NoError(t, err)
+			nameless := vaulttest.Certificate{Certificate: &x509.Certificate{Raw: der}, Key: key}
+			server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/nameless", map[string]any{"certificate": nameless.PEM(), "token_policies": policyOf(t, server, d)})
+			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, nameless.PEM()), inFile(t, nameless.KeyPEM(t))
+			return func() { d.usePair(t, c) }
+		}), ""},
 		{"locked by five runs", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) { assert.ErrorIs(t, d.run(t), resolver.Login) }), ""},
 		{"locked by five checks", resolver.Login, lockedOut, locked(func(t *testing.T, d *desk) {
 			v := resolver.Check(t.Context(), d.vault(), nil, resolver.CheckOptions{})
@@ -259,6 +284,26 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { d.Address = server.Address }
 		}), ""},
 	})
+}
+
+// notDisabled is part of the advice about a login that was denied.
+const notDisabled = "that the entity of this login is not disabled"
+
+// disableEntity disables the entity of a login that works. The func returned enables it.
+func (d *desk) disableEntity(t *testing.T, server *vaulttest.Server, mount string) (enable func()) {
+	t.Helper()
+	require.NoError(t, d.run(t)) // which makes the entity
+	accessor := vaulttest.Text(server.Must(t, http.MethodGet, "sys/auth/"+mount, nil), "data", "accessor")
+	aliases, _ := server.Must(t, "LIST", "identity/entity-alias/id", nil)["data"].(map[string]any)["key_info"].(map[string]any)
+	set := func(disabled bool) {
+		for _, alias := range aliases {
+			if alias := alias.(map[string]any); alias["mount_accessor"] == accessor {
+				server.Must(t, http.MethodPost, "identity/entity/id/"+alias["canonical_id"].(string), map[string]any{"disabled": disabled})
+			}
+		}
+	}
+	set(true)
+	return func() { set(false) }
 }
 
 func ago(d time.Duration) int64 { return time.Now().Add(-d).Unix() }
@@ -378,7 +423,7 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 	}
 	right := func(*testing.T, *cluster) {}
 	podsOwn := map[string]any{"aud": []string{vaulttest.APIServerAudience}}
-	const monitored = "run vault monitor -log-level=debug and try again, which shows the cause"
+	const monitored = "run vault monitor -log-level=debug and try again, which often shows the cause"
 	prove(t, withToken(server), []advice{
 		{"a wrong role", resolver.Login, "check VAULT_KUBERNETES_ROLE",
 			func(t *testing.T, d *desk) func() {
@@ -441,6 +486,21 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 				made.Recreate("default/runner")
 				return follow
 			}, ""},
+		{"an address that the role does not allow", resolver.Login, "that its role allows the Patch server's address (token_bound_cidrs)",
+			with(func(_ *testing.T, k *cluster) map[string]any {
+				k.role["token_bound_cidrs"] = "192.0.2.0/24"
+				return nil
+			}, role("token_bound_cidrs", "127.0.0.0/8")), ""},
+		{"a disabled entity", resolver.Login, notDisabled,
+			func(t *testing.T, d *desk) func() {
+				with(func(*testing.T, *cluster) map[string]any { return nil }, nil)(t, d)
+				return d.disableEntity(t, server, d.v["VAULT_KUBERNETES_MOUNT"])
+			}, ""},
+		{"a JWT of no service account", resolver.Login, "set VAULT_KUBERNETES_JWT_FILE to a service account's token",
+			with(func(_ *testing.T, k *cluster) map[string]any {
+				k.role["bound_service_account_names"], k.role["bound_service_account_namespaces"] = "*", "*"
+				return map[string]any{"kubernetes.io": nil}
+			}, token(nil)), ""},
 		{"the API server hangs", resolver.Login, "vault waits for the Kubernetes API server: check kubernetes_host in auth/kubernetes-",
 			func(t *testing.T, d *desk) func() {
 				follow := with(func(_ *testing.T, k *cluster) map[string]any { k.Hang.Store(true); return nil },

@@ -56,7 +56,7 @@ func TestNamespaceThatIsNotThere(t *testing.T) {
 			report := run.Report()
 			for i := range 2 {
 				require.ErrorIs(t, results[i].Err(), resolver.Settings)
-				assert.ErrorContains(t, results[i].Err(), "vault has no such namespace (namespace not found at "+address+"); correct namespace in the settings, or VAULT_NAMESPACE on the Patch server")
+				assert.ErrorContains(t, results[i].Err(), "vault has no such namespace: nowhere (namespace not found at "+address+"); correct namespace in the settings, or VAULT_NAMESPACE on the Patch server")
 			}
 			assert.NoError(t, results[2].Err())
 			assert.Len(t, report.Causes, 1, "%s", report)

@@ -83,6 +83,9 @@ func (s Source) unwell(response *http.Response, errors []string, isLogin bool) *
 	if f.What == "" {
 		f.What = "vault answers " + strconv.Itoa(status)
 	}
+	if name := s.Sent.Words(response.Request.Header.Get(api.NamespaceHeaderName)); state.named && name != "" {
+		f.What += ": " + name
+	}
 	return &patience.Failure{Fault: &f, Retry: state.retry, Unsent: state.unsent, RetryAfter: retryAfter(response)}
 }
 

@@ -23,7 +23,7 @@ var methods = map[string]method{
 	"approle": {
 		refused: []hint{
 			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}},
-				"compare VAULT_ROLE_ID, or its file, with the role's id in Vault; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
+				"compare VAULT_ROLE_ID, or its file, with the id of the role at auth/MOUNT in this namespace; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
 			{[]phrase{{"restrictions on the secret ID", "1.21"}},
 				"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 			{[]phrase{{"missing secret_id", "1.14 1.21 bao"}},
@@ -31,7 +31,7 @@ var methods = map[string]method{
 			{[]phrase{{"failed to determine alias name", "1.21"}}, // a 500
 				"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
 			{[]phrase{permissionDenied}, // for a locked role id, and for a missing mount
-				"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace"},
+				"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace, and that the entity of this login is not disabled"},
 		},
 		silent: "vault's storage or audit device hangs, such as a full disk, or a pipe or socket without a reader: see Vault's own log",
 	},
@@ -49,10 +49,12 @@ var methods = map[string]method{
 				"set VAULT_KUBERNETES_JWT_FILE to a token projected for the role's audience; the pod's own token has the API server's audience"},
 			{[]phrase{{"expired", "1.14 1.21 bao"}},
 				"check why the token file is not renewed: its projection into the pod, and the clocks"},
+			{[]phrase{{"could not parse UID from claims", "1.21"}, {"service account namespace and name must be set", "1.21"}}, // a 500
+				"set VAULT_KUBERNETES_JWT_FILE to a service account's token: this JWT is none"},
 			{[]phrase{{"could not load backend configuration", "1.14 1.21 bao"}}, // a 500
 				"configure the mount in Vault: vault write auth/MOUNT/config kubernetes_host=…"},
 			{[]phrase{permissionDenied},
-				"run vault monitor -log-level=debug and try again, which shows the cause; check that auth/MOUNT exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), and that pod and service account still exist"},
+				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
 		},
 		silent: "vault waits for the Kubernetes API server: check kubernetes_host in auth/MOUNT/config, and the network from Vault to it",
 	},
@@ -76,6 +78,10 @@ var methods = map[string]method{
 				"add the algorithm that signs the token to jwt_supported_algs of auth/MOUNT/config"},
 			{[]phrase{{"issuer (iss)", "1.21"}},
 				"compare bound_issuer of auth/MOUNT/config with the token's issuer"},
+			{[]phrase{{"missing name in alias", "1.21"}}, // a 500
+				"let the issuer fill in the claim that is user_claim of the role: it is empty in the token"},
+			{[]phrase{{"oidc role_type", "1.21"}},
+				"set role_type=jwt on the role, or VAULT_JWT_ROLE to a role that has it"},
 			{[]phrase{{"could not load", "1.21"}}, // a 500
 				"configure the mount in Vault: vault write auth/MOUNT/config …"},
 			{[]phrase{{"claim", "1.14 1.21 bao"}},
@@ -91,6 +97,8 @@ var methods = map[string]method{
 				"replace the certificate in VAULT_CLIENT_CERT with a valid one for client authentication (clientAuth)"},
 			{[]phrase{{"all constraints", "1.14 1.21 bao"}, {"invalid certificate", "1.14 1.21 bao"}}, // the words before all constraints differ
 				"add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount lists the certificate"},
+			{[]phrase{{"missing name in alias", "1.21"}}, // a 500
+				"replace the certificate in VAULT_CLIENT_CERT with one that has a common name"},
 			{[]phrase{{"client certificate", "1.14 1.21 bao"}},
 				"connect to Vault's own TLS listener: a proxy that terminates TLS cannot pass the certificate on"},
 			{[]phrase{{"tls connection required", "1.14 1.21"}},
@@ -120,7 +128,7 @@ var anyMethod = method{
 		{[]phrase{noMount},
 			"check the mount and the namespace"},
 		{[]phrase{permissionDenied},
-			"check that auth/MOUNT exists in this namespace, that its role allows the Patch server's address, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
+			"check that auth/MOUNT exists in this namespace, that its role allows the Patch server's address, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
 	},
 	silent: "check the server that Vault asks for this login, and the network from Vault to it",
 }

@@ -22,7 +22,7 @@ func judge(status int, contentType, body string) *patience.Failure {
 
 // response is a response in memory.
 func response(status int, header http.Header, body string) *http.Response {
-	return &http.Response{StatusCode: status, Header: header, Body: &inMemory{*bytes.NewBufferString(body)}}
+	return &http.Response{StatusCode: status, Header: header, Request: &http.Request{}, Body: &inMemory{*bytes.NewBufferString(body)}}
 }
 
 // The errors of an answer are masked wherever encoding/json finds them.

@@ -15,6 +15,7 @@ type state struct {
 	logins bool     // it counts only for an answer to a login
 	retry  patience.When
 	unsent bool        // Vault certainly did not act on the request
+	named  bool        // the namespace of the request is named
 	fault  fault.Error // without detail and cause; What may be empty, see unwell
 }
 
@@ -48,7 +49,7 @@ var states = []state{
 		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
 			Do: "check what headers the proxy requires"}},
 
-	{status: []int{http.StatusForbidden, 500}, retry: patience.Later, unsent: true,
+	{status: []int{http.StatusForbidden, 500}, retry: patience.Later, unsent: true, named: true,
 		says: []phrase{
 			{"namespace is sealed", "bao"},
 			{"API access to this namespace has been locked", "src"},
@@ -93,6 +94,9 @@ var states = []state{
 			{"could not load configuration", "1.21"},
 			{"failed to determine alias name", "1.21"},
 			{"missing role_id", "bao"},
+			{"missing name in alias", "1.21"},
+			{"could not parse UID from claims", "1.21"},
+			{"service account namespace and name must be set", "1.21"},
 		},
 		fault: fault.Error{Kind: fault.Login, What: "vault cannot process the login"}}, // what to do depends on the method
 
@@ -125,7 +129,7 @@ var states = []state{
 		fault: fault.Error{Kind: fault.ServerError, What: "vault is upgrading this mount to KV v2",
 			Do: "wait until it is done"}},
 
-	{status: []int{http.StatusNotFound}, retry: patience.Never,
+	{status: []int{http.StatusNotFound}, retry: patience.Never, named: true,
 		says: []phrase{{"namespace not found", "bao src"}},
 		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault has no such namespace",
 			Do: "correct namespace in the settings, or VAULT_NAMESPACE on the Patch server", Fix: "correct namespace, or VAULT_NAMESPACE on the Patch server: Vault has none of this name"}},

@@ -71,11 +71,26 @@ func (d distrust) wrongName(leaf *x509.Certificate) {
 		f.Do = "reissue it with the host name of the address as a subject alternative name: the common name is ignored"
 	default:
 		f.What = d.name() + "'s certificate is for another host name"
+		if !strings.Contains(f.Detail, ", not ") { // Go lists no names of another kind than the address, nor a hundred
+			f.Detail += ", it is for " + d.namesOf(leaf)
+		}
 		f.Do = d.orServerName("use a name of the certificate in the address, or set VAULT_TLS_SERVER_NAME on the Patch server to one")
 		if d.isProxy {
 			f.Do = "use a name of the certificate in " + d.proxyVariable()
 		}
 	}
+}
+
+// namesOf returns up to three names that a certificate is for.
+func (w *Wire) namesOf(c *x509.Certificate) string {
+	var names []string
+	for _, name := range c.DNSNames[:min(len(c.DNSNames), 3)] {
+		names = append(names, w.Sent.Words(name))
+	}
+	for _, ip := range c.IPAddresses[:min(len(c.IPAddresses), 3-len(names))] {
+		names = append(names, ip.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // unsigned fills in why no trusted CA signed the certificate.

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,8 +116,12 @@ func TestTLS(t *testing.T) {
 			[]string{"vault's CA certificate is expired (CN=Old root, ", "renew it on the server and in VAULT_CAPATH on the Patch server"}, ""},
 		{"common name alone", serving(certify(root, certificates{CommonName: "127.0.0.1", NoSAN: true})), root.Pool(), nil, true,
 			[]string{"vault's certificate has no subject alternative name (", " at ADDRESS)", "reissue it with the host name of the address as a subject alternative name: the common name is ignored"}, "VAULT_TLS_SERVER_NAME"},
-		{"another name", serving(certify(root, certificates{DNSNames: []string{"vault.example.com"}})), root.Pool(), nil, true,
-			[]string{"vault's certificate is for another host name (cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs at ADDRESS)", "VAULT_TLS_SERVER_NAME"}, ""},
+		{"another name", serving(certify(root, certificates{DNSNames: []string{"a.example", "b.example", "c.example", "d.example"}})), root.Pool(), nil, true,
+			[]string{"vault's certificate is for another host name (cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs, it is for a.example, b.example, c.example at ADDRESS); use a name of the certificate in the address", "VAULT_TLS_SERVER_NAME"}, "d.example"},
+		{"a hundred addresses", serving(certify(root, certificates{DNSNames: []string{"a.example"}, IPAddresses: slices.Repeat([]net.IP{net.IPv4(192, 0, 2, 1)}, 100)})), root.Pool(), nil, true,
+			[]string{"(certificate is valid for 100 IP SANs, but none matched 127.0.0.1, it is for a.example, 192.0.2.1, 192.0.2.1 at ADDRESS)"}, ""},
+		{"another address", serving(certify(root, certificates{DNSNames: []string{"a.example"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}})), root.Pool(), nil, true,
+			[]string{"(certificate is valid for 192.0.2.1, not 127.0.0.1 at ADDRESS)"}, "it is for"},
 		{"wrong usage", serving(client), root.Pool(), nil, true,
 			[]string{"vault's certificate is not meant for a server (certificate specifies an incompatible key usage at ADDRESS)", "extended key usage serverAuth"}, "VAULT_CACERT"},
 		{"name constraint", serving(certify(narrow, certificates{}), narrow), root.Pool(), nil, true,
@@ -179,8 +184,8 @@ func TestTLS(t *testing.T) {
 		t.Parallel()
 		echo := certify(root, certificates{CommonName: "Leaf", DNSNames: []string{canary.Secret + ".example"}})
 		address := vaulttest.ServeTLS(t, serving(echo), likeVault)
-		for _, roots := range []*x509.CertPool{root.Pool(), nil} {
-			w := newWire(t, transport.Config{Address: parseURL(t, address), TLS: &tls.Config{RootCAs: roots, ServerName: "vault.example"}})
+		for _, config := range []*tls.Config{{RootCAs: root.Pool(), ServerName: "vault.example"}, {RootCAs: root.Pool()}, {}} {
+			w := newWire(t, transport.Config{Address: parseURL(t, address), TLS: config})
 			w.Sent.Learn(canary.Secret)
 			f := fails(t, w)
 			require.ErrorIs(t, f.Fault, fault.TLS)
