@@ -88,7 +88,7 @@ func oddValue(value string, rounded bool) []auth.Finding {
 // what is unknown.
 func (p *plan) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	findings := append(slices.Clone(usage.Findings), p.shortOfUses(usage.Token)...)
-	if p.isRead(usage.Token, kind) {
+	if p.isRead(usage.Token, kind) && (p.mounts.fault == nil || p.mounts.fault.Kind != kind) {
 		findings = append(findings, p.mounts.findings(p.reads)...)
 	}
 	return findings
