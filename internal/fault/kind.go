@@ -17,8 +17,8 @@ func (k Kind) Error() string { return string(k) }
 // resolver a case in TestEachKind (-update writes its golden file), a row in
 // advice_test.go that follows the advice, and a case in secrecy_test.go; and a row in
 // the README. Raise it in resolver's secretV2 if it concerns every host that wants the
-// secret, or in field.resolve if it depends on the host. If it concerns a field alone, add
-// it to ofField in resolver/cause.go.
+// secret, or in field.resolve if it depends on the host. If it concerns a field or a key
+// alone, add it to FieldError.shared in resolver/cause.go.
 const (
 	NotConfigured Kind = "not_configured"
 	Settings      Kind = "settings"
