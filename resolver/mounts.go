@@ -18,7 +18,7 @@ import (
 type Mount struct {
 	Path      string `json:"path"`                // without slashes at its ends: team/kv
 	Version   int    `json:"version"`             // of KV: 1 or 2
-	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show all of it, so its path, version and namespace may be wrong
+	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not list it: it is taken from the settings or the path, and may be wrong
 	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, and is never read
 	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
 }
