@@ -352,7 +352,7 @@ func TestPolicyKeepsWhatIsNotResolvedNow(t *testing.T) {
 	for _, path := range []string{"/gone", "/others", "/none", "/app?version=9"} {
 		fields = append(fields, ref.Parse("vault:"+kv+path+"#password"))
 	}
-	fields = append(fields, ref.Parse("vault:"+kv+"/key#none"), ref.Parse("vault:"+transit+"/keys/a#name"), ref.Parse("vault:"))
+	fields = append(fields, ref.Parse("vault:"+kv+"/app#none"), ref.Parse("vault:"+transit+"/keys/a#name"), ref.Parse("vault:"))
 	v := resolver.Check(t.Context(), connect(server, server.Token), fields, resolver.CheckOptions{Host: "db-1"})
 	require.Equal(t, resolver.OK, v.Connection.Kind)
 	var all, some []ref.Ref
@@ -365,7 +365,7 @@ func TestPolicyKeepsWhatIsNotResolvedNow(t *testing.T) {
 	}
 	policy, err := resolver.Policy(some, v.Mounts)
 	require.NoError(t, err)
-	assert.Len(t, granted(t, policy), 5)
+	assert.Len(t, granted(t, policy), 4)
 	same, err := resolver.Policy(all, v.Mounts)
 	assert.ErrorContains(t, err, transit+" is not KV")
 	assert.Equal(t, policy, same)

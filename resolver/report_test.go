@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,6 +225,26 @@ func assertPlaced(t *testing.T, run *resolver.Run, place, kept string) {
 	quoted, err := json.Marshal(kept)
 	require.NoError(t, err)
 	assert.NotContains(t, string(shown), strings.Trim(string(quoted), `"`))
+}
+
+// A run has copies of its hosts, and any goroutine can ask for the report while it goes on.
+func TestHostsChangeAndReportsAreMadeDuringTheLoop(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	hosts := writtenFleet(t, server, kv, 20)
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})
+	clear(hosts[0].Fields)
+	var reporting sync.WaitGroup
+	for i, result := range run.Results() {
+		reporting.Go(func() { assert.Equal(t, 20, run.Report().Hosts) })
+		_, err := result.Credential("password")
+		assert.NoError(t, err)
+		clear(hosts[i].Fields)
+		hosts[i] = resolver.Host{}
+	}
+	reporting.Wait()
+	assert.Equal(t, 20, run.Report().Ready)
 }
 
 func TestResultPrints(t *testing.T) {
