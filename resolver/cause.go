@@ -63,6 +63,8 @@ func (c Cause) line() causeLine {
 // String returns one line, for the text handler of slog.
 func (c causeLine) String() string { return c.text }
 
+const mostFields = 10
+
 // causesOf groups the errors of skipped hosts by their shared text, sorted by the
 // number of hosts.
 func causesOf(skipped []*HostError) []Cause {
@@ -99,9 +101,6 @@ func causesOf(skipped []*HostError) []Cause {
 	}
 	return causes
 }
-
-// mostFields is how many fields a cause names.
-const mostFields = 10
 
 // shared describes the part of the error that all hosts share.
 func (e *FieldError) shared() Cause {

@@ -208,11 +208,10 @@ func notForHost(host string, r *read) *fault.Error {
 func noKey(key string, version int, candidates []string) *fault.Error {
 	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
 	near := nearest(key, candidates)
-	switch {
-	case near == "" && slices.Equal(candidates, []string{"data"}): // written through Vault's API, as for KV v2 and once more
-		f.Do = `the secret has the key "data"; if the others are in its value, write it again with one data less`
-		return f
-	case near == "":
+	if near == "" {
+		if slices.Equal(candidates, []string{"data"}) { // perhaps written through Vault's API
+			f.Do = `the secret has the key "data"; if the others are in its value, write it again with one data less`
+		}
 		return f
 	}
 	shown := strconv.Quote(near)

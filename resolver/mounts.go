@@ -211,19 +211,10 @@ func covering(mounts map[string]*mount, path string) *mount {
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
 	if t.listed == nil {
-		do, detail := "let the proxy in front of Vault pass the list", ""
-		if f := t.fault; f != nil {
-			detail = f.Error()
-			switch f.Kind {
-			case BadResponse:
-			case RateLimited:
-				do = "raise the rate limit that refuses the list"
-			default:
-				_, do = f.ForUI()
-			}
+		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or name nested mounts in the settings")
+		if t.fault != nil {
+			f.Detail = t.fault.Error()
 		}
-		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; "+do+", or name nested mounts in the settings")
-		f.Detail = detail
 		findings = append(findings, f)
 	}
 	seen := make(map[string]bool)

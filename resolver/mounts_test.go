@@ -85,7 +85,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			password, err := collect(run)[0].Credential("password")
 			require.NoError(t, err)
 			assert.Equal(t, "of "+v2, password.Reveal())
-			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings")
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or name nested mounts in the settings")
 		})
 	}
 

@@ -247,7 +247,7 @@ func TestQuotaOnTheListOfMounts(t *testing.T) {
 	}
 	limit(t, server, map[string]any{"rate": 1, "interval": "1h", "path": mountList})
 	server.Do("GET", mountList, nil) // the one of this hour
-	assert.Contains(t, warned(), "so mounts and KV versions are taken from the settings; raise the rate limit that refuses the list, or ")
+	assert.Contains(t, warned(), "so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or ")
 	limit(t, server, map[string]any{"rate": 1000, "path": mountList})
 	assert.NotContains(t, warned(), mountList)
 }
