@@ -275,7 +275,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.KVVersion = "v2" }
 		}, ""},
-		{"the other KV version, where the list is blocked, and passed", resolver.KVVersion, "or let the proxy in front of Vault pass sys/internal/ui/mounts", func(t *testing.T, d *desk) func() {
+		{"the other KV version, where the list is blocked, and passed", resolver.KVVersion, "or let every proxy and rate limit pass sys/internal/ui/mounts", func(t *testing.T, d *desk) func() {
 			granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] }`)
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.Address = server.Address }

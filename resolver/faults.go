@@ -170,7 +170,7 @@ func notKV(m *mount, is, do string) *fault.Error {
 // What to do about a mount that is not KV, or whose type is unknown.
 const (
 	nameKV   = "name a secret in a KV mount"
-	passList = "let the proxy in front of Vault pass " + listPath
+	passList = "let every proxy and rate limit pass " + listPath
 )
 
 // orOtherVersion is a hint for a mount whose KV version Vault does not show.
