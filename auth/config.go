@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -42,12 +43,12 @@ func (v *vault) config() (*config, error) {
 		return nil, f
 	}
 	if faults := v.faults(); len(faults) > 0 {
-		texts := make([]string, len(faults))
+		texts, causes := make([]string, len(faults)), make([]error, len(faults))
 		for i, f := range faults {
-			texts[i] = f.Error()
+			texts[i], causes[i] = f.Error(), f
 		}
 		all := strings.Join(texts, "; also, ")
-		return nil, &fault.Error{Kind: fault.Settings, What: "the vault settings are wrong: " + all, Fix: all}
+		return nil, &fault.Error{Kind: fault.Settings, What: "the vault settings are wrong: " + all, Fix: all, Cause: errors.Join(causes...)}
 	}
 	e := &environment{getenv: v.getenv}
 	c := v.configure(e)

@@ -10,7 +10,7 @@ import (
 type Finding struct {
 	Code   string `json:"code"`             // such as TokenExpires; package resolver has more
 	Text   string `json:"text"`             // what was found and what to do, for the UI
-	Notice bool   `json:"notice,omitempty"` // it may be intended, so log it as Info; otherwise it is a warning
+	Notice bool   `json:"notice,omitempty"` // what was found may be intended; otherwise it is a warning
 	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Health is what Vault's sys/health says.
+// Health describes a server by its answer to sys/health.
 type Health struct {
 	Version     string `json:"version,omitempty"` // a release number; empty if Vault hides it
 	Initialized bool   `json:"initialized"`

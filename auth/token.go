@@ -22,10 +22,10 @@ type Token struct {
 	Given     bool      `json:"given"`               // by VAULT_TOKEN or VAULT_TOKEN_FILE; otherwise it comes from a login
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
 	Proven    bool      `json:"-"`                   // Vault accepted the token
-	Known     bool      `json:"known"`               // Vault reported the fields below
-	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires, or if this is not Known; see also Report.Vault
-	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires, or if this is not Known
-	UsesLeft  *int      `json:"uses_left,omitempty"` // when reported; nil if there is no limit, or if this is not Known
+	Known     bool      `json:"known"`               // Vault reported expiry, uses and policies; otherwise they are zero
+	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires; in reports and checks also after a login, since its token is revoked
+	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires
+	UsesLeft  *int      `json:"uses_left,omitempty"` // nil if there is no limit; reports and checks subtract their reads from a given token's
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created; empty for the root namespace

@@ -8,7 +8,7 @@ import (
 
 // Usage is what a use of Vault cost, and what it found.
 type Usage struct {
-	RunID       string        // in the User-Agent, and so in Vault's audit log
+	RunID       string        // that of Use, or the random one
 	Requests    int           // including retries
 	Retries     int           // requests that were sent again
 	Connections int           // including failed ones

@@ -104,6 +104,10 @@ func TestAdviceAboutLogins(t *testing.T) {
 				require.NoError(t, d.run(t))
 			}
 		}), ""},
+		{"a role without policies", resolver.Denied, "give the token a policy, since it has none, in token_policies of its role, with the line ", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			roleOf(t, a, map[string]any{"token_policies": "", "token_no_default_policy": true})
+			return func() { roleOf(t, a, map[string]any{"token_policies": server.Policy(t, lineIn(t, d.run(t)))}) }
+		}), ""},
 		{"no secret id", resolver.Login, "set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE", wrong("VAULT_SECRET_ID", ""), ""},
 		{"no secret id, and none is meant", resolver.Login, "or set bind_secret_id=false on the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			d.v["VAULT_SECRET_ID"] = ""

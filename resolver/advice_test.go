@@ -177,11 +177,11 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/data/other" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by min_wrapping_ttl", resolver.Denied, "if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
+		{"denied by min_wrapping_ttl", resolver.Denied, "if a policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "5m" }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"denied by required_parameters", resolver.Denied, "if the policy already has this line, it has wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
+		{"denied by required_parameters", resolver.Denied, "if a policy already has this line, it has wrapping or parameter conditions", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "`+d.mount()+`/data/app" { capabilities = ["read"] required_parameters = ["reason"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
@@ -189,16 +189,24 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] min_wrapping_ttl = "1s" }`)
 			return func() { set(t, policy, strings.Replace(reading(d), `/data/*`, `/*`, 1)) }
 		}, ""},
-		{"denied by another policy", resolver.Denied, "or another policy denies the path", func(t *testing.T, d *desk) func() {
+		{"denied by another policy", resolver.Denied, "or a policy, perhaps this one, denies the path", func(t *testing.T, d *desk) func() {
 			denying := server.Policy(t, `path "`+d.mount()+`/data/app" { capabilities = ["deny"] }`)
 			d.v["VAULT_TOKEN"] = server.NewToken(t, map[string]any{"policies": []string{"default", denying, server.Policy(t, reading(d))}, "ttl": "999h"})
 			return func() { set(t, denying, `path "nothing" { capabilities = ["read"] }`) }
+		}, ""},
+		{"denied by the same policy", resolver.Denied, "or a policy, perhaps this one, denies the path", func(t *testing.T, d *desk) func() {
+			policy := granted(t, d, reading(d)+"\n"+`path "`+d.mount()+`/data/app" { capabilities = ["deny"] }`)
+			return func() { set(t, policy, reading(d)) }
+		}, ""},
+		{"denied by the same policy, which shows no mount", resolver.Denied, "if a policy already has this line, a policy, perhaps this one, denies the path", func(t *testing.T, d *desk) func() {
+			policy := granted(t, d, `path "nothing" { capabilities = ["read"] }`+"\n"+`path "`+d.mount()+`/data/app" { capabilities = ["read", "deny"] }`)
+			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
 		{"no mount to see", resolver.Denied, "no mount for", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "nothing" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
-		{"no mount to see but another", resolver.Denied, "then add to the token's policy: ", func(t *testing.T, d *desk) func() {
+		{"no mount to see but another", resolver.Denied, "then add to its policy: ", func(t *testing.T, d *desk) func() {
 			other := server.KV(t, 1)
 			policy := granted(t, d, `path "`+other+`/x" { capabilities = ["read"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
@@ -267,7 +275,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.KVVersion = "v2" }
 		}, ""},
-		{"the other KV version, where the list is blocked, and passed", resolver.KVVersion, "or let the proxy in front of Vault pass sys/internal/ui/mounts", func(t *testing.T, d *desk) func() {
+		{"the other KV version, where the list is blocked, and passed", resolver.KVVersion, "or let every proxy and rate limit pass sys/internal/ui/mounts", func(t *testing.T, d *desk) func() {
 			granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] }`)
 			d.Address, d.KVVersion = behind(t, server, blocked), "v1"
 			return func() { d.Address = server.Address }
@@ -315,6 +323,10 @@ func TestAdviceAboutPaths(t *testing.T) {
 			}
 		}, ""},
 		{"a key misspelt", resolver.NoKey, `did you mean "password"?`, typed(field("vault:%s/app#pasword"), field("vault:%s/app#password")), ""},
+		{"a secret with one data too many", resolver.NoKey, `has the key "data"; if the others are in its value, write it again with one data less`, func(t *testing.T, d *desk) func() {
+			server.Put(t, d.mount(), "app", map[string]any{"data": map[string]any{"password": "right"}})
+			return func() { server.Put(t, d.mount(), "app", map[string]any{"password": "right"}) }
+		}, ""},
 		{"a key of another secret", resolver.NoKey, "check the key in Vault", typed(field("vault:%s/app#certificate"), field("vault:%s/app#password")), ""},
 		{"a key with a space behind it", resolver.NoKey, `did you mean "password "? no reference can name it: rename the key in Vault`, func(t *testing.T, d *desk) func() {
 			server.Put(t, d.mount(), "app", map[string]any{"password ": "right"})
@@ -332,10 +344,10 @@ func TestAdviceAboutPaths(t *testing.T) {
 			server.Put(t, d.mount(), "app", map[string]any{"pаssword": "right"})
 			return func() { d.field = ref.Parse("vault:" + d.mount() + "/app#p\u0430ssword") }
 		}, ""},
-		{"an empty value", resolver.BadValue, "is empty; store a string, a number or a boolean", stored(server, ""), ""},
-		{"null", resolver.BadValue, "is null; store a string, a number or a boolean", stored(server, nil), ""},
-		{"an object", resolver.BadValue, "is an object; store a string, a number or a boolean", stored(server, map[string]any{"a": "b"}), ""},
-		{"a list", resolver.BadValue, "is a list; store a string, a number or a boolean", stored(server, []string{"a"}), ""},
+		{"an empty value", resolver.BadValue, "is empty; store a non-empty string, a number or a boolean", stored(server, ""), ""},
+		{"null", resolver.BadValue, "is null; store a non-empty string, a number or a boolean", stored(server, nil), ""},
+		{"an object", resolver.BadValue, "is an object; store a non-empty string, a number or a boolean", stored(server, map[string]any{"a": "b"}), ""},
+		{"a list", resolver.BadValue, "is a list; store a non-empty string, a number or a boolean", stored(server, []string{"a"}), ""},
 		{"a path that Vault refuses", resolver.ServerError, "relative paths not supported); check the path", refusedPath(server, "a..b"), ""},
 		{"a path that Vault refuses, for its end", resolver.ServerError, "relative paths not supported); check the path", refusedPath(server, "team/app.."), ""},
 		{"a path that Vault refuses, for its beginning", resolver.ServerError, "relative paths not supported); check the path", refusedPath(server, "...app"), ""},

@@ -26,7 +26,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 	const blocks = "; if a proxy in front of Vault blocks it, let it pass"
 	for _, request := range []struct{ path, finding, says, limited string }{
 		{"auth/token/lookup-self", auth.TokenUnknown, "Vault did not answer auth/token/lookup-self" + blocks, "a rate limit refused auth/token/lookup-self; raise it"},
-		{"sys/internal/ui/mounts", resolver.MountsUnknown, "; let the proxy in front of Vault pass the list, or name nested mounts in the settings (the server is not Vault", "(vault is rate limiting the agent"},
+		{"sys/internal/ui/mounts", resolver.MountsUnknown, "; let every proxy and rate limit pass the list, or name nested mounts in the settings (the server is not Vault", "(vault is rate limiting the agent"},
 		{"sys/capabilities-self", resolver.PowersUnknown, "Vault did not answer sys/capabilities-self" + blocks, "a rate limit refused sys/capabilities-self; raise it"},
 		{"sys/health", resolver.HealthUnknown, "let the proxy in front of Vault pass it", ""},
 	} {

@@ -15,6 +15,8 @@ import (
 // Cause is one reason why hosts were skipped. A host can have several.
 type Cause struct {
 	Problem          // its reference is zero if the hosts have different ones
+	Path    string   `json:"path,omitempty"`   // of the references, if the cause concerns all of its keys
+	Fields  []string `json:"fields,omitempty"` // the names of the fields, sorted; 10 at most
 	Hosts   []string `json:"hosts"`
 }
 
@@ -61,6 +63,8 @@ func (c Cause) line() causeLine {
 // String returns one line, for the text handler of slog.
 func (c causeLine) String() string { return c.text }
 
+const mostFields = 10
+
 // causesOf groups the errors of skipped hosts by their shared text, sorted by the
 // number of hosts.
 func causesOf(skipped []*HostError) []Cause {
@@ -71,14 +75,17 @@ func causesOf(skipped []*HostError) []Cause {
 	groups := make(map[string]*group, len(skipped)) // each host can have a cause of its own, with a long text
 	for _, host := range skipped {
 		for _, f := range host.Fields {
-			p := f.shared()
-			g := groups[p.Text]
+			c := f.shared()
+			g := groups[c.Text]
 			if g == nil {
-				g = &group{Cause: Cause{Problem: p}}
-				groups[p.Text] = g
+				g = &group{Cause: c}
+				groups[c.Text] = g
 			}
-			if g.Reference != p.Reference {
+			if g.Reference != c.Reference {
 				g.Reference = ref.Ref{}
+			}
+			if at, ok := slices.BinarySearch(g.Fields, f.Field); !ok && len(g.Fields) < mostFields {
+				g.Fields = slices.Insert(g.Fields, at, f.Field)
 			}
 			if g.last != host {
 				g.last = host
@@ -95,20 +102,20 @@ func causesOf(skipped []*HostError) []Cause {
 	return causes
 }
 
-// ofField are the kinds that concern one field. Others concern its path, or the run.
-var ofField = []Kind{NotForHost, NoKey, BadValue, BadReference}
-
 // shared describes the part of the error that all hosts share.
-func (e *FieldError) shared() Problem {
-	p := problemOf(e.err, e.Ref)
+func (e *FieldError) shared() Cause {
+	c := Cause{Problem: problemOf(e.err, e.Ref)}
 	f, ok := e.err.(*fault.Error)
 	switch {
 	case !ok || f.Run: // of the run, or the caller's own context
-		p.Reference = ref.Ref{}
-	case slices.Contains(ofField, f.Kind):
-		p.Text = e.Error()
+		c.Reference = ref.Ref{}
+	case f.Kind == BadReference:
+		c.Text = e.Error()
+	case f.Kind == NoKey || f.Kind == BadValue:
+		c.Text = quoted(e.Ref.String()) + ": " + c.Text
 	default:
-		p.Text = quoted(e.Ref.Path()) + ": " + p.Text
+		c.Path = e.Ref.Path()
+		c.Text = quoted(c.Path) + ": " + c.Text
 	}
-	return p
+	return c
 }

@@ -15,7 +15,7 @@ import (
 // CheckOptions are the options of a check. Their zero value is the default.
 type CheckOptions struct {
 	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
-	Patience time.Duration // how long to wait without any answer, apart from attempts under way; 0 means 3 s
+	Patience time.Duration // see auth.Use; attempts under way may take longer; 0 means 3 s
 	RunID    string        // see auth.Use; empty means a random one
 }
 

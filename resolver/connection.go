@@ -18,7 +18,7 @@ type Connection struct {
 	Reachable bool           `json:"reachable"`          // Vault answered
 	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
 	Server    *auth.Health   `json:"server,omitempty"`   // nil if unknown
-	Token     auth.Token     `json:"token,omitzero"`     // after the check; zero if Vault accepted none. Expires is zero for one of a login
+	Token     auth.Token     `json:"token,omitzero"`     // zero if Vault accepted none
 	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
 	Findings  []auth.Finding `json:"findings,omitempty"` // warnings and notices
 }

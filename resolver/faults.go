@@ -39,9 +39,7 @@ func unread(answer *reply.Answer, r *read) *fault.Error {
 // forbidden is the fault for a path that Vault refuses to read.
 func forbidden(answer *reply.Answer, r *read) *fault.Error {
 	m := r.mount
-	do := withCopyHint(r, "add to its policy: "+grant(m.granted(r.path))) +
-		"; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path" +
-		ifGuessed(m) + orOtherVersion(m)
+	do := granting(r, "it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or ") + orOtherVersion(m)
 	f := denied("the agent's token may not read "+quoted(m.api(r.path)), do, r)
 	if why := answer.DenialWords(); why != "" {
 		f.Detail = strings.TrimPrefix(f.Detail+"; vault says: "+why, "; ")
@@ -113,10 +111,9 @@ func invisible(r *read) *fault.Error {
 		f = denied("the agent's token can see no mount for "+path,
 			check+" and is KV"+command+"; then grant the token read on "+quoted(m.granted(r.path))+" by hand", r)
 	default:
-		do := check + command + "; then " + withCopyHint(r, "add to the token's policy: "+grant(m.granted(r.path))) + ifGuessed(m) +
-			"; if the policy has this line, another policy denies the path"
+		do := check + command + "; then " + granting(r, "")
 		if !table.forToken {
-			do += ", or a proxy in front of Vault drops the header X-Vault-Token"
+			do += "; or let the proxy in front of Vault pass the header X-Vault-Token"
 		}
 		f = denied("the agent's token can see no mount for "+path, do, r)
 	}
@@ -124,6 +121,17 @@ func invisible(r *read) *fault.Error {
 		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
 	}
 	return f
+}
+
+// granting says how to grant the token read on a path. If its policy does so already, other
+// reasons come before that of a policy that denies the path.
+func granting(r *read, other string) string {
+	m := r.mount
+	line := grant(m.granted(r.path))
+	if token := m.table.token; token.Known && len(token.Policies) == 0 {
+		return withCopyHint(r, "give the token a policy, since it has none, in token_policies of its role, with the line "+line) + ifGuessed(m)
+	}
+	return withCopyHint(r, "add to its policy: "+line) + ifGuessed(m) + "; if a policy already has this line, " + other + "a policy, perhaps this one, denies the path"
 }
 
 // ifGuessed is a hint for a mount that neither Vault nor the settings name.
@@ -162,7 +170,7 @@ func notKV(m *mount, is, do string) *fault.Error {
 // What to do about a mount that is not KV, or whose type is unknown.
 const (
 	nameKV   = "name a secret in a KV mount"
-	passList = "let the proxy in front of Vault pass " + listPath
+	passList = "let every proxy and rate limit pass " + listPath
 )
 
 // orOtherVersion is a hint for a mount whose KV version Vault does not show.
@@ -201,6 +209,9 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
 	near := nearest(key, candidates)
 	if near == "" {
+		if slices.Equal(candidates, []string{"data"}) { // perhaps written through Vault's API
+			f.Do = `the secret has the key "data"; if the others are in its value, write it again with one data less`
+		}
 		return f
 	}
 	shown := strconv.Quote(near)
@@ -217,7 +228,7 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 }
 
 func badValue(key string, version int, is string) *fault.Error {
-	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a string, a number or a boolean")
+	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a non-empty string, a number or a boolean")
 }
 
 // atVersion names the version, if there is one.

@@ -14,7 +14,7 @@ const (
 	ShortOfUses    = "short_of_uses"   // the token has too few uses left for a run
 	MountsUnknown  = "mounts_unknown"  // Vault's list of mounts is not available
 	MountVersion   = "mount_version"   // notice: a mount has a different KV version than the settings
-	HostsMisspelt  = "hosts_misspelt"  // luumen_hosts is misspelt in a secret, or is a key of it, so it has no effect
+	HostsMisspelt  = "hosts_misspelt"  // a secret has luumen_hosts misspelt, or as a key, where it has no effect
 	HostsMalformed = "hosts_malformed" // luumen_hosts holds a malformed glob, which matches no host
 	OddField       = "odd_field"       // a field looks mistyped; see ref.Value.Warning
 
@@ -29,7 +29,7 @@ const (
 
 	// of checks, about a field
 	CanWrite         = "can_write"         // the token may write or delete the secret
-	LimitedToHosts   = "limited_to_hosts"  // notice: the secret names its hosts, but CheckOptions none
+	LimitedToHosts   = "limited_to_hosts"  // notice: the secret is limited to some hosts, and CheckOptions.Host is empty
 	TrailingNewline  = "trailing_newline"  // the value is one line that ends in a line break
 	SurroundingSpace = "surrounding_space" // the value begins or ends with white space
 	HoldsNUL         = "holds_nul"         // the value holds a NUL
@@ -88,7 +88,7 @@ func oddValue(value string, rounded bool) []auth.Finding {
 // what is unknown.
 func (p *plan) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	findings := append(slices.Clone(usage.Findings), p.shortOfUses(usage.Token)...)
-	if p.isRead(usage.Token, kind) {
+	if p.isRead(usage.Token, kind) && (p.mounts.fault == nil || p.mounts.fault.Kind != kind) {
 		findings = append(findings, p.mounts.findings(p.reads)...)
 	}
 	return findings

@@ -107,10 +107,10 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			text: "the mount " + v1 + " is KV v1, which has no versions; omit the version, or upgrade the mount to KV v2"},
 		{name: "denied", field: "vault:" + v2 + "/hr#password", kind: resolver.Denied, reads: 1,
 			text: `the agent's token may not read %[1]s/data/hr (its policies: `,
-			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path`},
+			ends: `); add to its policy: path "%[1]s/data/hr" { capabilities = ["read"] }; if a policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or a policy, perhaps this one, denies the path`},
 		{name: "hidden mount", field: "vault:" + hidden + "/app#password", kind: resolver.Denied,
 			text: "the agent's token can see no mount for " + hidden + "/app (its policies: ",
-			ends: `); check the path, and that its mount exists (vault secrets list -detailed); then add to the token's policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings; if the policy has this line, another policy denies the path"},
+			ends: `); check the path, and that its mount exists (vault secrets list -detailed); then add to its policy: path "` + hidden + `/data/app" { capabilities = ["read"] }; the mount ` + hidden + " of KV v2 is a guess: if it is wrong, name the mount in the settings; if a policy already has this line, a policy, perhaps this one, denies the path"},
 		{name: "above a nested mount", field: "vault:" + top + "/app#password", kind: resolver.Denied,
 			text: "the agent's token can see no mount for "},
 		{name: "a namespace before the mount", field: "vault:ns1/" + v2 + "/app#password", kind: resolver.Denied,
@@ -220,7 +220,7 @@ func TestValues(t *testing.T) {
 				credential, err := result.Credential("f")
 				if v.kind != "" {
 					require.ErrorIs(t, err, v.kind)
-					assert.Contains(t, err.Error(), "is "+v.what+"; store a string, a number or a boolean")
+					assert.Contains(t, err.Error(), "is "+v.what+"; store a non-empty string, a number or a boolean")
 					assert.NotContains(t, err.Error(), "c4nary")
 					return
 				}

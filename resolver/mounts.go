@@ -18,7 +18,7 @@ import (
 type Mount struct {
 	Path      string `json:"path"`                // without slashes at its ends: team/kv
 	Version   int    `json:"version"`             // of KV: 1 or 2
-	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not show all of it, so its path, version and namespace may be wrong
+	Guessed   bool   `json:"guessed,omitempty"`   // Vault did not list it: it is taken from the settings or the path, and may be wrong
 	NotKV     bool   `json:"not_kv,omitempty"`    // something else is mounted there, and is never read
 	Namespace string `json:"namespace,omitempty"` // relative to that of the token, such as team/child
 }
@@ -211,7 +211,7 @@ func covering(mounts map[string]*mount, path string) *mount {
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
 	if t.listed == nil {
-		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings")
+		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or name nested mounts in the settings")
 		if t.fault != nil {
 			f.Detail = t.fault.Error()
 		}
@@ -219,7 +219,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 	}
 	seen := make(map[string]bool)
 	for _, r := range reads {
-		m := r.mount
+		m := t.find(r.path) // that of the read may be a guess from before the list
 		if !m.listed || m.NotKV || m.Version == t.version || seen[m.Path] {
 			continue
 		}

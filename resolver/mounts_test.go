@@ -85,7 +85,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 			password, err := collect(run)[0].Credential("password")
 			require.NoError(t, err)
 			assert.Equal(t, "of "+v2, password.Reveal())
-			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; let the proxy in front of Vault pass the list, or name nested mounts in the settings")
+			assert.Contains(t, strings.Join(texts(run.Report().Findings), "|"), "warning: vault's list of mounts is not available (sys/internal/ui/mounts), so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or name nested mounts in the settings")
 		})
 	}
 
@@ -105,13 +105,13 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "nested by a guess", field: nested + "/app#password", kind: resolver.NotFound,
 			text: "vault has no mount for " + top + "/data/kv/app; check the path, and that the mount " + top + " is KV v2"},
 		{name: "v1 though v2", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/app#password", kind: resolver.KVVersion,
-			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or let the proxy in front of Vault pass sys/internal/ui/mounts"},
+			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
 		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
 			text: "vault has no secret at " + v1 + "/data/app; check the path, and that the mount " + v1 + " is KV v2"},
 		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
 			text: "the mount " + v1 + " is KV v1, not v2 as in the settings"},
 		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
-			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; if the policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or another policy denies the path; the mount ` + v2 + ` of KV v2 is a guess: if it is wrong, name the mount in the settings`},
+			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; the mount ` + v2 + ` of KV v2 is a guess: if it is wrong, name the mount in the settings; if a policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or a policy, perhaps this one, denies the path`},
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
 			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
@@ -169,7 +169,7 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	token := server.NewToken(t, map[string]any{"policies": []string{"default"}})
 	_, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": token})), "vault:"+nested+"/app#password")
 	require.ErrorIs(t, err, resolver.Denied)
-	assert.ErrorContains(t, err, `add to the token's policy: path "`+nested+`/data/app" { capabilities = ["read"] }`)
+	assert.ErrorContains(t, err, `add to its policy: path "`+nested+`/data/app" { capabilities = ["read"] }`)
 	assert.NotContains(t, err.Error(), "guess")
 
 	// The suggested line, pasted as it is, helps.
@@ -199,7 +199,7 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 		{"another type, named", `"mount_type":"cubbyhole",`, true, "of type cubbyhole"},
 		{"an empty type", `"mount_type":"",`, false, "of another type"},
 		{"an empty type, named", `"mount_type":"",`, true, "of another type"},
-		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings, or let the proxy in front of Vault pass sys/internal/ui/mounts"},
+		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
 		{"no type, named", ``, true, ""},
 		{"a lease", `"lease_id":"database/creds/app/1",`, false, "of a type that this server does not show"},
 		{"a lease, named", `"lease_id":"database/creds/app/1",`, true, "a dynamic secrets engine"},

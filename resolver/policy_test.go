@@ -336,6 +336,45 @@ func TestPolicyOfWhatACheckSaw(t *testing.T) {
 	}
 }
 
+// A policy as the README tells to make it keeps the lines of references that only another
+// reason keeps from being resolved.
+func TestPolicyKeepsWhatIsNotResolvedNow(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv, transit := server.KV(t, 2), "transit-"+vaulttest.Name()
+	server.Must(t, http.MethodPost, "sys/mounts/"+transit, map[string]any{"type": "transit"})
+	for _, path := range []string{"gone", "app", "others"} {
+		server.Put(t, kv, path, map[string]any{"password": "right"})
+	}
+	server.Delete(t, kv, "gone")
+	server.Metadata(t, kv, "others", map[string]string{"luumen_hosts": "web-*"})
+	var fields []ref.Value
+	for _, path := range []string{"/gone", "/others", "/none", "/app?version=9"} {
+		fields = append(fields, ref.Parse("vault:"+kv+path+"#password"))
+	}
+	fields = append(fields, ref.Parse("vault:"+kv+"/app#none"), ref.Parse("vault:"+transit+"/keys/a#name"), ref.Parse("vault:"))
+	v := resolver.Check(t.Context(), connect(server, server.Token), fields, resolver.CheckOptions{Host: "db-1"})
+	require.Equal(t, resolver.OK, v.Connection.Kind)
+	var all, some []ref.Ref
+	for _, field := range v.Fields {
+		assert.NotEqual(t, resolver.OK, field.Kind, "%s", v)
+		all = append(all, field.Reference)
+		if field.Kind != resolver.NotKV {
+			some = append(some, field.Reference)
+		}
+	}
+	policy, err := resolver.Policy(some, v.Mounts)
+	require.NoError(t, err)
+	assert.Len(t, granted(t, policy), 4)
+	same, err := resolver.Policy(all, v.Mounts)
+	assert.ErrorContains(t, err, transit+" is not KV")
+	assert.Equal(t, policy, same)
+
+	server.Must(t, http.MethodPut, kv+"/undelete/gone", map[string]any{"versions": []int{1}})
+	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, policy)}})
+	assert.NoError(t, resolver.One(t.Context(), connect(server, token), resolver.Host{Fields: map[string]ref.Value{"password": fields[0]}}, resolver.Options{}).Err())
+}
+
 // A line that would grant more than the path is never suggested.
 func TestDeniedSuggestsNoWildcard(t *testing.T) {
 	t.Parallel()

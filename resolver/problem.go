@@ -3,19 +3,21 @@ package resolver
 import (
 	"errors"
 
+	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/ref"
 )
 
 // Problem describes an error, or none if Kind is OK. Its JSON is for the UI.
 type Problem struct {
-	Kind      Kind    `json:"kind"`
-	Reference ref.Ref `json:"reference,omitzero"` // zero if there is none, or it is malformed
-	Part      string  `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
-	Offset    *int    `json:"offset,omitempty"`   // of a malformed field, in bytes
-	Reason    string  `json:"reason,omitempty"`   // what is wrong
-	Fix       string  `json:"fix,omitempty"`      // what to do
-	Text      string  `json:"-"`                  // the complete error, for the agent's log alone
+	Kind      Kind         `json:"kind"`
+	Reference ref.Ref      `json:"reference,omitzero"` // zero if there is none, or it is malformed
+	Part      string       `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
+	Offset    *int         `json:"offset,omitempty"`   // of a malformed field, in bytes
+	Reason    string       `json:"reason,omitempty"`   // what is wrong
+	Fix       string       `json:"fix,omitempty"`      // what to do
+	Faults    []auth.Fault `json:"faults,omitempty"`   // in the settings, each by itself; Fix has all of them
+	Text      string       `json:"-"`                  // the complete error, for the agent's log alone
 }
 
 // outcome is the kind and the complete error or, after decoding, what the UI may show of it.
@@ -42,6 +44,13 @@ func problemOf(err error, r ref.Ref) Problem {
 		p.Reason, p.Fix = f.ForUI()
 		if syntax, ok := errors.AsType[*ref.SyntaxError](f.Cause); ok {
 			p.Part, p.Offset, p.Reason = syntax.Part, &syntax.Offset, syntax.Reason
+		}
+		if joined, ok := f.Cause.(interface{ Unwrap() []error }); ok {
+			for _, cause := range joined.Unwrap() {
+				if one, ok := cause.(auth.Fault); ok {
+					p.Faults = append(p.Faults, one)
+				}
+			}
 		}
 	}
 	return p

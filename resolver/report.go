@@ -20,10 +20,10 @@ type Report struct {
 	NotTaken int            `json:"not_taken"`          // hosts not returned yet, or left when the caller ended the loop
 	Causes   []Cause        `json:"causes,omitempty"`   // why hosts were skipped; most hosts first
 	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices, including those of Vault
-	Vault    auth.Usage     `json:"-"`                  // zero if Vault was not needed. Its Token is as after the run; Expires is zero for one of a login
+	Vault    auth.Usage     `json:"-"`                  // zero if Vault was not needed
 }
 
-// Report returns the report so far. It is complete after the loop.
+// Report returns the report so far, to any goroutine. It is complete after the loop.
 func (r *Run) Report() Report { return r.inner().report() }
 
 func (r *run) report() Report {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestReport(t *testing.T) {
 	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")
 	assert.Equal(t, "run report-1 in Vault's audit log; token: given, does not expire", lines[1])
 	assert.Equal(t, "skipped lost-0, lost-1, lost-2 and 2 more (not_found): "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[2])
-	assert.Equal(t, "skipped typo (no_key): password: vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])
+	assert.Equal(t, "skipped typo (no_key): vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])
 
 	var out bytes.Buffer
 	slog.New(slog.NewJSONHandler(&out, nil)).Error("hosts skipped", "cause", report.Causes[0], "run", report)
@@ -88,6 +89,38 @@ func TestReport(t *testing.T) {
 	slog.New(slog.NewTextHandler(&out, nil)).Error("hosts skipped", "run", report)
 	assert.Contains(t, out.String(), "check the path: lost-0, lost-1, lost-2 and 2 more skipped")
 	assert.Contains(t, out.String(), "typo skipped")
+}
+
+// A cause is one for all fields that share it, and its JSON leads to them.
+func TestCausesNameFieldsAndPaths(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "other", map[string]any{"user": "u", "password": "p"})
+	server.Metadata(t, kv, "other", map[string]string{"luumen_hosts": "web-*"})
+	server.Put(t, kv, "app", map[string]any{"user": "u", "null": nil})
+	missing, null := "vault:"+kv+"/app#sudo", "vault:"+kv+"/app#null"
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), []resolver.Host{
+		host("a", "user", "vault:"+kv+"/other#user", "password", "vault:"+kv+"/other#password"),
+		host("b", "sudo", missing, "password", missing),
+		host("c", "key", null),
+		host("d", "user", "vault:"),
+	}, resolver.Options{})
+	collect(run)
+	type cause struct {
+		Kind, Reference, Path string
+		Fields, Hosts         []string
+	}
+	var shown struct{ Causes []cause }
+	text, err := json.Marshal(run.Report())
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &shown))
+	assert.ElementsMatch(t, []cause{
+		{"not_for_host", "", kv + "/other", []string{"password", "user"}, []string{"a"}},
+		{"no_key", missing, "", []string{"password", "sudo"}, []string{"b"}},
+		{"bad_value", null, "", []string{"key"}, []string{"c"}},
+		{"bad_reference", "", "", []string{"user"}, []string{"d"}},
+	}, shown.Causes)
 }
 
 // If the loop ends early, the report says how many hosts are left.
@@ -192,6 +225,26 @@ func assertPlaced(t *testing.T, run *resolver.Run, place, kept string) {
 	quoted, err := json.Marshal(kept)
 	require.NoError(t, err)
 	assert.NotContains(t, string(shown), strings.Trim(string(quoted), `"`))
+}
+
+// A run has copies of its hosts, and any goroutine can ask for the report while it goes on.
+func TestHostsChangeAndReportsAreMadeDuringTheLoop(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	hosts := writtenFleet(t, server, kv, 20)
+	run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{})
+	clear(hosts[0].Fields)
+	var reporting sync.WaitGroup
+	for i, result := range run.Results() {
+		reporting.Go(func() { assert.Equal(t, 20, run.Report().Hosts) })
+		_, err := result.Credential("password")
+		assert.NoError(t, err)
+		clear(hosts[i].Fields)
+		hosts[i] = resolver.Host{}
+	}
+	reporting.Wait()
+	assert.Equal(t, 20, run.Report().Ready)
 }
 
 func TestResultPrints(t *testing.T) {

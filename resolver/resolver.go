@@ -42,7 +42,7 @@ type Host struct {
 // Options are the options of a run. The zero Options are the default.
 type Options struct {
 	Workers  int           // concurrent reads, each over its own connection; 0 means 16
-	Patience time.Duration // how long to wait without any answer; 0 means 60 s
+	Patience time.Duration // see auth.Use; 0 means 60 s
 	RunID    string        // see auth.Use; empty means a random one
 }
 
@@ -70,8 +70,9 @@ type run struct {
 
 // Resolve prepares a run, without contacting Vault yet. It never fails: an error of Vault,
 // the settings or the environment becomes the error of the hosts that need Vault. A nil
-// vault is not configured. When ctx ends, the hosts whose secrets are not read yet get its
-// error, so a deadline should be longer than Patience.
+// vault is not configured. It copies the hosts, so the caller may change them and their
+// maps. When ctx ends, the hosts whose secrets have not been read get its error, so a
+// deadline should be longer than Patience.
 func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Options) *Run {
 	if options.Workers <= 0 {
 		options.Workers = defaultWorkers

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,4 +80,24 @@ func TestOneSealedNodeBehindABalancer(t *testing.T) {
 			assert.Equal(t, test.found, slices.Contains(codes(v.Connection.Findings), resolver.HealthSealed), "%s", v)
 		})
 	}
+}
+
+// The error of a locked namespace explains why there is no list of mounts.
+func TestLockedNamespace(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		locked := path == mountList || strings.HasPrefix(path, "kv/")
+		if locked {
+			always(503, `{"errors":["API access to this namespace has been locked by an administrator - \"team\" must be unlocked to gain access."]}`)(w, nil)
+		}
+		return locked
+	})
+	vault := vaultAt(address, server.NewToken(t, map[string]any{"ttl": "999h"}))
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:kv/app#password")}, resolver.Options{Patience: brief})
+	assert.ErrorIs(t, collect(run)[0].Err(), resolver.Sealed)
+	assert.Empty(t, texts(run.Report().Findings))
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:kv/app#password"), resolver.CheckOptions{Patience: brief})
+	assert.Equal(t, resolver.Sealed, v.Connection.Kind, "%s", v)
+	assert.NotContains(t, codes(v.Connection.Findings), resolver.MountsUnknown, "%s", v)
 }

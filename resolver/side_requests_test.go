@@ -336,6 +336,20 @@ func TestLateListThatChangesNothing(t *testing.T) {
 	assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
 }
 
+// The notice about a mount's version does not depend on when the list came.
+func TestLateListNamesTheVersionOfEveryMount(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	v1, v2 := server.KV(t, 1), server.KV(t, 2)
+	address, _, _ := lateList(t, server, "kv-")
+	hosts := []resolver.Host{host("a", "password", "vault:"+v1+"/a..b#password"), host("b", "password", "vault:"+v2+"/missing#password")}
+	run := resolver.Resolve(t.Context(), vaultAt(address, server.Token), hosts, resolver.Options{Workers: 1, Patience: 3 * brief})
+	results := collect(run)
+	assert.ErrorIs(t, results[0].Err(), resolver.ServerError, "read before the list")
+	assert.ErrorIs(t, results[1].Err(), resolver.NotFound)
+	assert.Equal(t, []string{resolver.MountVersion}, codes(run.Report().Findings))
+}
+
 // A check whose list of mounts comes late did not ask what the token may do on the paths
 // that it read. It says so, and the next check asks.
 func TestCheckWithALateList(t *testing.T) {

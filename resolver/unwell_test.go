@@ -234,6 +234,24 @@ func TestQuotaOnOneMount(t *testing.T) {
 	}
 }
 
+// A quota on the list of mounts costs no host, and the warning says to raise it.
+func TestQuotaOnTheListOfMounts(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
+	kv := server.KV(t, 2)
+	hosts := writtenFleet(t, server, kv, 1)
+	warned := func() string {
+		run := resolver.Resolve(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/*")), hosts, resolver.Options{Patience: 3 * brief})
+		assert.NoError(t, collect(run)[0].Err())
+		return strings.Join(texts(run.Report().Findings), "|")
+	}
+	limit(t, server, map[string]any{"rate": 1, "interval": "1h", "path": mountList})
+	server.Do("GET", mountList, nil) // the one of this hour
+	assert.Contains(t, warned(), "so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or ")
+	limit(t, server, map[string]any{"rate": 1000, "path": mountList})
+	assert.NotContains(t, warned(), mountList)
+}
+
 func limit(t *testing.T, server *vaulttest.Server, quota map[string]any) {
 	t.Helper()
 	server.Must(t, "POST", "sys/quotas/rate-limit/all", quota)

@@ -21,6 +21,7 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 2)")
 	assert.Contains(t, out.String(), "password vault:secret/luumen/windev#password (version 3)", "after the rotation")
 	assert.Contains(t, out.String(), `path "team/kv/data/odd#name" { capabilities = ["read"] }`)
+	assert.NotContains(t, out.String(), `that "transit" is a KV`)
 	assert.Contains(t, out.String(), "no_key: the secret has no such key")
 	assert.Equal(t, 1, strings.Count(out.String(), "vault unreachable ("), "the outage is reported once")
 	for _, says := range []string{"write the token without quotes", "remove wrap_ttl from Agent's sink", "vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID"} {
@@ -54,7 +55,7 @@ func TestDemoPrintsNoSecret(t *testing.T) {
 	require.NoError(t, err)
 	config.Vault.Address = server.Address
 
-	policy, err := policyFor(config)
+	policy, err := policyFor(t.Context(), config, server.environment())
 	require.NoError(t, err)
 	require.NoError(t, server.admit(policy))
 	var out strings.Builder

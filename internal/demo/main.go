@@ -36,7 +36,7 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 	defer server.Stop()
 	config.Vault.Address = server.Address
 
-	policy, err := policyFor(config)
+	policy, err := policyFor(ctx, config, server.environment())
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func demo(ctx context.Context, out io.Writer, fleet string) error {
 		fmt.Fprintf(out, "\n%s", report)
 		wrong += printUnexpected(out, outcomes, i)
 	}
-	fmt.Fprintf(out, "\nThe Vault policy of the agent's token, which grants exactly the references above, mistakes included:\n\n%s", indented(policy))
+	fmt.Fprintf(out, "\nThe Vault policy of the agent's token, which grants exactly the references above, except those that must be corrected first:\n\n%s", indented(policy))
 	if wrong > 0 {
 		return errors.New("not every host ended as testdata/fleet.json expects")
 	}

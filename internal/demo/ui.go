@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,15 +33,22 @@ func check(ctx context.Context, config *configuration, options auth.Options, typ
 	return text
 }
 
-// policyFor is the policy that all references of a configuration need.
-func policyFor(config *configuration) (string, error) {
-	var references []ref.Ref
+// policyFor is the policy that a configuration needs, without the references that must be
+// corrected first.
+func policyFor(ctx context.Context, config *configuration, options auth.Options) (string, error) {
+	var fields []ref.Value
 	for _, t := range slices.Concat([]target{{credentials: config.Default}}, config.Hosts, config.Integrations) {
-		for value := range maps.Values(t.credentials) {
-			if r := value.Ref(); !r.IsZero() {
-				references = append(references, r)
-			}
+		fields = slices.AppendSeq(fields, maps.Values(t.credentials))
+	}
+	verdicts := resolver.Check(ctx, auth.New(config.Vault, options), fields, resolver.CheckOptions{})
+	if verdicts.Connection.Kind != resolver.OK {
+		return "", errors.New(verdicts.Connection.Text) // mounts would be guesses
+	}
+	var references []ref.Ref
+	for _, field := range verdicts.Fields {
+		if !slices.Contains([]resolver.Kind{resolver.NotKV, resolver.KVVersion, resolver.Pinned}, field.Kind) {
+			references = append(references, field.Reference)
 		}
 	}
-	return resolver.Policy(references, mounts)
+	return resolver.Policy(references, verdicts.Mounts)
 }

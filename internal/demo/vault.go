@@ -12,16 +12,12 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/vaulttest"
-	"github.com/luumen/patch-vault/resolver"
 )
-
-// mounts hold the secrets of the demo.
-var mounts = []resolver.Mount{{Path: "secret", Version: 2}, {Path: "team/kv", Version: 2}, {Path: "legacy", Version: 1}}
 
 // server is the Vault of the demo, with the agent's token.
 type server struct {
 	*vaulttest.Server
-	token     string
+	token     string   // that of an administrator before admit
 	passwords []string // every password that was made
 	err       error    // the first one; later steps do nothing
 }
@@ -31,7 +27,7 @@ func startVault() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{Server: started}
+	s := &server{Server: started, token: started.Token}
 	s.fill()
 	if s.err != nil {
 		s.Stop()

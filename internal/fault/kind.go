@@ -17,8 +17,8 @@ func (k Kind) Error() string { return string(k) }
 // resolver a case in TestEachKind (-update writes its golden file), a row in
 // advice_test.go that follows the advice, and a case in secrecy_test.go; and a row in
 // the README. Raise it in resolver's secretV2 if it concerns every host that wants the
-// secret, or in field.resolve if it depends on the host. If it concerns a field alone, add
-// it to ofField in resolver/cause.go.
+// secret, or in field.resolve if it depends on the host. If it concerns a field or a key
+// alone, add it to FieldError.shared in resolver/cause.go.
 const (
 	NotConfigured Kind = "not_configured"
 	Settings      Kind = "settings"
@@ -79,6 +79,6 @@ var advices = map[Kind]advice{
 	NotKV:         {"the path is not in a KV mount", "name a secret in a KV mount; nothing else is ever read"},
 	NotForHost:    {"the secret is meant for other hosts", "use a secret meant for this host, or add the host to its luumen_hosts in Vault, where commas separate globs"},
 	NoKey:         {"the secret has no such key", "check the key; the agent's log says whether a similar one exists"},
-	BadValue:      {"the value is null, empty, an object or a list", "store a string, a number or a boolean under this key"},
+	BadValue:      {"the value is null, empty, an object or a list", "store a non-empty string, a number or a boolean under this key"},
 	BadReference:  {"the field is malformed", "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"},
 }
