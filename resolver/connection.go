@@ -117,16 +117,16 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
 		findings = append(findings, notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault"))
 	}
-	isRead := c.plan.isRead(usage.Token, kind)
+	isServed := c.plan.isServed(usage.Token, kind)
 	if usage.Health != nil {
 		findings = append(findings, c.serverFindings(usage, kind)...)
-	} else if isRead {
+	} else if isServed {
 		findings = append(findings, notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it"))
 	}
 	findings = append(findings, c.plan.findings(usage, kind)...)
 	if powers := c.plan.powers; powers.root {
 		findings = append(findings, warning(RootToken, "the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references"))
-	} else if isRead {
+	} else if isServed {
 		findings = append(findings, powers.unknown...)
 	}
 	return findings

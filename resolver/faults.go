@@ -94,8 +94,8 @@ func withCopyHint(r *read, do string) string {
 	return do
 }
 
-// invisible is the fault for a path in no mount that the token can see. It cannot read
-// anything there.
+// invisible is the fault for a path in no mount that the token can see, so that it can read
+// nothing there.
 func invisible(r *read) *fault.Error {
 	const (
 		check   = "check the path, and that its mount exists"
@@ -123,8 +123,8 @@ func invisible(r *read) *fault.Error {
 	return f
 }
 
-// granting says how to grant the token read on a path. If its policy does so already, other
-// reasons come before that of a policy that denies the path.
+// granting says how to grant the token read on a path. For a token that has the grant, it
+// gives the other reasons, and then a policy that denies the path.
 func granting(r *read, other string) string {
 	m := r.mount
 	line := grant(m.granted(r.path))
@@ -162,7 +162,7 @@ func denied(what, do string, r *read) *fault.Error {
 	return f
 }
 
-// notKV is the fault for a path in a mount that is not KV, or perhaps not.
+// notKV is the fault for a path in a mount that is not KV, or may not be.
 func notKV(m *mount, is, do string) *fault.Error {
 	return fault.New(fault.NotKV, "the mount "+quoted(m.Path)+" is "+is+", not KV", do)
 }

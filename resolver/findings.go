@@ -83,19 +83,19 @@ func oddValue(value string, rounded bool) []auth.Finding {
 	return findings
 }
 
-// findings returns the findings of a run or a check about the use of Vault, the token as
-// afterRun returned it, and the mounts. The kind is that of the run's error, which explains
-// what is unknown.
+// findings returns what a run or a check found about its use of Vault, the token, which
+// afterRun returned, and the mounts. The kind is that of the run's error: what the error
+// explains is no finding.
 func (p *plan) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	findings := append(slices.Clone(usage.Findings), p.shortOfUses(usage.Token)...)
-	if p.isRead(usage.Token, kind) && (p.mounts.fault == nil || p.mounts.fault.Kind != kind) {
+	if p.isServed(usage.Token, kind) && (p.mounts.fault == nil || p.mounts.fault.Kind != kind) {
 		findings = append(findings, p.mounts.findings(p.reads)...)
 	}
 	return findings
 }
 
-// isRead reports whether Vault served requests with the token to the end.
-func (p *plan) isRead(token auth.Token, kind Kind) bool {
+// isServed reports whether Vault served requests with the token to the end.
+func (p *plan) isServed(token auth.Token, kind Kind) bool {
 	return token.Proven && kind != Token && p.mounts != nil
 }
 

@@ -140,8 +140,8 @@ type metadata struct {
 // bytes with values of 512.
 type custom map[string]string
 
-// maxCustom exceeds the largest custom metadata in Vault, even with every character
-// escaped in JSON, in bytes.
+// maxCustom, in bytes, exceeds the largest custom metadata in Vault, even with every
+// character escaped in JSON.
 const maxCustom = 256 << 10
 
 // UnmarshalJSON fails if the metadata is too large or malformed: then it is unknown

@@ -71,11 +71,11 @@ func (m Mount) below(path string) string {
 
 // mountTable finds the mount of a path.
 type mountTable struct {
-	listed    map[string]*mount // by Vault, by path, those of references; nil if its list is not available
-	forToken  bool              // Vault's list is that of a token; otherwise it may be that of anyone
-	unsure    bool              // Vault's list has none of the mounts, and may be that of anyone; see tryOne
+	listed    map[string]*mount // those of references in Vault's list, by path; nil if it is not available
+	forToken  bool              // Vault's list is that of a token; otherwise anyone may get it
+	unsure    bool              // Vault's list has none of the mounts, and anyone may get it; see tryOne
 	fault     *fault.Error      // why there is no list, if Vault did not answer
-	named     map[string]*mount // by the settings, by path
+	named     map[string]*mount // those in the settings, by path
 	version   int               // of KV in the settings, for other mounts
 	token     auth.Token        // with which Vault was asked for the list
 	namespace string            // see Mount.Namespace
@@ -120,8 +120,8 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	return table, nil
 }
 
-// prefixes finds the prefixes of paths: a server may list millions of mounts. It holds the
-// paths, and their parts after the first segment, which may be a namespace. Both are sorted.
+// prefixes finds mounts of paths fast, since a server may list millions of mounts. It holds
+// the paths, and their parts after the first segment, which may be a namespace. Both are sorted.
 type prefixes [2][]string
 
 func prefixesOf(reads []*read) prefixes {

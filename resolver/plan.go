@@ -56,10 +56,11 @@ type read struct {
 	sent    bool              // a request was sent
 	part    *part             // in share
 	request *patience.Request // while a worker has the read, and after it gave way
-	gaveWay bool
-	since   time.Time // when it gave way
-	secret  *secret   // nil until the read is settled, and if there is an error
-	err     error     // why there is no secret
+	secret  *secret           // nil until the read is settled, and if there is an error
+	err     error             // why there is no secret
+
+	gaveWay   bool
+	gaveWayAt time.Time
 }
 
 // settled reports whether it is known how the read ended.

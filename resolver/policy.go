@@ -73,7 +73,7 @@ func tableOf(mounts []Mount) *mountTable {
 	for _, given := range mounts {
 		m := &mount{table: table, Mount: given, listed: !given.Guessed}
 		m.Path, m.Namespace = strings.Trim(m.Path, "/"), strings.Trim(m.Namespace, "/")
-		table.namespace = cmp.Or(table.namespace, m.Namespace) // that of all
+		table.namespace = cmp.Or(table.namespace, m.Namespace) // all have the same
 		if m.Version != 1 {
 			m.Version = 2
 		}

@@ -97,9 +97,9 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 	return ofRun.Load()
 }
 
-// listAgain asks, once, for the list of mounts that failed before Vault answered a read: Vault
-// may have been down until then. A list that hung could hang again. It returns nil if the list
-// is still not available, or shows nothing.
+// listAgain asks for the list of mounts again, once in a run, if it failed before: Vault may
+// have been down until it answered a read. A list that hung could hang again. It returns nil
+// if the list is still not available, or shows nothing.
 func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 	p.again.Do(func() {
 		if p.mounts.fault == nil || isSilence(p.mounts.fault) {
@@ -122,8 +122,8 @@ func isSilence(f *fault.Error) bool {
 }
 
 // tryOne reads one path, which shows what a list without any mount of the paths means: Vault
-// sends it to a token without any policy, and if a proxy dropped the token. It returns a fault
-// that concerns every path, or nil.
+// sends it to a token without policies, but also to a request whose token a proxy dropped. It
+// returns a fault that concerns every path, or nil.
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
@@ -199,8 +199,8 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	return secret, err
 }
 
-// whyUnsent is the fault for a path that must not be read, or where it is certain without a
-// request that there is no secret. It is nil for all others.
+// whyUnsent is the fault for a path that must not be read, or that certainly has no secret. It
+// is nil for all others.
 func whyUnsent(r *read) *fault.Error {
 	m := r.mount
 	switch {

@@ -8,19 +8,19 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// share hands the reads of a run to its workers. Paths that fail for a while should not
-// occupy all workers, since only the answer to another path shows that Vault is well. So
-// the reads are cut into parts, each in one mount, and a worker takes from the part with
-// the smallest load. Reads that gave way come last in their part, but one at a time is tried
-// again earlier, since many hosts may wait for it.
+// share hands the reads of a run to its workers. Reads that fail should not occupy all
+// workers, since only an answer to another read shows that Vault is well. So the reads of
+// each mount are cut into parts, and a worker takes one from the part with the smallest load.
+// Reads that gave way come last in their part, but one at a time is tried again earlier,
+// since many hosts may wait for it.
 type share struct {
 	mu    sync.Mutex
 	parts []*part // those with reads left; the one that was taken from longest ago first
-	early *read   // gave way, and a worker has it again, before the fresh ones of its part
+	early *read   // gave way, and a worker has it again before the fresh reads of its part
 }
 
-// rest is the time after which a read that gave way may be tried again early.
-const rest = 500 * time.Millisecond
+// earlyAfter is the time after which a read that gave way may be tried again early.
+const earlyAfter = 500 * time.Millisecond
 
 // part is some of the reads in one mount.
 type part struct {
@@ -33,15 +33,15 @@ type part struct {
 // mountLoad is what all parts of a mount have in common.
 type mountLoad struct {
 	underWay int
-	gaveWay  int // since a read of the mount was settled
+	gaveWay  int // reads of it, since one of it was settled
 }
 
 func (p *part) isEmpty() bool { return len(p.fresh)+len(p.aside) == 0 }
 
-// load is how many reads of the part are under way. What gave way may fail again, so up to
-// two more count for the part if reads of its mount gave way, and two if there is none that
-// did not. Yet each mount has a read under way, so that the rest of it is not left to the end,
-// when no other shows whether Vault is well.
+// load is how many reads of the part are under way, and up to two more if reads of its mount
+// gave way, since the next may fail, too, and two more if all that are left did. It is 0 for
+// a mount with none under way, so that no mount is left to the end, when no read of another
+// shows whether Vault is well.
 func (p *part) load() int {
 	if p.mount.underWay == 0 {
 		return 0
@@ -118,7 +118,7 @@ func (s *share) takeFrom(p *part) (r *read) {
 	switch {
 	case last < 0:
 		r, p.aside = p.aside[0], p.aside[1:]
-	case len(p.aside) > 0 && s.early == nil && time.Since(p.aside[0].since) >= rest:
+	case len(p.aside) > 0 && s.early == nil && time.Since(p.aside[0].gaveWayAt) >= earlyAfter:
 		r, p.aside = p.aside[0], p.aside[1:]
 		s.early = r
 	case p.underWay%2 == 0:
@@ -129,7 +129,7 @@ func (s *share) takeFrom(p *part) (r *read) {
 	return r
 }
 
-// done takes a read back from its worker. If it gave way, it is taken again later.
+// done takes a read back from its worker. If it gave way, a worker gets it again later.
 func (s *share) done(r *read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +144,7 @@ func (s *share) done(r *read) {
 		return
 	}
 	p.mount.gaveWay++
-	r.since = time.Now()
+	r.gaveWayAt = time.Now()
 	if p.isEmpty() {
 		s.parts = append(s.parts, p)
 	}

@@ -25,13 +25,13 @@ var (
 	busy   = &patience.Failure{Fault: &fault.Error{Kind: fault.RateLimited, What: "status 429"}, Retry: patience.Paced, Unsent: true}
 )
 
-// simulation is a run over two mounts, of which one never answers a read. The other does,
-// but for one outage of Vault.
+// simulation is a run over two mounts. Reads in the bad one always fail; those in the good
+// one fail only in an outage of Vault.
 type simulation struct {
 	good, bad   int // paths in each mount
 	workers     int
-	badFails    *patience.Failure // nil: hangs
-	outageFails *patience.Failure // nil: hangs
+	badFails    *patience.Failure // in the bad mount
+	outageFails *patience.Failure // in the outage
 	from, lasts time.Duration     // the outage
 	latency     time.Duration     // of a healthy read
 	served      int               // paths of the good mount
@@ -115,7 +115,7 @@ func TestMountBesideABadOne(t *testing.T) {
 }
 
 // The paths of a mount that always fail do not look like an outage once the others are read:
-// each is tried three times and fails alone, also those that were not tried before.
+// each is tried three times and fails alone, even if it was not tried before.
 func TestBadMountAtTheEnd(t *testing.T) {
 	t.Parallel()
 	for _, fails := range []*patience.Failure{reset, broken, page} {

@@ -16,8 +16,8 @@ import (
 
 func answered(context.Context, time.Duration) *patience.Failure { return nil }
 
-// A request that is laid aside for longer than patience goes on where it was.
-func TestRequestLaidAside(t *testing.T) {
+// A request that gave way for longer than patience goes on where it was.
+func TestRequestThatGivesWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const budget = 2 * time.Second
@@ -41,7 +41,7 @@ func TestRequestLaidAside(t *testing.T) {
 	})
 }
 
-// What waits for its rate is not laid aside: another request would wait, too.
+// A request that waits for its rate does not give way: another would wait, too.
 func TestRequestThatWaitsForItsRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

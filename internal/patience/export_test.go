@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Do tries a request that is never laid aside.
+// Do tries a request that never gives way.
 func (p *Patience) Do(ctx context.Context, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	return p.Try(ctx, &Request{}, send)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// answered notes that the request was answered. It changes the state to well.
+// answered notes that the request was answered. The state becomes well, unless it is over.
 func (p *Patience) answered(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,7 +134,7 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 		return true
-	case ownQuota, othersAnswered: // at a rate that this request does not meet
+	case ownQuota, othersAnswered: // to slow them down would not help this one
 		pause = max(pause, oneRefusal)
 	default:
 		p.pace.slow(now, p.answers)
@@ -165,7 +165,7 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 }
 
 // countRefusal counts a 429 that the request met. It reports whether the quota may be for
-// this request alone, and not for the run: none has met a 429, or none since this request
+// this request alone, and not for the run: no other has met a 429, or none since this one
 // last did.
 func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
 	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
@@ -191,7 +191,7 @@ func (p *Patience) isOnlyOneSilent(f *Failure, sent, now time.Time) bool {
 	return p.failingSince.IsZero() && p.failing[cause(f.Fault)] == nil && now.Sub(latest(sent, p.answeredAt)) >= p.budget
 }
 
-// beginOutage begins an outage, after some failures that were probes in effect.
+// beginOutage begins an outage. The failures before it count as probes.
 func (p *Patience) beginOutage(now time.Time, failures int) {
 	p.outage, p.electing, p.failedProbes, p.probeAt = true, false, failures, now.Add(p.backoff(failures, false))
 	p.wake()
@@ -209,8 +209,8 @@ func (p *Patience) resume(now time.Time) {
 // sawOutageEnd reports whether an outage has ended since the request last failed.
 func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
-// refuse ends a request that would fail again. If two requests cannot establish TLS, it
-// ends patience; and so it does if Vault cannot process the token of the first request.
+// refuse ends a request that would fail again. It ends patience if two requests cannot
+// establish TLS, or if Vault has answered nothing yet and cannot process the token.
 func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *fault.Error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(r.tried(now))
@@ -290,9 +290,9 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// failsLikeOthers notes that the request failed, and reports whether others have failed for
-// the same cause since the last answer, and all of them because of Vault. Each probably fails
-// for its own reasons if others were served since it first failed.
+// failsLikeOthers notes that the request failed, and reports whether that shows an outage:
+// since the last answer, two requests failed for the same cause, one of them while no others
+// were answered; or more than two did, and Vault may have gone down.
 func (p *Patience) failsLikeOthers(r *Request, f *fault.Error) bool {
 	failing := p.failing[cause(f)]
 	if !slices.Contains(failing, r) {
@@ -307,12 +307,12 @@ func (p *Patience) failsLikeOthers(r *Request, f *fault.Error) bool {
 // group, first failed.
 func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(p.unservedSince(r)) }
 
-// mayHaveGoneDown reports whether those others were all sent before that. Vault may have gone
-// down in between.
+// mayHaveGoneDown reports whether those others were all sent before that failure. Vault may
+// have gone down since.
 func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(p.unservedSince(r)) }
 
-// unservedSince is when the request first failed or had waited long for an answer, or another
-// one of its group had, since one of the group was answered.
+// unservedSince is the request's unservedAt, or that of the first one of its group that
+// failed after the group's last answer, if that is earlier.
 func (p *Patience) unservedSince(r *Request) time.Time {
 	if at, ok := p.unserved[r.Group]; ok && at.Before(r.unservedAt) {
 		return at
@@ -330,8 +330,8 @@ func (p *Patience) failsAlone(r *Request, now time.Time) bool {
 }
 
 // expire ends patience if the clock has reached its end. If only one request has failed
-// since others were answered, it ends that request instead. The next one then shows whether
-// Vault is down: if it fails, too, patience ends.
+// since others were answered, it ends that request instead. The next one shows whether Vault
+// is down: if it fails, too, patience ends.
 func (p *Patience) expire(now time.Time) {
 	if p.over != nil || p.remaining(now) > 0 {
 		return
@@ -355,7 +355,7 @@ func (p *Patience) end(now time.Time, f *fault.Error) {
 	p.wake()
 }
 
-// tried is how long the request has been tried, apart from the times when it was laid aside.
+// tried is how long the request has been tried, apart from the times after it gave way.
 func (r *Request) tried(now time.Time) time.Duration { return now.Sub(r.firstSent) - r.wasAside }
 
 func latest(a, b time.Time) time.Time {

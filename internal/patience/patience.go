@@ -16,10 +16,10 @@
 //	-----   ------------                  -----                              ----
 //	well    every request at once         a request fails                    doubt
 //
-//	doubt   new requests at once; those   any request is answered            well
-//	        that failed again, first at   others fail for the same cause     outage
-//	        once, then after growing      the clock reaches the budget       over
-//	        waits                         the same, but only one request     outage
+//	doubt   new requests at once; failed  any request is answered            well
+//	        ones again, first at once,    others fail for the same cause     outage
+//	        then after growing waits      the clock reaches the budget       over
+//	                                      the same, but only one request     outage
 //	                                      failed, and others were answered
 //
 //	outage  one request at a time, the    any request is answered            well
@@ -37,28 +37,27 @@
 //     fails alone. A failure does not count if Vault did not see the request, or
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
-//   - Others are answered if one was since the request first failed, or the first one
-//     of its group, of which none has been answered since. Two requests that fail
-//     while others are answered are not an outage.
-//   - If those others were all sent before, Vault may have gone down since. Then three
-//     requests that fail are an outage, and the third attempt of fewer waits for a
-//     twelfth of the budget.
-//   - A request that fails with no other to compare it with has the whole budget. If
-//     others were answered before, it fails alone then. The next ones show whether
-//     Vault is down; a twelfth of the budget is left for that.
+//   - Others are answered if one was since the request first failed, or since its group
+//     did, if none of the group has been answered since. Two requests that fail while
+//     others are answered are not an outage.
+//   - If those others were all sent before that failure, Vault may have gone down since.
+//     Then three requests that fail are an outage. The third attempt of a request waits
+//     until it has been tried for a twelfth of the budget.
+//   - A request that fails with no other to compare it with has the whole budget. Then
+//     it fails alone if others were answered before. The next ones show whether Vault
+//     is down; a twelfth of the budget is left for that.
 //
-// A request that has failed and must wait gives way to others, if its caller has any: they
-// may be well, and they show whether Vault is.
+// A request that has failed and must wait gives way to another, if its caller has one: that
+// one may be answered, which shows that Vault is well.
 //
-// A 429 is not a failure: Vault is well and asks for fewer requests. They are sent
-// more slowly (pace.go), and the budget counts only while none is answered. While one
-// request alone meets 429s and others are answered, it slows down nobody else, and after
-// three it fails alone if many others were answered. A quota may also be for some requests
-// alone: those that were refused give way to others, and slow down nobody if they are
-// refused again while others are answered.
+// A 429 is not a failure: Vault is well and asks for fewer requests. So all are sent more
+// slowly (pace.go), and the budget counts only while none is answered. A quota may be
+// for one request alone: if only that one meets 429s while others are answered, it does not
+// slow them down, and fails alone after three 429s and many answers to others. A quota may
+// also be for some requests alone: they give way to others, and do not slow them down if
+// they are refused again while others are answered.
 //
-// TLS that two requests cannot establish ends patience at once, since waiting does not
-// change it.
+// If two requests cannot establish TLS, patience ends at once: waiting would not help.
 package patience
 
 import (
@@ -90,9 +89,9 @@ type Patience struct {
 	answers     int                      // how many came
 	answeredAt  time.Time                // when the last one came
 	servedAt    time.Time                // when the last one came to a request that is not Beside
-	servedSent  time.Time                // when the request that was sent last of those was sent
+	servedSent  time.Time                // when the latest of those requests was sent
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
-	unserved    map[string]time.Time     // when a group first failed since one of it was answered
+	unserved    map[string]time.Time     // when a group first failed after its last answer
 	lastRefused *Request                 // the last one that met a 429
 
 	// Failures since the last answer.
@@ -113,7 +112,7 @@ type Patience struct {
 	probes        int          // in all outages
 	lastProbe     map[kind]int // the number of the last probe of each kind
 
-	waiting   []*Request    // those that may not be sent yet, the longest waiting first
+	waiting   []*Request    // those that may not be sent yet; the one that has waited longest first
 	changed   chan struct{} // closed and replaced when waiting requests must look again
 	sending   int           // requests that may be sent now, and have not ended
 	idleSince time.Time     // when the last request ended, or its caller gave it up
@@ -148,18 +147,18 @@ func New(budget time.Duration, limits Limits) *Patience {
 	return p
 }
 
-// Request is a request as Patience sees it. The zero Request stands for itself alone, and
-// waits until it is answered. Each belongs to one Patience, and to one Try at a time.
+// Request is a request as Patience sees it. The zero Request is in no group and never gives
+// way. Each Request belongs to one Patience, and to one Try at a time.
 type Request struct {
 	// Group names the requests that probably fail together, such as those to one mount.
 	Group string
 
-	// Others reports whether another request could be sent in place of this one. If so, and
-	// this one has failed or met a 429 and must wait, Try returns [ErrAside]. Nil means that it waits.
+	// Others reports whether another request could be sent in place of this one; nil means
+	// never. If so, and this one has failed or met a 429 and must wait, Try returns [ErrAside].
 	Others func() bool
 
-	// Beside is whether the request goes on beside others and says nothing of them: if it is
-	// answered, a request that fails does not fail alone for that.
+	// Beside is whether an answer to the request says nothing about others: a request that
+	// fails does not fail alone because this one is answered.
 	Beside bool
 
 	history
@@ -170,8 +169,8 @@ type history struct {
 	fault       *fault.Error // the last one; nil until the request fails
 	ended       *fault.Error // with which it fails alone; nil until then
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
-	unservedAt  time.Time    // when that attempt failed, or had waited long for an answer
-	failures    int          // since the last outage, apart from those in it
+	unservedAt  time.Time    // when that attempt failed, or had waited a moment for an answer
+	failures    int          // outside of outages, since the last one
 	ownFailures int          // those outside of outages that it may have caused itself
 	failedAt    time.Time    // when it last failed
 
@@ -182,20 +181,20 @@ type history struct {
 
 	isRefused  bool          // it met a 429 when it was last sent
 	mayBePaced bool          // a proxy may have refused it for its rate when it was last sent
-	asideSince time.Time     // when it was last laid aside; zero while it is not
-	wasAside   time.Duration // for how long it was, before
+	asideSince time.Time     // when it gave way; zero after Try goes on with it
+	wasAside   time.Duration // for how long in all, before that
 
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 	dueBy   time.Time // when it is sent again whatever others do; zero means never
 }
 
 // ErrAside is the error of a request that gave way to another.
-var ErrAside = errors.New("the request was laid aside")
+var ErrAside = errors.New("the request gave way to another")
 
 // Try repeats a request until it is answered, fails for good, or patience or ctx
 // ends. send sends it once, within limit, and returns nil if Vault answered. Try
-// returns nil, ctx's error, a *fault.Error or [ErrAside]. To go on with a request that was
-// laid aside, call Try with it again.
+// returns nil, ctx's error, a *fault.Error or [ErrAside]. To go on with a request that gave
+// way, call Try with it again.
 func (p *Patience) Try(ctx context.Context, r *Request, send func(ctx context.Context, limit time.Duration) *Failure) error {
 	if !r.asideSince.IsZero() {
 		r.wasAside += time.Since(r.asideSince)
@@ -209,7 +208,7 @@ func (p *Patience) Try(ctx context.Context, r *Request, send func(ctx context.Co
 		}
 		if p.underWay != nil {
 			if limit = p.enter(ctx, r, limit); limit <= 0 {
-				continue // since then, Vault went down, or ctx ended
+				continue // Vault has gone down since, or ctx has ended
 			}
 		}
 		p.countRetry(r)

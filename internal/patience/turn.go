@@ -30,7 +30,7 @@ func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// untilNext is untilTurn for a request that is never due.
+// untilNext is untilTurn without dueBy.
 func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 	at := r.retryAt
 	if soon := r.firstSent.Add(p.moment()); !r.firstSent.IsZero() && p.sawOutageEnd(r) && soon.Before(at) {
@@ -72,7 +72,7 @@ func (p *Patience) isNext(r *Request, now time.Time) bool {
 	return r.fault != nil
 }
 
-// kind is what requests have in common that may all fail for their own reasons.
+// kind is what nextProber tells requests apart by: all of one kind may fail for their own reasons.
 type kind struct {
 	group  string
 	failed bool
