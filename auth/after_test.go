@@ -237,8 +237,8 @@ func TestMethodThatReturnsBeforeItsAnswer(t *testing.T) {
 	}
 }
 
-// The answer to a request that an earlier login left behind is not taken for one to the
-// login under way.
+// The answer to a request that an earlier login left behind does not count for the login
+// under way.
 func TestRequestOfAnEarlierLogin(t *testing.T) {
 	t.Parallel()
 	asked, release, left := make(chan struct{}), make(chan struct{}), make(chan struct{})

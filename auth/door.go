@@ -27,8 +27,8 @@ type door struct {
 	own      []*token   // of all logins, made by Vault for this session alone, which revokes them at its end
 }
 
-// said is what Vault answered to one login, and to no request that an earlier one left
-// behind.
+// said is what Vault answered to one login. The answer to a request that an earlier login
+// left behind is not in it.
 type said struct {
 	answer *reply.Answer // the last one; nil if err is set
 	err    error         // of the last request

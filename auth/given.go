@@ -17,7 +17,7 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// soon is the remaining time to live below which every run warns of a given token.
+// soon is how early every run warns that a given token expires.
 const soon = 7 * 24 * time.Hour
 
 // look looks up the token of a client. The data is nil if the answer has none.

@@ -78,8 +78,8 @@ func (s *session) enter(c credentials) loginResult {
 	return <-returned // a built-in method ends with its request
 }
 
-// await waits for a method that was handed in, which may never return: until Vault has not
-// answered the method for a whole patience, a check must end, or the last moments are over.
+// await waits for a method that was handed in, which may never return. It gives up when Vault
+// has not answered for a whole patience, a check must end, or the last moments are over.
 func (s *session) await(returned <-chan loginResult) loginResult {
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
 	left := func() time.Duration {
@@ -158,7 +158,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	return fault.New(fault.Login, s.where()+what, "check what the method needs on the Patch server")
 }
 
-// where names the login, in texts.
+// where names the login for a text.
 func (s *session) where() string {
 	m := s.config.method
 	if m.handedIn {

@@ -62,9 +62,9 @@ func (s *session) load(c credentials) (credentials, error) {
 }
 
 // replaceIfDead replaces the token used if the answer shows that it is dead, and reports
-// whether the session now has another one. A proxy may deny just an optional request, in
-// Vault's words. So a token that Vault has accepted is looked up first; for any other, the
-// next request decides.
+// whether the session now has another one. A proxy may deny an optional request alone, in
+// Vault's words. So a token that Vault has accepted is looked up first; for any other token,
+// the next request decides.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
 	refusal := answer.Refusal()
 	s.login.Lock()

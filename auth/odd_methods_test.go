@@ -50,8 +50,8 @@ func TestMethodThatChoosesItsNamespace(t *testing.T) {
 	assert.Equal(t, "machines", r.usage.Token.Namespace)
 }
 
-// A fault of a namespace names that of the request, unless it may be a secret in the wrong
-// place.
+// An error about a namespace names the one of the request, unless that may be a secret in
+// the wrong place.
 func TestNamespaceIsNamed(t *testing.T) {
 	t.Parallel()
 	const gone, sealed = `{"errors":["namespace not found"]}`, `{"errors":["namespace is sealed"]}` // as OpenBao 2.6.2 says them

@@ -61,7 +61,7 @@ func (p pathPins) contain(path string) bool {
 	return true
 }
 
-// permit checks a path.
+// permit returns an error if the pins do not permit a path.
 func (p pathPins) permit(path string) error {
 	if p.prefixes == nil || p.contain(path) {
 		return nil

@@ -46,7 +46,7 @@ func (e *environment) trust() trust {
 	return t
 }
 
-// hostName returns the variable if it is a host name or an IP address.
+// hostName is name for a variable that holds a host name or an IP address.
 func (e *environment) hostName(variable string) string {
 	name := e.name(variable)
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err != nil && strings.ContainsAny(name, `:/"' `) {

@@ -49,7 +49,7 @@ func (s *session) usage() Usage {
 	usage.Retries, usage.Waited = s.patience.Stats()
 	times := append(s.reads.Times(), s.logins.Times()...)
 	if len(times) == 0 || s.fatal.Load() != nil && !s.token.Load().served.Load() {
-		// Nothing was answered, not only the look-up of the token, or no token worked.
+		// Nothing at all was answered, or no token worked: the errors say more than this finding.
 		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenUnknown })
 	}
 	if len(times) == 0 {

@@ -336,8 +336,8 @@ func TestPolicyOfWhatACheckSaw(t *testing.T) {
 	}
 }
 
-// A policy as the README tells to make it keeps the lines of references that only another
-// reason keeps from being resolved.
+// A policy that is made as the README says keeps the lines of references that cannot be
+// resolved for another reason.
 func TestPolicyKeepsWhatIsNotResolvedNow(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -91,7 +91,7 @@ func TestReport(t *testing.T) {
 	assert.Contains(t, out.String(), "typo skipped")
 }
 
-// A cause is one for all fields that share it, and its JSON leads to them.
+// Fields that share a cause are in one Cause, whose JSON names them.
 func TestCausesNameFieldsAndPaths(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -227,7 +227,7 @@ func assertPlaced(t *testing.T, run *resolver.Run, place, kept string) {
 	assert.NotContains(t, string(shown), strings.Trim(string(quoted), `"`))
 }
 
-// A run has copies of its hosts, and any goroutine can ask for the report while it goes on.
+// A run copies its hosts, and any goroutine can ask for the report while it goes on.
 func TestHostsChangeAndReportsAreMadeDuringTheLoop(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -275,8 +275,8 @@ func breakAudit(t *testing.T, server *vaulttest.Server) {
 	require.Equal(t, http.StatusInternalServerError, status)
 }
 
-// Vault cannot process a JWT as its own token, and answers each request with it with a bare
-// internal error. That ends a run of many paths as soon as one of few, and a check alike.
+// Vault cannot process a JWT as its own token, and answers each request that has one with a
+// bare internal error. A run of many paths ends as soon as one of few, and so does a check.
 func TestTokenThatVaultCannotProcess(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -41,8 +41,8 @@ func (l located) readings() []located {
 	return all
 }
 
-// replace replaces each character with its meaning. meaningOf returns it for the beginning
-// of a text, and how many bytes have it; 0 bytes mean that a character stands for itself.
+// replace replaces escapes and characters with what they mean. meaningOf returns the meaning of
+// the first one in a text, and its length; 0 means that the character stands for itself.
 func (l located) replace(meaningOf func(text string) (meaning string, length int)) located {
 	var b strings.Builder
 	b.Grow(len(l.text))
@@ -62,7 +62,7 @@ func (l located) replace(meaningOf func(text string) (meaning string, length int
 	return located{b.String(), place}
 }
 
-// escapeInJSON decodes an escape in JSON. One that the end of the text cuts off is nothing.
+// escapeInJSON decodes an escape in JSON. One that the end of the text cuts off means nothing.
 func escapeInJSON(text string) (meaning string, length int) {
 	const escaped, control = `"\/`, "bfnrt"
 	switch {
@@ -91,7 +91,7 @@ func escapeInJSON(text string) (meaning string, length int) {
 	}
 }
 
-// escapeInURL decodes an escape in a URL. One that the end of the text cuts off is nothing.
+// escapeInURL decodes an escape in a URL. One that the end of the text cuts off means nothing.
 func escapeInURL(text string) (meaning string, length int) {
 	switch {
 	case text[0] != '%':

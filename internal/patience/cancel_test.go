@@ -119,7 +119,7 @@ func TestStats(t *testing.T) {
 }
 
 // While nobody waits for an answer, as between two requests of an agent's own, patience is not
-// used up, though the last request failed and its caller gave it up.
+// used up, even if the last request failed and its caller gave it up.
 func TestIdleTimeIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	for name, fails := range map[string]script{"reset": always(reset), "hangs": hangs, "busy": always(busy)} {

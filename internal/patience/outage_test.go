@@ -355,9 +355,9 @@ func TestNodeAwayBehindBalancer(t *testing.T) {
 	}
 }
 
-// Vault goes down while the last requests are under way. Those that it has taken are still
-// answered, which does not mean that the others fail for their own reasons: three that fail
-// alike are an outage, and fewer wait for some time.
+// Vault goes down while the last requests are under way, and still answers those that it has
+// taken. That does not mean that the others fail for their own reasons: three that fail alike
+// are an outage, and fewer wait for some time.
 func TestLastRequestsUnderWay(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

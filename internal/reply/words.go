@@ -2,8 +2,8 @@ package reply
 
 import "strings"
 
-// Vault has no error codes, only texts. This file, states and methods hold all texts that
-// this library compares, each with the servers that were seen to send it. Other servers were not
+// Vault has no error codes, only texts. This file, state.go and login.go hold all texts that this
+// library compares, each with the servers that were seen to send it. Other servers were not
 // tried, or send other texts, for which the general rules hold.
 //
 //	1.14  Vault 1.14.10

@@ -14,10 +14,10 @@ import (
 	"github.com/luumen/patch-vault/internal/mask"
 )
 
-// distrust is why a certificate is not trusted, from crypto/x509's reason.
+// distrust fills in why a certificate is not trusted, from crypto/x509's reason.
 type distrust struct {
 	peer
-	fault *fault.Error        // filled in by the methods
+	fault *fault.Error        // to fill in
 	chain []*x509.Certificate // as the server sent it
 }
 
@@ -118,8 +118,8 @@ func (d distrust) unsigned(err x509.UnknownAuthorityError) {
 	}
 }
 
-// untrustedError is the cause if a certificate is not trusted. crypto/tls's own holds the
-// certificates, in which a server may send back what it was sent before.
+// untrustedError is the cause if a certificate is not trusted. crypto/tls's own error holds
+// the certificates, in which a server may echo a secret.
 type untrustedError struct {
 	text   string
 	reason error // of crypto/x509; may be nil

@@ -132,8 +132,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	return f.Final()
 }
 
-// maySeeAnotherNode reports, once, whether a look that a gateway did not get through to its
-// node is sent again, since another node may be well.
+// maySeeAnotherNode reports, once, whether a read is sent again because a gateway did not
+// reach its node: another node may be well.
 func (e *exchange) maySeeAnotherNode() bool {
 	isFirst := !e.optional.again
 	e.optional.again = true

@@ -15,7 +15,7 @@ import (
 type login struct {
 	unclear int       // how often it was sent and not answered
 	failed  time.Time // when that first happened
-	well    bool      // Vault's health was good since then
+	well    bool      // Vault's health was good when it was last asked for
 }
 
 // unclearLogin is the failure for a login that Vault may have processed.

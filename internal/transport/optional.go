@@ -64,8 +64,8 @@ func saysUnwell(f *patience.Failure) bool {
 }
 
 // orGiveUp gives up an optional request if it is late. A bare internal error may come from
-// the token, so it gives up early and lets the next request show it. If Vault answers that
-// it is unwell, its health shows, once, whether that is true.
+// the token, so the request gives up early, and the next one shows it. If the answer is that
+// Vault is unwell, Vault's health shows, once, whether that is true.
 func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.Failure {
 	share, budget := e.optional.share, e.retry.Patience.Budget()
 	if reply.IsInternalError(f) && !e.retry.Patience.HasAnswers() {

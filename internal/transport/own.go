@@ -14,7 +14,7 @@ type Own struct {
 	Harmless bool // safe to repeat, whatever its method
 	Decides  bool // it is optional, but no other request shows whether Vault accepts the token
 
-	// Request is how the request stands to others; nil means that it stands for itself alone.
+	// Request is the request as Patience sees it; nil means one in no group, which never gives way.
 	Request *patience.Request
 }
 

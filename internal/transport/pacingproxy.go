@@ -27,9 +27,9 @@ type refusals struct {
 	answers int // to any request, until then
 }
 
-// again counts one more refusal at the slower pace, and reports true. If no request was
-// answered since the last one, the nodes are down, or no other request is left. Then, and after
-// a time that is long for patience, it starts over; in the former case it reports false.
+// again counts one more refusal at the slower pace. It reports false if no request was answered
+// since the last one: then the nodes are down, or no other request is left. It forgets the earlier
+// refusals then, and if the last one is older than long.
 func (r *refusals) again(answers int, long time.Duration) bool {
 	isServing, isLongAgo := answers > r.answers, time.Since(r.last) > long
 	if !isServing || isLongAgo {

@@ -182,7 +182,7 @@ func (p *progress) putIdleConn(err error) {
 
 // retire prepares for a retry, if that may help: it closes the connections that are not in
 // use, since a kept one behind a balancer always leads to the same node, and avoids the
-// node. A path can fail with a server error at a good node, but not before it answers any.
+// node. After a server error it avoids only a node that never answered: the path may be bad.
 func (w *Wire) retire(p *progress, f *patience.Failure) *patience.Failure {
 	if f == nil || f.Retry != patience.Later {
 		return f
