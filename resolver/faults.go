@@ -163,8 +163,8 @@ func denied(what, do string, r *read) *fault.Error {
 }
 
 // notKV is the fault for a path in a mount that is not KV, or may not be.
-func notKV(m *mount, is, do string) *fault.Error {
-	return fault.New(fault.NotKV, "the mount "+quoted(m.Path)+" is "+is+", not KV", do)
+func notKV(m *mount, why, do string) *fault.Error {
+	return fault.New(fault.NotKV, "the mount "+quoted(m.Path)+" "+why, do)
 }
 
 // What to do about a mount that is not KV, or whose type is unknown.

@@ -50,9 +50,9 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 	case answer.MountType != nil:
 		return notKV(m, shownType(*answer.MountType), nameKV)
 	case m.Guessed:
-		return notKV(m, "of a type that this server does not show", "name the mount in the settings, or "+passList)
+		return notKV(m, "may not be KV, since this server does not show its type", "name the mount in the settings, or "+passList)
 	case answer.LeaseID != "":
-		return notKV(m, "a dynamic secrets engine", nameKV)
+		return notKV(m, "is a dynamic secrets engine, not KV", nameKV)
 	}
 	return nil // OpenBao, or Vault before 1.16
 }

@@ -43,9 +43,9 @@ var types = []string{
 
 func shownType(kind string) string {
 	if slices.Contains(types, kind) {
-		return "of type " + kind
+		return "is of type " + kind + ", not KV"
 	}
-	return "of another type"
+	return "is of another type, not KV"
 }
 
 // api is the path of Vault's API for a secret of this mount.

@@ -117,11 +117,11 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
 			text: "the mount " + transit + " is of type transit, not KV"},
 		{name: "a token behind a namespace", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/AUTH/token/lookup-self#id", kind: resolver.NotKV,
-			text: "the mount ns1 is of a type that Vault does not show, not KV"},
+			text: "the mount ns1 may not be KV, since Vault does not show its type"},
 		{name: "a version of a token", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/auth/token/x?version=2#id", kind: resolver.NotKV,
-			text: "the mount ns1 is of a type that Vault does not show, not KV"},
+			text: "the mount ns1 may not be KV, since Vault does not show its type"},
 		{name: "a mount of tokens", settings: auth.Settings{Mounts: []string{"ns1/auth/token"}}, field: "ns1/auth/token#id", kind: resolver.NotKV,
-			text: "the mount ns1/auth/token is of a type that Vault does not show, not KV"},
+			text: "the mount ns1/auth/token may not be KV, since Vault does not show its type"},
 		{name: "a version of metadata", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/metadata/app?version=2#id", kind: resolver.NotKV,
 			text: v2 + "/metadata/app may be the metadata of a KV v2 mount, not a secret; name its mount in the settings, if it is KV v1"},
 		{name: "pin on v1", settings: auth.Settings{KVVersion: "v1"}, field: v1 + "/app?version=1#password", kind: resolver.NoVersion,
@@ -195,14 +195,14 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 		{"kv", `"mount_type":"kv",`, false, ""},
 		{"generic", `"mount_type":"generic",`, false, ""},
 		{"kv with a lease", `"mount_type":"kv","lease_id":"database/creds/app/1",`, false, ""},
-		{"another type", `"mount_type":"cubbyhole",`, false, "of type cubbyhole"},
-		{"another type, named", `"mount_type":"cubbyhole",`, true, "of type cubbyhole"},
-		{"an empty type", `"mount_type":"",`, false, "of another type"},
-		{"an empty type, named", `"mount_type":"",`, true, "of another type"},
-		{"no type", ``, false, "of a type that this server does not show, not KV; name the mount in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
+		{"another type", `"mount_type":"cubbyhole",`, false, "is of type cubbyhole, not KV"},
+		{"another type, named", `"mount_type":"cubbyhole",`, true, "is of type cubbyhole, not KV"},
+		{"an empty type", `"mount_type":"",`, false, "is of another type, not KV"},
+		{"an empty type, named", `"mount_type":"",`, true, "is of another type, not KV"},
+		{"no type", ``, false, "may not be KV, since this server does not show its type; name the mount in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
 		{"no type, named", ``, true, ""},
-		{"a lease", `"lease_id":"database/creds/app/1",`, false, "of a type that this server does not show"},
-		{"a lease, named", `"lease_id":"database/creds/app/1",`, true, "a dynamic secrets engine"},
+		{"a lease", `"lease_id":"database/creds/app/1",`, false, "may not be KV, since this server does not show its type"},
+		{"a lease, named", `"lease_id":"database/creds/app/1",`, true, "is a dynamic secrets engine, not KV"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +224,7 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 				return
 			}
 			require.ErrorIs(t, err, resolver.NotKV)
-			assert.ErrorContains(t, err, "the mount database is "+test.says)
+			assert.ErrorContains(t, err, "the mount database "+test.says)
 			assert.NotContains(t, err.Error(), "c4nary")
 		})
 	}

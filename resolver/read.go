@@ -209,7 +209,7 @@ func whyUnsent(r *read) *fault.Error {
 	case m.NotKV:
 		return notKV(m, shownType(m.kind), nameKV)
 	case !m.listed && namesTokens(r.path):
-		return notKV(m, "of a type that Vault does not show", nameKV+"; if it is in one, "+passList)
+		return notKV(m, "may not be KV, since Vault does not show its type", nameKV+"; if it is in one, "+passList)
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
 		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	case m.below(r.path) == "":
