@@ -16,9 +16,9 @@ type clients struct {
 	self   *api.Client // has the token that a request is about; see session.about
 }
 
-// newClients makes all clients of a session. vault/api reads the environment and its TLS files
-// whenever it makes one, and fails if one is malformed. These may change during the use, so
-// no client is made later.
+// newClients makes all clients of a session. Whenever vault/api makes one, it reads the
+// environment and its TLS files, and fails if any is malformed. They may change during the use,
+// so no client is made later.
 func (s *session) newClients() (c clients, err error) {
 	if err := checkForAPI(); err != nil {
 		return c, err

@@ -158,7 +158,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	return fault.New(fault.Login, s.where()+what, "check what the method needs on the Patch server")
 }
 
-// where names the login for a text.
+// where names the login for messages.
 func (s *session) where() string {
 	m := s.config.method
 	if m.handedIn {

@@ -131,7 +131,7 @@ func TestOldTLS(t *testing.T) {
 	assertKind(t, r.err, fault.TLS, "protocol version not supported", "enable TLS 1.2 or later")
 }
 
-// CAs in another form than PEM are converted as the error says, without a key beside them.
+// CAs in another form than PEM work once converted as the error says, which leaves out keys.
 func TestCAsInAnotherForm(t *testing.T) {
 	t.Parallel()
 	at := func(address, file string) *run {

@@ -73,7 +73,7 @@ type session struct {
 	door     door
 
 	login      sync.Mutex // one login at a time; guards the rest
-	loginCount int        // after the first, an earlier token served a request
+	loginCount int        // a second login means that an earlier token served a request
 	obtained   time.Time  // when the latest token was asked for
 	spare      int        // tokens that may still expire without serving a request; 0 until one served
 	replaced   bool       // a token that had not expired was replaced, which happens once in a run

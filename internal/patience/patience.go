@@ -37,8 +37,8 @@
 //     fails alone. A failure does not count if Vault did not see the request, or
 //     if a request that failed for the same cause has just been answered: then one
 //     node behind a balancer is down, and a request may meet it three times.
-//   - Others are answered if one was since the request first failed. Those of a group
-//     share that time until one of them is answered. Two requests that fail while
+//   - Others are answered if one was since the request first failed. All requests of a
+//     group share that time, until one of them is answered. Two requests that fail while
 //     others are answered are not an outage.
 //   - If those others were all sent before that failure, Vault may have gone down since.
 //     Then three requests that fail are an outage. The third attempt of a request waits

@@ -17,16 +17,16 @@ import (
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
-// Source says where a response came from, for texts.
+// Source says where a response came from, for messages.
 type Source struct {
 	Address string        // of Vault, as in the settings
 	Proxy   string        // variable of the proxy that can answer in Vault's place; empty if there is none
-	Sent    *mask.Secrets // masked in texts
+	Sent    *mask.Secrets // masked in messages
 }
 
 // Judge returns why a response in memory is not an answer, or nil. Of the body, the fault
-// holds only Vault's own errors, with secrets masked. The errors of logins have words of
-// their own.
+// holds only Vault's own errors, with secrets masked. Some words count only in the answer
+// to a login.
 func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
 	status, body := response.StatusCode, inMemory(response.Body)
 	switch {
@@ -128,7 +128,7 @@ func retryAfter(response *http.Response) time.Duration {
 	return 0
 }
 
-// said is Vault's errors and address, for texts.
+// said is Vault's errors and address, for messages.
 func (s Source) said(errors []string) string {
 	words := s.Sent.Words(strings.Join(errors, "; "))
 	if words == "" {

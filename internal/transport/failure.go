@@ -72,7 +72,7 @@ func (p peer) name() string {
 	return "vault"
 }
 
-// place is the peer's address, for texts.
+// place is the peer's address, for messages.
 func (p peer) place() string {
 	if p.isProxy {
 		return "the proxy " + p.config.Proxy.URL.Host + " in front of " + p.Address()
@@ -162,7 +162,7 @@ func (p peer) notHTTP() *fault.Error {
 	return fault.New(fault.BadResponse, "the server at "+p.place()+" does not speak HTTP/1.1 as Vault does", do)
 }
 
-// proxyVariable is where the proxy is set, for texts.
+// proxyVariable is where the proxy is set, for messages.
 func (w *Wire) proxyVariable() string { return w.config.Proxy.Variable + " on the Patch server" }
 
 // isSilence reports whether a request was sent and no answer came in time.

@@ -14,7 +14,7 @@ type optional struct {
 	end     End           // 0 if the request is not optional
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
-	asked   bool          // Vault's health was asked for
+	asked   bool          // Vault's health was asked for, and was not good
 	again   bool          // it was sent again, to meet another node
 }
 

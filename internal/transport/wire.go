@@ -103,7 +103,7 @@ func NewWire(config Config) *Wire {
 // request that has ended.
 func (w *Wire) Close() { w.transport.CloseIdleConnections() }
 
-// Address is Vault's address, for texts.
+// Address is Vault's address, for messages.
 func (w *Wire) Address() string { return w.source.Address }
 
 // Dials is the number of connections tried so far.
