@@ -31,7 +31,7 @@ const (
 	Deleted       Kind = fault.Deleted       // deleted: the version is deleted or destroyed
 	NoVersion     Kind = fault.NoVersion     // no_version: there is no such version, or no such secret, or the mount is KV v1
 	KVVersion     Kind = fault.KVVersion     // kv_version: the mount has the other KV version, and Vault's list of mounts is not available
-	NotKV         Kind = fault.NotKV         // not_kv: the mount is not KV, and nothing else is ever read
+	NotKV         Kind = fault.NotKV         // not_kv: the mount is not KV, or its type is unknown; nothing but KV is read
 	NotForHost    Kind = fault.NotForHost    // not_for_host: the secret names other hosts in luumen_hosts
 	NoKey         Kind = fault.NoKey         // no_key: the secret has no such key
 	BadValue      Kind = fault.BadValue      // bad_value: the value is null, empty, an object or a list
