@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
@@ -59,8 +58,7 @@ type read struct {
 	secret  *secret           // nil until the read is settled, and if there is an error
 	err     error             // why there is no secret
 
-	gaveWay   bool
-	gaveWayAt time.Time
+	gaveWay bool
 }
 
 // settled reports whether it is known how the read ended.

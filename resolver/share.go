@@ -1,9 +1,9 @@
 package resolver
 
 import (
+	"math"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/luumen/patch-vault/internal/patience"
 )
@@ -11,21 +11,19 @@ import (
 // share hands the reads of a run to its workers. Reads that fail should not occupy all
 // workers, since only an answer to another read shows that Vault is well. So the reads of
 // each mount are cut into parts, and a worker takes one from the part with the smallest load.
-// Reads that gave way come last in their part, but one at a time is tried again earlier,
-// since many hosts may wait for it.
+// Reads that gave way come last in their part, but one at a time is tried again as soon as
+// it need not wait, since many hosts may wait for it.
 type share struct {
-	mu    sync.Mutex
-	parts []*part // those with reads left; the one that was taken from longest ago first
-	early *read   // gave way, and a worker has it again before the fresh reads of its part
+	mu        sync.Mutex
+	parts     []*part // those with reads left; the one that was taken from longest ago first
+	early     *read   // gave way, and a worker has it again before the fresh reads of its part
+	fewMounts bool    // few enough that each can have a worker
 }
-
-// earlyAfter is the time after which a read that gave way may be tried again early.
-const earlyAfter = 500 * time.Millisecond
 
 // part is some of the reads in one mount.
 type part struct {
 	mount    *mountLoad
-	fresh    []*read // not taken yet; taken alternately from both ends
+	fresh    []*read // not taken yet
 	aside    []*read // gave way; the one that has waited longest first
 	underWay int
 }
@@ -39,15 +37,17 @@ type mountLoad struct {
 func (p *part) isEmpty() bool { return len(p.fresh)+len(p.aside) == 0 }
 
 // load is how many reads of the part are under way, and up to two more if reads of its mount
-// gave way, since the next may fail, too, and two more if all that are left did. It is 0 for
-// a mount with none under way, so that no mount is left to the end, when no read of another
-// shows whether Vault is well.
-func (p *part) load() int {
-	if p.mount.underWay == 0 {
-		return 0
-	}
+// gave way, since the next may fail, too, and two more if all that are left did. If mounts
+// are few, it is 0 for a mount with none under way, so that no mount is left to the end, when
+// no read of another shows whether Vault is well. It is large if its next read must wait.
+func (s *share) load(p *part) int {
 	load := p.underWay + min(p.mount.gaveWay, 2)
-	if len(p.fresh) == 0 {
+	switch {
+	case len(p.fresh) == 0 && !p.aside[0].request.IsReady():
+		return math.MaxInt
+	case p.mount.underWay == 0 && s.fewMounts:
+		return 0
+	case len(p.fresh) == 0:
 		load += 2
 	}
 	return load
@@ -73,6 +73,7 @@ func newShare(reads []*read, workers int) *share {
 		p.fresh = append(p.fresh, r)
 		r.part = p
 	}
+	s.fewMounts = len(latest) <= max(workers/2, 2)
 	return s
 }
 
@@ -101,30 +102,27 @@ func (s *share) take() *read {
 
 // lightest is the index of the part with the smallest load.
 func (s *share) lightest() int {
-	best := 0
+	best, least := 0, math.MaxInt
 	for i, p := range s.parts {
-		if p.load() == 0 {
+		switch load := s.load(p); {
+		case load == 0:
 			return i
-		}
-		if p.load() < s.parts[best].load() {
-			best = i
+		case load < least:
+			best, least = i, load
 		}
 	}
 	return best
 }
 
 func (s *share) takeFrom(p *part) (r *read) {
-	last := len(p.fresh) - 1
-	switch {
-	case last < 0:
-		r, p.aside = p.aside[0], p.aside[1:]
-	case len(p.aside) > 0 && s.early == nil && time.Since(p.aside[0].gaveWayAt) >= earlyAfter:
-		r, p.aside = p.aside[0], p.aside[1:]
-		s.early = r
-	case p.underWay%2 == 0:
+	isReady := len(p.aside) > 0 && s.early == nil && p.aside[0].request.IsReady()
+	if len(p.fresh) > 0 && !isReady {
 		r, p.fresh = p.fresh[0], p.fresh[1:]
-	default:
-		r, p.fresh = p.fresh[last], p.fresh[:last]
+		return r
+	}
+	r, p.aside = p.aside[0], p.aside[1:]
+	if len(p.fresh) > 0 {
+		s.early = r
 	}
 	return r
 }
@@ -144,7 +142,6 @@ func (s *share) done(r *read) {
 		return
 	}
 	p.mount.gaveWay++
-	r.gaveWayAt = time.Now()
 	if p.isEmpty() {
 		s.parts = append(s.parts, p)
 	}

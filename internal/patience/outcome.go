@@ -28,6 +28,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 	}
 	clear(p.failing)
 	delete(p.unserved, r.Group)
+	delete(p.refused, r.Group)
 	if p.over != nil {
 		return
 	}
@@ -130,7 +131,7 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 		pause = max(pause, shortestPause)
 	}
 	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersRefused == p.answers
-	othersAnswered := !r.refusedAt.IsZero() && p.answers > r.answersRefused
+	othersAnswered := p.servesOthersThanRefused(r, now)
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 		return true
@@ -141,10 +142,21 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	}
 	until := now.Add(min(pause, longest))
 	r.retryAt = latest(r.retryAt, until)
-	if noAnswerSince { // all are refused, so all wait
+	if noAnswerSince && !othersAnswered { // all are refused, so all wait
 		p.pace.pausedUntil = latest(p.pace.pausedUntil, until)
 	}
 	return false
+}
+
+// servesOthersThanRefused reports whether others have just been answered, and so since the
+// request last met a 429, or its group first did of which none was answered.
+func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {
+	before, ok := p.refused[r.Group]
+	if !ok && r.Group != "" {
+		p.refused[r.Group] = p.answers
+	}
+	isServing := now.Sub(p.answeredAt) < 2*oneRefusal
+	return isServing && ok && p.answers > before || !r.refusedAt.IsZero() && p.answers > r.answersRefused
 }
 
 // doubt notes a failure outside of an outage, which may begin one. It reports whether the
@@ -158,7 +170,7 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 		return true
 	}
 	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
-	if p.failsLikeOthers(r, f.Fault) {
+	if p.failsLikeOthers(r, f) {
 		p.beginOutage(now, max(p.failing[cause(f.Fault)][0].failures-1, 0))
 	}
 	return false
@@ -210,18 +222,18 @@ func (p *Patience) resume(now time.Time) {
 func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
 
 // refuse ends a request that would fail again. It ends patience if two requests cannot
-// establish TLS, or if Vault has answered nothing yet and cannot process the token.
+// establish TLS, or if the fault concerns the whole run.
 func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *fault.Error {
 	if r.fault != nil && r.fault.Kind == f.Kind {
 		f = f.After(r.tried(now))
 	}
 	switch {
-	case f.Kind == fault.Token && p.answers == 0:
+	case f.Run:
 		p.end(now, f)
 	case f.Kind == fault.TLS:
 		p.noteFirst(r, sent, now)
 		r.fault = f
-		if p.failsLikeOthers(r, f) {
+		if p.failsLikeOthers(r, &Failure{Fault: f}) {
 			p.end(now, f)
 		}
 	}
@@ -292,15 +304,21 @@ func cause(f *fault.Error) fault.Kind {
 
 // failsLikeOthers notes that the request failed, and reports whether that shows an outage:
 // since the last answer, two requests failed for the same cause, one of them while no others
-// were answered; or more than two did, and Vault may have gone down.
-func (p *Patience) failsLikeOthers(r *Request, f *fault.Error) bool {
-	failing := p.failing[cause(f)]
+// were answered; or more than two did, and Vault may have gone down, or did not see them.
+func (p *Patience) failsLikeOthers(r *Request, f *Failure) bool {
+	failing := p.failing[cause(f.Fault)]
 	if !slices.Contains(failing, r) {
 		failing = append(failing, r)
-		p.failing[cause(f)] = failing
+		p.failing[cause(f.Fault)] = failing
 	}
 	isUnserved := func(r *Request) bool { return !p.servesOthers(r) }
-	return len(failing) == 2 && slices.ContainsFunc(failing, isUnserved) || len(failing) > 2 && slices.ContainsFunc(failing, p.mayHaveGoneDown)
+	switch len(failing) {
+	case 1:
+		return false
+	case 2:
+		return slices.ContainsFunc(failing, isUnserved)
+	}
+	return f.Unsent || slices.ContainsFunc(failing, p.mayHaveGoneDown)
 }
 
 // servesOthers reports whether another request was answered since this one, or one of its

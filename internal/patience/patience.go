@@ -55,7 +55,7 @@
 // for one request alone: if only that one meets 429s while others are answered, it does not
 // slow them down, and fails alone after three 429s and many answers to others. A quota may
 // also be for some requests alone: they give way to others, and do not slow them down if
-// they are refused again while others are answered.
+// they, or others of their group, are refused again while others are answered.
 //
 // If two requests cannot establish TLS, patience ends at once: waiting would not help.
 package patience
@@ -93,6 +93,7 @@ type Patience struct {
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
 	unserved    map[string]time.Time     // when a group first failed after its last answer
 	lastRefused *Request                 // the last one that met a 429
+	refused     map[string]int           // answers when a group first met a 429 since one of it was answered
 
 	// Failures since the last answer.
 	failingSince   time.Time                 // when the first failed request was sent; zero in the state well
@@ -138,6 +139,7 @@ func New(budget time.Duration, limits Limits) *Patience {
 		failing:     make(map[fault.Kind][]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
 		unserved:    make(map[string]time.Time),
+		refused:     make(map[string]int),
 		lastProbe:   make(map[kind]int),
 		changed:     make(chan struct{}),
 	}
@@ -187,6 +189,9 @@ type history struct {
 	retryAt time.Time // when it may be sent again; earlier if an outage ends
 	dueBy   time.Time // when it is sent again whatever others do; zero means never
 }
+
+// IsReady reports whether a request that gave way need not wait any longer.
+func (r *Request) IsReady() bool { return !time.Now().Before(r.retryAt) }
 
 // ErrAside is the error of a request that gave way to another.
 var ErrAside = errors.New("the request gave way to another")
@@ -275,9 +280,7 @@ func (p *Patience) countRetry(r *Request) {
 func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.isIdle() && !p.failingSince.IsZero() {
-		p.failingSince = p.failingSince.Add(time.Since(p.idleSince)) // nobody was waiting for an answer
-	}
+	p.endIdleness()
 	p.waiting = append(p.waiting, r)
 	defer p.leave(r)
 	for {
@@ -325,6 +328,18 @@ func (p *Patience) isIdle() bool { return p.sending == 0 && len(p.waiting) == 0 
 func (p *Patience) noteIdle() {
 	if p.isIdle() {
 		p.idleSince = time.Now()
+	}
+}
+
+// endIdleness stops the clock for the time in which nobody waited for an answer.
+func (p *Patience) endIdleness() {
+	if !p.isIdle() {
+		return
+	}
+	for _, since := range []*time.Time{&p.failingSince, &p.abandonedSince} {
+		if !since.IsZero() {
+			*since = since.Add(time.Since(p.idleSince))
+		}
 	}
 }
 

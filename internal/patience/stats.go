@@ -40,7 +40,7 @@ func (p *Patience) Stats() (retries int, waited time.Duration) {
 	defer p.mu.Unlock()
 	waited = p.waited
 	if since := p.silentSince(); p.over == nil && !since.IsZero() {
-		waited += time.Since(since)
+		waited += p.sinceWaiting(since)
 	}
 	return p.retries, waited
 }
@@ -54,7 +54,7 @@ func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
 	if since.IsZero() {
 		return 0, nil
 	}
-	return time.Since(since), p.lastFault
+	return p.sinceWaiting(since), p.lastFault
 }
 
 // silentSince returns when the silence began, or zero in the state well.
@@ -63,4 +63,12 @@ func (p *Patience) silentSince() time.Time {
 		return p.abandonedSince
 	}
 	return p.failingSince
+}
+
+// sinceWaiting is the time since then, without that in which nobody waits for an answer.
+func (p *Patience) sinceWaiting(since time.Time) time.Duration {
+	if p.isIdle() {
+		return p.idleSince.Sub(since)
+	}
+	return time.Since(since)
 }

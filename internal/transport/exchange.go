@@ -40,8 +40,11 @@ func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failu
 		f = e.judge(ctx, response)
 	}
 	e.last = f
-	if f == nil {
+	switch {
+	case f == nil:
 		return nil
+	case f.Fault.Kind == fault.Token && !e.retry.isLogin() && !e.retry.Patience.HasAnswers():
+		return (&patience.Failure{Fault: f.Fault.OfRun()}) // a token that never served ends the run
 	}
 	return e.orFinal(ctx, f)
 }
