@@ -34,6 +34,27 @@ func TestMethodThatRenewsItsToken(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status, "it is alive")
 }
 
+// A method may try a token of its own first. That Vault cannot read it ends no run.
+func TestMethodThatTriesATokenFirst(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("X-Vault-Token") != "old" {
+			return false
+		}
+		say(w, 500, `{"errors":["failed to look up namespace from the token: no namespace"]}`)
+		return true
+	})
+	r := readOnce(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
+		client.SetToken("old")
+		_, err := client.Auth().Token().LookupSelfWithContext(ctx)
+		assert.Error(t, err)
+		client.ClearToken()
+		return client.Logical().WriteWithContext(ctx, "auth/custom/login", map[string]any{})
+	}), nil), "x/y")
+	require.NoError(t, r.err)
+	assert.Equal(t, []int{http.StatusOK}, r.status)
+}
+
 // A method may log in in a namespace of its choice. What is about its token goes there.
 func TestMethodThatChoosesItsNamespace(t *testing.T) {
 	t.Parallel()

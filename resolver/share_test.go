@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -25,16 +26,19 @@ var (
 	busy   = &patience.Failure{Fault: &fault.Error{Kind: fault.RateLimited, What: "status 429"}, Retry: patience.Paced, Unsent: true}
 )
 
-// simulation is a run over two mounts. Reads in the bad one always fail; those in the good
-// one fail only in an outage of Vault.
+// simulation is a run over a good mount and some bad ones. Reads in the bad ones always fail;
+// those in the good one fail only in an outage of Vault.
 type simulation struct {
-	good, bad   int // paths in each mount
+	good, bad   int // paths
+	badMounts   int // 0 means 1
 	workers     int
-	badFails    *patience.Failure // in the bad mount
+	badFails    *patience.Failure // in a bad mount
 	outageFails *patience.Failure // in the outage
 	from, lasts time.Duration     // the outage
 	latency     time.Duration     // of a healthy read
 	served      int               // paths of the good mount
+	servedAt    time.Duration     // when the last of them was
+	inOutage    int               // requests in the outage
 	over        *fault.Error      // why patience ended
 }
 
@@ -48,7 +52,7 @@ func (s *simulation) run(random *rand.Rand) {
 	for i := range s.good + s.bad {
 		path := "good"
 		if i >= s.good {
-			path = "bad"
+			path = fmt.Sprint("bad", i%max(s.badMounts, 1))
 		}
 		reads = append(reads, &read{mount: &mount{Mount: Mount{Path: path}}})
 	}
@@ -56,6 +60,7 @@ func (s *simulation) run(random *rand.Rand) {
 		random.Shuffle(len(reads), func(i, j int) { reads[i], reads[j] = reads[j], reads[i] })
 	}
 	p, share, began := patience.New(simulatedPatience, patience.Limits{}), newShare(reads, s.workers), time.Now()
+	var mu sync.Mutex
 	send := func(r *read) func(context.Context, time.Duration) *patience.Failure {
 		return func(_ context.Context, limit time.Duration) *patience.Failure {
 			var f *patience.Failure
@@ -63,7 +68,10 @@ func (s *simulation) run(random *rand.Rand) {
 			switch at := time.Since(began); {
 			case s.from <= at && at < s.from+s.lasts:
 				f, hangs = s.outageFails, s.outageFails == nil
-			case r.mount.Path == "bad":
+				mu.Lock()
+				s.inOutage++
+				mu.Unlock()
+			case r.mount.Path != "good":
 				f, hangs = s.badFails, s.badFails == nil
 			}
 			if hangs {
@@ -74,7 +82,6 @@ func (s *simulation) run(random *rand.Rand) {
 			return f
 		}
 	}
-	var mu sync.Mutex
 	var working sync.WaitGroup
 	for range s.workers {
 		working.Go(func() {
@@ -85,6 +92,7 @@ func (s *simulation) run(random *rand.Rand) {
 				if err == nil {
 					mu.Lock()
 					s.served++
+					s.servedAt = time.Since(began)
 					mu.Unlock()
 				}
 			}
@@ -126,6 +134,46 @@ func TestBadMountAtTheEnd(t *testing.T) {
 				s.run(rand.New(rand.NewPCG(1, 1)))
 				assert.Nil(t, s.over)
 				assert.Less(t, time.Since(began), 5*time.Second)
+			})
+		}
+	}
+}
+
+// More bad mounts than workers cost no path of a good one.
+func TestManyBadMounts(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []*patience.Failure{nil, reset, broken, sealed, busy} {
+		for seed := range uint64(5) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &simulation{good: 1000, bad: 100, badMounts: 20, workers: 16, badFails: fails, latency: 3 * time.Millisecond}
+				s.run(rand.New(rand.NewPCG(seed, 1)))
+				assert.Equal(t, s.good, s.served)
+			})
+		}
+	}
+}
+
+// What must wait does not keep the only worker from what need not.
+func TestSealedMountWithOneWorker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &simulation{good: 300, bad: 10, workers: 1, badFails: sealed, latency: 3 * time.Millisecond}
+		s.run(rand.New(rand.NewPCG(1, 1)))
+		assert.Equal(t, s.good, s.served)
+		assert.Less(t, s.servedAt, 5*time.Second)
+	})
+}
+
+// Vault dies when only a mount that always fails is left. That is an outage like any other.
+func TestDeadBesideABadMount(t *testing.T) {
+	t.Parallel()
+	refused := &patience.Failure{Fault: reset.Fault, Retry: patience.Later, Unsent: true}
+	for _, dead := range []*patience.Failure{sealed, refused} {
+		for _, bad := range []*patience.Failure{reset, broken} {
+			synctest.Test(t, func(t *testing.T) {
+				s := &simulation{good: 600, bad: 500, workers: 16, badFails: bad, outageFails: dead, latency: 3 * time.Millisecond, from: 300 * time.Millisecond, lasts: time.Hour}
+				s.run(rand.New(rand.NewPCG(1, 1)))
+				assert.LessOrEqual(t, s.inOutage, 12+s.workers)
 			})
 		}
 	}

@@ -345,7 +345,7 @@ func TestLateListNamesTheVersionOfEveryMount(t *testing.T) {
 	hosts := []resolver.Host{host("a", "password", "vault:"+v1+"/a..b#password"), host("b", "password", "vault:"+v2+"/missing#password")}
 	run := resolver.Resolve(t.Context(), vaultAt(address, server.Token), hosts, resolver.Options{Workers: 1, Patience: 3 * brief})
 	results := collect(run)
-	assert.ErrorIs(t, results[0].Err(), resolver.ServerError, "read before the list")
+	assert.Error(t, results[0].Err(), "read before the list, by a name that no secret can have")
 	assert.ErrorIs(t, results[1].Err(), resolver.NotFound)
 	assert.Equal(t, []string{resolver.MountVersion}, codes(run.Report().Findings))
 }

@@ -240,8 +240,10 @@ func TestQuotaOnTheListOfMounts(t *testing.T) {
 	server := vaulttest.New(t, vaulttest.Config{NoAudit: true})
 	kv := server.KV(t, 2)
 	hosts := writtenFleet(t, server, kv, 1)
+	settings := auth.Settings{Address: server.Address, Mounts: []string{kv}} // OpenBao does not show the type otherwise
 	warned := func() string {
-		run := resolver.Resolve(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/*")), hosts, resolver.Options{Patience: 3 * brief})
+		vault := auth.New(settings, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/*")}))
+		run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 3 * brief})
 		assert.NoError(t, collect(run)[0].Err())
 		return strings.Join(texts(run.Report().Findings), "|")
 	}

@@ -132,6 +132,9 @@ func TestIdleTimeIsNotWaitedFor(t *testing.T) {
 				time.Sleep(10 * budget)
 			}
 			assert.Nil(t, p.Over(), name)
+			_, waited := p.Stats()
+			silence, _ := p.Silence()
+			assert.LessOrEqual(t, max(waited, silence), budget, name)
 			assert.Empty(t, play(t.Context(), p, 1, 1, healthy).failed(), name)
 		})
 	}

@@ -104,19 +104,21 @@ type Patience struct {
 	abandonedSince time.Time                 // when the first request that its caller gave up was sent
 
 	// The outage.
-	outage        bool         // the state is outage
-	electing      bool         // a standby answered in it, so the cluster elects a leader
-	prober        *Request     // the one request under way
-	failedProbes  int          // in this outage
-	probeAt       time.Time    // when the next probe may be sent
-	outageEndedAt time.Time    // when the last one ended
-	probes        int          // in all outages
-	lastProbe     map[kind]int // the number of the last probe of each kind
+	outage        bool      // the state is outage
+	electing      bool      // a standby answered in it, so the cluster elects a leader
+	prober        *Request  // the one request under way
+	failedProbes  int       // in this outage
+	probeAt       time.Time // when the next probe may be sent
+	outageEndedAt time.Time // when the last one ended
 
 	waiting   []*Request    // those that may not be sent yet; the one that has waited longest first
 	changed   chan struct{} // closed and replaced when waiting requests must look again
 	sending   int           // requests that may be sent now, and have not ended
 	idleSince time.Time     // when the last request ended, or its caller gave it up
+
+	// In an outage and at a reduced rate, groups of requests are sent in turn.
+	turns    int          // how many requests were
+	lastTurn map[kind]int // the number of the last one of each kind
 
 	retries int           // requests that were sent again
 	waited  time.Duration // time without an answer, before the current failure
@@ -140,7 +142,7 @@ func New(budget time.Duration, limits Limits) *Patience {
 		recoveredAt: make(map[fault.Kind]time.Time),
 		unserved:    make(map[string]time.Time),
 		refused:     make(map[string]int),
-		lastProbe:   make(map[kind]int),
+		lastTurn:    make(map[kind]int),
 		changed:     make(chan struct{}),
 	}
 	if limits.UnderWay > 0 {
@@ -298,8 +300,8 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 		remaining := p.remaining(now)
 		wait := p.untilTurn(r, now)
 		if wait <= 0 {
-			if p.outage {
-				p.probe(r)
+			if p.outage || p.pace.isReduced() {
+				p.takeTurn(r)
 			}
 			p.sending++
 			return remaining, nil

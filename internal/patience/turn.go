@@ -58,13 +58,11 @@ func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
 	return r.ownFailures >= triesAlone-1 && r.tried(now) < p.budget/12 && p.servesOthers(r) && p.mayHaveGoneDown(r)
 }
 
-// isNext reports whether the request may be the next one at a reduced rate. Of those that
-// never failed, it is the one that has waited longest. They come before one that met a 429,
-// for a while: its quota may be for a few requests alone.
+// isNext reports whether the request may be the next one at a reduced rate. Those that never
+// failed come before one that met a 429, for a while: its quota may be for a few requests alone.
 func (p *Patience) isNext(r *Request, now time.Time) bool {
-	i := slices.IndexFunc(p.waiting, func(w *Request) bool { return w.fault == nil })
-	switch {
-	case i < 0 || p.waiting[i] == r:
+	switch next := p.nextInTurn(); {
+	case next == r, next.fault != nil:
 		return true
 	case r.isRefused:
 		return now.Sub(r.refusedAt) > p.budget/4
@@ -72,7 +70,31 @@ func (p *Patience) isNext(r *Request, now time.Time) bool {
 	return r.fault != nil
 }
 
-// kind is what nextProber tells requests apart by: all of one kind may fail for their own reasons.
+// nextInTurn alternates between the groups of the requests that never failed, if there is one.
+func (p *Patience) nextInTurn() *Request {
+	return slices.MinFunc(p.waiting, func(a, b *Request) int {
+		if aFailed, bFailed := a.fault != nil, b.fault != nil; aFailed != bFailed {
+			if bFailed {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(p.lastTurnOf(a.Group), p.lastTurnOf(b.Group))
+	})
+}
+
+// nextProber alternates between the groups, and within each between a request that failed
+// and one that was never sent. Of those, it is the one that has waited longest.
+func (p *Patience) nextProber() *Request {
+	return slices.MinFunc(p.waiting, func(a, b *Request) int {
+		return cmp.Or(
+			cmp.Compare(p.lastTurnOf(a.Group), p.lastTurnOf(b.Group)),
+			cmp.Compare(p.lastTurn[a.kind()], p.lastTurn[b.kind()]),
+		)
+	})
+}
+
+// kind is what requests are told apart by: all of one kind may fail for their own reasons.
 type kind struct {
 	group  string
 	failed bool
@@ -80,27 +102,18 @@ type kind struct {
 
 func (r *Request) kind() kind { return kind{r.Group, r.fault != nil} }
 
-// nextProber alternates between the groups, and within each between a request that failed
-// and one that was never sent. Of those, it is the one that has waited longest.
-func (p *Patience) nextProber() *Request {
-	return slices.MinFunc(p.waiting, func(a, b *Request) int {
-		return cmp.Or(
-			cmp.Compare(p.lastProbeOf(a.Group), p.lastProbeOf(b.Group)),
-			cmp.Compare(p.lastProbe[a.kind()], p.lastProbe[b.kind()]),
-		)
-	})
+// lastTurnOf is the number of the last turn of a group.
+func (p *Patience) lastTurnOf(group string) int {
+	return max(p.lastTurn[kind{group, true}], p.lastTurn[kind{group, false}])
 }
 
-// lastProbeOf is the number of the last probe of a group.
-func (p *Patience) lastProbeOf(group string) int {
-	return max(p.lastProbe[kind{group, true}], p.lastProbe[kind{group, false}])
-}
-
-// probe makes the request the prober.
-func (p *Patience) probe(r *Request) {
-	p.prober = r
-	p.probes++
-	p.lastProbe[r.kind()] = p.probes
+// takeTurn notes that the request is sent in its turn. In an outage, it is the prober.
+func (p *Patience) takeTurn(r *Request) {
+	if p.outage {
+		p.prober = r
+	}
+	p.turns++
+	p.lastTurn[r.kind()] = p.turns
 }
 
 // remaining is what is left until patience ends.
