@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -213,5 +214,26 @@ func TestCheckThatIsCanceled(t *testing.T) {
 		for i, says := range test.findings {
 			assert.Contains(t, usage.Findings[i].Text, says)
 		}
+	}
+}
+
+// A proxy's page is no answer to a caller's request, whatever its status is.
+func TestPageInDo(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 403} {
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "/signed") {
+				return false
+			}
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.WriteHeader(status)
+			io.WriteString(w, "<!DOCTYPE html><title>Sign in</title>")
+			return true
+		})
+		_, err := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+			_, err := client.Logical().ReadWithContext(ctx, "ssh/signed")
+			return err
+		})
+		assert.ErrorIs(t, err, fault.BadResponse)
 	}
 }

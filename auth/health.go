@@ -13,7 +13,7 @@ type Health struct {
 	Version     string `json:"version,omitempty"` // a release number; empty if Vault hides it
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
-	Standby     bool   `json:"standby"`    // it forwards requests to the active node
+	Standby     bool   `json:"standby"`    // it is not the active node
 	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
 	Ahead       int    `json:"ahead"`      // seconds by which Vault's clock is ahead of the Patch server's
 }

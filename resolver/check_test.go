@@ -279,3 +279,46 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 		assert.Equal(t, resolver.ServerError, v.Fields[0].Kind)
 	})
 }
+
+// A check that ends while reads are under way at a slow Vault says so, and not that Vault
+// does not answer.
+func TestCheckEndsBeforeASlowVaultAnswers(t *testing.T) {
+	t.Parallel()
+	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, _ string) {
+		select {
+		case <-time.After(400 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+		secretV2(w, `{"password":"x"}`, "null")
+	}}
+	vault := auth.New(auth.Settings{Address: h.start(t).Settings().Address}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "1"}))
+	var texts []string
+	for i := range 200 {
+		texts = append(texts, fmt.Sprintf("vault:secret/%d#password", i))
+	}
+	unread := 0
+	for _, field := range resolver.Check(t.Context(), vault, fieldsOf(texts...), resolver.CheckOptions{}).Fields {
+		if field.Kind != resolver.OK {
+			unread++
+			assert.Contains(t, field.Text, "vault answers too slowly for a check")
+		}
+	}
+	assert.NotZero(t, unread)
+}
+
+// What a check says of a Vault that is unwell does not depend on how short an attempt is.
+func TestCheckWithShortAttempts(t *testing.T) {
+	t.Parallel()
+	for kind, h := range map[resolver.Kind]http.HandlerFunc{
+		resolver.Sealed:       always(503, `{"errors":["Vault is sealed"]}`),
+		resolver.NoActiveNode: always(500, `{"errors":["local node not active but active cluster node not found"]}`),
+	} {
+		for _, fields := range [][]ref.Value{nil, fieldsOf("vault:kv/a#b", "vault:kv/c#d")} {
+			t.Run(fmt.Sprint(kind, len(fields)), func(t *testing.T) {
+				t.Parallel()
+				vault := auth.New(auth.Settings{Address: wrongServer(t, h)}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "1"}))
+				assert.Equal(t, kind, resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{}).Connection.Kind)
+			})
+		}
+	}
+}

@@ -3,8 +3,6 @@ package resolver
 import (
 	"cmp"
 	"context"
-	"errors"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -98,11 +96,11 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 }
 
 // listAgain asks for the list of mounts again, once in a run, if it failed before: Vault may
-// have been down until it answered a read. A list that hung could hang again. It returns nil
-// if the list is still not available, or shows nothing.
+// have been down until it answered a read. It returns nil if the list is still not available,
+// or shows nothing.
 func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 	p.again.Do(func() {
-		if p.mounts.fault == nil || isSilence(p.mounts.fault) {
+		if p.mounts.fault == nil {
 			return
 		}
 		const soon = 3 * time.Second // Vault has just answered
@@ -113,12 +111,6 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		}
 	})
 	return p.later.Load()
-}
-
-// isSilence reports whether no answer came in time.
-func isSilence(f *fault.Error) bool {
-	err, ok := errors.AsType[net.Error](f.Cause)
-	return ok && err.Timeout()
 }
 
 // tryOne reads one path, which shows what a list without any mount of the paths means: Vault

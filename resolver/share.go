@@ -37,21 +37,20 @@ type mountLoad struct {
 func (p *part) isEmpty() bool { return len(p.fresh)+len(p.aside) == 0 }
 
 // load is how many reads of the part are under way, and up to two more if reads of its mount
-// gave way, since the next may fail, too, and two more if all that are left did. If mounts
-// are few, it is 0 for a mount with none under way, so that no mount is left to the end, when
-// no read of another shows whether Vault is well. It is large if its next read must wait.
-func (s *share) load(p *part) int {
+// gave way, since the next may fail, too, and two more if all that are left did. It is large
+// if its next read must wait.
+func (p *part) load() int {
 	load := p.underWay + min(p.mount.gaveWay, 2)
 	switch {
-	case len(p.fresh) == 0 && !p.aside[0].request.IsReady():
+	case p.mustWait():
 		return math.MaxInt
-	case p.mount.underWay == 0 && s.fewMounts:
-		return 0
 	case len(p.fresh) == 0:
 		load += 2
 	}
 	return load
 }
+
+func (p *part) mustWait() bool { return len(p.fresh) == 0 && !p.aside[0].request.IsReady() }
 
 // newShare cuts the reads into parts of one mount each.
 func newShare(reads []*read, workers int) *share {
@@ -100,11 +99,18 @@ func (s *share) take() *read {
 	return r
 }
 
-// lightest is the index of the part with the smallest load.
+// lightest is the index of the part to take from. If mounts are few, one with none under way
+// comes first, so that no mount is left to the end, when no read of another shows whether
+// Vault is well.
 func (s *share) lightest() int {
+	if s.fewMounts {
+		if i := slices.IndexFunc(s.parts, func(p *part) bool { return p.mount.underWay == 0 && !p.mustWait() }); i >= 0 {
+			return i
+		}
+	}
 	best, least := 0, math.MaxInt
 	for i, p := range s.parts {
-		switch load := s.load(p); {
+		switch load := p.load(); {
 		case load == 0:
 			return i
 		case load < least:

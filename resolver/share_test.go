@@ -178,3 +178,17 @@ func TestDeadBesideABadMount(t *testing.T) {
 		}
 	}
 }
+
+// Reads that a proxy may have refused for their rate do not give way. They leave a worker for
+// another mount nonetheless.
+func TestPathBesideAMountThatMayBePaced(t *testing.T) {
+	t.Parallel()
+	paced := &patience.Failure{Fault: page.Fault, Retry: patience.Later, Unsent: true, MayBePaced: true}
+	for seed := range uint64(10) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &simulation{good: 1, bad: 200, workers: 16, badFails: paced, latency: 3 * time.Millisecond}
+			s.run(rand.New(rand.NewPCG(seed, 1)))
+			assert.Equal(t, 1, s.served)
+		})
+	}
+}

@@ -373,24 +373,41 @@ func TestCheckWithALateList(t *testing.T) {
 	assert.NotContains(t, codes(v.Connection.Findings), resolver.PowersUnknown)
 }
 
-// A list of mounts that hangs costs its time once, whatever the reads find.
-func TestListOfMountsThatHangsIsNotAskedForAgain(t *testing.T) {
+// A list of mounts that hangs is asked for once more, when a read needs it: Vault may have
+// hung as a whole. Both times together cost a third of patience.
+func TestListOfMountsThatHangs(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	kv := server.KV(t, 2)
-	var lists atomic.Int64
-	over := make(chan struct{})
-	address := behind(t, server, func(_ http.ResponseWriter, path string) bool {
-		if path != mountList {
-			return false
-		}
-		lists.Add(1)
-		<-over
-		return true
-	})
-	t.Cleanup(func() { close(over) })
-	vault := vaultAt(address, server.ReaderToken(t, kv+"/data/*"))
-	result := resolver.One(t.Context(), vault, host("h", "password", "vault:"+kv+"/missing#password"), resolver.Options{Patience: 2 * brief})
-	assert.ErrorIs(t, result.Err(), resolver.NotFound)
-	assert.EqualValues(t, 1, lists.Load())
+	kv, nested := server.KV(t, 2), server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 1)
+	server.Put(t, nested, "app", map[string]any{"password": "right"})
+	for _, test := range []struct {
+		hangs   int64 // so many lists
+		path    string
+		kind    resolver.Kind // empty if the path is read
+		mostAsk int64
+	}{
+		{1, nested + "/app", "", 2},
+		{9, kv + "/missing", resolver.NotFound, 2},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			t.Parallel()
+			var lists atomic.Int64
+			over := make(chan struct{})
+			address := behind(t, server, func(_ http.ResponseWriter, path string) bool {
+				if path != mountList || lists.Add(1) > test.hangs {
+					return false
+				}
+				<-over
+				return true
+			})
+			t.Cleanup(func() { close(over) })
+			result := resolver.One(t.Context(), vaultAt(address, server.Token), host("h", "password", "vault:"+test.path+"#password"), resolver.Options{Patience: 2 * brief})
+			if test.kind == "" {
+				assert.NoError(t, result.Err())
+			} else {
+				assert.ErrorIs(t, result.Err(), test.kind)
+			}
+			assert.Equal(t, test.mostAsk, lists.Load())
+		})
+	}
 }

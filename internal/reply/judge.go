@@ -61,7 +61,7 @@ func (s Source) MayBeAnswer(response *http.Response, f *patience.Failure) bool {
 	case isFromVault && e.ServerTime != nil:
 		return true
 	case status/100 != 4 || f.Retry != patience.Never || f.Fault.Kind != fault.BadResponse:
-		return status/100 == 2
+		return status/100 == 2 && !strings.HasPrefix(header.Get("Content-Type"), "text/html") // which is a proxy's page
 	case isFromVault:
 		return true
 	}

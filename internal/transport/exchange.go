@@ -119,6 +119,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	switch {
 	case r.Once:
 		return f.Final()
+	case r.isCheck() && isSilence(f) && !r.isLogin() && !e.isOptional() && f.CutShort && r.Patience.HasAnswers():
+		return r.tooSlow()
 	case r.isCheck() && isSilence(f) && !r.isLogin() && (e.isOptional() || r.Patience.HasAnswers()):
 		return f.Final() // Vault is there, and other requests go on
 	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.maySeeAnotherNode():
@@ -153,14 +155,26 @@ func (e *exchange) reason(ctx context.Context, err error) error {
 		return r.Run.Err()
 	case e.request.Context().Err() != nil:
 		return e.request.Context().Err()
-	case ctx.Err() != nil && e.last != nil && e.last.Retry == patience.Later: // the end of a check
-		err = e.last.Fault.After(time.Since(e.began))
-	case ctx.Err() != nil:
-		err = r.tooSlow().Fault
+	case ctx.Err() != nil: // the end of a check
+		err = e.reasonAtEnd()
 	}
 	f := err.(*fault.Error) // Patience returns nothing else here
 	if !f.Run && !e.isOptional() && !r.Patience.HasAnswers() {
 		return f.OfRun() // nothing was answered yet, so other requests would fail, too
 	}
 	return f
+}
+
+// reasonAtEnd returns why there is no answer at the end of a check: how the request failed, or
+// another one since the last answer, or that there was too little time.
+func (e *exchange) reasonAtEnd() *fault.Error {
+	r := e.retry
+	isCutShort := e.last != nil && e.last.CutShort && r.Patience.HasAnswers()
+	if e.last != nil && e.last.Retry == patience.Later && !isCutShort {
+		return e.last.Fault.After(time.Since(e.began))
+	}
+	if _, last := r.Patience.Silence(); last != nil && !isCutShort {
+		return last
+	}
+	return r.tooSlow().Fault
 }
