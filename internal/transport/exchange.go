@@ -166,14 +166,14 @@ func (e *exchange) reason(ctx context.Context, err error) error {
 }
 
 // reasonAtEnd returns why there is no answer at the end of a check: how the request failed, or
-// another one since the last answer, or that there was too little time.
+// another one since the last answer, or that there was too little time, as at a limited rate.
 func (e *exchange) reasonAtEnd() *fault.Error {
 	r := e.retry
 	isCutShort := e.last != nil && e.last.CutShort && r.Patience.HasAnswers()
 	if e.last != nil && e.last.Retry == patience.Later && !isCutShort {
 		return e.last.Fault.After(time.Since(e.began))
 	}
-	if _, last := r.Patience.Silence(); last != nil && !isCutShort {
+	if _, last := r.Patience.Silence(); last != nil && !isCutShort && !r.Patience.IsPaced() {
 		return last
 	}
 	return r.tooSlow().Fault
