@@ -165,6 +165,7 @@ type Request struct {
 	// fails does not fail alone because this one is answered.
 	Beside bool
 
+	turn chan struct{} // tells it that it is the next one at a reduced rate; nil until it waits
 	history
 }
 
@@ -310,7 +311,7 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			r.asideSince = now
 			return 0, ErrAside
 		}
-		p.sleep(ctx, min(wait, remaining))
+		p.sleep(ctx, r, min(wait, remaining))
 	}
 }
 
@@ -319,8 +320,15 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 func (p *Patience) leave(r *Request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
 	p.noteIdle()
-	if p.outage && p.prober == nil || !p.outage && p.pace.isReduced() && len(p.waiting) > 0 {
+	switch {
+	case len(p.waiting) == 0:
+	case p.outage && p.prober == nil:
 		p.wake()
+	case !p.outage && p.pace.isReduced():
+		select {
+		case p.nextInTurn().turn <- struct{}{}:
+		default: // it has been told, or does not wait yet
+		}
 	}
 }
 
@@ -345,8 +353,12 @@ func (p *Patience) endIdleness() {
 	}
 }
 
-// sleep releases the lock until something changes, ctx ends, or the time is over.
-func (p *Patience) sleep(ctx context.Context, d time.Duration) {
+// sleep releases the lock until something changes, the turn of the request comes, ctx ends,
+// or the time is over.
+func (p *Patience) sleep(ctx context.Context, r *Request, d time.Duration) {
+	if r.turn == nil {
+		r.turn = make(chan struct{}, 1)
+	}
 	changed := p.changed
 	p.mu.Unlock()
 	defer p.mu.Lock()
@@ -355,6 +367,7 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-changed:
+	case <-r.turn:
 	case <-timer.C:
 	}
 }

@@ -47,7 +47,7 @@ func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 	case p.waitsLonger(r, now):
 		return p.moment()
 	case p.pace.isReduced() && !p.isNext(r, now):
-		return max(p.pace.untilNext(now), p.moment()/10)
+		return p.moment() // unless it is told before; see leave
 	}
 	return p.pace.take(now)
 }
