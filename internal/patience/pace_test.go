@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -277,13 +278,28 @@ func TestFaultAfterLongPacing(t *testing.T) {
 	})
 }
 
-// An outage at a reduced rate ends like any other, whether or not its prober is the request
-// that is next at that rate.
+// In an outage at a reduced rate, the prober may be a request that met a 429. It does not wait
+// then until others were sent.
 func TestOutageAtReducedRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		vault := script(healthy).between(0, blip, always(busy)).between(blip, 20*time.Second, always(gateway))
-		r := play(t.Context(), patience.New(budget, patience.Limits{}), 100, workers, vault)
-		assert.Empty(t, r.failed())
+		p, began := patience.New(budget, patience.Limits{}), time.Now()
+		downFor := func(lasts time.Duration) script { return script(healthy).between(0, lasts, always(refused)) }
+		paced := func(request, try int, since time.Duration) (time.Duration, *patience.Failure) {
+			if try == 1 {
+				return roundTrip, busy
+			}
+			return downFor(5*time.Second)(request, try, since)
+		}
+		var group sync.WaitGroup
+		send := func(after time.Duration, requests int, vault script) {
+			time.Sleep(after)
+			group.Go(func() { assert.Empty(t, play(t.Context(), p, requests, requests, vault).failed()) })
+		}
+		send(0, 2, paced)
+		send(blip, 2, downFor(5*time.Second))
+		send(2500*time.Millisecond, 1, downFor(2500*time.Millisecond))
+		group.Wait()
+		assert.Less(t, time.Since(began), 15*time.Second)
 	})
 }
