@@ -323,7 +323,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			}
 		}, ""},
 		{"a key misspelt", resolver.NoKey, `did you mean "password"?`, typed(field("vault:%s/app#pasword"), field("vault:%s/app#password")), ""},
-		{"a secret with one data too many", resolver.NoKey, `has the key "data"; if the others are in its value, write it again with one data less`, func(t *testing.T, d *desk) func() {
+		{"a secret with one data too many", resolver.NoKey, `has the key "data"; if the wanted keys are in its value, data was written twice: write the secret again`, func(t *testing.T, d *desk) func() {
 			server.Put(t, d.mount(), "app", map[string]any{"data": map[string]any{"password": "right"}})
 			return func() { server.Put(t, d.mount(), "app", map[string]any{"password": "right"}) }
 		}, ""},

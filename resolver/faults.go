@@ -210,7 +210,7 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 	near := nearest(key, candidates)
 	if near == "" {
 		if slices.Equal(candidates, []string{"data"}) { // perhaps written through Vault's API
-			f.Do = `the secret has the key "data"; if the others are in its value, write it again with one data less`
+			f.Do = `the secret has the key "data"; if the wanted keys are in its value, data was written twice: write the secret again`
 		}
 		return f
 	}

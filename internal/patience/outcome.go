@@ -307,7 +307,7 @@ func cause(f *fault.Error) fault.Kind {
 // were answered; or more than two did, and Vault may have gone down, or did not see them.
 func (p *Patience) failsLikeOthers(r *Request, f *Failure) bool {
 	failing := p.failing[cause(f.Fault)]
-	if !slices.Contains(failing, r) {
+	if len(failing) <= 2 && !slices.Contains(failing, r) { // three are enough
 		failing = append(failing, r)
 		p.failing[cause(f.Fault)] = failing
 	}
@@ -318,7 +318,7 @@ func (p *Patience) failsLikeOthers(r *Request, f *Failure) bool {
 	case 2:
 		return slices.ContainsFunc(failing, isUnserved)
 	}
-	return f.Unsent || slices.ContainsFunc(failing, p.mayHaveGoneDown)
+	return f.Unsent || p.mayHaveGoneDown(r) || slices.ContainsFunc(failing, p.mayHaveGoneDown)
 }
 
 // servesOthers reports whether another request was answered since this one, or one of its

@@ -100,7 +100,7 @@ type Patience struct {
 	lastFault      *fault.Error              // of the last request that failed
 	onlyFailed     *Request                  // the one request that failed; nil if there are several, or its caller gave it up
 	allowance      time.Duration             // what the clock may reach: the budget, or what is left of it
-	failing        map[fault.Kind][]*Request // those that failed, by cause
+	failing        map[fault.Kind][]*Request // the first three that failed, by cause
 	abandonedSince time.Time                 // when the first request that its caller gave up was sent
 
 	// The outage.
