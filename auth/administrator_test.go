@@ -185,7 +185,7 @@ func TestREADMEForTheService(t *testing.T) {
 	elsewhere := auth.New(auth.Settings{Address: "https://other.example:8200", AuthMethod: "approle"}, v.options())
 	assertKind(t, elsewhere.Validate(), fault.Pinned)
 	v["VAULT_CACERT"] = "" // it is not on this machine
-	usage, err := do(t.Context(), auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options()), auth.Use{Patience: brief}, nil)
+	usage, err := do(t.Context(), auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options()), auth.DoOptions{Patience: brief}, nil)
 	assertKind(t, err, fault.Environment, "VAULT_ROLE_ID_FILE")
 	assert.Empty(t, usage.Findings, "the example provokes a finding")
 

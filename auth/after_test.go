@@ -36,7 +36,7 @@ func TestDoWithAContextOfAnyType(t *testing.T) {
 		t.Run(odd.Name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			_, err := byAppRole(server).Do(odd.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+			_, err := byAppRole(server).Do(odd.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 				_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 				return err
 			})
@@ -56,7 +56,7 @@ func TestClientAfterDo(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)
 	clients := make(map[string]*api.Client)
-	_, err := byAppRole(server).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := byAppRole(server).Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 		clients["itself"] = client
 		clients["in another namespace"] = client.WithNamespace("team")
@@ -86,7 +86,7 @@ func TestClientAfterDo(t *testing.T) {
 func TestClonesOfTheClient(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)
-	_, err := byAppRole(server).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := byAppRole(server).Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		clone, err := client.Clone()
 		require.NoError(t, err)
 		withHeaders, err := client.CloneWithHeaders()
@@ -127,7 +127,7 @@ func TestUseThatGoesOn(t *testing.T) {
 	})
 	began := time.Now()
 	var working sync.WaitGroup
-	_, err := byAppRole(server).Do(t.Context(), auth.Use{}, func(_ context.Context, client *api.Client) error {
+	_, err := byAppRole(server).Do(t.Context(), auth.DoOptions{}, func(_ context.Context, client *api.Client) error {
 		_, err := client.Logical().Read("secret/app")
 		started := make(chan struct{})
 		for range 8 {
@@ -191,7 +191,7 @@ func TestMethodThatGoesOn(t *testing.T) {
 			})
 			began := time.Now()
 			r := &run{}
-			r.usage, r.err = withMethod(server.address, method, nil).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+			r.usage, r.err = withMethod(server.address, method, nil).Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 				_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 				close(over)
 				working.Wait()
@@ -230,7 +230,7 @@ func TestMethodThatReturnsBeforeItsAnswer(t *testing.T) {
 			return nil, errors.New("second thoughts")
 		})
 		began := time.Now()
-		_, err := withMethod(server.address, method, nil).Do(t.Context(), auth.Use{}, func(context.Context, *api.Client) error { return nil })
+		_, err := withMethod(server.address, method, nil).Do(t.Context(), auth.DoOptions{}, func(context.Context, *api.Client) error { return nil })
 		assert.Error(t, err)
 		assert.Less(t, time.Since(began), soon)
 		assert.Equal(t, 1, count(server.requests(), "/revoke-self"), "%v", server.requests())
@@ -303,7 +303,7 @@ func TestMethodThatNeverStops(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := withMethod(server.address, method, nil).Do(ctx, auth.Use{}, func(context.Context, *api.Client) error { return nil })
+	_, err := withMethod(server.address, method, nil).Do(ctx, auth.DoOptions{}, func(context.Context, *api.Client) error { return nil })
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.Less(t, time.Since(began), soon)
 	<-ended
@@ -329,12 +329,12 @@ func TestMethodThatDoesNotReturn(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		method methodFunc
-		use    auth.Use
+		use    auth.DoOptions
 		says   string
 	}{
-		{"hangs in a run", hangs, auth.Use{Patience: time.Second}, "the method did not return"},
-		{"hangs in a check", hangs, auth.Use{Patience: time.Second, Check: true}, "the method did not return"},
-		{"ends its goroutine", exits, auth.Use{}, "the method ended its goroutine"},
+		{"hangs in a run", hangs, auth.DoOptions{Patience: time.Second}, "the method did not return"},
+		{"hangs in a check", hangs, auth.DoOptions{Patience: time.Second, Check: true}, "the method did not return"},
+		{"ends its goroutine", exits, auth.DoOptions{}, "the method ended its goroutine"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := newStandIn(t, nil)

@@ -41,7 +41,7 @@ func TestMoreRequestsThanConnections(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "2"}.options())
-	usage, err := do(t.Context(), vault, auth.Use{Connections: connections}, func(ctx context.Context, client *api.Client) error {
+	usage, err := do(t.Context(), vault, auth.DoOptions{Connections: connections}, func(ctx context.Context, client *api.Client) error {
 		var working sync.WaitGroup
 		for i := range requests {
 			working.Go(func() {
@@ -65,7 +65,7 @@ func TestClonesIgnoreTheEnvironment(t *testing.T) {
 	t.Setenv("VAULT_HEADERS", `{"X-Process":"1"}`)
 	server := newStandIn(t, nil)
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: "team"}, variables{"VAULT_ROLE_ID": "r"}.options())
-	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		for _, clone := range []func() (*api.Client, error){client.Clone, client.CloneWithHeaders} {
 			c, err := clone()
 			require.NoError(t, err)
@@ -91,11 +91,11 @@ func TestDoWithoutAVaultOrAUse(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)
 	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options())
-	assert.PanicsWithValue(t, "auth: Do without a func to call", func() { vault.Do(t.Context(), auth.Use{}, nil) })
+	assert.PanicsWithValue(t, "auth: Do without a func to call", func() { vault.Do(t.Context(), auth.DoOptions{}, nil) })
 	assert.Empty(t, server.requests())
 
 	var zero auth.Vault
-	_, err := do(t.Context(), &zero, auth.Use{}, nil)
+	_, err := do(t.Context(), &zero, auth.DoOptions{}, nil)
 	assertKind(t, err, fault.NotConfigured)
 	assertKind(t, zero.Validate(), fault.NotConfigured)
 	assert.NoError(t, zero.Permits("secret/app"))
@@ -129,7 +129,7 @@ func TestSecretIDsThatBeginLikeJSON(t *testing.T) {
 	for text, ok := range map[string]bool{`[[Kx9-pq"7]+zz!`: true, `{"kx9!`: true, `["9kz`: true, `{"secret_id":"x"}`: false, `{"data": {"sec`: false, `["x"]`: false} {
 		server := newStandIn(t, nil)
 		v := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": text}.options())
-		_, err := do(t.Context(), v, auth.Use{}, func(context.Context, *api.Client) error { return nil })
+		_, err := do(t.Context(), v, auth.DoOptions{}, func(context.Context, *api.Client) error { return nil })
 		assert.Equal(t, ok, err == nil, "%s: %v", text, err)
 	}
 }
@@ -168,7 +168,7 @@ func TestManyRequestsToASilentVault(t *testing.T) {
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "1"}.options())
 	began := time.Now()
-	_, err := do(t.Context(), vault, auth.Use{Connections: 4, Patience: 3 * time.Second}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{Connections: 4, Patience: 3 * time.Second}, func(ctx context.Context, client *api.Client) error {
 		var working sync.WaitGroup
 		for i := range 80 {
 			working.Go(func() {
@@ -205,7 +205,7 @@ func TestCheckThatIsCanceled(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), test.deadline)
 		defer cancel()
-		usage, err := do(ctx, vault, auth.Use{Patience: time.Second, Check: true}, func(ctx context.Context, client *api.Client) error {
+		usage, err := do(ctx, vault, auth.DoOptions{Patience: time.Second, Check: true}, func(ctx context.Context, client *api.Client) error {
 			_, err := get(ctx, client, "secret/app")
 			return err
 		})
@@ -230,7 +230,7 @@ func TestPageInDo(t *testing.T) {
 			io.WriteString(w, "<!DOCTYPE html><title>Sign in</title>")
 			return true
 		})
-		_, err := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		_, err := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()).Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 			_, err := client.Logical().ReadWithContext(ctx, "ssh/signed")
 			return err
 		})

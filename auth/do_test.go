@@ -51,7 +51,7 @@ func TestDoReturnsVaultsOwnRefusal(t *testing.T) {
 	path, policy := newKey(t, server)
 	token := server.NewToken(t, map[string]any{"policies": []string{policy}})
 	vault := at(server, "token", variables{"VAULT_TOKEN": token, "LUUMEN_VAULT_PATHS": "secret/luumen"})
-	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		_, err := sign(ctx, client, path)
 		require.NoError(t, err, "outside LUUMEN_VAULT_PATHS")
 		_, err = sign(ctx, client, path+"-other")
@@ -64,7 +64,7 @@ func TestDoReturnsVaultsOwnRefusal(t *testing.T) {
 	_, ok = errors.AsType[fault.Kind](err)
 	assert.False(t, ok)
 
-	_, err = do(t.Context(), auth.New(auth.Settings{}, auth.Options{}), auth.Use{}, nil)
+	_, err = do(t.Context(), auth.New(auth.Settings{}, auth.Options{}), auth.DoOptions{}, nil)
 	kind, ok := errors.AsType[fault.Kind](err)
 	assert.True(t, ok)
 	assert.Equal(t, fault.NotConfigured, kind)
@@ -77,7 +77,7 @@ func TestDoSigns(t *testing.T) {
 	path, policy := newKey(t, server)
 	a, vault := approle(t, server, map[string]any{"token_policies": policy, "token_ttl": "1h"})
 	r := &run{id: vaulttest.Name()}
-	r.usage, r.err = vault.Do(t.Context(), auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+	r.usage, r.err = vault.Do(t.Context(), auth.DoOptions{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 		token := auth.TokenOf(ctx)
 		assert.True(t, token.Proven)
 		assert.Contains(t, token.Policies, policy)
@@ -114,7 +114,7 @@ func TestDoKeepsTheToken(t *testing.T) {
 	_, vault := approle(t, server, map[string]any{"token_policies": policy})
 	other := newStandIn(t, nil)
 	r := &run{id: vaulttest.Name()}
-	_, err := vault.Do(t.Context(), auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+	_, err := vault.Do(t.Context(), auth.DoOptions{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 		_, err := sign(ctx, client, path) // from here on, buffers of connections hold the token
 		require.NoError(t, err)
 		assert.Empty(t, client.Token())
@@ -207,7 +207,7 @@ func TestDoRepeatsWrites(t *testing.T) {
 				return true
 			})
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-			_, err := vault.Do(t.Context(), auth.Use{Patience: 10 * time.Second}, func(ctx context.Context, client *api.Client) error {
+			_, err := vault.Do(t.Context(), auth.DoOptions{Patience: 10 * time.Second}, func(ctx context.Context, client *api.Client) error {
 				_, err := sign(ctx, client, "transit/sign/release")
 				return err
 			})
@@ -256,7 +256,7 @@ func TestDoRepeatsUnsentWrites(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	vault := auth.New(auth.Settings{Address: server.URL}, variables{"VAULT_TOKEN": "hvs.given", "VAULT_SKIP_VERIFY": "true"}.options())
-	_, err := vault.Do(t.Context(), auth.Use{Patience: 20 * time.Second}, func(ctx context.Context, client *api.Client) error {
+	_, err := vault.Do(t.Context(), auth.DoOptions{Patience: 20 * time.Second}, func(ctx context.Context, client *api.Client) error {
 		listener.left.Store(2)
 		before := sent.Load()
 		_, err := sign(ctx, client, "transit/sign/release")
@@ -279,7 +279,7 @@ func TestDoFollowsNoRedirect(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-	_, err := vault.Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := vault.Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		_, err := client.Logical().ReadWithContext(ctx, "pki/cert/ca")
 		assert.ErrorIs(t, err, fault.BadResponse)
 		_, err = sign(ctx, client, "transit/sign/release")
@@ -300,7 +300,7 @@ func TestDoIsPinned(t *testing.T) {
 		"namespace": {"VAULT_NAMESPACE": "team"},
 	} {
 		settings := auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: "other"}
-		_, err := auth.New(settings, pins.and(variables{"VAULT_ROLE_ID": "r"}).options()).Do(t.Context(), auth.Use{}, func(context.Context, *api.Client) error {
+		_, err := auth.New(settings, pins.and(variables{"VAULT_ROLE_ID": "r"}).options()).Do(t.Context(), auth.DoOptions{}, func(context.Context, *api.Client) error {
 			t.Error("called")
 			return nil
 		})
@@ -322,11 +322,11 @@ func TestDoEndsWithItsContext(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-	_, err := vault.Do(ctx, auth.Use{}, func(context.Context, *api.Client) error {
+	_, err := vault.Do(ctx, auth.DoOptions{}, func(context.Context, *api.Client) error {
 		return errors.New("of the caller, which is told by its own context")
 	})
 	require.ErrorContains(t, err, "of the caller")
-	_, err = vault.Do(ctx, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err = vault.Do(ctx, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		// A caller that uses another context is ended all the same.
 		_, err := sign(context.WithoutCancel(ctx), client, "transit/sign/release")
 		return err

@@ -162,7 +162,7 @@ func TestClientTimeout(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_CLIENT_TIMEOUT": "500ms"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
+	_, err := do(t.Context(), vault, auth.DoOptions{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "no answer within ")
 	logins := slices.DeleteFunc(server.requests(), func(request string) bool { return request != "PUT auth/approle/login" })
 	assert.Len(t, logins, 1, "the second waits until Vault answers anything")
@@ -222,7 +222,7 @@ func TestProxies(t *testing.T) {
 	// What a dead proxy says about itself is without its password.
 	withUser.Host = "127.0.0.1:1"
 	vault := auth.New(auth.Settings{Address: "http://vault.invalid"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": withUser.String()}.options())
-	usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
+	usage, err := do(t.Context(), vault, auth.DoOptions{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "connection refused", "the proxy 127.0.0.1:1 in front of http://vault.invalid")
 	assert.NotContains(t, err.Error(), "canary")
 	assert.NotEmpty(t, usage.Findings) // http beyond loopback
@@ -298,7 +298,7 @@ func TestProxiesOfHTTPS(t *testing.T) {
 		v := test.v.and(variables{"VAULT_TOKEN": token, "VAULT_CACERT": server.CAFile, "VAULT_TLS_SERVER_NAME": "localhost"})
 		vault := auth.New(auth.Settings{Address: "https://vault.invalid:" + target.Port()}, v.options())
 		patience := map[bool]time.Duration{true: 10 * brief, false: brief}[test.tunnels]
-		_, err := do(t.Context(), vault, auth.Use{Patience: patience}, func(ctx context.Context, client *api.Client) error {
+		_, err := do(t.Context(), vault, auth.DoOptions{Patience: patience}, func(ctx context.Context, client *api.Client) error {
 			_, err := get(ctx, client, secret.path)
 			return err
 		})
@@ -343,7 +343,7 @@ func TestPlainHTTPToAProxyIsAWarning(t *testing.T) {
 		{"https", "https://127.0.0.1:1", variables{"VAULT_PROXY_ADDR": "http://127.0.0.1:1"}, ""},
 	} {
 		vault := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": "50ms"}).options())
-		usage, err := do(t.Context(), vault, auth.Use{Patience: 50 * time.Millisecond}, nil)
+		usage, err := do(t.Context(), vault, auth.DoOptions{Patience: 50 * time.Millisecond}, nil)
 		require.Error(t, err)
 		var texts []string
 		for _, f := range usage.Findings {

@@ -89,7 +89,7 @@ func ExampleVault_Do() {
 	vault := auth.New(auth.Settings{Address: server.Address}, variables{"VAULT_TOKEN": server.Token}.options())
 
 	var signature string
-	_, err := vault.Do(context.Background(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := vault.Do(context.Background(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		answer, err := client.Logical().WriteWithContext(ctx, "transit/sign/release", map[string]any{"input": "cGF0Y2g="})
 		if err != nil {
 			return err

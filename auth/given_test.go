@@ -262,7 +262,7 @@ func TestTokenOfIsACopy(t *testing.T) {
 		say(w, 200, `{"request_id":"1","data":{"accessor":"a","id":"s.1","num_uses":50,"policies":["p"],"ttl":0,"type":"service"}}`)
 		return true
 	})
-	_, err := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "s.1"}.options()).Do(t.Context(), auth.Use{}, func(ctx context.Context, _ *api.Client) error {
+	_, err := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "s.1"}.options()).Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, _ *api.Client) error {
 		token := auth.TokenOf(ctx)
 		token.Policies[0], *token.UsesLeft = "root", 7777
 		assert.Equal(t, []string{"p"}, auth.TokenOf(ctx).Policies)
@@ -327,7 +327,7 @@ func TestLoginAfterAnOutage(t *testing.T) {
 		}
 		return true
 	})
-	usage, err := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()).Do(t.Context(), auth.Use{}, func(context.Context, *api.Client) error { return nil })
+	usage, err := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()).Do(t.Context(), auth.DoOptions{}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.Greater(t, usage.Token.TTL, 1, "seconds")
 }

@@ -236,7 +236,7 @@ func TestHandedInMethodThatWaitsForVault(t *testing.T) {
 		<-over
 		return nil, errors.New("no answer")
 	}), nil)
-	_, err := do(t.Context(), vault, auth.Use{Patience: time.Second}, nil)
+	_, err := do(t.Context(), vault, auth.DoOptions{Patience: time.Second}, nil)
 	assertKind(t, err, fault.Unreachable, "connection refused")
 }
 

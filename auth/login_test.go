@@ -182,7 +182,7 @@ func TestHintsAreVaultsWords(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address + "/claims", AuthMethod: "jwt"}, variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j")}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
+	_, err := do(t.Context(), vault, auth.DoOptions{Patience: brief}, nil)
 	assertKind(t, err, fault.ServerError, "see Vault's own log")
 }
 
@@ -350,7 +350,7 @@ func TestLoginWaitsForVault(t *testing.T) {
 				return ill
 			})
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-			usage, err := do(t.Context(), vault, auth.Use{Patience: 20 * time.Second}, func(context.Context, *api.Client) error { return nil })
+			usage, err := do(t.Context(), vault, auth.DoOptions{Patience: 20 * time.Second}, func(context.Context, *api.Client) error { return nil })
 			require.NoError(t, err)
 			assert.Equal(t, 2, count(server.requests(), "auth/approle/login"))
 			assert.Equal(t, 10, usage.Requests, "%v", server.requests())
@@ -407,7 +407,7 @@ func TestLoginThatHangsCostsOnePatience(t *testing.T) {
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 	began := time.Now()
-	_, err := do(t.Context(), vault, auth.Use{Patience: brief}, nil)
+	_, err := do(t.Context(), vault, auth.DoOptions{Patience: brief}, nil)
 	assertKind(t, err, fault.Unreachable, "tried for ")
 	assert.Less(t, time.Since(began), 2*brief)
 }
@@ -431,7 +431,7 @@ func TestLoginWhereHealthIsBlocked(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: 2 * brief}, func(context.Context, *api.Client) error { return nil })
+	_, err := do(t.Context(), vault, auth.DoOptions{Patience: 2 * brief}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
 }
@@ -472,7 +472,7 @@ func TestLoginThatWaitsForOthers(t *testing.T) {
 					}
 					const patience = 6 * time.Second
 					began := time.Now()
-					_, err := do(t.Context(), vault, auth.Use{Patience: patience, Check: check}, nil)
+					_, err := do(t.Context(), vault, auth.DoOptions{Patience: patience, Check: check}, nil)
 					assertKind(t, err, fault.Login, "vault does not answer, although sys/health does (no answer within ", test.says, "raise VAULT_CLIENT_TIMEOUT")
 					assert.Less(t, time.Since(began), patience*3/2)
 					logins := 0

@@ -80,7 +80,7 @@ type run struct {
 }
 
 // do uses a Vault; a nil use does nothing.
-func do(ctx context.Context, vault *auth.Vault, options auth.Use, use func(context.Context, *api.Client) error) (auth.Usage, error) {
+func do(ctx context.Context, vault *auth.Vault, options auth.DoOptions, use func(context.Context, *api.Client) error) (auth.Usage, error) {
 	if use == nil {
 		use = func(context.Context, *api.Client) error { return nil }
 	}
@@ -109,7 +109,7 @@ func (r *run) warnings() []string {
 // machine, and costs no time if nothing fails.
 func readOnce(ctx context.Context, vault *auth.Vault, paths ...string) *run {
 	r := &run{id: vaulttest.Name()}
-	r.usage, r.err = do(ctx, vault, auth.Use{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, client *api.Client) error {
+	r.usage, r.err = do(ctx, vault, auth.DoOptions{RunID: r.id, Patience: 20 * time.Second}, func(ctx context.Context, client *api.Client) error {
 		for _, path := range paths {
 			answer, err := get(ctx, client, path)
 			if err != nil {

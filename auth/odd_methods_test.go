@@ -97,7 +97,7 @@ func TestNamespaceIsNamed(t *testing.T) {
 				return is
 			})
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle", Namespace: test.ui}, variables{"VAULT_NAMESPACE": test.pinned, "VAULT_ROLE_ID": "r"}.options())
-			_, err := do(t.Context(), vault, auth.Use{Patience: brief}, func(ctx context.Context, client *api.Client) error {
+			_, err := do(t.Context(), vault, auth.DoOptions{Patience: brief}, func(ctx context.Context, client *api.Client) error {
 				_, err := get(ctx, client, "secret/app")
 				return err
 			})
@@ -116,7 +116,7 @@ func TestNamespaceOfAMethodIsNotMasked(t *testing.T) {
 	})
 	_, err := do(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
 		return client.WithNamespace("luumen-team").Logical().WriteWithContext(ctx, "auth/custom/login", map[string]any{})
-	}), nil), auth.Use{Patience: brief}, nil)
+	}), nil), auth.DoOptions{Patience: brief}, nil)
 	assertKind(t, err, fault.Sealed, `"luumen-team" must be unlocked`)
 }
 
@@ -141,7 +141,7 @@ func TestRequestThatDoesNotWaitForALogin(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		_, err := get(ctx, client, "x/y")
 		require.NoError(t, err)
 		request, cancel := context.WithCancel(ctx)
@@ -170,7 +170,7 @@ func TestMethodThatAsksNobody(t *testing.T) {
 	server := newStandIn(t, nil)
 	_, err := do(t.Context(), withMethod(server.address, methodFunc(func(context.Context, *api.Client) (*api.Secret, error) {
 		return &api.Secret{Auth: &api.SecretAuth{ClientToken: "hvs.invented", Accessor: "a"}}, nil
-	}), nil), auth.Use{}, func(ctx context.Context, _ *api.Client) error {
+	}), nil), auth.DoOptions{}, func(ctx context.Context, _ *api.Client) error {
 		assert.False(t, auth.TokenOf(ctx).Proven)
 		return nil
 	})
@@ -231,7 +231,7 @@ func TestDoMasksErrorsOfAnyForm(t *testing.T) {
 			}
 			return is
 		})
-		_, err := do(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": token}.options()), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		_, err := do(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": token}.options()), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 			_, err := client.Logical().ReadWithContext(ctx, "x/y")
 			return err
 		})
@@ -267,7 +267,7 @@ func TestIndexOfTheCaller(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		_, err := client.WithRequestCallbacks(api.RequireState("of-my-write")).Logical().ReadWithContext(ctx, "x/y")
 		return err
 	})
@@ -289,7 +289,7 @@ func TestNoLimitOverflows(t *testing.T) {
 		return is
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options())
-	_, err := do(t.Context(), vault, auth.Use{Patience: math.MaxInt64}, func(ctx context.Context, _ *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{Patience: math.MaxInt64}, func(ctx context.Context, _ *api.Client) error {
 		assert.True(t, auth.TokenOf(ctx).Expires.After(time.Now().Add(24*time.Hour)))
 		return nil
 	})

@@ -47,7 +47,7 @@ func TestHostWithOtherLettersIsAnother(t *testing.T) {
 	t.Parallel()
 	proxy := newStandIn(t, nil)
 	vault := auth.New(auth.Settings{Address: "http://vault.internal"}, variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": proxy.address}.options())
-	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		require.NoError(t, client.SetAddress("http://vault.\u0130nternal"))
 		_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 		assert.ErrorContains(t, err, "the token is not sent to an address other than the one in the settings")
@@ -71,7 +71,7 @@ func TestLoginWithinDo(t *testing.T) {
 	server.Must(t, "POST", "auth/"+mount+"/users/alice", map[string]any{"password": password})
 	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy})
 	r := &run{id: vaulttest.Name()}
-	r.usage, r.err = do(t.Context(), vault, auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+	r.usage, r.err = do(t.Context(), vault, auth.DoOptions{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 		for range 7 { // Vault locks the user after the fifth, and then says only: permission denied
 			_, err := client.Logical().WriteWithContext(ctx, "auth/"+mount+"/login/alice", map[string]any{"password": "wrong"})
 			require.Error(t, err)
@@ -95,7 +95,7 @@ func TestDoGetsAnswersOfAnyForm(t *testing.T) {
 	mount := "pki-" + vaulttest.Name()
 	server.Must(t, "POST", "sys/mounts/"+mount, map[string]any{"type": "pki"})
 	server.Must(t, "POST", mount+"/root/generate/internal", map[string]any{"common_name": "Root"})
-	_, err := do(t.Context(), at(server, "", variables{"VAULT_TOKEN": server.Token}), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), at(server, "", variables{"VAULT_TOKEN": server.Token}), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		response, err := client.Logical().ReadRawWithContext(ctx, mount+"/ca/pem")
 		require.NoError(t, err)
 		defer response.Body.Close()
@@ -126,7 +126,7 @@ func TestQuotaOnTheLookUp(t *testing.T) {
 	const patience = 3 * time.Second
 	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "hvs.given"}.options())
 	began := time.Now()
-	usage, err := do(t.Context(), vault, auth.Use{Patience: patience}, func(ctx context.Context, client *api.Client) error {
+	usage, err := do(t.Context(), vault, auth.DoOptions{Patience: patience}, func(ctx context.Context, client *api.Client) error {
 		assert.Less(t, time.Since(began), patience*2/3)
 		_, err := get(ctx, client, "x/y")
 		return err
@@ -147,7 +147,7 @@ func TestOtherSuccess(t *testing.T) {
 			return true
 		})
 		given := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": password}.options())
-		usage, err := do(t.Context(), given, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		usage, err := do(t.Context(), given, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 			assert.False(t, auth.TokenOf(ctx).Proven, status)
 			_, err := get(ctx, client, "x/y")
 			return err
@@ -156,7 +156,7 @@ func TestOtherSuccess(t *testing.T) {
 		assert.False(t, usage.Token.Proven, status)
 
 		approle := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id", "VAULT_SECRET_ID": password}.options())
-		_, err = do(t.Context(), approle, auth.Use{}, nil)
+		_, err = do(t.Context(), approle, auth.DoOptions{}, nil)
 		require.ErrorIs(t, err, fault.Login)
 		assert.False(t, strings.Contains(err.Error(), password), status)
 	}
@@ -258,7 +258,7 @@ func TestLoginWhileTheLeaderHangs(t *testing.T) {
 		}
 		return true
 	})
-	_, err := do(t.Context(), byAppRole(server), auth.Use{Patience: 20 * time.Second}, func(context.Context, *api.Client) error { return nil })
+	_, err := do(t.Context(), byAppRole(server), auth.DoOptions{Patience: 20 * time.Second}, func(context.Context, *api.Client) error { return nil })
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, logins.Load())
 	assert.Zero(t, early.Load())

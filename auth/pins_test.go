@@ -79,7 +79,7 @@ func TestHostileUI(t *testing.T) {
 	assert.Zero(t, connections.Load())
 
 	// The listener does count: without a pin, the address gets requests.
-	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.Use{Patience: brief}, nil)
+	do(t.Context(), auth.New(auth.Settings{Address: hostile, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()), auth.DoOptions{Patience: brief}, nil)
 	assert.NotZero(t, connections.Load())
 }
 

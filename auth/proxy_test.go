@@ -246,7 +246,7 @@ func TestDeadTokenIsNotRevoked(t *testing.T) {
 		secret := newSecret(t, server)
 		a, vault := approle(t, server, map[string]any{"token_policies": []string{"default", secret.policy}})
 		r := &run{id: vaulttest.Name()}
-		r.usage, r.err = do(t.Context(), vault, auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+		r.usage, r.err = do(t.Context(), vault, auth.DoOptions{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 			_, err := get(ctx, client, secret.path)
 			server.Must(t, "PUT", "sys/leases/revoke-prefix/auth/"+a.Mount, map[string]any{"sync": true})
 			return err

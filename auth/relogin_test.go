@@ -26,7 +26,7 @@ func readTwice(t *testing.T, vault *auth.Vault, path string, die func()) (r *run
 	const workers = 16
 	r = &run{id: vaulttest.Name()}
 	var mu sync.Mutex
-	r.usage, r.err = do(t.Context(), vault, auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+	r.usage, r.err = do(t.Context(), vault, auth.DoOptions{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 		for round := range 2 {
 			var group sync.WaitGroup
 			for range workers {
@@ -130,7 +130,7 @@ func TestGivenTokenFileIsRotatedMidway(t *testing.T) {
 	token := create()
 	file := inFile(t, token)
 	revoke := func() { server.Must(t, "POST", "auth/token/revoke", map[string]any{"token": token}) }
-	_, err := do(t.Context(), at(server, "", variables{"VAULT_TOKEN_FILE": file}), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), at(server, "", variables{"VAULT_TOKEN_FILE": file}), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		for round := range 4 {
 			answer, err := get(ctx, client, secret.path)
 			require.NoError(t, err, round)
@@ -349,7 +349,7 @@ func TestOldServers(t *testing.T) {
 			return true
 		})
 		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-		_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+		_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 			_, err := get(ctx, client, "secret/app")
 			require.NoError(t, err)
 			mu.Lock()
@@ -394,7 +394,7 @@ func TestCancelledWhileLoggingInAgain(t *testing.T) {
 		return false
 	})
 	vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
-	_, err := do(ctx, vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(ctx, vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		_, err := get(ctx, client, "secret/app")
 		require.NoError(t, err)
 		var group sync.WaitGroup
@@ -432,7 +432,7 @@ func TestTokenExpiresAgainAndAgain(t *testing.T) {
 			})
 			r := &run{id: vaulttest.Name()}
 			began := time.Now()
-			r.usage, r.err = do(t.Context(), vault, auth.Use{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
+			r.usage, r.err = do(t.Context(), vault, auth.DoOptions{RunID: r.id}, func(ctx context.Context, client *api.Client) error {
 				var group sync.WaitGroup
 				for range 16 {
 					group.Go(func() {
@@ -515,7 +515,7 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 			})
 			vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options())
 			reads := 0
-			usage, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+			usage, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 				for range test.tries {
 					if _, err := get(ctx, client, "secret/app"); err != nil {
 						return err

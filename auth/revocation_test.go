@@ -54,7 +54,7 @@ func TestRevocationOnEveryWayOut(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() {
 				defer func() { recover() }()
-				_, err = do(ctx, vault, auth.Use{RunID: id}, func(context.Context, *api.Client) error {
+				_, err = do(ctx, vault, auth.DoOptions{RunID: id}, func(context.Context, *api.Client) error {
 					alive = tokensOf(t, server, a.Mount)
 					return test.use(cancel)
 				})

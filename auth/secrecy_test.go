@@ -90,7 +90,7 @@ func TestNothingShowsACredential(t *testing.T) {
 					vault = withMethod(settings.Address, userpass{"userpass", "agent", canary.Secret}, v)
 				}
 				shown := map[string]string{}
-				usage, err := do(t.Context(), vault, auth.Use{Patience: 6 * time.Second}, func(ctx context.Context, client *api.Client) error {
+				usage, err := do(t.Context(), vault, auth.DoOptions{Patience: 6 * time.Second}, func(ctx context.Context, client *api.Client) error {
 					answer, err := get(ctx, client, "secret/app")
 					if err != nil {
 						return err
@@ -189,7 +189,7 @@ func TestLaterAnswersShowNoCredential(t *testing.T) {
 					vault = withMethod(server.address, userpass{"userpass", "agent", canary.Secret}, c.v)
 				}
 				shown := ""
-				usage, err := do(t.Context(), vault, auth.Use{Patience: brief}, func(ctx context.Context, client *api.Client) error {
+				usage, err := do(t.Context(), vault, auth.DoOptions{Patience: brief}, func(ctx context.Context, client *api.Client) error {
 					answer, err := get(ctx, client, "secret/app")
 					if err == nil {
 						shown = dump(answer)
@@ -248,7 +248,7 @@ func TestCallersTraceIsToldNothing(t *testing.T) {
 		return login.Login(httptrace.WithClientTrace(ctx, trace), c)
 	})
 	for name, vault := range map[string]*auth.Vault{"approle": byAppRole(server), "a method": withMethod(server.address, method, nil)} {
-		_, err := vault.Do(httptrace.WithClientTrace(t.Context(), trace), auth.Use{Check: true}, func(ctx context.Context, client *api.Client) error {
+		_, err := vault.Do(httptrace.WithClientTrace(t.Context(), trace), auth.DoOptions{Check: true}, func(ctx context.Context, client *api.Client) error {
 			_, err := client.Logical().ReadWithContext(ctx, "secret/app")
 			require.NoError(t, err)
 			_, err = client.Logical().ReadWithContext(httptrace.WithClientTrace(context.Background(), trace), "secret/app")
@@ -272,7 +272,7 @@ func TestClientShowsNothingAfterDo(t *testing.T) {
 	})
 	var clients []*api.Client
 	var of context.Context
-	_, err := byAppRole(server).Do(t.Context(), auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := byAppRole(server).Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		of = ctx
 		clone, err := client.CloneWithHeaders()
 		require.NoError(t, err)

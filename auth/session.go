@@ -16,34 +16,34 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Use holds the options of one use of Vault. The zero Use is the default.
-type Use struct {
+// DoOptions are the options of [Vault.Do]. The zero DoOptions are the default.
+type DoOptions struct {
 	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
 	RunID       string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
 	Check       bool          // for a check: ask for Vault's health, too, and end after Patience and up to two attempts
 }
 
-func (u Use) withDefaults() Use {
-	if u.Patience <= 0 {
-		u.Patience = 60 * time.Second
+func (o DoOptions) withDefaults() DoOptions {
+	if o.Patience <= 0 {
+		o.Patience = 60 * time.Second
 	}
-	u.Patience = min(u.Patience, 365*24*time.Hour)
-	if u.Connections <= 0 {
-		u.Connections = 16
+	o.Patience = min(o.Patience, 365*24*time.Hour)
+	if o.Connections <= 0 {
+		o.Connections = 16
 	}
 	// It becomes part of a header.
-	u.RunID = strings.Map(func(r rune) rune {
+	o.RunID = strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
 			return -1
 		}
 		return r
-	}, u.RunID)
-	u.RunID = u.RunID[:min(len(u.RunID), 128)]
-	if u.RunID == "" {
-		u.RunID = rand.Text()[:12]
+	}, o.RunID)
+	o.RunID = o.RunID[:min(len(o.RunID), 128)]
+	if o.RunID == "" {
+		o.RunID = rand.Text()[:12]
 	}
-	return u
+	return o
 }
 
 // lastMoments is the time for a login under way when the context ends, and for the
@@ -53,7 +53,7 @@ const lastMoments = 2 * time.Second
 // session is one use of Vault.
 type session struct {
 	config   *config
-	options  Use
+	options  DoOptions
 	findings findings
 	patience *patience.Patience
 	wire     *transport.Wire
@@ -103,7 +103,7 @@ type session struct {
 // refuses a request, the client returns a *[api.ResponseError], whose text has several
 // lines. If Vault does not answer, or refuses the token, the error has a kind:
 // errors.AsType[resolver.Kind](err).
-func (v *Vault) Do(ctx context.Context, options Use, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
+func (v *Vault) Do(ctx context.Context, options DoOptions, use func(ctx context.Context, client *api.Client) error) (usage Usage, err error) {
 	if use == nil {
 		panic("auth: Do without a func to call") // before a login
 	}

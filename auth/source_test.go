@@ -36,7 +36,7 @@ func TestTokenFileIsReadWhileItsTokenIsExplained(t *testing.T) {
 		return true
 	})
 	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN_FILE": inFile(t, "/a/file")}.options())
-	_, err := do(t.Context(), vault, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 		var group sync.WaitGroup
 		for _, path := range []string{"secret/fails", "secret/refused"} {
 			group.Go(func() {

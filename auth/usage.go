@@ -8,7 +8,7 @@ import (
 
 // Usage is what a use of Vault cost, and what it found.
 type Usage struct {
-	RunID       string        // that of Use, or the random one
+	RunID       string        // that of DoOptions, or the random one
 	Requests    int           // including retries
 	Retries     int           // requests that were sent again
 	Connections int           // including failed ones
@@ -17,7 +17,7 @@ type Usage struct {
 	P95         time.Duration // until 95 of 100 answers
 	Longest     time.Duration // until the slowest answer
 	Token       Token
-	Health      *Health // nil without Use.Check, or if unknown
+	Health      *Health // nil without DoOptions.Check, or if unknown
 	Findings    []Finding
 }
 

@@ -2,7 +2,7 @@
 // the credentials and pins of the agent's environment.
 //
 //	vault := auth.New(config.Vault, auth.Options{}) // no I/O
-//	usage, err := vault.Do(ctx, auth.Use{}, func(ctx context.Context, client *api.Client) error {
+//	usage, err := vault.Do(ctx, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
 //		… // client is logged in
 //	})
 //

@@ -15,8 +15,8 @@ import (
 // CheckOptions are the options of a check. Their zero value is the default.
 type CheckOptions struct {
 	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
-	Patience time.Duration // see auth.Use; attempts under way may take longer; 0 means 3 s
-	RunID    string        // see auth.Use; empty means a random one
+	Patience time.Duration // see auth.DoOptions; attempts under way may take longer; 0 means 3 s
+	RunID    string        // see auth.DoOptions; empty means a random one
 }
 
 // Check says whether a run would resolve the fields, and what looks wrong, for whoever
@@ -31,8 +31,7 @@ func Check(ctx context.Context, vault *auth.Vault, fields []ref.Value, options C
 		options.Patience = 3 * time.Second
 	}
 	c := newCheck(vault, fields, options)
-	use := auth.Use{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true}
-	usage, err := c.plan.readAll(ctx, use)
+	usage, err := c.plan.readAll(ctx, auth.DoOptions{Patience: options.Patience, Connections: defaultWorkers, RunID: options.RunID, Check: true})
 	switch {
 	case kindOf(err) == RateLimited && c.plan.hasSecret():
 		err = nil // a quota on only some of the paths

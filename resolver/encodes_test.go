@@ -88,7 +88,7 @@ func (e *encoder) run(t testing.TB, vault *auth.Vault, says answers, status int)
 	}
 	report := run.Report()
 	all["run"], all["report"], all["causes"], all["findings"] = run, report, report.Causes, report.Findings
-	usage, err := vault.Do(t.Context(), auth.Use{Patience: patience, Check: true}, func(ctx context.Context, client *api.Client) error {
+	usage, err := vault.Do(t.Context(), auth.DoOptions{Patience: patience, Check: true}, func(ctx context.Context, client *api.Client) error {
 		all["token"] = auth.TokenOf(ctx)
 		return nil
 	})

@@ -23,8 +23,8 @@ import (
 
 // readAll logs in, reads every path, and revokes the token. A check also asks what the token
 // may do besides reading. The error is the reason why some or all paths were not read.
-func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
-	usage, err := p.vault.Do(ctx, use, func(ctx context.Context, client *api.Client) error {
+func (p *plan) readAll(ctx context.Context, options auth.DoOptions) (auth.Usage, error) {
+	usage, err := p.vault.Do(ctx, options, func(ctx context.Context, client *api.Client) error {
 		if p.invalid != nil {
 			return p.invalid // the environment was fixed since, but no path was compared with the pins
 		}
@@ -38,18 +38,18 @@ func (p *plan) readAll(ctx context.Context, use auth.Use) (auth.Usage, error) {
 			r.mount = p.mounts.find(r.path)
 		}
 		var asking sync.WaitGroup
-		if use.Check {
+		if options.Check {
 			paths, namespace := pathsToAsk(p.reads), p.mounts.namespace // here, since mounts may change
 			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
 		}
 		if len(p.reads) > 0 {
-			if f := p.readPaths(ctx, client, min(use.Connections, len(p.reads))); f != nil {
+			if f := p.readPaths(ctx, client, min(options.Connections, len(p.reads))); f != nil {
 				p.settleAll(f)
 				err = f
 			}
 		}
 		asking.Wait()
-		if use.Check {
+		if options.Check {
 			p.powers.noteUnasked(p.reads)
 		}
 		return cmp.Or(err, ctx.Err())

@@ -42,8 +42,8 @@ type Host struct {
 // Options are the options of a run. The zero Options are the default.
 type Options struct {
 	Workers  int           // concurrent reads, each over its own connection; 0 means 16
-	Patience time.Duration // see auth.Use; 0 means 60 s
-	RunID    string        // see auth.Use; empty means a random one
+	Patience time.Duration // see auth.DoOptions; 0 means 60 s
+	RunID    string        // see auth.DoOptions; empty means a random one
 }
 
 const defaultWorkers = 16
@@ -146,7 +146,7 @@ func (r *run) take(i int, yield func(int, Result) bool) bool {
 // read reads every path of the plan, and notes what that cost and showed.
 func (r *run) read(ctx context.Context) {
 	p := r.plan
-	usage, err := p.readAll(ctx, auth.Use{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
+	usage, err := p.readAll(ctx, auth.DoOptions{Patience: r.options.Patience, Connections: min(r.options.Workers, len(p.reads)), RunID: r.options.RunID})
 	usage.Token = p.afterRun(usage.Token)
 	findings := slices.Concat(p.findings(usage, kindOf(err)), p.secretFindings())
 	r.mu.Lock()
