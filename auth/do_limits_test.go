@@ -98,7 +98,7 @@ func TestDoWithoutAVaultOrAUse(t *testing.T) {
 	_, err := do(t.Context(), &zero, auth.DoOptions{}, nil)
 	assertKind(t, err, fault.NotConfigured)
 	assertKind(t, zero.Validate(), fault.NotConfigured)
-	assert.NoError(t, zero.Permits("secret/app"))
+	assert.NoError(t, zero.ValidatePath("secret/app"))
 	assert.Empty(t, zero.Settings())
 	assert.NotEmpty(t, zero.Effective())
 }
@@ -120,7 +120,7 @@ func TestNamesThatResembleCredentials(t *testing.T) {
 	}.options())
 	require.NoError(t, shown.Validate())
 	assert.NotContains(t, shown.Effective().String(), "not valid")
-	assert.ErrorContains(t, shown.Permits("secret/other"), "it allows secret/tenants/"+id)
+	assert.ErrorContains(t, shown.ValidatePath("secret/other"), "it allows secret/tenants/"+id)
 }
 
 // Custom secret ids can have any text, but JSON in place of one is a mistake.

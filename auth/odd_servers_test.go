@@ -176,19 +176,19 @@ func TestManyPathPins(t *testing.T) {
 		return ""
 	}})
 	for _, path := range []string{all[0], all[999] + "/app"} {
-		assert.NoError(t, vault.Permits(path))
+		assert.NoError(t, vault.ValidatePath(path))
 	}
-	err := vault.Permits("secret/other")
+	err := vault.ValidatePath("secret/other")
 	assertKind(t, err, fault.Pinned, "it allows "+all[0], " and 990 more")
 	assert.Less(t, len(err.Error()), 1000)
-	allocations := testing.AllocsPerRun(10, func() { vault.Permits(all[500]) })
+	allocations := testing.AllocsPerRun(10, func() { vault.ValidatePath(all[500]) })
 	assert.Less(t, allocations, 5.0, "the list is parsed once")
 
 	pins = "secret/other" // an environment that changes
-	assert.NoError(t, vault.Permits("secret/other"))
+	assert.NoError(t, vault.ValidatePath("secret/other"))
 	for _, malformed := range []string{"secret/a,", "secret/a,,b", "secret/a\nteam", "secret/*", "hvs.Pasted0123456789Pasted"} {
 		pins = malformed
-		assertKind(t, vault.Permits("secret/a"), fault.Environment, "LUUMEN_VAULT_PATHS")
+		assertKind(t, vault.ValidatePath("secret/a"), fault.Environment, "LUUMEN_VAULT_PATHS")
 	}
 }
 

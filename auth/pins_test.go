@@ -125,7 +125,7 @@ func TestPathPins(t *testing.T) {
 		{"kv/a#b", []string{ref.Parse("vault:kv/a%23b#c").Ref().Path()}, []string{"kv/a%23b"}},
 		{"kv/" + strings.Repeat("a", 500), nil, []string{"kv/a"}},
 	} {
-		permits := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": test.pins}.options()).Permits
+		permits := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": test.pins}.options()).ValidatePath
 		for _, path := range test.permits {
 			assert.NoError(t, permits(path), "%s in %s", path, test.pins)
 		}
@@ -140,12 +140,12 @@ func TestPathPins(t *testing.T) {
 func TestPathPinsOfAPolicy(t *testing.T) {
 	t.Parallel()
 	vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": "secret/data/luumen"}.options())
-	assertKind(t, vault.Permits("secret/luumen/windev"), fault.Pinned, "omit data/ from LUUMEN_VAULT_PATHS")
-	assertKind(t, vault.Permits("secret/other"), fault.Pinned, "name a secret below one of its prefixes")
+	assertKind(t, vault.ValidatePath("secret/luumen/windev"), fault.Pinned, "omit data/ from LUUMEN_VAULT_PATHS")
+	assertKind(t, vault.ValidatePath("secret/other"), fault.Pinned, "name a secret below one of its prefixes")
 	for pins, says := range map[string]string{
 		"secret/metadata/a": "omit metadata/ from LUUMEN_VAULT_PATHS", "secret/a secret/b": "it allows secret/a secret/b", "secret/a;secret/b": "it allows secret/a;secret/b",
 	} {
 		vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": pins}.options())
-		assertKind(t, vault.Permits("secret/a/x"), fault.Pinned, says)
+		assertKind(t, vault.ValidatePath("secret/a/x"), fault.Pinned, says)
 	}
 }

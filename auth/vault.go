@@ -54,7 +54,7 @@ type vault struct {
 	methods  map[string]func() (api.AuthMethod, error) // handed in
 
 	mu        sync.Mutex // guards the rest
-	pathsText string     // LUUMEN_VAULT_PATHS as Permits last saw it
+	pathsText string     // LUUMEN_VAULT_PATHS as ValidatePath last saw it
 	paths     pathPins
 	pathsErr  error // of a malformed list, which permits no path
 }
@@ -87,9 +87,9 @@ func (v *Vault) Validate() error {
 	return err
 }
 
-// Permits checks the path of a reference against LUUMEN_VAULT_PATHS. Its error has the kind
-// resolver.Pinned, or Environment if the variable is malformed.
-func (v *Vault) Permits(path string) error {
+// ValidatePath checks the path of a reference against LUUMEN_VAULT_PATHS. Its error has
+// the kind resolver.Pinned, or Environment if the variable is malformed.
+func (v *Vault) ValidatePath(path string) error {
 	inner := v.inner()
 	text := inner.getenv("LUUMEN_VAULT_PATHS")
 	inner.mu.Lock()

@@ -122,7 +122,7 @@ func (p *plan) readFor(reference ref.Ref, reads map[pathVersion]*read) *read {
 		r = &read{path: at.path, version: at.version}
 		r.keys.all = make([]string, 0, 2) // a user name and a password
 		if p.invalid == nil {
-			r.err = p.vault.Permits(at.path)
+			r.err = p.vault.ValidatePath(at.path)
 		}
 		if !r.settled() {
 			p.reads = append(p.reads, r)
