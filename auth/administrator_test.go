@@ -181,7 +181,7 @@ func TestREADMEForTheService(t *testing.T) {
 	}
 	vault := auth.New(auth.Settings{Address: "https://vault.example:8200", AuthMethod: "approle"}, v.options())
 	assert.NoError(t, vault.Validate())
-	assert.Contains(t, vault.Effective().Settings, auth.Setting{Name: "secret_id_file", Value: credentials + "/secret-id", Source: "VAULT_SECRET_ID_FILE"})
+	assert.Contains(t, vault.Effective().Used, auth.Setting{Name: "secret_id_file", Value: credentials + "/secret-id", Source: "VAULT_SECRET_ID_FILE"})
 	elsewhere := auth.New(auth.Settings{Address: "https://other.example:8200", AuthMethod: "approle"}, v.options())
 	assertKind(t, elsewhere.Validate(), fault.Pinned)
 	v["VAULT_CACERT"] = "" // it is not on this machine

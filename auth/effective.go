@@ -11,19 +11,19 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Setting is one effective setting.
+// Setting is a setting of the UI, or a variable, and where its value comes from.
 type Setting struct {
 	Name   string `json:"name"`           // as in the UI; for a variable, its name in lower case without VAULT_, or pinned_ and what it pins
 	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of a malformed value
-	Source string `json:"source"`         // "UI", "default", or the variable's name
+	Source string `json:"source"`         // "UI", "default", or the name of a variable
 	Note   string `json:"note,omitempty"` // why it has no effect, and what to use instead
 }
 
 // Effective holds the settings that a run would use, and no secret.
 type Effective struct {
-	Settings []Setting `json:"settings"`
-	Unused   []Setting `json:"unused,omitempty"`   // variables without effect here, such as those of other login methods
-	NotRead  []Setting `json:"not_read,omitempty"` // variables that the library never reads
+	Used    []Setting `json:"used"`
+	Unused  []Setting `json:"unused,omitempty"`   // variables without effect here, such as those of other login methods
+	NotRead []Setting `json:"not_read,omitempty"` // variables that the library never reads
 }
 
 // Effective reports the settings that a run would use, without reading files.
@@ -31,24 +31,24 @@ func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	e := &environment{getenv: inner.getenv}
 	c := inner.configure(e)
-	report := Effective{Settings: inner.inUI(e, c)}
+	report := Effective{Used: inner.inUI(e, c)}
 	for _, m := range methods {
 		for _, v := range m.allVariables() {
 			if m.name == c.method.name && !c.method.handedIn {
-				report.Settings = append(report.Settings, e.setting(v)...)
+				report.Used = append(report.Used, e.setting(v)...)
 			} else {
 				report.Unused = append(report.Unused, e.withoutEffect(v.name, "it is for the login method "+m.name)...)
 			}
 		}
 	}
 	for _, v := range general {
-		report.Settings = append(report.Settings, e.setting(v)...)
+		report.Used = append(report.Used, e.setting(v)...)
 	}
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
 		if why := e.unusedProxy(name, c.proxy); why != "" {
 			report.Unused = append(report.Unused, e.withoutEffect(name, why)...)
 		} else {
-			report.Settings = append(report.Settings, e.setting(variable{name: name})...)
+			report.Used = append(report.Used, e.setting(variable{name: name})...)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
@@ -166,7 +166,7 @@ func isFileVariable(variable string) bool {
 // String returns a line for each setting.
 func (e Effective) String() string {
 	var b strings.Builder
-	for _, s := range e.Settings {
+	for _, s := range e.Used {
 		source := s.Source
 		if s.Note != "" {
 			source += ", " + s.Note

@@ -44,7 +44,7 @@ func TestEffective(t *testing.T) {
 		{Name: "rate_limit", Value: "100:20", Source: "VAULT_RATE_LIMIT"},
 		{Name: "client_timeout", Value: "5s", Source: "VAULT_CLIENT_TIMEOUT"},
 		{Name: "proxy_addr", Value: "set", Source: "VAULT_PROXY_ADDR"},
-	}, report.Settings)
+	}, report.Used)
 	var unused []string
 	for _, s := range report.Unused {
 		unused = append(unused, s.Source)
@@ -62,7 +62,7 @@ func TestEffective(t *testing.T) {
 	var again auth.Effective
 	require.NoError(t, json.Unmarshal(text, &again))
 	assert.Equal(t, report, again)
-	assert.Equal(t, len(report.Settings)+len(report.Unused)+len(report.NotRead), strings.Count(report.String(), "\n"))
+	assert.Equal(t, len(report.Used)+len(report.Unused)+len(report.NotRead), strings.Count(report.String(), "\n"))
 }
 
 // With a method of Options, the variables of all built-in methods are unused.
@@ -85,7 +85,7 @@ func TestEffectiveProxies(t *testing.T) {
 	} {
 		report := auth.New(auth.Settings{Address: test.address}, test.v.and(variables{"VAULT_TOKEN": "t"}).options()).Effective()
 		var used []string
-		for _, s := range report.Settings {
+		for _, s := range report.Used {
 			if test.v[s.Source] != "" {
 				used = append(used, s.Source)
 			}
@@ -106,15 +106,15 @@ func TestEffectiveWithMethodHandedIn(t *testing.T) {
 	t.Parallel()
 	report := withMethod("https://vault.example", userpass{}, variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}).Effective()
 	assert.Len(t, report.Unused, 2)
-	assert.Contains(t, report.Settings, auth.Setting{Name: "auth_method", Value: "custom", Source: "UI", Note: "handed in by the agent"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "auth_method", Value: "custom", Source: "UI", Note: "handed in by the agent"})
 }
 
 func TestEffectiveWithoutVault(t *testing.T) {
 	t.Parallel()
 	report := auth.New(auth.Settings{}, variables{}.options()).Effective()
-	assert.Contains(t, report.Settings, auth.Setting{Name: "enabled", Value: "false", Source: "default"})
-	assert.Contains(t, report.Settings, auth.Setting{Name: "address", Value: "none", Source: "default"})
-	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "10s", Source: "default"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "enabled", Value: "false", Source: "default"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "address", Value: "none", Source: "default"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "client_timeout", Value: "10s", Source: "default"})
 }
 
 // Every variable that vault/api reads is either honored or listed as not read,
@@ -131,7 +131,7 @@ func TestNoVariableIsPassedOver(t *testing.T) {
 		"VAULT_SERVER_URL", "VAULT_ID_TOKEN", "VAULT_CA_CERT", "VAULT_TLS_SKIP_VERIFY", "VAULT_SSL_VERIFY", "ALL_PROXY", "all_proxy", "LUUMEN_VAULT_PATH", "LUUMEN_PATHS", "LUUMEN_VAULT_NAMESPACE",
 	} {
 		report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{name: "1"}.options()).Effective()
-		isListed := slices.ContainsFunc(slices.Concat(report.Settings, report.Unused, report.NotRead), func(s auth.Setting) bool { return s.Source == name })
+		isListed := slices.ContainsFunc(slices.Concat(report.Used, report.Unused, report.NotRead), func(s auth.Setting) bool { return s.Source == name })
 		assert.True(t, isListed, name)
 	}
 }
@@ -173,9 +173,9 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 			for _, value := range slices.Concat(pasted, malformed[name]) {
 				tried++
 				report := auth.New(settings, variables{name: value}.options()).Effective()
-				i := slices.IndexFunc(report.Settings, func(s auth.Setting) bool { return s.Source == name })
+				i := slices.IndexFunc(report.Used, func(s auth.Setting) bool { return s.Source == name })
 				require.GreaterOrEqual(t, i, 0, name)
-				assert.Contains(t, []string{"not valid", "set"}, report.Settings[i].Value, "%s", name)
+				assert.Contains(t, []string{"not valid", "set"}, report.Used[i].Value, "%s", name)
 				text, err := json.Marshal(report)
 				require.NoError(t, err)
 				assert.NotContains(t, string(text)+report.String(), "canary", name)
@@ -191,8 +191,8 @@ func TestEffectiveShowsNothingMalformed(t *testing.T) {
 
 	// A well-formed value of a malformed neighbor is still shown.
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_RATE_LIMIT": "hvs.pasted", "VAULT_CLIENT_TIMEOUT": "30s"}.options()).Effective()
-	assert.Contains(t, report.Settings, auth.Setting{Name: "rate_limit", Value: "not valid", Source: "VAULT_RATE_LIMIT"})
-	assert.Contains(t, report.Settings, auth.Setting{Name: "client_timeout", Value: "30s", Source: "VAULT_CLIENT_TIMEOUT"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "rate_limit", Value: "not valid", Source: "VAULT_RATE_LIMIT"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "client_timeout", Value: "30s", Source: "VAULT_CLIENT_TIMEOUT"})
 }
 
 // A variable that is not read names one that is, or a setting.
@@ -215,6 +215,6 @@ func TestEffectiveShowsGosOwnVariables(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	report := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"SSL_CERT_FILE": file, "SSL_CERT_DIR": "hvs.pasted"}.options()).Effective()
-	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_file", Value: file, Source: "SSL_CERT_FILE"})
-	assert.Contains(t, report.Settings, auth.Setting{Name: "ssl_cert_dir", Value: "set", Source: "SSL_CERT_DIR"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "ssl_cert_file", Value: file, Source: "SSL_CERT_FILE"})
+	assert.Contains(t, report.Used, auth.Setting{Name: "ssl_cert_dir", Value: "set", Source: "SSL_CERT_DIR"})
 }

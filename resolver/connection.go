@@ -46,7 +46,7 @@ func (c Connection) lines() string {
 
 // setting returns the value of an effective setting, or "".
 func setting(settings auth.Effective, name string) string {
-	for _, s := range settings.Settings {
+	for _, s := range settings.Used {
 		if s.Name == name {
 			return s.Value
 		}

@@ -164,13 +164,13 @@ func steady(v resolver.Verdicts) resolver.Verdicts {
 	day := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	// Which settings take effect is package auth's; one of them stands for all.
 	address := []auth.Setting{}
-	for _, s := range v.Connection.Settings.Settings {
+	for _, s := range v.Connection.Settings.Used {
 		if s.Name == "address" && s.Source == "UI" {
 			s.Value = "https://vault.example:8200"
 			address = append(address, s)
 		}
 	}
-	v.Connection.Settings = auth.Effective{Settings: address}
+	v.Connection.Settings = auth.Effective{Used: address}
 	if v.RunID != "" {
 		v.RunID = "F3ZKQ4XN7A2M"
 	}
