@@ -15,7 +15,7 @@ type Health struct {
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`    // it is not the active node
 	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
-	Ahead       int    `json:"ahead"`      // seconds by which Vault's clock is ahead of the Patch server's
+	ClockSkew   int    `json:"clock_skew"` // in seconds; positive if Vault's clock is ahead of the Patch server's
 }
 
 // askHealth asks for Vault's health while the login goes on. If there is no answer,
@@ -53,6 +53,6 @@ func parseHealth(answer []byte, at time.Time) *Health {
 	h.Namespaces = told.Enterprise || strings.Contains(h.Version, "+ent") || !strings.HasPrefix(h.Version, "1.")
 	// Vault sends whole seconds, so its time is in the middle of one.
 	there := time.Unix(told.ServerTime, int64(500*time.Millisecond))
-	h.Ahead = int(there.Sub(at).Round(time.Second).Seconds())
+	h.ClockSkew = int(there.Sub(at).Round(time.Second).Seconds())
 	return h
 }

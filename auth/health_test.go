@@ -24,7 +24,7 @@ func TestHealth(t *testing.T) {
 			h := auth.ParseHealth([]byte(strings.NewReplacer("VERSION", version, "ENTERPRISE", enterprise).Replace(body)), at)
 			require.NotNil(t, h)
 			namespaces := enterprise == "true" || strings.Contains(shown, "+ent") || shown == ""
-			assert.Equal(t, auth.Health{Version: shown, Initialized: true, Standby: true, Namespaces: namespaces, Ahead: 60}, *h)
+			assert.Equal(t, auth.Health{Version: shown, Initialized: true, Standby: true, Namespaces: namespaces, ClockSkew: 60}, *h)
 		}
 	}
 	for _, other := range []string{``, `{}`, `[]`, `{"server_time_utc":"soon"}`, `{"request_id":"1"}`} {

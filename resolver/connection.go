@@ -17,7 +17,7 @@ type Connection struct {
 	Problem                  // OK, or why no reference would be resolved
 	Reachable bool           `json:"reachable"`          // Vault answered
 	LoggedIn  bool           `json:"logged_in"`          // Vault accepted the token
-	Server    *auth.Health   `json:"server,omitempty"`   // nil if unknown
+	Health    *auth.Health   `json:"health,omitempty"`   // nil if unknown
 	Token     auth.Token     `json:"token,omitzero"`     // zero if Vault accepted none
 	Settings  auth.Effective `json:"settings"`           // including names of variables and files on the Patch server
 	Findings  []auth.Finding `json:"findings,omitempty"` // warnings and notices
@@ -31,8 +31,8 @@ func (c Connection) lines() string {
 		b.WriteString(" at " + address)
 	}
 	b.WriteString(": " + c.outcome())
-	if s := c.Server; s != nil {
-		fmt.Fprintf(&b, "\nserver: %s", serverLine(s))
+	if h := c.Health; h != nil {
+		fmt.Fprintf(&b, "\nserver: %s", serverLine(h))
 	}
 	if token := c.Token.String(); token != "" {
 		fmt.Fprintf(&b, "\ntoken: %s", token)
@@ -54,17 +54,17 @@ func setting(settings auth.Effective, name string) string {
 	return ""
 }
 
-func serverLine(s *auth.Health) string {
+func serverLine(h *auth.Health) string {
 	version, state := "version hidden", "active"
-	if s.Version != "" {
-		version = "vault " + s.Version
+	if h.Version != "" {
+		version = "vault " + h.Version
 	}
 	switch {
-	case !s.Initialized:
+	case !h.Initialized:
 		state = "not initialized"
-	case s.Sealed:
+	case h.Sealed:
 		state = "sealed"
-	case s.Standby:
+	case h.Standby:
 		state = "a standby"
 	}
 	return version + ", " + state
@@ -78,7 +78,7 @@ func (c *check) connection(usage auth.Usage, err error) Connection {
 		Problem:   p,
 		Reachable: usage.Health != nil || usage.Token.Proven || slices.Contains(answered, p.Kind),
 		LoggedIn:  usage.Token.Proven && p.Kind != Token,
-		Server:    usage.Health,
+		Health:    usage.Health,
 		Token:     usage.Token,
 		Settings:  c.effective,
 		Findings:  c.findings(usage, p.Kind),
@@ -139,7 +139,7 @@ func (c *check) serverFindings(usage auth.Usage, kind Kind) []auth.Finding {
 	if !h.Namespaces && c.plan.vault.Settings().Namespace != "" {
 		findings = append(findings, warning(NoNamespaces, "a namespace is set, but this Vault has none and ignores it; remove it from the settings and from VAULT_NAMESPACE on the Patch server, or check the address"))
 	}
-	if ahead := time.Duration(h.Ahead) * time.Second; ahead.Abs() >= noticeableSkew {
+	if ahead := time.Duration(h.ClockSkew) * time.Second; ahead.Abs() >= noticeableSkew {
 		word := "ahead of"
 		if ahead < 0 {
 			word = "behind"

@@ -248,8 +248,8 @@ func TestCheckTheServer(t *testing.T) {
 	t.Run("how far the clock is ahead", func(t *testing.T) {
 		t.Parallel()
 		v := resolver.Check(t.Context(), vaultAt(healthy(in(300)), token), nil, resolver.CheckOptions{})
-		require.NotNil(t, v.Connection.Server)
-		assert.InDelta(t, 300, v.Connection.Server.Ahead, 5)
+		require.NotNil(t, v.Connection.Health)
+		assert.InDelta(t, 300, v.Connection.Health.ClockSkew, 5)
 	})
 }
 

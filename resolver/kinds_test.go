@@ -174,8 +174,8 @@ func steady(v resolver.Verdicts) resolver.Verdicts {
 	if v.RunID != "" {
 		v.RunID = "F3ZKQ4XN7A2M"
 	}
-	if s := v.Connection.Server; s != nil {
-		s.Version, s.Ahead, s.Namespaces = "1.21.1", 0, false
+	if s := v.Connection.Health; s != nil {
+		s.Version, s.ClockSkew, s.Namespaces = "1.21.1", 0, false
 	}
 	if token := &v.Connection.Token; token.TTL > 0 {
 		token.TTL, token.Expires = 30*24*60*60, day.AddDate(0, 0, 30)

@@ -30,8 +30,8 @@ func TestSealedBehindAProxy(t *testing.T) {
 	began := time.Now()
 	v := resolver.Check(t.Context(), vault, fieldsOf("vault:secret/app#password"), resolver.CheckOptions{Patience: brief})
 	t.Log(time.Since(began), v)
-	require.NotNil(t, v.Connection.Server, "%s", v)
-	assert.True(t, v.Connection.Server.Sealed)
+	require.NotNil(t, v.Connection.Health, "%s", v)
+	assert.True(t, v.Connection.Health.Sealed)
 	assert.NotEqual(t, resolver.OK, v.Connection.Kind)
 	if v.Connection.Kind != resolver.Sealed {
 		assert.Contains(t, codes(v.Connection.Findings), resolver.HealthSealed)

@@ -86,7 +86,7 @@ func (v Verdicts) LogValue() slog.Value {
 		slog.Int("fields", len(v.Fields)),
 		slog.Any("kinds", counts),
 	}
-	if s := v.Connection.Server; s != nil {
+	if s := v.Connection.Health; s != nil {
 		attrs = append(attrs, slog.String("version", s.Version))
 	}
 	if v.Connection.Text != "" {

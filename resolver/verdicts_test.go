@@ -79,7 +79,7 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 	v := resolver.Verdicts{
 		Connection: resolver.Connection{
 			Problem: resolver.Problem{Kind: resolver.OK}, Reachable: true, LoggedIn: true,
-			Server:   &auth.Health{Version: "1.21.1", Initialized: true},
+			Health:   &auth.Health{Version: "1.21.1", Initialized: true},
 			Token:    auth.Token{Given: true, Known: true, Expires: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), TTL: 5 * 24 * 3600, UsesLeft: &left},
 			Settings: auth.New(auth.Settings{Address: "https://vault.example:8200"}, environment(nil)).Effective(),
 			Findings: []auth.Finding{{Code: "a", Text: "one thing; fix it"}, {Code: "b", Text: "another thing", Notice: true}},
