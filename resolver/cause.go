@@ -81,8 +81,8 @@ func causesOf(skipped []*HostError) []Cause {
 				g = &group{Cause: c}
 				groups[c.Text] = g
 			}
-			if g.Reference != c.Reference {
-				g.Reference = ref.Ref{}
+			if g.Ref != c.Ref {
+				g.Ref = ref.Ref{}
 			}
 			if at, ok := slices.BinarySearch(g.Fields, f.Field); !ok && len(g.Fields) < mostFields {
 				g.Fields = slices.Insert(g.Fields, at, f.Field)
@@ -108,7 +108,7 @@ func (e *FieldError) shared() Cause {
 	f, ok := e.err.(*fault.Error)
 	switch {
 	case !ok || f.Run: // of the run, or the caller's own context
-		c.Reference = ref.Ref{}
+		c.Ref = ref.Ref{}
 	case f.Kind == BadReference:
 		c.Text = e.Error()
 	case f.Kind == NoKey || f.Kind == BadValue:

@@ -165,7 +165,7 @@ func TestCheckAnyFields(t *testing.T) {
 	require.Len(t, v.Fields, len(fields))
 	for i, verdict := range v.Fields[:len(fields)-1] {
 		require.Equal(t, texts[i%len(texts)].want, verdict.Kind, "field %d", i)
-		require.Equal(t, fields[i].Ref(), verdict.Reference)
+		require.Equal(t, fields[i].Ref(), verdict.Ref)
 		require.Equal(t, verdict.Kind != resolver.OK, verdict.Fix != "" && verdict.Text != "")
 	}
 	assert.Equal(t, resolver.Verdict{Problem: resolver.Problem{Kind: resolver.OK}}, v.Fields[len(fields)-1])

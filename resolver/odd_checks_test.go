@@ -157,7 +157,7 @@ func TestReferenceOfACause(t *testing.T) {
 		collect(run)
 		causes := run.Report().Causes
 		require.Len(t, causes, 1)
-		assert.Equal(t, want, causes[0].Reference.String())
+		assert.Equal(t, want, causes[0].Ref.String())
 		text, err := json.Marshal(causes[0])
 		require.NoError(t, err)
 		assert.Equal(t, want != "", strings.Contains(string(text), "#password"))

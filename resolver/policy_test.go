@@ -358,9 +358,9 @@ func TestPolicyKeepsWhatIsNotResolvedNow(t *testing.T) {
 	var all, some []ref.Ref
 	for _, field := range v.Fields {
 		assert.NotEqual(t, resolver.OK, field.Kind, "%s", v)
-		all = append(all, field.Reference)
+		all = append(all, field.Ref)
 		if field.Kind != resolver.NotKV {
-			some = append(some, field.Reference)
+			some = append(some, field.Ref)
 		}
 	}
 	policy, err := resolver.Policy(some, v.Mounts)

@@ -10,14 +10,14 @@ import (
 
 // Problem describes an error, or none if Kind is OK. Its JSON is for the UI.
 type Problem struct {
-	Kind      Kind         `json:"kind"`
-	Reference ref.Ref      `json:"reference,omitzero"` // zero if there is none, or it is malformed
-	Part      string       `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
-	Offset    *int         `json:"offset,omitempty"`   // of a malformed field, in bytes
-	Reason    string       `json:"reason,omitempty"`   // what is wrong
-	Fix       string       `json:"fix,omitempty"`      // what to do
-	Faults    []auth.Fault `json:"faults,omitempty"`   // in the settings, each by itself; Fix has all of them
-	Text      string       `json:"-"`                  // the complete error, for the agent's log alone
+	Kind   Kind         `json:"kind"`
+	Ref    ref.Ref      `json:"reference,omitzero"` // zero if there is none, or it is malformed
+	Part   string       `json:"part,omitempty"`     // of a malformed field; see ref.SyntaxError
+	Offset *int         `json:"offset,omitempty"`   // of a malformed field, in bytes
+	Reason string       `json:"reason,omitempty"`   // what is wrong
+	Fix    string       `json:"fix,omitempty"`      // what to do
+	Faults []auth.Fault `json:"faults,omitempty"`   // in the settings, each by itself; Fix has all of them
+	Text   string       `json:"-"`                  // the complete error, for the agent's log alone
 }
 
 // outcome is the kind and the complete error or, after decoding, what the UI may show of it.
@@ -37,9 +37,9 @@ func (p Problem) outcome() string {
 // problemOf describes an error; nil means OK.
 func problemOf(err error, r ref.Ref) Problem {
 	if err == nil {
-		return Problem{Kind: OK, Reference: r}
+		return Problem{Kind: OK, Ref: r}
 	}
-	p := Problem{Kind: kindOf(err), Reference: r, Reason: "canceled", Fix: "try again", Text: err.Error()}
+	p := Problem{Kind: kindOf(err), Ref: r, Reason: "canceled", Fix: "try again", Text: err.Error()}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		p.Reason, p.Fix = f.ForUI()
 		if syntax, ok := errors.AsType[*ref.SyntaxError](f.Cause); ok {

@@ -61,7 +61,7 @@ func (v Verdict) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
 // String returns one line; see [Verdicts.String].
 func (v Verdict) String() string {
-	what := v.Reference.String()
+	what := v.Ref.String()
 	switch {
 	case v.Part != "":
 		return v.outcome()

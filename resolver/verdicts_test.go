@@ -86,10 +86,10 @@ func TestVerdictsForAPersonAndForTheLog(t *testing.T) {
 		},
 		RunID: "R1",
 		Fields: []resolver.Verdict{
-			{Problem: resolver.Problem{Kind: resolver.OK, Reference: references(t, "kv/app")[0]}, Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
+			{Problem: resolver.Problem{Kind: resolver.OK, Ref: references(t, "kv/app")[0]}, Version: 7, Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC),
 				Findings: []auth.Finding{{Code: "c", Text: "odd; look at it"}}},
 			{Problem: resolver.Problem{Kind: resolver.BadReference, Part: "path", Offset: &offset, Reason: "an empty segment", Fix: "write one / between segments"}},
-			{Problem: resolver.Problem{Kind: resolver.Denied, Reference: references(t, "kv/hr")[0], Reason: "refused", Fix: "ask"}},
+			{Problem: resolver.Problem{Kind: resolver.Denied, Ref: references(t, "kv/hr")[0], Reason: "refused", Fix: "ask"}},
 			{Problem: resolver.Problem{Kind: resolver.OK}},
 		},
 	}

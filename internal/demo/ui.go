@@ -47,7 +47,7 @@ func policyFor(ctx context.Context, config *configuration, options auth.Options)
 	var references []ref.Ref
 	for _, field := range verdicts.Fields {
 		if !slices.Contains([]resolver.Kind{resolver.NotKV, resolver.KVVersion, resolver.Pinned}, field.Kind) {
-			references = append(references, field.Reference)
+			references = append(references, field.Ref)
 		}
 	}
 	return resolver.Policy(references, verdicts.Mounts)
