@@ -6,26 +6,31 @@ import (
 	"time"
 )
 
-// Usage is what a use of Vault cost, and what it found.
+// Usage is what a use of Vault cost, and what it found. Its JSON is for the UI.
 type Usage struct {
-	RunID       string        // that of DoOptions, or the random one
-	Requests    int           // including retries
-	Retries     int           // requests that were sent again
-	Connections int           // including failed ones
-	Waited      time.Duration // how long nothing was answered
-	Median      time.Duration // until an answer; 0 if there was none
-	P95         time.Duration // until 95 of 100 answers
-	Longest     time.Duration // until the slowest answer
-	Token       Token
-	Health      *Health // nil without DoOptions.Check, or if unknown
-	Findings    []Finding
+	RunID       string        `json:"run_id,omitempty"` // that of DoOptions, or the random one
+	Requests    int           `json:"requests"`         // including retries
+	Retries     int           `json:"-"`                // requests that were sent again
+	Connections int           `json:"-"`                // including failed ones
+	Waited      time.Duration `json:"-"`                // how long nothing was answered
+	Median      time.Duration `json:"-"`                // until an answer; 0 if there was none
+	P95         time.Duration `json:"-"`                // until 95 of 100 answers
+	Longest     time.Duration `json:"-"`                // until the slowest answer
+	Token       Token         `json:"token,omitzero"`
+	Health      *Health       `json:"health,omitempty"` // nil without DoOptions.Check, or if unknown
+	Findings    []Finding     `json:"findings,omitempty"`
 }
 
-// LogValue returns the run's id, the numbers, and the findings, as a group.
+// LogValue returns the run's id, the numbers, the token and the findings, as a group.
 func (u Usage) LogValue() slog.Value {
-	attrs := []slog.Attr{
-		slog.String("run", u.RunID), slog.Int("requests", u.Requests), slog.Int("retries", u.Retries), slog.Int("connections", u.Connections),
-		slog.Int64("waited_ms", u.Waited.Milliseconds()), slog.Int64("longest_ms", u.Longest.Milliseconds()),
+	var attrs []slog.Attr
+	if u.RunID != "" {
+		attrs = append(attrs, slog.String("run_id", u.RunID))
+	}
+	attrs = append(attrs, slog.Int("requests", u.Requests), slog.Int("retries", u.Retries), slog.Int("connections", u.Connections),
+		milliseconds("waited_ms", u.Waited), milliseconds("median_ms", u.Median), milliseconds("p95_ms", u.P95), milliseconds("longest_ms", u.Longest))
+	if token := u.Token.String(); token != "" {
+		attrs = append(attrs, slog.String("token", token))
 	}
 	if !u.Token.Expires.IsZero() {
 		attrs = append(attrs, slog.Time("token_expires", u.Token.Expires))
@@ -38,6 +43,11 @@ func (u Usage) LogValue() slog.Value {
 		attrs = append(attrs, slog.Any("findings", texts))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// milliseconds logs a duration with three decimals.
+func milliseconds(name string, d time.Duration) slog.Attr {
+	return slog.Float64(name, float64(d.Microseconds())/1000)
 }
 
 func (s *session) usage() Usage {

@@ -113,7 +113,7 @@ func TestNothingIsAnswered(t *testing.T) {
 			}
 			report := run.Report()
 			assert.Len(t, report.Causes, 1, "%s", report)
-			assert.LessOrEqual(t, report.Vault.Requests, test.requests)
+			assert.LessOrEqual(t, report.Requests, test.requests)
 
 			for _, some := range [][]string{fields, nil} {
 				v := resolver.Check(t.Context(), vaultAt(address, "t"), fieldsOf(some...), resolver.CheckOptions{Patience: brief})

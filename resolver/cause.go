@@ -40,20 +40,20 @@ func (c Cause) who() string {
 
 // LogValue returns the kind, the error and all hosts, as a group.
 func (c Cause) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("reason", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
+	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("error", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
 }
 
 // causeLine is a cause in the log of a report.
 type causeLine struct {
 	text    string
 	Kind    Kind     `json:"kind"`
-	Reason  string   `json:"reason"`
+	Error   string   `json:"error"`
 	Skipped int      `json:"skipped"`
 	Hosts   []string `json:"hosts,omitempty"` // nil if they are many
 }
 
 func (c Cause) line() causeLine {
-	line := causeLine{text: string(c.Kind) + ": " + c.String(), Kind: c.Kind, Reason: c.Text, Skipped: len(c.Hosts)}
+	line := causeLine{text: string(c.Kind) + ": " + c.String(), Kind: c.Kind, Error: c.Text, Skipped: len(c.Hosts)}
 	if len(c.Hosts) <= few {
 		line.Hosts = c.Hosts
 	}

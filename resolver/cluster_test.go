@@ -95,7 +95,7 @@ func (f *movingFleet) outlives(t *testing.T, event func()) {
 					if !assert.Equal(t, len(hosts), report.Ready, "%s: %s", name, report) {
 						return
 					}
-					retries += report.Vault.Retries
+					retries += report.Retries
 				}
 				assert.NotZero(t, retries, "%s: no run of %d hosts met the event", name, len(hosts))
 			})
@@ -126,7 +126,7 @@ func (f *movingFleet) revokesAfter(t *testing.T, kill func()) {
 	}
 	report := run.Report()
 	assert.Equal(t, len(hosts), report.Ready, "%s", report)
-	assert.NotZero(t, report.Vault.Retries, "the run did not meet the kill")
+	assert.NotZero(t, report.Retries, "the run did not meet the kill")
 	f.waitHealthy(t)
 	if len(report.Findings) == 0 {
 		assertNoToken(t, f.cluster.Leader(), mount)

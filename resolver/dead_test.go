@@ -91,7 +91,7 @@ func TestVaultIsDeadFromTheStart(t *testing.T) {
 			report := run.Report()
 			require.Equal(t, deadFleet, taken)
 			assert.Len(t, report.Causes, 1)
-			assert.LessOrEqual(t, report.Vault.Connections, deadDials)
+			assert.LessOrEqual(t, report.Connections, deadDials)
 			assertOnePatience(t, report)
 		})
 	}
@@ -135,7 +135,7 @@ func TestVaultDiesMidway(t *testing.T) {
 	// time over a new connection. A few begin before two have failed.
 	const few = workers / 2
 	assert.LessOrEqual(t, after, deadDials+2*workers+few)
-	assert.LessOrEqual(t, report.Vault.Connections, deadDials+3*workers+few)
+	assert.LessOrEqual(t, report.Connections, deadDials+3*workers+few)
 	assertOnePatience(t, report)
 }
 
@@ -143,8 +143,8 @@ func TestVaultDiesMidway(t *testing.T) {
 // patiences; package patience tests the exact figures in virtual time.
 func assertOnePatience(t *testing.T, report resolver.Report) {
 	t.Helper()
-	assert.GreaterOrEqual(t, report.Vault.Waited, brief)
-	assert.Less(t, report.Vault.Waited, 2*brief)
+	assert.GreaterOrEqual(t, report.Waited, brief)
+	assert.Less(t, report.Waited, 2*brief)
 }
 
 // isReset reports whether the server ended the connection. What the client sees depends

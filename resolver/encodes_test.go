@@ -103,9 +103,16 @@ func (e *encoder) run(t testing.TB, vault *auth.Vault, says answers, status int)
 		require.True(t, json.Valid(log.Bytes()))
 		require.True(t, utf8.ValidString(fmt.Sprint(v)), "%s with %+v", name, says)
 	}
-	text, err := json.Marshal(verdicts)
+	assertDecodes(t, verdicts)
+	assertDecodes(t, report)
+}
+
+// assertDecodes checks that nothing of the JSON is lost when it is decoded.
+func assertDecodes[T any](t testing.TB, v T) {
+	t.Helper()
+	text, err := json.Marshal(v)
 	require.NoError(t, err)
-	var decoded resolver.Verdicts
+	var decoded T
 	require.NoError(t, json.Unmarshal(text, &decoded))
 	again, err := json.Marshal(decoded)
 	require.NoError(t, err)

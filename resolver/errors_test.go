@@ -95,7 +95,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 			assert.ErrorIs(t, results[5].Err(), resolver.BadReference)
 
 			report := run.Report()
-			assert.Equal(t, c.requests, report.Vault.Requests > 0)
+			assert.Equal(t, c.requests, report.Requests > 0)
 			assert.Equal(t, 1, report.Ready)
 			require.Len(t, report.Causes, 2, "the outage once, the malformed field once")
 			assert.Equal(t, c.kind, report.Causes[0].Kind)

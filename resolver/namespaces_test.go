@@ -60,7 +60,7 @@ func TestNamespaceThatIsNotThere(t *testing.T) {
 			}
 			assert.NoError(t, results[2].Err())
 			assert.Len(t, report.Causes, 1, "%s", report)
-			assert.LessOrEqual(t, report.Vault.Requests, 2)
+			assert.LessOrEqual(t, report.Requests, 2)
 
 			for _, fields := range [][]ref.Value{nil, fieldsOf("vault:secret/a#b", "vault:kv/e#f")} {
 				v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{})

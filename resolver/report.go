@@ -1,26 +1,24 @@
 package resolver
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Report sums up a run.
+// Report sums up a run. Its JSON is for the UI, without what is for the agent's log alone.
 type Report struct {
-	Hosts    int            `json:"hosts"`
-	Ready    int            `json:"ready"`              // hosts returned with all their credentials
-	Skipped  int            `json:"skipped"`            // hosts returned with an error
-	NotTaken int            `json:"not_taken"`          // hosts not returned yet, or left when the caller ended the loop
-	Causes   []Cause        `json:"causes,omitempty"`   // why hosts were skipped; most hosts first
-	Findings []auth.Finding `json:"findings,omitempty"` // warnings and notices, including those of Vault
-	Vault    auth.Usage     `json:"-"`                  // zero if Vault was not needed
+	Hosts      int            `json:"hosts"`
+	Ready      int            `json:"ready"`              // hosts returned with all their credentials
+	Skipped    int            `json:"skipped"`            // hosts returned with an error
+	NotTaken   int            `json:"not_taken"`          // hosts not returned yet, or left when the caller ended the loop
+	Causes     []Cause        `json:"causes,omitempty"`   // why hosts were skipped; most hosts first
+	Findings   []auth.Finding `json:"findings,omitempty"` // warnings and notices, including those of Vault
+	auth.Usage                // zero if Vault was not needed
 }
 
 // Report returns the report so far, to any goroutine. It is complete after the loop.
@@ -35,23 +33,11 @@ func (r *run) report() Report {
 		Skipped:  len(skipped),
 		NotTaken: len(r.plan.hosts) - r.taken,
 		Findings: slices.Clone(r.findings),
-		Vault:    r.usage,
+		Usage:    r.usage,
 	}
 	r.mu.Unlock()
 	report.Causes = causesOf(skipped)
 	return report
-}
-
-// MarshalJSON returns the report for the UI; see [FieldError.MarshalJSON]. A Report that is
-// decoded from it lacks the run's ID, requests and token.
-func (r Report) MarshalJSON() ([]byte, error) {
-	type plain Report // without this method
-	return json.Marshal(struct {
-		plain
-		RunID    string     `json:"run_id,omitempty"`
-		Requests int        `json:"requests"`
-		Token    auth.Token `json:"token,omitzero"`
-	}{plain(r), r.Vault.RunID, r.Vault.Requests, r.Vault.Token})
 }
 
 // String returns the report in a few lines, for the agent's log.
@@ -61,19 +47,19 @@ func (r Report) String() string {
 	if r.NotTaken > 0 {
 		fmt.Fprintf(&b, ", %d not taken", r.NotTaken)
 	}
-	if v := r.Vault; v.Requests > 0 {
-		fmt.Fprintf(&b, "; %s (%d of them retries)", counted(v.Requests, "request"), v.Retries)
-		if v.Waited > 0 {
-			fmt.Fprintf(&b, ", waited %s for Vault", fault.Duration(v.Waited))
+	if r.Requests > 0 {
+		fmt.Fprintf(&b, "; %s (%d of them retries)", counted(r.Requests, "request"), r.Retries)
+		if r.Waited > 0 {
+			fmt.Fprintf(&b, ", waited %s for Vault", fault.Duration(r.Waited))
 		}
-		if v.Longest > 0 {
-			fmt.Fprintf(&b, ", answers in %s (median), %s (95th percentile), %s (longest)", fault.Duration(v.Median), fault.Duration(v.P95), fault.Duration(v.Longest))
+		if r.Longest > 0 {
+			fmt.Fprintf(&b, ", answers in %s (median), %s (95th percentile), %s (longest)", fault.Duration(r.Median), fault.Duration(r.P95), fault.Duration(r.Longest))
 		}
 	}
 	b.WriteByte('\n')
-	if r.Vault.Longest > 0 { // Vault answered
-		fmt.Fprintf(&b, "run %s in Vault's audit log", r.Vault.RunID)
-		if token := r.Vault.Token.String(); token != "" {
+	if r.Longest > 0 { // Vault answered
+		fmt.Fprintf(&b, "run %s in Vault's audit log", r.RunID)
+		if token := r.Token.String(); token != "" {
 			fmt.Fprintf(&b, "; token: %s", token)
 		}
 		b.WriteByte('\n')
@@ -97,20 +83,11 @@ func counted(n int, noun string) string {
 
 // LogValue returns what String shows, as a group, with 100 causes at most.
 func (r Report) LogValue() slog.Value {
-	attrs := []slog.Attr{
+	usage := r.Usage
+	usage.Findings = r.Findings
+	attrs := append([]slog.Attr{
 		slog.Int("hosts", r.Hosts), slog.Int("ready", r.Ready), slog.Int("skipped", r.Skipped), slog.Int("not_taken", r.NotTaken),
-		slog.Int("requests", r.Vault.Requests), slog.Int("retries", r.Vault.Retries), slog.Int64("waited_ms", r.Vault.Waited.Milliseconds()),
-		milliseconds("median_ms", r.Vault.Median), milliseconds("p95_ms", r.Vault.P95), milliseconds("longest_ms", r.Vault.Longest),
-	}
-	if r.Vault.Requests > 0 {
-		attrs = append(attrs, slog.String("run", r.Vault.RunID))
-	}
-	if token := r.Vault.Token.String(); token != "" {
-		attrs = append(attrs, slog.String("token", token))
-	}
-	if expires := r.Vault.Token.Expires; !expires.IsZero() {
-		attrs = append(attrs, slog.Time("token_expires", expires))
-	}
+	}, usage.LogValue().Group()...)
 	if len(r.Causes) > 0 {
 		logged := r.Causes[:min(len(r.Causes), mostLogged)]
 		lines := make([]causeLine, len(logged))
@@ -122,13 +99,5 @@ func (r Report) LogValue() slog.Value {
 			attrs = append(attrs, slog.Int("more_causes", more))
 		}
 	}
-	if len(r.Findings) > 0 {
-		attrs = append(attrs, slog.Any("findings", textsOf(r.Findings)))
-	}
 	return slog.GroupValue(attrs...)
-}
-
-// milliseconds logs a duration with three decimals.
-func milliseconds(name string, d time.Duration) slog.Attr {
-	return slog.Float64(name, float64(d.Microseconds())/1000)
 }

@@ -42,12 +42,12 @@ func TestReport(t *testing.T) {
 	assert.Len(t, report.Causes[0].Hosts, 5)
 	assert.Equal(t, resolver.NoKey, report.Causes[1].Kind)
 	assert.Equal(t, []string{"typo"}, report.Causes[1].Hosts)
-	assert.Equal(t, 4, report.Vault.Requests)
-	assert.Zero(t, report.Vault.Retries)
-	assert.Zero(t, report.Vault.Waited)
-	assert.Positive(t, report.Vault.Median)
-	assert.LessOrEqual(t, report.Vault.Median, report.Vault.Longest)
-	assert.True(t, report.Vault.Token.Given)
+	assert.Equal(t, 4, report.Requests)
+	assert.Zero(t, report.Retries)
+	assert.Zero(t, report.Waited)
+	assert.Positive(t, report.Median)
+	assert.LessOrEqual(t, report.Median, report.Longest)
+	assert.True(t, report.Token.Given)
 
 	lines := strings.Split(report.String(), "\n")
 	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")
@@ -59,26 +59,28 @@ func TestReport(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&out, nil)).Error("hosts skipped", "cause", report.Causes[0], "run", report)
 	var record struct {
 		Cause struct {
-			Kind, Reason string
-			Skipped      int
-			Hosts        []string
+			Kind, Error string
+			Skipped     int
+			Hosts       []string
 		}
 		Run struct {
 			Hosts, Ready, Skipped int
-			Run, Token            string
+			Token                 string
+			RunID                 string `json:"run_id"`
 			Causes                []struct {
-				Kind, Reason string
-				Skipped      int
-				Hosts        []string
+				Kind, Error string
+				Skipped     int
+				Hosts       []string
 			}
 		}
 	}
 	require.NoError(t, json.Unmarshal(out.Bytes(), &record))
 	assert.Equal(t, "not_found", record.Cause.Kind)
+	assert.Equal(t, report.Causes[0].Text, record.Cause.Error)
 	assert.Equal(t, 5, record.Cause.Skipped)
 	assert.Len(t, record.Cause.Hosts, 5)
 	assert.Equal(t, 2, record.Run.Ready)
-	assert.Equal(t, []string{"report-1", "given, does not expire"}, []string{record.Run.Run, record.Run.Token})
+	assert.Equal(t, []string{"report-1", "given, does not expire"}, []string{record.Run.RunID, record.Run.Token})
 	require.Len(t, record.Run.Causes, 2)
 	assert.Equal(t, "not_found", record.Run.Causes[0].Kind)
 	assert.Equal(t, 5, record.Run.Causes[0].Skipped)

@@ -93,7 +93,7 @@ func ExampleResolve() {
 	// connecting to win-1 as Administrator
 	// level=ERROR msg="host skipped" host=win-3 error="its entry is not an object with a name and an object of credentials"
 	// level=ERROR msg="host skipped" host=lin-2 error="password: the host has no such field"
-	// level=ERROR msg="hosts skipped" cause.kind=no_key cause.reason="vault:secret/luumen/windev#pasword: no key \"pasword\" at version 1; did you mean \"password\"?" cause.skipped=1 cause.hosts=[win-2]
+	// level=ERROR msg="hosts skipped" cause.kind=no_key cause.error="vault:secret/luumen/windev#pasword: no key \"pasword\" at version 1; did you mean \"password\"?" cause.skipped=1 cause.hosts=[win-2]
 	// level=INFO msg="run ended" report.hosts=4 report.ready=3 report.skipped=1
 }
 

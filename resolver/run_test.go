@@ -67,7 +67,7 @@ func TestRunAsksForEachPathOnce(t *testing.T) {
 		assert.True(t, password.Reveal() == "p"+strconv.Itoa(i/3%5), "host %d has another's password", i)
 	}
 	assert.Equal(t, want, asked(t, server, id))
-	assert.Equal(t, len(want), run.Report().Vault.Requests)
+	assert.Equal(t, len(want), run.Report().Requests)
 }
 
 // readerPolicy grants read on API paths, on top of the default policy.
@@ -113,7 +113,7 @@ func TestLiteralsNeverWaitForVault(t *testing.T) {
 		assert.Equal(t, strings.TrimPrefix(literals[i], "literal:"), password.Reveal())
 	}
 	assert.Equal(t, len(literals), run.Report().Ready)
-	assert.Zero(t, run.Report().Vault.Requests)
+	assert.Zero(t, run.Report().Requests)
 	assert.Empty(t, connections)
 }
 
@@ -243,7 +243,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		run := start()
 		run.Results()
 		assert.Equal(t, 200, run.Report().NotTaken)
-		assert.Zero(t, run.Report().Vault.Requests)
+		assert.Zero(t, run.Report().Requests)
 	})
 	t.Run("the loop ends early", func(t *testing.T) {
 		run := start()
@@ -252,7 +252,7 @@ func TestWaysOutOfTheLoop(t *testing.T) {
 		}
 		assert.Equal(t, 199, run.Report().NotTaken)
 		assert.Equal(t, 1, run.Report().Ready)
-		assert.GreaterOrEqual(t, run.Report().Vault.Requests, 3, "reading has ended with the loop")
+		assert.GreaterOrEqual(t, run.Report().Requests, 3, "reading has ended with the loop")
 	})
 	t.Run("panic", func(t *testing.T) {
 		run := start()
@@ -305,8 +305,8 @@ func TestWorkersAreBounded(t *testing.T) {
 		run := resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{Workers: workers})
 		assert.Len(t, collect(run), 100)
 		// On a busy machine net/http does not keep each connection.
-		assert.LessOrEqual(t, run.Report().Vault.Connections, most+3)
-		assert.Positive(t, run.Report().Vault.Connections)
+		assert.LessOrEqual(t, run.Report().Connections, most+3)
+		assert.Positive(t, run.Report().Connections)
 	}
 }
 
@@ -435,7 +435,7 @@ func TestRunsAtOnceShareNothing(t *testing.T) {
 				run.Report() // may be asked at any time
 			}
 			assert.Equal(t, 300, run.Report().Ready)
-			assert.Equal(t, 3, run.Report().Vault.Requests)
+			assert.Equal(t, 3, run.Report().Requests)
 		})
 	}
 	runs.Wait()

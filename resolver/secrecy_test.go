@@ -167,7 +167,7 @@ func assertRunIsSilent(t *testing.T, h resolver.Host, vault *auth.Vault, run *re
 	things := map[string]any{
 		"host": h, "hosts": []resolver.Host{h}, "vault": vault, "effective": vault.Effective(), "effective text": vault.Effective().String(),
 		"run": run, "result": result, "results": []resolver.Result{result}, "error": result.Err(), "credential": credential, "pointer": &credential,
-		"report": report, "report pointer": &report, "report text": report.String(), "usage": report.Vault, "causes": report.Causes,
+		"report": report, "report pointer": &report, "report text": report.String(), "usage": report.Usage, "causes": report.Causes,
 		"validation": vault.Validate(),
 	}
 	for i, err := 0, result.Err(); err != nil; i++ {

@@ -86,7 +86,7 @@ func TestSpellInTheOnlyRequest(t *testing.T) {
 			}
 			report := run.Report()
 			assert.Equal(t, len(hosts), report.Ready, "%s", report)
-			assert.NotZero(t, report.Vault.Retries)
+			assert.NotZero(t, report.Retries)
 		})
 	}
 }
@@ -110,7 +110,7 @@ func TestPathThatIsAlwaysReset(t *testing.T) {
 		}
 		require.ErrorIs(t, result.Err(), resolver.Unreachable)
 	}
-	assert.Equal(t, 2, run.Report().Vault.Retries)
+	assert.Equal(t, 2, run.Report().Retries)
 }
 
 // A failing mount with more paths than workers costs only its own hosts.
@@ -148,7 +148,7 @@ func TestMountThatIsIll(t *testing.T) {
 	assert.Equal(t, well, report.Ready, "%s", report)
 	// Three tries each, and some in what looks like an outage as long as nothing
 	// of the other mount has been read.
-	assert.Less(t, report.Vault.Retries, 6*ill)
+	assert.Less(t, report.Retries, 6*ill)
 	for i := range well {
 		assert.Equal(t, 1, asked[fmt.Sprint("well/data/", i)])
 	}

@@ -167,7 +167,7 @@ func TestUnwell(t *testing.T) {
 			assert.True(t, strings.HasPrefix(report.Causes[0].Text, text), "%s", report)
 			assert.NotContains(t, report.Causes[0].Text, "\n")
 			if c.asked == nil {
-				assert.LessOrEqual(t, report.Vault.Requests, c.most)
+				assert.LessOrEqual(t, report.Requests, c.most)
 				return
 			}
 			var asked []string
@@ -196,8 +196,8 @@ func TestQuotaCostsNoHost(t *testing.T) {
 	}
 	report := run.Report()
 	assert.Equal(t, paths, report.Ready, "%s", report)
-	assert.NotZero(t, report.Vault.Retries, "the quota was not met")
-	assert.Less(t, report.Vault.Requests, 3*paths)
+	assert.NotZero(t, report.Retries, "the quota was not met")
+	assert.Less(t, report.Requests, 3*paths)
 }
 
 // A quota on one mount costs the hosts of that mount alone. The others take longer, since the
@@ -295,6 +295,6 @@ func TestTokenThatVaultCannotProcess(t *testing.T) {
 	for _, result := range run.Results() {
 		assert.ErrorIs(t, result.Err(), resolver.Token)
 	}
-	assert.LessOrEqual(t, run.Report().Vault.Waited, 7*time.Second)
+	assert.LessOrEqual(t, run.Report().Waited, 7*time.Second)
 	assert.Equal(t, resolver.Token, resolver.Check(t.Context(), vault, fieldsOf(references...), resolver.CheckOptions{}).Connection.Kind)
 }

@@ -81,13 +81,13 @@ func (v Verdicts) LogValue() slog.Value {
 		counts[string(field.Kind)]++
 	}
 	attrs := []slog.Attr{
-		slog.String("run", v.RunID),
+		slog.String("run_id", v.RunID),
 		slog.Any("connection", v.Connection.Kind),
 		slog.Int("fields", len(v.Fields)),
 		slog.Any("kinds", counts),
 	}
-	if s := v.Connection.Health; s != nil {
-		attrs = append(attrs, slog.String("version", s.Version))
+	if h := v.Connection.Health; h != nil {
+		attrs = append(attrs, slog.String("vault_version", h.Version))
 	}
 	if v.Connection.Text != "" {
 		attrs = append(attrs, slog.String("error", v.Connection.Text))

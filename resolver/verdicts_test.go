@@ -122,5 +122,5 @@ notice: another thing
 		}
 		return a
 	}})).Info("checked", "vault", v)
-	assert.Equal(t, `level=INFO msg=checked vault.run=R1 vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.version=1.21.1 vault.errors="[2. bad_reference: path at byte 9: an empty segment; write one / between segments 3. vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; fix it notice: another thing]"`+"\n", log.String())
+	assert.Equal(t, `level=INFO msg=checked vault.run_id=R1 vault.connection=ok vault.fields=4 vault.kinds="map[bad_reference:1 denied:1 ok:2]" vault.vault_version=1.21.1 vault.errors="[2. bad_reference: path at byte 9: an empty segment; write one / between segments 3. vault:kv/hr#password: denied: refused; ask]" vault.findings="[warning: one thing; fix it notice: another thing]"`+"\n", log.String())
 }

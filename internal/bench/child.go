@@ -146,7 +146,7 @@ func library(t task) (outcome, error) {
 		time.Sleep(100 * time.Millisecond)
 		o.Left = runtime.NumGoroutine() - before
 	}
-	o.Requests, o.Dials = report.Vault.Requests, report.Vault.Connections
+	o.Requests, o.Dials = report.Requests, report.Connections
 	return o, nil
 }
 

@@ -115,8 +115,8 @@ func (t *tally) add(v verdicts, taken int, report resolver.Report) {
 	t.stale += v.stale
 	t.lost += v.lost
 	t.wrong += v.wrong
-	t.retries += report.Vault.Retries
-	t.longestWait = max(t.longestWait, report.Vault.Waited)
+	t.retries += report.Retries
+	t.longestWait = max(t.longestWait, report.Waited)
 	for _, finding := range report.Findings {
 		switch finding.Code {
 		case auth.TokenNotRevoked:
