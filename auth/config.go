@@ -91,7 +91,7 @@ func (c *config) warn(found *findings) {
 		found.add(Finding{Code: PlainHTTP, Text: "the address begins with http and " + proxy.Variable + " is set: the token and every secret go to the proxy in clear; use https, or unset " + proxy.Variable})
 	}
 	if c.pins.paths.prefixes != nil && c.pins.namespace == "" {
-		found.add(Finding{Code: NamespaceFree, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
+		found.add(Finding{Code: NamespaceNotPinned, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
 	}
 }
 

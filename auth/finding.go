@@ -14,19 +14,19 @@ type Finding struct {
 	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
 }
 
-// The codes of findings. All are warnings except NamespaceFree.
+// The codes of findings. All are warnings except NamespaceNotPinned.
 const (
-	SkipVerify      = "skip_verify"       // certificates are not verified
-	PlainHTTP       = "plain_http"        // the connection to Vault, or to the proxy, is not encrypted
-	FileExposed     = "file_exposed"      // every user of the Patch server can read or write a credential
-	FileUnread      = "file_unread"       // a file in the folder of CAs cannot be read
-	NamespaceFree   = "namespace_free"    // paths are pinned, but the UI still chooses the namespace
-	TokenExpires    = "token_expires"     // a given token expires soon
-	TokenUnknown    = "token_unknown"     // the expiry of a given token is unknown
-	TokenNotRenewed = "token_not_renewed" // a given token could not be renewed
-	TokenShort      = "token_short"       // the token expired repeatedly within a run
-	TokenNotRevoked = "token_not_revoked" // a token of a login was not revoked
-	BrokenOff       = "broken_off"        // the caller's context ended while Vault did not answer
+	SkipVerify         = "skip_verify"          // certificates are not verified
+	PlainHTTP          = "plain_http"           // the connection to Vault, or to the proxy, is not encrypted
+	FileExposed        = "file_exposed"         // every user of the Patch server can read or write a credential
+	FileUnread         = "file_unread"          // a file in the folder of CAs cannot be read
+	NamespaceNotPinned = "namespace_not_pinned" // paths are pinned, but the UI still chooses the namespace
+	TokenExpires       = "token_expires"        // a given token expires soon
+	TokenExpiryUnknown = "token_expiry_unknown" // the expiry of a given token is unknown
+	TokenNotRenewed    = "token_not_renewed"    // a given token could not be renewed
+	TokenTTLShort      = "token_ttl_short"      // the token expired repeatedly within a run
+	TokenNotRevoked    = "token_not_revoked"    // a token of a login was not revoked
+	NoAnswer           = "no_answer"            // the caller's context ended while Vault did not answer
 )
 
 // String returns one line, with the detail.

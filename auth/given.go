@@ -81,7 +81,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	switch {
 	case data == nil:
 		t.foreign = answer.Ok() || answer.Status == http.StatusNotFound
-		s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"})
+		s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"})
 		return nil
 	case data.UsesLeft < 0:
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a use limit")
@@ -114,7 +114,7 @@ func (s *session) lookFailed(t *token, err error) error {
 	case f.Run, f.Kind == fault.TLS:
 		return f // the requests that follow fail, too
 	}
-	s.findings.add(Finding{Code: TokenUnknown, Text: "the token's expiry is unknown: " + noAnswer("auth/token/lookup-self", f), Detail: f.Error()})
+	s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + noAnswer("auth/token/lookup-self", f), Detail: f.Error()})
 	return nil
 }
 

@@ -166,7 +166,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		return s.end(s.tokenRefused(dead, answer))
 	}
 	if s.loginCount == 3 {
-		s.findings.add(Finding{Code: TokenShort, Text: "the token expired repeatedly: the run logged in three times or more; raise token_ttl of the role, and max_lease_ttl of its mount if that is less, since each login also takes one use of a limited secret id"})
+		s.findings.add(Finding{Code: TokenTTLShort, Text: "the token expired repeatedly: the run logged in three times or more; raise token_ttl of the role, and max_lease_ttl of its mount if that is less, since each login also takes one use of a limited secret id"})
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func TestQuotaOnTheLookUp(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Len(t, usage.Findings, 1)
-	assert.Equal(t, auth.TokenUnknown, usage.Findings[0].Code)
+	assert.Equal(t, auth.TokenExpiryUnknown, usage.Findings[0].Code)
 }
 
 // Only 200, 204 and 404 are Vault's answers to a token that it accepts. What any other says

@@ -455,7 +455,7 @@ func TestTokenExpiresAgainAndAgain(t *testing.T) {
 			assert.LessOrEqual(t, logins, 1+int(took/time.Second))
 			warned := 0
 			for _, f := range r.usage.Findings {
-				if f.Code == auth.TokenShort {
+				if f.Code == auth.TokenTTLShort {
 					warned++
 					assert.Contains(t, f.Text, "raise token_ttl of the role, and max_lease_ttl of its mount if that is less")
 				}
@@ -526,7 +526,7 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 			})
 			assert.Equal(t, test.reads, reads)
 			assert.Equal(t, test.logins, count(server.requests(), "/login"))
-			isShort := func(f auth.Finding) bool { return f.Code == auth.TokenShort }
+			isShort := func(f auth.Finding) bool { return f.Code == auth.TokenTTLShort }
 			assert.Equal(t, test.logins == 3, slices.ContainsFunc(usage.Findings, isShort), "from the third login on")
 			if test.reads < test.tries {
 				assertKind(t, err, fault.Token)

@@ -207,7 +207,7 @@ func (s *session) warnOfSilence(ctx context.Context, canceled *time.Time) {
 	if s.options.Check {
 		use, needs = "check", needs+2*s.config.timeout
 	}
-	f := Finding{Code: BrokenOff, Text: fmt.Sprintf("vault had not answered for %s when the %s was canceled; check Vault, or give %[2]ss a deadline of more than %[3]s", fault.Duration(silence), use, fault.Duration(needs))}
+	f := Finding{Code: NoAnswer, Text: fmt.Sprintf("vault had not answered for %s when the %s was canceled; check Vault, or give %[2]ss a deadline of more than %[3]s", fault.Duration(silence), use, fault.Duration(needs))}
 	if last != nil {
 		f.Detail = last.Error()
 	}

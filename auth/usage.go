@@ -60,7 +60,7 @@ func (s *session) usage() Usage {
 	times := append(s.reads.Times(), s.logins.Times()...)
 	if len(times) == 0 || s.fatal.Load() != nil && !s.token.Load().served.Load() {
 		// Nothing at all was answered, or no token worked: the errors say more than this finding.
-		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenUnknown })
+		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenExpiryUnknown })
 	}
 	if len(times) == 0 {
 		return usage

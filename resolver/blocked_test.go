@@ -25,9 +25,9 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))}, "ttl": "999h"})
 	const blocks = "; if a proxy in front of Vault blocks it, let it pass"
 	for _, request := range []struct{ path, finding, says, limited string }{
-		{"auth/token/lookup-self", auth.TokenUnknown, "Vault did not answer auth/token/lookup-self" + blocks, "a rate limit refused auth/token/lookup-self; raise it"},
+		{"auth/token/lookup-self", auth.TokenExpiryUnknown, "Vault did not answer auth/token/lookup-self" + blocks, "a rate limit refused auth/token/lookup-self; raise it"},
 		{"sys/internal/ui/mounts", resolver.MountsUnknown, "; let every proxy and rate limit pass the list, or name nested mounts in the settings (the server is not Vault", "(vault is rate limiting the agent"},
-		{"sys/capabilities-self", resolver.PowersUnknown, "Vault did not answer sys/capabilities-self" + blocks, "a rate limit refused sys/capabilities-self; raise it"},
+		{"sys/capabilities-self", resolver.CapabilitiesUnknown, "Vault did not answer sys/capabilities-self" + blocks, "a rate limit refused sys/capabilities-self; raise it"},
 		{"sys/health", resolver.HealthUnknown, "let the proxy in front of Vault pass it", ""},
 	} {
 		for _, answer := range []struct {
@@ -65,7 +65,7 @@ func TestOptionalRequestsAreBlocked(t *testing.T) {
 					says = strings.Replace(says, "the server is not Vault", "vault answers 500", 1)
 				}
 				switch warned := strings.Join(texts(run.Report().Findings), "|"); request.finding {
-				case auth.TokenUnknown, resolver.MountsUnknown:
+				case auth.TokenExpiryUnknown, resolver.MountsUnknown:
 					assert.Contains(t, warned, says)
 				default: // a check's alone
 					assert.Empty(t, warned)

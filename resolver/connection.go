@@ -115,7 +115,7 @@ func (c *check) unproven() error {
 func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	var findings []auth.Finding
 	if kind != NotConfigured && setting(c.effective, "pinned_addr") == "" {
-		findings = append(findings, notice(NoPin, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault"))
+		findings = append(findings, notice(AddressNotPinned, "the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault"))
 	}
 	isServed := c.plan.isServed(usage.Token, kind)
 	if usage.Health != nil {

@@ -129,7 +129,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	v := resolver.Check(t.Context(), token(policy, map[string]any{}), both, resolver.CheckOptions{})
 	assert.Empty(t, v.Fields[0].Findings)
 	assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[1].Findings))
-	assert.Equal(t, []string{resolver.NoPin}, codes(v.Connection.Findings))
+	assert.Equal(t, []string{resolver.AddressNotPinned}, codes(v.Connection.Findings))
 
 	for _, capability := range []string{"create", "patch", "delete"} {
 		v = resolver.Check(t.Context(), token(strings.ReplaceAll(policy, "update", capability), map[string]any{}), both, resolver.CheckOptions{})
@@ -138,7 +138,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	}
 
 	v = resolver.Check(t.Context(), connect(server, server.Token), both, resolver.CheckOptions{})
-	assert.Equal(t, []string{resolver.NoPin, resolver.RootToken}, codes(v.Connection.Findings))
+	assert.Equal(t, []string{resolver.AddressNotPinned, resolver.RootToken}, codes(v.Connection.Findings))
 	assert.Empty(t, v.Fields[1].Findings, "said once, not for each field")
 
 	// A root token shows even where it cannot be looked up.
@@ -154,7 +154,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 
 	// Refused: a notice, and nothing else is lost by it.
 	v = resolver.Check(t.Context(), token(policy, map[string]any{"no_default_policy": true}), both, resolver.CheckOptions{})
-	assert.Equal(t, []string{resolver.NoPin, auth.TokenUnknown, resolver.PowersUnknown}, codes(v.Connection.Findings))
+	assert.Equal(t, []string{resolver.AddressNotPinned, auth.TokenExpiryUnknown, resolver.CapabilitiesUnknown}, codes(v.Connection.Findings))
 	assert.Contains(t, v.String(), "grant it update on sys/capabilities-self")
 	assert.Equal(t, resolver.OK, v.Connection.Kind)
 	assert.Equal(t, resolver.OK, v.Fields[1].Kind)
@@ -162,7 +162,7 @@ func TestCheckAsksForThePowersOfTheToken(t *testing.T) {
 	// A token that is limited in uses is not asked about.
 	run := vaulttest.Name()
 	v = resolver.Check(t.Context(), token(policy, map[string]any{"num_uses": 9}), both, resolver.CheckOptions{RunID: run})
-	assert.Equal(t, []string{resolver.NoPin, resolver.PowersUnknown}, codes(v.Connection.Findings))
+	assert.Equal(t, []string{resolver.AddressNotPinned, resolver.CapabilitiesUnknown}, codes(v.Connection.Findings))
 	assert.NotContains(t, asked(t, server, run), "update sys/capabilities-self")
 
 	run = vaulttest.Name()
@@ -230,7 +230,7 @@ func TestCheckTheServer(t *testing.T) {
 			assert.Equal(t, resolver.OK, v.Connection.Kind)
 			found := []string{}
 			for _, code := range codes(v.Connection.Findings) {
-				if code != auth.TokenUnknown && code != auth.TokenExpires {
+				if code != auth.TokenExpiryUnknown && code != auth.TokenExpires {
 					found = append(found, code)
 				}
 			}

@@ -56,7 +56,7 @@ func TestOptionalRequestsHang(t *testing.T) {
 		finding string // empty where nothing is lost
 	}{
 		{"sys/internal/ui/mounts", "token", given, resolver.MountsUnknown},
-		{"auth/token/lookup-self", "token", given, auth.TokenUnknown},
+		{"auth/token/lookup-self", "token", given, auth.TokenExpiryUnknown},
 		{"auth/token/renew-self", "token", old, auth.TokenNotRenewed},
 		{"auth/token/lookup-self", "approle", func() map[string]string { return byLogin }, auth.TokenNotRevoked},
 		{"auth/token/revoke-self", "approle", func() map[string]string { return byLogin }, auth.TokenNotRevoked},
@@ -91,8 +91,8 @@ func TestCheckOfRequestsThatHang(t *testing.T) {
 	token := server.NewToken(t, map[string]any{"policies": []string{"default", server.Policy(t, fmt.Sprintf(`path "%s/data/app" { capabilities = ["read"] }`, kv))}, "ttl": "999h"})
 	for silent, finding := range map[string]string{
 		"sys/internal/ui/mounts": resolver.MountsUnknown,
-		"auth/token/lookup-self": auth.TokenUnknown,
-		"sys/capabilities-self":  resolver.PowersUnknown,
+		"auth/token/lookup-self": auth.TokenExpiryUnknown,
+		"sys/capabilities-self":  resolver.CapabilitiesUnknown,
 		"sys/health":             resolver.HealthUnknown,
 	} {
 		t.Run(silent, func(t *testing.T) {

@@ -210,7 +210,7 @@ func TestPolicyOfANamespaceBelow(t *testing.T) {
 				assert.Contains(t, v.String(), "grant it update on child/sys/capabilities-self,")
 				powers := strings.Replace(granted, kv+"/data/app", "sys/capabilities-self", 1)
 				v = resolver.Check(t.Context(), with(granted+"\n"+strings.Replace(powers, "read", "update", 1)), fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{})
-				assert.NotContains(t, codes(v.Connection.Findings), resolver.PowersUnknown, "%s", v)
+				assert.NotContains(t, codes(v.Connection.Findings), resolver.CapabilitiesUnknown, "%s", v)
 			}
 			assert.Equal(t, line+"\n", policy)
 		})

@@ -105,7 +105,7 @@ func unanswered(err error, namespace string) []auth.Finding {
 }
 
 func unknownPowers(why string) []auth.Finding {
-	return []auth.Finding{notice(PowersUnknown, "it is unknown whether the token may do more than read"+why)}
+	return []auth.Finding{notice(CapabilitiesUnknown, "it is unknown whether the token may do more than read"+why)}
 }
 
 // noteUnasked notes whether a secret was read at a path that Vault was not asked about.

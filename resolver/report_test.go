@@ -178,7 +178,7 @@ func TestReportOfADeadlineBeforePatience(t *testing.T) {
 			require.ErrorIs(t, collect(run)[0].Err(), context.DeadlineExceeded)
 			report := run.Report()
 			assert.Equal(t, resolver.Canceled, report.Causes[0].Kind)
-			require.Equal(t, []string{auth.BrokenOff}, codes(report.Findings))
+			require.Equal(t, []string{auth.NoAnswer}, codes(report.Findings))
 			assert.Regexp(t, `^vault had not answered for \d+\.\d+s when the run was canceled`, report.Findings[0].Text)
 			assert.Contains(t, report.Findings[0].Detail, c.cause)
 			assert.Contains(t, report.String(), "warning: vault had not answered")

@@ -366,11 +366,11 @@ func TestCheckWithALateList(t *testing.T) {
 	}
 	v := check()
 	assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
-	assert.Contains(t, codes(v.Connection.Findings), resolver.PowersUnknown)
+	assert.Contains(t, codes(v.Connection.Findings), resolver.CapabilitiesUnknown)
 	assert.Contains(t, v.String(), "; check again")
 	v = check()
 	assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[0].Findings), "%s", v)
-	assert.NotContains(t, codes(v.Connection.Findings), resolver.PowersUnknown)
+	assert.NotContains(t, codes(v.Connection.Findings), resolver.CapabilitiesUnknown)
 }
 
 // A list of mounts that hangs is asked for once more, when a read needs it: Vault may have

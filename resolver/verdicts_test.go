@@ -67,7 +67,7 @@ func TestCheckKeepsTheLogsTextsFromTheUI(t *testing.T) {
 		t.Parallel()
 		vault := auth.New(auth.Settings{Address: server.Address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount}))
 		v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{})
-		assert.Equal(t, []string{resolver.NoPin, auth.TokenNotRevoked}, codes(v.Connection.Findings))
+		assert.Equal(t, []string{resolver.AddressNotPinned, auth.TokenNotRevoked}, codes(v.Connection.Findings))
 		assertKept(t, v, "permission denied")
 		assertRoundTrip(t, v)
 	})

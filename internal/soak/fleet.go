@@ -121,7 +121,7 @@ func (t *tally) add(v verdicts, taken int, report resolver.Report) {
 		switch finding.Code {
 		case auth.TokenNotRevoked:
 			t.announced++
-		case auth.TokenShort:
+		case auth.TokenTTLShort:
 			t.relogged++
 		}
 	}
