@@ -11,22 +11,23 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// Setting is a setting of the UI, or a variable, and where its value comes from.
+// Setting is a setting of the UI, or a variable.
 type Setting struct {
-	Name   string `json:"name"`           // as in the UI; for a variable, its name in lower case without VAULT_, or pinned_ and what it pins
+	Name   string `json:"name"`           // such as address, role_id or pinned_addr; in Unused and NotRead, the name of the variable
 	Value  string `json:"value"`          // "set" in place of a secret, "not valid" in place of a malformed value
 	Source string `json:"source"`         // "UI", "default", or the name of a variable
 	Note   string `json:"note,omitempty"` // why it has no effect, and what to use instead
 }
 
-// Effective holds the settings that a run would use, and no secret.
+// Effective lists the settings and variables that a run would use, and those without
+// effect. It holds no secret.
 type Effective struct {
 	Used    []Setting `json:"used"`
 	Unused  []Setting `json:"unused,omitempty"`   // variables without effect here, such as those of other login methods
 	NotRead []Setting `json:"not_read,omitempty"` // variables that the library never reads
 }
 
-// Effective reports the settings that a run would use, without reading files.
+// Effective says what a run would use, without reading files.
 func (v *Vault) Effective() Effective {
 	inner := v.inner()
 	e := &environment{getenv: inner.getenv}

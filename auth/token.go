@@ -23,9 +23,9 @@ type Token struct {
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
 	Proven    bool      `json:"-"`                   // Vault accepted the token
 	Known     bool      `json:"known"`               // Vault reported expiry, uses and policies; otherwise they are zero
-	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires; in reports and checks also after a login, since its token is revoked
+	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires; in reports and checks also for the token of a login, which is revoked
 	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires
-	UsesLeft  *int      `json:"uses_left,omitempty"` // nil if there is no limit; reports and checks subtract their reads from a given token's
+	UsesLeft  *int      `json:"uses_left,omitempty"` // nil if there is no limit; in reports and checks, those of a given token after their reads
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created; empty for the root namespace

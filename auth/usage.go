@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// Usage is what a use of Vault cost, and what it found. Its JSON is for the UI.
+// Usage is what a use of Vault cost, and what it found.
 type Usage struct {
 	RunID       string        `json:"run_id,omitempty"` // that of DoOptions, or the random one
 	Requests    int           `json:"requests"`         // including retries
 	Retries     int           `json:"-"`                // requests that were sent again
 	Connections int           `json:"-"`                // including failed ones
-	Waited      time.Duration `json:"-"`                // how long nothing was answered
-	Median      time.Duration `json:"-"`                // until an answer; 0 if there was none
-	P95         time.Duration `json:"-"`                // until 95 of 100 answers
-	Longest     time.Duration `json:"-"`                // until the slowest answer
+	Waited      time.Duration `json:"-"`                // time without any answer
+	Median      time.Duration `json:"-"`                // median time to an answer; 0 if there was none
+	P95         time.Duration `json:"-"`                // 95th percentile of these times
+	Longest     time.Duration `json:"-"`                // longest of them
 	Token       Token         `json:"token,omitzero"`
 	Health      *Health       `json:"health,omitempty"` // nil without DoOptions.Check, or if unknown
 	Findings    []Finding     `json:"findings,omitempty"`
 }
 
-// LogValue returns the run's id, the numbers, the token and the findings, as a group.
+// LogValue returns the run's id, numbers, token and findings, as a group.
 func (u Usage) LogValue() slog.Value {
 	var attrs []slog.Attr
 	if u.RunID != "" {

@@ -1,8 +1,8 @@
 package auth
 
-// SecretVariables returns the variables that can hold secrets, to keep from processes that
-// the agent starts, except the standard proxy variables, which other programs need. Windows
-// ignores the case of their names.
+// SecretVariables returns the names of the variables that can hold secrets, to keep from
+// processes that the agent starts. It omits the standard proxy variables, which other
+// programs need. Windows ignores the case of names.
 func SecretVariables() []string {
 	var names []string
 	for _, m := range methods {

@@ -25,10 +25,10 @@ type Options struct {
 	Getenv func(name string) string
 
 	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their
-	// names in the settings. One can replace a built-in method. The func returns the
-	// method for one login, with the credentials as they are then. The run revokes the
-	// tokens that Vault makes for it. The errors of func and method are not shown, since
-	// they may quote credentials; they must log their own.
+	// names in the settings. One can replace a built-in method. The func is called for
+	// each login, and reads the credentials anew. The run revokes the tokens of these
+	// logins. The errors of func and method are not shown, since they may quote
+	// credentials; they must log their own.
 	Methods map[string]func() (api.AuthMethod, error)
 }
 
@@ -59,8 +59,8 @@ type vault struct {
 	pathsErr  error // of a malformed list, which permits no path
 }
 
-// New returns a Vault with a copy of its arguments. Make a new Vault for each run, since
-// settings change. What is wrong with them becomes the error of the hosts that need Vault.
+// New returns a Vault with a copy of its arguments. It never fails: Validate and Do return
+// what is wrong with them. Make a new Vault for each run, since settings change.
 func New(settings Settings, options Options) *Vault {
 	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	v.settings.Address = withoutUser(settings.Address)
@@ -87,8 +87,8 @@ func (v *Vault) Validate() error {
 	return err
 }
 
-// ValidatePath checks the path of a reference against LUUMEN_VAULT_PATHS. Its error has
-// the kind resolver.Pinned, or Environment if the variable is malformed.
+// ValidatePath checks a reference's path against LUUMEN_VAULT_PATHS. Its error has the
+// kind resolver.Pinned, or Environment if the variable is malformed.
 func (v *Vault) ValidatePath(path string) error {
 	inner := v.inner()
 	text := inner.getenv("LUUMEN_VAULT_PATHS")

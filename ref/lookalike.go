@@ -8,10 +8,9 @@ import (
 )
 
 // Warning says why a valid field looks mistyped and what to write instead, or returns "".
-// A literal gets a warning if it is empty, a printed mask, or similar to a reference of any
-// product; a reference, if its path or key seems to hold more, such as a version.
-// The text is a predicate of the field, such as "is empty and …", and never holds text
-// from a literal.
+// It warns of a literal that is empty, a printed mask, or like a reference of any product,
+// and of a reference whose path or key seems to hold more, such as a version. The text
+// goes on after "this field", and never holds text from a literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {

@@ -63,10 +63,10 @@ func (v Value) String() string {
 	return v.ref.String()
 }
 
-// Format implements [fmt.Formatter]. It writes v.String() for every verb.
+// Format prints v.String() for every verb.
 func (v Value) Format(f fmt.State, _ rune) { fmt.Fprint(f, v.String()) }
 
-// LogValue implements [slog.LogValuer]. It returns v.String().
+// LogValue returns v.String().
 func (v Value) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
 // MarshalJSON returns the string form of a reference, null, or a mask, which decodes

@@ -12,16 +12,16 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// CheckOptions are the options of a check. Their zero value is the default.
+// CheckOptions are options of a check. The zero CheckOptions are the default.
 type CheckOptions struct {
 	Host     string        // matched against a secret's luumen_hosts; empty means that such a secret gets a notice
 	Patience time.Duration // see auth.DoOptions; attempts under way may take longer; 0 means 3 s
 	RunID    string        // see auth.DoOptions; empty means a random one
 }
 
-// Check says whether a run would resolve the fields, and what looks wrong, for whoever
-// typed them. Without fields, it checks the connection alone. It reports temporary
-// states, such as sealed, as they are now. It takes seconds, or up to Patience and twice
+// Check says whether a run would resolve the fields, and what looks wrong with them.
+// Without fields, it checks the connection alone. It reports temporary states, such as
+// sealed, as they are now. It takes seconds, or up to Patience and twice
 // VAULT_CLIENT_TIMEOUT if Vault is silent. A nil vault is not configured.
 //
 // Log the verdicts with slog: the UI refers people to the agent's log. Let only those

@@ -9,7 +9,8 @@ import (
 	"github.com/luumen/patch-vault/ref"
 )
 
-// HostError says why a host must be skipped. Its JSON is for the UI.
+// HostError says why a host must be skipped. In its JSON, for the UI, each field decodes
+// to a [Problem].
 type HostError struct {
 	Host   string        `json:"host"`
 	Fields []*FieldError `json:"fields"` // every field that could not be resolved, sorted by name
@@ -73,7 +74,7 @@ func (e *FieldError) MarshalJSON() ([]byte, error) {
 	}{e.Field, problemOf(e.err, e.Ref)})
 }
 
-// UnmarshalJSON always fails: the JSON holds only a part of a FieldError.
+// UnmarshalJSON always fails, since the JSON lacks the error itself; decode a [Problem].
 func (*FieldError) UnmarshalJSON([]byte) error {
 	return errors.New("resolver: a FieldError cannot be decoded; decode its JSON to a Problem")
 }

@@ -16,7 +16,7 @@ type Problem struct {
 	Offset *int         `json:"offset,omitempty"`   // of a malformed field, in bytes
 	Reason string       `json:"reason,omitempty"`   // what is wrong
 	Fix    string       `json:"fix,omitempty"`      // what to do
-	Faults []auth.Fault `json:"faults,omitempty"`   // in the settings, each by itself; Fix has all of them
+	Faults []auth.Fault `json:"faults,omitempty"`   // in the settings, one by one; Fix holds them all
 	Text   string       `json:"-"`                  // the complete error, for the agent's log alone
 }
 

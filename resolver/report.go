@@ -10,14 +10,14 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Report sums up a run. Its JSON is for the UI, without what is for the agent's log alone.
+// Report sums up a run. Its JSON is for the UI.
 type Report struct {
 	Hosts      int            `json:"hosts"`
 	Ready      int            `json:"ready"`              // hosts returned with all their credentials
 	Skipped    int            `json:"skipped"`            // hosts returned with an error
 	NotTaken   int            `json:"not_taken"`          // hosts not returned yet, or left when the caller ended the loop
 	Causes     []Cause        `json:"causes,omitempty"`   // why hosts were skipped; most hosts first
-	Findings   []auth.Finding `json:"findings,omitempty"` // warnings and notices, including those of Vault
+	Findings   []auth.Finding `json:"findings,omitempty"` // warnings and notices, including those of Usage
 	auth.Usage                // zero if Vault was not needed
 }
 

@@ -48,7 +48,7 @@ type Options struct {
 
 const defaultWorkers = 16
 
-// Run is one run over a list of hosts. It starts with the loop over Results.
+// Run is a run of [Resolve]. It starts with the loop over Results.
 type Run struct {
 	// A func, because printing by reflection would show the secrets.
 	inner func() *run

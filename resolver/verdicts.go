@@ -10,8 +10,8 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Verdicts is the result of a check. Its JSON is for the UI, without what is for the
-// agent's log alone. If Connection.Kind is empty after decoding, the JSON was something else.
+// Verdicts is the result of a check. Its JSON is for the UI. If Connection.Kind is empty
+// after decoding, the JSON was something else.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
@@ -73,8 +73,8 @@ func (v Verdict) String() string {
 	return what + ": " + v.outcome()
 }
 
-// LogValue returns the connection, the number of fields of each kind, and their complete
-// errors, each after the number of its field, as a group.
+// LogValue returns the connection, the number of fields of each kind, and the complete
+// error of each field after its number, as a group.
 func (v Verdicts) LogValue() slog.Value {
 	counts := make(map[string]int)
 	for _, field := range v.Fields {
