@@ -98,9 +98,6 @@ func (d distrust) unsigned(err x509.UnknownAuthorityError) {
 	f := d.fault
 	if strings.Contains(err.Error(), "insecure algorithm") {
 		f.What = d.name() + "'s certificate has a weak signature"
-		if i := slices.IndexFunc(d.chain, isWeak); i >= 0 {
-			f.Detail += ", " + d.subject(d.chain[i])
-		}
 		f.Do = "reissue it with SHA-256 or better"
 		return
 	}
@@ -175,15 +172,6 @@ func (d distrust) outdated(c *x509.Certificate) {
 }
 
 func isSelfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
-
-// isWeak reports whether crypto/x509 rejects the signature algorithm.
-func isWeak(c *x509.Certificate) bool {
-	switch c.SignatureAlgorithm {
-	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
-		return true
-	}
-	return false
-}
 
 func (w *Wire) subject(c *x509.Certificate) string { return w.named(c.Subject) }
 

@@ -73,7 +73,7 @@ func NewWire(config Config) *Wire {
 		},
 	}
 	w.source = reply.Source{Address: strings.TrimSuffix(config.Address.String(), "/"), Sent: &w.Sent}
-	if p := config.Proxy; p != nil && p.URL.User != nil {
+	if p := config.Proxy; p != nil {
 		password, _ := p.URL.User.Password()
 		w.Sent.Learn(password, p.URL.User.Username(), p.URL.User.Username()+":"+password)
 	}
