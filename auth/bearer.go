@@ -107,23 +107,3 @@ func (s *session) isForVault(request *http.Request) bool {
 	_, ok := apiPath(request.URL, s.config.address)
 	return ok && (request.Host == "" || strings.EqualFold(request.Host, request.URL.Host))
 }
-
-// afterRefusal handles a 403. It reports whether to send the request again with a
-// new token. If the request's context ends first, a login goes on for other requests.
-func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (bool, error) {
-	type outcome struct {
-		replaced bool
-		err      error
-	}
-	handled := make(chan outcome, 1)
-	go func() {
-		replaced, err := s.replaceIfDead(s.logins.Run, request, used, answer)
-		handled <- outcome{replaced, err}
-	}()
-	select {
-	case o := <-handled:
-		return o.replaced, o.err
-	case <-request.Context().Done():
-		return false, request.Context().Err()
-	}
-}

@@ -17,6 +17,46 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
+// obtain gets a token and makes it the session's. A given token may be the one that it has.
+func (s *session) obtain(ctx context.Context) (*token, error) {
+	s.obtained = time.Now()
+	c, err := s.load(s.config.credentials)
+	if err != nil {
+		return nil, err
+	}
+	if !s.config.method.isGiven() {
+		s.loginCount++
+		return s.logIn(ctx, c)
+	}
+	if t := s.token.Load(); t != nil && t.secret == c.credential.value {
+		return t, nil // with what is known of it
+	}
+	t := &token{secret: c.credential.value, odd: c.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
+	s.token.Store(t)
+	return t, nil
+}
+
+// load reads the files of credentials as they are now.
+func (s *session) load(c credentials) (credentials, error) {
+	for _, from := range []*source{&c.credential, &c.secretID} {
+		if from.file != "" {
+			text, err := readCredential(&s.findings, from.variable, from.file)
+			if err != nil {
+				return credentials{}, err
+			}
+			from.value = text
+		}
+		if from.value != "" {
+			s.wire.Sent.Learn(from.value)
+			c.odd = cmp.Or(c.odd, oddity(from.variable, from.value))
+		}
+	}
+	if isSecretLike(c.role) { // Vault echoes it
+		s.wire.Sent.Learn(c.role)
+	}
+	return c, nil
+}
+
 // logIn logs in with loaded credentials. It waits for a login that is under way when ctx
 // ends, so that its token can be revoked: otherwise the token could live for 768 hours.
 func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {

@@ -188,6 +188,15 @@ func (s *session) connect(ctx, last context.Context) error {
 	return err
 }
 
+// begin gets the first token, and looks it up if it was given.
+func (s *session) begin(ctx context.Context) error {
+	t, err := s.obtain(ctx)
+	if err != nil || !t.facts.Given {
+		return err
+	}
+	return s.examine(ctx, t)
+}
+
 // warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts
 // then have the caller's own error, so without the warning a deadline shorter than patience
 // would always hide that Vault is down. canceled is when ctx ended, or nil if it has only

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -12,53 +11,24 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// begin gets the first token, and looks it up if it was given.
-func (s *session) begin(ctx context.Context) error {
-	t, err := s.obtain(ctx)
-	if err != nil || !t.facts.Given {
-		return err
+// afterRefusal handles a 403. It reports whether to send the request again with a
+// new token. If the request's context ends first, a login goes on for other requests.
+func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (bool, error) {
+	type outcome struct {
+		replaced bool
+		err      error
 	}
-	return s.examine(ctx, t)
-}
-
-// obtain gets a token and makes it the session's. A given token may be the one that it has.
-func (s *session) obtain(ctx context.Context) (*token, error) {
-	s.obtained = time.Now()
-	c, err := s.load(s.config.credentials)
-	if err != nil {
-		return nil, err
+	handled := make(chan outcome, 1)
+	go func() {
+		replaced, err := s.replaceIfDead(s.logins.Run, request, used, answer)
+		handled <- outcome{replaced, err}
+	}()
+	select {
+	case o := <-handled:
+		return o.replaced, o.err
+	case <-request.Context().Done():
+		return false, request.Context().Err()
 	}
-	if !s.config.method.isGiven() {
-		s.loginCount++
-		return s.logIn(ctx, c)
-	}
-	if t := s.token.Load(); t != nil && t.secret == c.credential.value {
-		return t, nil // with what is known of it
-	}
-	t := &token{secret: c.credential.value, odd: c.odd, facts: Token{Given: true, Namespace: s.config.loginNamespace}}
-	s.token.Store(t)
-	return t, nil
-}
-
-// load reads the files of credentials as they are now.
-func (s *session) load(c credentials) (credentials, error) {
-	for _, from := range []*source{&c.credential, &c.secretID} {
-		if from.file != "" {
-			text, err := readCredential(&s.findings, from.variable, from.file)
-			if err != nil {
-				return credentials{}, err
-			}
-			from.value = text
-		}
-		if from.value != "" {
-			s.wire.Sent.Learn(from.value)
-			c.odd = cmp.Or(c.odd, oddity(from.variable, from.value))
-		}
-	}
-	if isSecretLike(c.role) { // Vault echoes it
-		s.wire.Sent.Learn(c.role)
-	}
-	return c, nil
 }
 
 // replaceIfDead replaces the token used if the answer shows that it is dead, and reports
