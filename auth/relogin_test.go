@@ -91,7 +91,7 @@ func TestTokenDiesAgain(t *testing.T) {
 	require.NoError(t, r.err)
 	assert.Len(t, statuses, 10, "two tokens of five uses")
 	for _, err := range errs {
-		assertKind(t, err, fault.Token, "for the second time in this run", "token_num_uses=0")
+		assertKind(t, err, fault.Token, "expired, revoked or used up", "token_num_uses=0")
 	}
 	assert.Equal(t, 2, count(r.requests(t, server), "/login"))
 	assert.Zero(t, tokensOf(t, server, a.Mount))

@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -126,16 +125,14 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 		return s.end(s.tokenRefused(dead, answer))
 	}
 	t, err := s.obtain(ctx)
-	if err != nil {
-		if f, ok := err.(*fault.Error); ok {
-			return s.end(f)
-		}
+	switch f, isFault := err.(*fault.Error); {
+	case isFault:
+		return s.end(f)
+	case err != nil:
 		return err
-	}
-	if t == dead {
+	case t == dead:
 		return s.end(s.tokenRefused(dead, answer))
-	}
-	if s.loginCount == 3 {
+	case s.loginCount == 3:
 		s.findings.add(Finding{Code: TokenTTLShort, Text: "the token expired repeatedly: the run logged in three times or more; raise token_ttl of the role, and max_lease_ttl of its mount if that is less, since each login also takes one use of a limited secret id"})
 	}
 	return nil
@@ -160,9 +157,6 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		}
 	}
 	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}
-	if s.replaced && !given {
-		f.Detail = "for the second time in this run"
-	}
 	if answer.Refusal() == reply.DeadToken {
 		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
 		if given && !t.served.Load() {
@@ -174,7 +168,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	if !s.namesDead && (t.mayHaveServed() || t.isExpired() || given || s.loginCount > 1) {
 		alive = "it is not expired, revoked or used up (if it is, " + renewal + "), that "
 	}
-	f.What, f.Detail = "vault refuses the token itself", strings.TrimPrefix(f.Detail+", "+answer.Words()+" at "+s.wire.Address(), ", ")
+	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()
 	f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy in front of Vault drops the header X-Vault-Token"
 	return withOddity(f, t.odd)
 }
