@@ -333,7 +333,7 @@ func TestOldServers(t *testing.T) {
 			assert.Equal(t, 1, count(server.requests(), "/lookup-self"))
 		}
 	})
-	t.Run("one that has called a token invalid means the place", func(t *testing.T) {
+	t.Run("a bare denial of a new token means the place", func(t *testing.T) {
 		t.Parallel()
 		var mu sync.Mutex
 		refusals := []string{bare, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`}

@@ -48,7 +48,7 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 	case refusal == reply.ByPolicy && s.modern.Load():
 		return false, nil // a dead token is refused in other words
 	case transport.Decides(request):
-	case used.facts.UsesLeft != nil, refusal == reply.BareDenial && !s.mayBeDead(used):
+	case used.facts.UsesLeft != nil, refusal == reply.BareDenial && !used.mayBeDead():
 		return false, nil // the next request decides, without a look-up that costs a use
 	}
 	if refusal == reply.ByPolicy || transport.IsOptional(request) && used.isProven() {
@@ -57,7 +57,7 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 			return false, err
 		}
 	}
-	if refusal == reply.BareDenial && !s.mayBeDead(used) {
+	if refusal == reply.BareDenial && !used.mayBeDead() {
 		return false, s.end(s.tokenRefused(used, answer))
 	}
 	return true, s.replace(ctx, used, answer)
@@ -65,9 +65,9 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
 // mean that the token may not be used from here.
-func (s *session) mayBeDead(t *token) bool {
+func (t *token) mayBeDead() bool {
 	wasAccepted := t.facts.Given && t.accepted.Load() // by a look-up that a policy denied
-	return !s.namesDead && (wasAccepted || t.mayHaveServed() || t.isExpired())
+	return wasAccepted || t.mayHaveServed() || t.isExpired()
 }
 
 // isDead looks up, once, whether a token is dead. For some requests, Vault before 1.16 and
@@ -99,9 +99,6 @@ func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
 //
 // The run also ends if the file holds the same token.
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
-	if answer.Refusal() == reply.DeadToken {
-		s.namesDead = true
-	}
 	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
 		s.door.disown(dead)
 	}
@@ -165,7 +162,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		return withOddity(f, t.odd)
 	}
 	alive := ""
-	if !s.namesDead && (t.mayHaveServed() || t.isExpired() || given || s.loginCount > 1) {
+	if given || t.mayBeDead() {
 		alive = "it is not expired, revoked or used up (if it is, " + renewal + "), that "
 	}
 	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()

@@ -77,10 +77,6 @@ type session struct {
 	obtained   time.Time  // when the latest token was asked for
 	spare      int        // tokens that may still expire without serving a request; 0 until one served
 	replaced   bool       // a token that had not expired was replaced, which happens once in a run
-
-	// Vault called a token invalid, as it does since 1.17. So a bare denial is
-	// about something else.
-	namesDead bool
 }
 
 // Do logs in, calls use with a logged-in client, and revokes the token of the login. It is
