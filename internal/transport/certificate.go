@@ -175,25 +175,15 @@ func isSelfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c
 
 func (w *Wire) subject(c *x509.Certificate) string { return w.named(c.Subject) }
 
-// named formats a name in a certificate. It masks the values before they are escaped, and
-// omits attributes of unknown types, which would be in hexadecimal.
+// named formats a name in a certificate. It omits attributes of unknown types, which would
+// be in hexadecimal.
 func (w *Wire) named(name pkix.Name) string {
-	masked := func(values []string) []string {
-		var all []string
-		for _, value := range values[:min(len(values), 4)] {
-			all = append(all, w.Sent.Words(value))
+	sequence := name.ToRDNSequence()
+	for n, values := range sequence {
+		sequence[n] = values[:min(len(values), 4)] // a server can send thousands
+		for i, v := range sequence[n] {
+			values[i].Value = w.Sent.Words(v.Value.(string)) // before it is escaped
 		}
-		return all
 	}
-	return cmp.Or(mask.Line(pkix.Name{
-		SerialNumber:       w.Sent.Words(name.SerialNumber),
-		CommonName:         w.Sent.Words(name.CommonName),
-		OrganizationalUnit: masked(name.OrganizationalUnit),
-		Organization:       masked(name.Organization),
-		PostalCode:         masked(name.PostalCode),
-		StreetAddress:      masked(name.StreetAddress),
-		Locality:           masked(name.Locality),
-		Province:           masked(name.Province),
-		Country:            masked(name.Country),
-	}.String()), "an empty name")
+	return cmp.Or(mask.Line(sequence.String()), "an empty name")
 }
