@@ -44,7 +44,7 @@ func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failu
 	case f == nil:
 		return nil
 	case f.Fault.Kind == fault.Token && !e.retry.isLogin() && !e.retry.Patience.HasAnswers():
-		return (&patience.Failure{Fault: f.Fault.OfRun()}) // a token that never served ends the run
+		return &patience.Failure{Fault: f.Fault.OfRun()} // a token that never served ends the run
 	}
 	return e.orFinal(ctx, f)
 }
@@ -58,7 +58,7 @@ func (e *exchange) limit(left time.Duration) (time.Duration, *patience.Failure) 
 		if left = r.attempt(); left <= 0 {
 			return 0, r.tooSlow()
 		}
-	case r.isLogin() && e.login.unclear == 0 && left < r.Wire.config.Timeout:
+	case r.isLogin() && left < r.Wire.config.Timeout:
 		left -= left / 10 // time to ask for Vault's health; see isWaiting
 	}
 	if e.isOptional() {
@@ -119,9 +119,10 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	switch {
 	case r.Once:
 		return f.Final()
-	case r.isCheck() && isSilence(f) && !r.isLogin() && !e.isOptional() && f.CutShort && r.Patience.HasAnswers():
-		return r.tooSlow()
 	case r.isCheck() && isSilence(f) && !r.isLogin() && (e.isOptional() || r.Patience.HasAnswers()):
+		if f.CutShort && !e.isOptional() {
+			return r.tooSlow()
+		}
 		return f.Final() // Vault is there, and other requests go on
 	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.maySeeAnotherNode():
 		return f.Final()
