@@ -73,10 +73,9 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 }
 
 var (
-	errPanic  = errors.New("the method panicked")
-	errExit   = errors.New("the method ended its goroutine")
-	errNone   = errors.New("its func returned no method")
-	errSilent = errors.New("the method did not return")
+	errCrashed = errors.New("the method panicked, or ended its goroutine")
+	errNone    = errors.New("its func returned no method")
+	errSilent  = errors.New("the method did not return")
 )
 
 // loginResult is what a login method returned.
@@ -95,11 +94,9 @@ func (s *session) enter(c credentials) loginResult {
 	}
 	returned := make(chan loginResult, 1)
 	go func() {
-		result := loginResult{err: errExit}
+		result := loginResult{err: errCrashed}
 		defer func() {
-			if recover() != nil {
-				result = loginResult{err: errPanic}
-			}
+			recover()
 			returned <- result
 		}()
 		method, err := s.config.method.login(c)
@@ -174,7 +171,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	switch {
 	case err == errSilent && last != nil:
 		return s.ofLogin(last) // the method waits for Vault
-	case err == errPanic, err == errExit, err == errNone, err == errSilent:
+	case err == errCrashed, err == errNone, err == errSilent:
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.ofLogin(failed)
@@ -191,11 +188,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 	}
 	// The method's own error is not shown: it may quote its credentials.
-	what := " failed before Vault answered it"
-	if answer != nil {
-		what = " failed, although Vault answered it"
-	}
-	return fault.New(fault.Login, s.where()+what, "check what the method needs on the Patch server")
+	return fault.New(fault.Login, s.where()+" failed", "see what the method logged, and check what it needs on the Patch server")
 }
 
 // where names the login for messages.
