@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 )
@@ -120,16 +122,12 @@ func (e *environment) timeout() time.Duration {
 	if text == "" {
 		return defaultTimeout
 	}
-	d, err := time.ParseDuration(text)
-	const most = 24 * time.Hour
-	if seconds, plain := strconv.Atoi(text); plain == nil {
-		d, err = time.Duration(min(max(seconds, 0), int(most.Seconds())))*time.Second, nil
-	}
+	d, err := parseutil.ParseDurationSecond(text) // as vault/api does
 	if err != nil || d < time.Millisecond {
 		e.reject("VAULT_CLIENT_TIMEOUT", "is not a duration of a millisecond or more; write seconds such as 10, or 10s")
 		return defaultTimeout
 	}
-	return min(d, most)
+	return min(d, 24*time.Hour)
 }
 
 func (e *environment) rateLimit() patience.Limits {

@@ -137,10 +137,10 @@ func TestTimeoutAndRateForms(t *testing.T) {
 	validate := func(name, value string) error {
 		return auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", name: value}.options()).Validate()
 	}
-	for _, value := range []string{"10", "10s", "1m30s", "500ms", " 10 ", "99999999999", "2000000h"} {
+	for _, value := range []string{"10", "10s", "1m30s", "500ms", " 10 ", "999999999", "2000000h"} {
 		assert.NoError(t, validate("VAULT_CLIENT_TIMEOUT", value), value)
 	}
-	for _, value := range []string{"0", "0s", "-1", "-5s", "ten", "1.5", "10 s", "1e3"} {
+	for _, value := range []string{"0", "0s", "-1", "-5s", "ten", "1.5", "10 s", "1e3", "99999999999"} {
 		assertKind(t, validate("VAULT_CLIENT_TIMEOUT", value), fault.Environment, "VAULT_CLIENT_TIMEOUT is not a duration of a millisecond or more")
 	}
 	for _, value := range []string{"100", "0.5", "100:20", "1e3", "100.5:1"} {
