@@ -60,8 +60,10 @@ func (s Source) MayBeAnswer(response *http.Response, f *patience.Failure) bool {
 	switch {
 	case isFromVault && e.ServerTime != nil:
 		return true
+	case status/100 == 2:
+		return !strings.HasPrefix(header.Get("Content-Type"), "text/html") // which is a proxy's page
 	case status/100 != 4 || f.Retry != patience.Never || f.Fault.Kind != fault.BadResponse:
-		return status/100 == 2 && !strings.HasPrefix(header.Get("Content-Type"), "text/html") // which is a proxy's page
+		return false
 	case isFromVault:
 		return true
 	}
