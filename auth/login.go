@@ -139,7 +139,7 @@ func (s *session) await(returned <-chan loginResult) loginResult {
 				return silent
 			}
 		case <-time.After(left()):
-			if left() <= 0 || s.patience.Over() != nil {
+			if left() <= 0 {
 				return silent
 			}
 		}
