@@ -74,7 +74,12 @@ var methods = []method{
 			e.require("VAULT_ROLE_ID", "VAULT_ROLE_ID_FILE")
 			return credentials{credential: e.source("VAULT_ROLE_ID"), secretID: e.source("VAULT_SECRET_ID")}
 		},
-		login: appRoleLogin,
+		login: func(c credentials) (api.AuthMethod, error) {
+			if c.secretID == (source{}) { // vault/api's own method requires one
+				return write{c.mount, map[string]any{"role_id": c.credential.value}}, nil
+			}
+			return approle.NewAppRoleAuth(c.credential.value, &approle.SecretID{FromString: c.secretID.value}, approle.WithMountPath(c.mount))
+		},
 	},
 	{
 		name:      "kubernetes",
@@ -84,7 +89,9 @@ var methods = []method{
 			file := cmp.Or(e.text("VAULT_KUBERNETES_JWT_FILE"), podTokenFile)
 			return credentials{role: e.name("VAULT_KUBERNETES_ROLE"), credential: source{variable: "VAULT_KUBERNETES_JWT_FILE", file: file}}
 		},
-		login: kubernetesLogin,
+		login: func(c credentials) (api.AuthMethod, error) {
+			return kubernetes.NewKubernetesAuth(c.role, kubernetes.WithServiceAccountToken(c.credential.value), kubernetes.WithMountPath(c.mount))
+		},
 	},
 	{
 		name:      "jwt",
@@ -94,7 +101,9 @@ var methods = []method{
 			e.require("VAULT_JWT_FILE")
 			return credentials{role: e.name("VAULT_JWT_ROLE"), credential: source{variable: "VAULT_JWT_FILE", file: e.text("VAULT_JWT_FILE")}}
 		},
-		login: jwtLogin,
+		login: func(c credentials) (api.AuthMethod, error) {
+			return write{c.mount, map[string]any{"role": c.role, "jwt": c.credential.value}}, nil
+		},
 	},
 	{
 		name:      certMethod,
@@ -105,7 +114,9 @@ var methods = []method{
 			}
 			return credentials{role: e.name("VAULT_CERT_ROLE")}
 		},
-		login: certLogin,
+		login: func(c credentials) (api.AuthMethod, error) {
+			return write{c.mount, map[string]any{"name": c.role}}, nil // the TLS connection has the credential
+		},
 	},
 }
 
@@ -130,33 +141,6 @@ func methodNames() []string {
 		names[i] = m.name
 	}
 	return names
-}
-
-// appRoleLogin is the method of vault/api's own package.
-func appRoleLogin(c credentials) (api.AuthMethod, error) {
-	if c.secretID == (source{}) { // the package requires one
-		return write{c.mount, map[string]any{"role_id": c.credential.value}}, nil
-	}
-	return approle.NewAppRoleAuth(c.credential.value, &approle.SecretID{FromString: c.secretID.value}, approle.WithMountPath(c.mount))
-}
-
-// kubernetesLogin is the method of vault/api's own package.
-func kubernetesLogin(c credentials) (api.AuthMethod, error) {
-	return kubernetes.NewKubernetesAuth(c.role, kubernetes.WithServiceAccountToken(c.credential.value), kubernetes.WithMountPath(c.mount))
-}
-
-// jwtLogin sends a token that something else issued.
-func jwtLogin(c credentials) (api.AuthMethod, error) {
-	return write{c.mount, map[string]any{"role": c.role, "jwt": c.credential.value}}, nil
-}
-
-// certLogin sends no credential: the TLS connection has the client certificate.
-func certLogin(c credentials) (api.AuthMethod, error) {
-	body := make(map[string]any)
-	if c.role != "" {
-		body["name"] = c.role
-	}
-	return write{c.mount, body}, nil
 }
 
 // write is a login method with one request to its mount.
