@@ -19,7 +19,7 @@ import (
 
 // obtain gets a token and makes it the session's. A given token may be the one that it has.
 func (s *session) obtain(ctx context.Context) (*token, error) {
-	s.obtained = time.Now()
+	s.obtainedAt = time.Now()
 	c, err := s.load(s.config.credentials)
 	if err != nil {
 		return nil, err

@@ -112,7 +112,7 @@ func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer
 			s.spare--
 		}
 		select {
-		case <-time.After(time.Until(s.obtained.Add(time.Second))):
+		case <-time.After(time.Until(s.obtainedAt.Add(time.Second))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -73,8 +73,8 @@ type session struct {
 	door     door
 
 	login      sync.Mutex // one login at a time; guards the rest
-	loginCount int        // a second login means that an earlier token served a request
-	obtained   time.Time  // when the latest token was asked for
+	loginCount int        // so far
+	obtainedAt time.Time  // when the latest token was asked for
 	spare      int        // tokens that may still expire without serving a request; 0 until one served
 	replaced   bool       // a token that had not expired was replaced, which happens once in a run
 }
@@ -135,7 +135,11 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		s.revoke(caller)
 		s.wire.Close()
 	}()
-	if err := s.begin(ctx); err != nil {
+	t, err := s.obtain(ctx)
+	if err == nil && t.facts.Given {
+		err = s.examine(ctx, t)
+	}
+	if err != nil {
 		return err
 	}
 	return use(context.WithValue(ctx, tokenKey{}, func() *session { return s }), s.clients.use)
@@ -182,15 +186,6 @@ func (s *session) connect(ctx, last context.Context) error {
 	s.door.session = s
 	s.clients, err = s.newClients()
 	return err
-}
-
-// begin gets the first token, and looks it up if it was given.
-func (s *session) begin(ctx context.Context) error {
-	t, err := s.obtain(ctx)
-	if err != nil || !t.facts.Given {
-		return err
-	}
-	return s.examine(ctx, t)
 }
 
 // warnOfSilence warns if Vault was not answering when the caller ended the run. The hosts
