@@ -60,9 +60,6 @@ func (c *answerConn) end() {
 var errStray = errors.New("data without a request")
 
 func (c *answerConn) Read(p []byte) (int, error) {
-	if len(p) >= c.buffer.Size() && c.isInBody() && c.buffer.Buffered() == 0 {
-		return c.Conn.Read(p)
-	}
 	if _, err := c.buffer.Peek(1); err != nil {
 		return 0, err
 	}
@@ -81,12 +78,6 @@ func (c *answerConn) Read(p []byte) (int, error) {
 		n = 1
 	}
 	return io.ReadFull(c.buffer, p[:n])
-}
-
-func (c *answerConn) isInBody() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.underWay > 0 && !c.inHeader
 }
 
 // throughHeader returns how many of the bytes belong to the header, and notes whether
