@@ -10,9 +10,6 @@ import (
 	"unicode"
 )
 
-// hasWrapInfo matches the JSON of a wrapped secret. Every answer of Vault has the member.
-var hasWrapInfo = regexp.MustCompile(`"wrap_info"\s*:\s*[^\sn]`)
-
 // credentialIn returns the credential in the text of a variable or of its file, or why the
 // text cannot be one, judging by its shape. The reason never holds the text.
 func credentialIn(variable, text string) (credential, reason, fix string) {
@@ -31,7 +28,7 @@ func credentialIn(variable, text string) (credential, reason, fix string) {
 func misplaced(text string) (reason, fix string) {
 	switch {
 	case jsonStart.MatchString(text) && (strings.Contains(text, `":`) || json.Valid([]byte(text))):
-		if hasWrapInfo.MatchString(text) || strings.Contains(text, `"wrapped_accessor"`) || strings.Contains(text, `"creation_path"`) {
+		if strings.Contains(text, `"creation_path"`) {
 			return "holds JSON, as Vault Agent writes it with wrap_ttl", "remove wrap_ttl from Agent's sink"
 		}
 		return "holds JSON, not the credential alone", "write the credential alone"
