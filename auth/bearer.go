@@ -46,11 +46,10 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		replaced, err := s.afterRefusal(request, t, answer)
-		if err != nil {
+		if err := s.afterRefusal(request, t, answer); err != nil {
 			return nil, err
 		}
-		if !replaced {
+		if s.token.Load() == t {
 			if answer.IsDenial() && !transport.IsOptional(request) {
 				t.accepted.Store(true)
 			}

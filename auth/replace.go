@@ -10,57 +10,50 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// afterRefusal handles a 403. It reports whether to send the request again with a
-// new token. If the request's context ends first, a login goes on for other requests.
-func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) (bool, error) {
-	type outcome struct {
-		replaced bool
-		err      error
-	}
-	handled := make(chan outcome, 1)
-	go func() {
-		replaced, err := s.replaceIfDead(s.logins.Run, request, used, answer)
-		handled <- outcome{replaced, err}
-	}()
+// afterRefusal handles a 403, after which the session may have another token. If the
+// request's context ends first, a login goes on for other requests.
+func (s *session) afterRefusal(request *http.Request, used *token, answer *reply.Answer) error {
+	handled := make(chan error, 1)
+	go func() { handled <- s.replaceIfDead(s.logins.Run, request, used, answer) }()
 	select {
-	case o := <-handled:
-		return o.replaced, o.err
+	case err := <-handled:
+		return err
 	case <-request.Context().Done():
-		return false, request.Context().Err()
+		return request.Context().Err()
 	}
 }
 
-// replaceIfDead replaces the token used if the answer shows that it is dead, and reports
-// whether the session now has another one. A proxy may deny an optional request alone, in
-// Vault's words. So a token that Vault has accepted is looked up first; for any other token,
-// the next request decides.
-func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) (replaced bool, err error) {
+// replaceIfDead replaces the token used if the answer shows that it is dead. A proxy may
+// deny an optional request alone, in Vault's words. So a token that Vault has accepted is
+// looked up first; for any other token, the next request decides.
+func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) error {
 	refusal := answer.Refusal()
 	s.login.Lock()
 	defer s.login.Unlock()
+	isAlive := refusal == reply.BareDenial && !used.mayBeDead() // but may not be used from here
 	switch {
 	case ctx.Err() != nil:
-		return false, ctx.Err()
+		return ctx.Err()
 	case s.fatal.Load() != nil:
-		return false, s.fatal.Load()
+		return s.fatal.Load()
 	case s.token.Load() != used:
-		return true, nil // another request has replaced it already
+		return nil // another request has replaced it already
 	case refusal == reply.ByPolicy && s.modern.Load():
-		return false, nil // a dead token is refused in other words
+		return nil // a dead token is refused in other words
 	case transport.Decides(request):
-	case used.facts.UsesLeft != nil, refusal == reply.BareDenial && !used.mayBeDead():
-		return false, nil // the next request decides, without a look-up that costs a use
+	case used.facts.UsesLeft != nil, isAlive:
+		return nil // the next request decides, without a look-up that costs a use
 	}
 	if refusal == reply.ByPolicy || transport.IsOptional(request) && used.isProven() {
 		dead, err := s.isDead(ctx, used)
 		if err != nil || !dead {
-			return false, err
+			return err
 		}
 	}
-	if refusal == reply.BareDenial && !used.mayBeDead() {
-		return false, s.end(s.tokenRefused(used, answer))
+	if isAlive {
+		return s.end(s.tokenRefused(used, answer))
 	}
-	return true, s.replace(ctx, used, answer)
+	return s.replace(ctx, used, answer)
 }
 
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
