@@ -179,7 +179,7 @@ func TestManyPathPins(t *testing.T) {
 		assert.NoError(t, vault.ValidatePath(path))
 	}
 	err := vault.ValidatePath("secret/other")
-	assertKind(t, err, fault.Pinned, "it allows "+all[0], " and 990 more")
+	assertKind(t, err, fault.Pinned, "it allows "+all[0], "…")
 	assert.Less(t, len(err.Error()), 1000)
 	allocations := testing.AllocsPerRun(10, func() { vault.ValidatePath(all[500]) })
 	assert.Less(t, allocations, 5.0, "the list is parsed once")

@@ -1,11 +1,11 @@
 package auth
 
 import (
-	"fmt"
 	"net/url"
 	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/mask"
 )
 
 // pins are what the Patch server allows the UI to choose. Without them, whoever edits
@@ -19,11 +19,8 @@ type pins struct {
 // pathPins are the path prefixes in LUUMEN_VAULT_PATHS.
 type pathPins struct {
 	prefixes map[string]bool // nil means that every path is permitted
-	shown    string          // the first of them, for messages
+	shown    string          // the first of them, in one line for messages
 }
-
-// fewPins is how many prefixes a message names.
-const fewPins = 10
 
 func (e *environment) pathPins() pathPins {
 	text := e.name("LUUMEN_VAULT_PATHS")
@@ -42,10 +39,7 @@ func (e *environment) pathPins() pathPins {
 		p.prefixes[prefix] = true
 		names = append(names, shownPin(prefix))
 	}
-	p.shown = strings.Join(names[:min(len(names), fewPins)], ", ")
-	if more := len(names) - fewPins; more > 0 {
-		p.shown += fmt.Sprintf(" and %d more", more)
-	}
+	p.shown = mask.Line(strings.Join(names, ", "))
 	return p
 }
 
