@@ -46,9 +46,7 @@ func (t trust) cas(found *findings) ([]byte, error) {
 func casInFolder(found *findings, folder string) ([]byte, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		f := *unreadable("VAULT_CAPATH", folder, err)
-		f.Do = "name the folder of the CA files, and give the agent's user the right to read it"
-		return nil, &f
+		return nil, unreadable("VAULT_CAPATH", folder, err)
 	}
 	if info, err := os.Stat(folder); err == nil {
 		warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm

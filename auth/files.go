@@ -127,7 +127,7 @@ func unreadable(variable, name string, err error) *fault.Error {
 	}
 	do := "give the agent's user the right to read it"
 	if !errors.Is(err, fs.ErrPermission) {
-		do = "set " + variable + " to a file that can be read"
+		do = "set " + variable + " to one that can be read"
 	}
 	f := badFile(variable, name, "cannot be read", do)
 	f.Detail, f.Cause = err.Error(), err
