@@ -222,7 +222,7 @@ func TestHandedInMethodByItself(t *testing.T) {
 		})
 	}
 	none := readOnce(t.Context(), withMethod("https://vault.example", nil, nil))
-	assertKind(t, none.err, fault.Login, "the login method custom failed: its func returned no method; fix the method")
+	assertKind(t, none.err, fault.Login, "the login method custom failed: the method panicked, or ended its goroutine; fix the method")
 }
 
 // A method that does not return, because it waits for a Vault that is away, is not to

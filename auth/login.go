@@ -74,7 +74,6 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 
 var (
 	errCrashed = errors.New("the method panicked, or ended its goroutine")
-	errNone    = errors.New("its func returned no method")
 	errSilent  = errors.New("the method did not return")
 )
 
@@ -100,14 +99,11 @@ func (s *session) enter(c credentials) loginResult {
 			returned <- result
 		}()
 		method, err := s.config.method.login(c)
-		switch {
-		case err != nil:
-			result.err = err
-		case method == nil:
-			result.err = errNone
-		default:
-			result.secret, result.err = method.Login(ctx, client)
+		var secret *api.Secret
+		if err == nil {
+			secret, err = method.Login(ctx, client)
 		}
+		result = loginResult{secret, err}
 	}()
 	if s.config.method.handedIn {
 		return s.await(returned)
@@ -171,7 +167,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	switch {
 	case err == errSilent && last != nil:
 		return s.ofLogin(last) // the method waits for Vault
-	case err == errCrashed, err == errNone, err == errSilent:
+	case err == errCrashed, err == errSilent:
 		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.ofLogin(failed)
