@@ -141,8 +141,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 // maySeeAnotherNode reports, once, whether a read is sent again because a gateway did not
 // reach its node: another node may be well.
 func (e *exchange) maySeeAnotherNode() bool {
-	isFirst := !e.optional.again
-	e.optional.again = true
+	isFirst := !e.optional.rerouted
+	e.optional.rerouted = true
 	return isFirst && e.request.Method == http.MethodGet && (e.status == http.StatusBadGateway || e.status == http.StatusGatewayTimeout)
 }
 

@@ -14,8 +14,9 @@ type optional struct {
 	end     End           // 0 if the request is not optional
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
-	asked   bool          // Vault's health was asked for, and was not good
-	again   bool          // it was sent again, to meet another node
+
+	unwell   bool // Vault's health was asked for, and was not good
+	rerouted bool // it was sent again if another node could answer it
 }
 
 func (r *Retry) optional(end End) optional {
@@ -77,8 +78,8 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 		}
 		return f.AgainWithin(left)
 	}
-	if saysUnwell(f) && (e.optional.asked || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
-		e.optional.asked = true
+	if saysUnwell(f) && (e.optional.unwell || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
+		e.optional.unwell = true
 		return f
 	}
 	return f.GivenUp() // if the next request fails alike, Vault as a whole is down
