@@ -1,6 +1,7 @@
 package patience
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 	if !r.Beside {
 		p.servedAt, p.servedSent = now, latest(p.servedSent, sent)
 	}
-	p.answeredAt, p.abandonedSince, p.allowance = now, time.Time{}, p.budget
+	p.answeredAt, p.abandonedSince = now, time.Time{}
 	p.pace.quicken(now)
 	if p.pace.resume() {
 		p.wake()
@@ -67,18 +68,15 @@ func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 		return p.over
 	case f.Retry == Never:
 		return p.refuse(r, sent, now, f.Fault)
-	case r.ended != nil:
-		return r.ended
 	case f.GiveUp && p.isOnlyOneSilent(f, sent, now):
 		p.failing[cause(f.Fault)] = []*Request{r}
 		return f.Fault
 	}
 	p.noteFailure(r, sent, now, f)
+	if end := p.expired(r, now); end != nil {
+		return end
+	}
 	switch {
-	case p.over != nil:
-		return p.over
-	case r.ended != nil:
-		return r.ended
 	case f.Retry == Paced:
 		if p.slowDown(r, now, f) {
 			return f.Fault
@@ -243,8 +241,7 @@ func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *faul
 	return f
 }
 
-// noteFailure starts the clock if it is not running, and ends patience if the budget is
-// spent.
+// noteFailure notes how the request failed, and starts the clock if it is not running.
 func (p *Patience) noteFailure(r *Request, sent, now time.Time, f *Failure) {
 	if p.failingSince.IsZero() {
 		p.failingSince, p.onlyFailed = latest(sent, p.answeredAt), r
@@ -268,7 +265,6 @@ func (p *Patience) noteFailure(r *Request, sent, now time.Time, f *Failure) {
 	if f.Within > 0 {
 		r.dueBy = now.Add(f.Within)
 	}
-	p.expire(now)
 }
 
 // noteFirst notes the first attempt that failed.
@@ -347,22 +343,22 @@ func (p *Patience) failsAlone(r *Request, now time.Time) bool {
 	return r.ownFailures >= triesAlone && p.servesOthers(r)
 }
 
-// expire ends patience if the clock has reached its end. If only one request has failed
-// since others were answered, it ends that request instead. The next one shows whether Vault
-// is down: if it fails, too, patience ends.
-func (p *Patience) expire(now time.Time) {
-	if p.over != nil || p.remaining(now) > 0 {
-		return
+// expired returns the fault that ends the request, or nil. When the clock reaches the budget,
+// patience ends. But if only one request has failed since others were answered, only that one
+// ends. The next one has a twelfth of the budget, and shows whether Vault is down.
+func (p *Patience) expired(r *Request, now time.Time) *fault.Error {
+	if p.over == nil && p.remaining(now) <= 0 {
+		f := p.lastFault.After(now.Sub(p.failingSince))
+		if p.onlyFailed == nil || p.answers == 0 || p.outage {
+			p.end(now, f)
+		} else {
+			p.onlyFailed.ended, p.onlyFailed = f, nil
+			p.waited += p.budget / 12
+			p.failingSince = p.failingSince.Add(p.budget / 12)
+			p.beginOutage(now, 0)
+		}
 	}
-	f := p.lastFault.After(now.Sub(p.failingSince))
-	if p.onlyFailed == nil || p.answers == 0 || p.outage || p.allowance < p.budget {
-		p.end(now, f)
-		return
-	}
-	p.onlyFailed.ended = f
-	p.stopClock(now)
-	p.allowance = p.budget / 12
-	p.beginOutage(now, 0)
+	return cmp.Or(p.over, r.ended)
 }
 
 func (p *Patience) end(now time.Time, f *fault.Error) {

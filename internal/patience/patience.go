@@ -99,7 +99,6 @@ type Patience struct {
 	failingSince   time.Time                 // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error              // of the last request that failed
 	onlyFailed     *Request                  // the one request that failed; nil if there are several, or its caller gave it up
-	allowance      time.Duration             // what the clock may reach: the budget, or what is left of it
 	failing        map[fault.Kind][]*Request // the first three that failed, by cause
 	abandonedSince time.Time                 // when the first request that its caller gave up was sent
 
@@ -136,7 +135,6 @@ type Limits struct {
 func New(budget time.Duration, limits Limits) *Patience {
 	p := &Patience{
 		budget:      budget,
-		allowance:   budget,
 		pace:        newPace(limits.PerSecond, limits.Burst),
 		failing:     make(map[fault.Kind][]*Request),
 		recoveredAt: make(map[fault.Kind]time.Time),
@@ -259,8 +257,7 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.expire(now)
-	if p.over != nil || r.ended != nil || p.outage && p.prober != r {
+	if p.expired(r, now) != nil || p.outage && p.prober != r {
 		<-p.underWay
 		p.endAttempt(r)
 		return 0
@@ -291,12 +288,8 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			return 0, err
 		}
 		now := time.Now()
-		p.expire(now)
-		if p.over != nil {
-			return 0, p.over
-		}
-		if r.ended != nil {
-			return 0, r.ended
+		if end := p.expired(r, now); end != nil {
+			return 0, end
 		}
 		remaining := p.remaining(now)
 		wait := p.untilTurn(r, now)

@@ -119,9 +119,9 @@ func (p *Patience) takeTurn(r *Request) {
 // remaining is what is left until patience ends.
 func (p *Patience) remaining(now time.Time) time.Duration {
 	if p.failingSince.IsZero() {
-		return p.allowance
+		return p.budget
 	}
-	return p.allowance - now.Sub(p.failingSince)
+	return p.budget - now.Sub(p.failingSince)
 }
 
 // backoff is the wait after the given number of failures. There is none after the
