@@ -54,9 +54,6 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 	return p.untilNext(now)
 }
 
-// isReduced reports whether a refusal has reduced the rate.
-func (p *pace) isReduced() bool { return p.refusedRate > 0 }
-
 // untilNext is how long to wait until a request may go, during a pause or at a limited rate.
 func (p *pace) untilNext(now time.Time) time.Duration {
 	if now.Before(p.pausedUntil) {

@@ -115,7 +115,7 @@ type Patience struct {
 	sending   int           // requests that may be sent now, and have not ended
 	idleSince time.Time     // when the last request ended, or its caller gave it up
 
-	// In an outage and at a reduced rate, groups of requests are sent in turn.
+	// In outages, groups of requests are sent in turn.
 	turns    int          // how many requests were
 	lastTurn map[kind]int // the number of the last one of each kind
 
@@ -163,7 +163,6 @@ type Request struct {
 	// fails does not fail alone because this one is answered.
 	Beside bool
 
-	turn chan struct{} // tells it that it is the next one at a reduced rate; nil until it waits
 	history
 }
 
@@ -294,8 +293,8 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 		remaining := p.remaining(now)
 		wait := p.untilTurn(r, now)
 		if wait <= 0 {
-			if p.outage || p.pace.isReduced() {
-				p.takeTurn(r)
+			if p.outage {
+				p.probe(r)
 			}
 			p.sending++
 			return remaining, nil
@@ -304,24 +303,17 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			r.asideSince = now
 			return 0, ErrAside
 		}
-		p.sleep(ctx, r, min(wait, remaining))
+		p.sleep(ctx, min(wait, remaining))
 	}
 }
 
-// leave removes the request from those that wait, and lets another be the next one at a
-// reduced rate, or the prober if this one left unsent.
+// leave removes the request from those that wait. In an outage, another can be the prober if
+// this one left unsent.
 func (p *Patience) leave(r *Request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
 	p.noteIdle()
-	switch {
-	case len(p.waiting) == 0:
-	case p.outage && p.prober == nil:
+	if p.outage && p.prober == nil {
 		p.wake()
-	case !p.outage && p.pace.isReduced():
-		select {
-		case p.nextInTurn().turn <- struct{}{}:
-		default: // it has been told, or does not wait yet
-		}
 	}
 }
 
@@ -346,12 +338,8 @@ func (p *Patience) endIdleness() {
 	}
 }
 
-// sleep releases the lock until something changes, the turn of the request comes, ctx ends,
-// or the time is over.
-func (p *Patience) sleep(ctx context.Context, r *Request, d time.Duration) {
-	if r.turn == nil {
-		r.turn = make(chan struct{}, 1)
-	}
+// sleep releases the lock until something changes, ctx ends, or the time is over.
+func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 	changed := p.changed
 	p.mu.Unlock()
 	defer p.mu.Lock()
@@ -360,7 +348,6 @@ func (p *Patience) sleep(ctx context.Context, r *Request, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-changed:
-	case <-r.turn:
 	case <-timer.C:
 	}
 }

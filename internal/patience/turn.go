@@ -46,8 +46,6 @@ func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 		return at.Sub(now)
 	case p.waitsLonger(r, now):
 		return p.moment()
-	case p.pace.isReduced() && !p.isNext(r, now):
-		return p.moment() // unless it is told before; see leave
 	}
 	return p.pace.take(now)
 }
@@ -56,31 +54,6 @@ func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 // answered, since Vault may have gone down.
 func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
 	return r.ownFailures >= triesAlone-1 && r.tried(now) < p.budget/12 && p.servesOthers(r) && p.mayHaveGoneDown(r)
-}
-
-// isNext reports whether the request may be the next one at a reduced rate. Those that never
-// failed come before one that met a 429, for a while: its quota may be for a few requests alone.
-func (p *Patience) isNext(r *Request, now time.Time) bool {
-	switch next := p.nextInTurn(); {
-	case next == r, next.fault != nil:
-		return true
-	case r.isRefused:
-		return now.Sub(r.refusedAt) > p.budget/4
-	}
-	return r.fault != nil
-}
-
-// nextInTurn alternates between the groups of the requests that never failed, if there is one.
-func (p *Patience) nextInTurn() *Request {
-	return slices.MinFunc(p.waiting, func(a, b *Request) int {
-		if aFailed, bFailed := a.fault != nil, b.fault != nil; aFailed != bFailed {
-			if bFailed {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(p.lastTurnOf(a.Group), p.lastTurnOf(b.Group))
-	})
 }
 
 // nextProber alternates between the groups, and within each between a request that failed
@@ -107,11 +80,9 @@ func (p *Patience) lastTurnOf(group string) int {
 	return max(p.lastTurn[kind{group, true}], p.lastTurn[kind{group, false}])
 }
 
-// takeTurn notes that the request is sent in its turn. In an outage, it is the prober.
-func (p *Patience) takeTurn(r *Request) {
-	if p.outage {
-		p.prober = r
-	}
+// probe makes the request the prober.
+func (p *Patience) probe(r *Request) {
+	p.prober = r
 	p.turns++
 	p.lastTurn[r.kind()] = p.turns
 }
