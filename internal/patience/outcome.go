@@ -167,7 +167,7 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 	if p.failsAlone(r, now) {
 		return true
 	}
-	r.retryAt = now.Add(p.backoff(max(r.failures, r.ownFailures), f.Fault.Kind == fault.NoActiveNode))
+	r.retryAt = now.Add(p.backoff(r.failures, false))
 	if p.failsLikeOthers(r, f) {
 		p.beginOutage(now, max(p.failing[cause(f.Fault)][0].failures-1, 0))
 	}
@@ -216,9 +216,6 @@ func (p *Patience) resume(now time.Time) {
 	p.wake()
 }
 
-// sawOutageEnd reports whether an outage has ended since the request last failed.
-func (p *Patience) sawOutageEnd(r *Request) bool { return !r.failedAt.After(p.outageEndedAt) }
-
 // refuse ends a request that would fail again. It ends patience if two requests cannot
 // establish TLS, or if the fault concerns the whole run.
 func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *fault.Error {
@@ -257,7 +254,7 @@ func (p *Patience) noteFailure(r *Request, sent, now time.Time, f *Failure) {
 	if f.Retry != Paced {
 		p.noteFirst(r, sent, now)
 	}
-	if p.sawOutageEnd(r) {
+	if !r.failedAt.After(p.outageEndedAt) {
 		r.failures = 0
 	}
 	r.fault, r.failedAt, r.isRefused, r.mayBePaced = f.Fault, now, f.Retry == Paced, f.MayBePaced
@@ -314,7 +311,7 @@ func (p *Patience) failsLikeOthers(r *Request, f *Failure) bool {
 	case 2:
 		return slices.ContainsFunc(failing, isUnserved)
 	}
-	return f.Unsent || p.mayHaveGoneDown(r) || slices.ContainsFunc(failing, p.mayHaveGoneDown)
+	return f.Unsent || p.mayHaveGoneDown(r)
 }
 
 // servesOthers reports whether another request was answered since this one, or one of its
@@ -349,7 +346,7 @@ func (p *Patience) failsAlone(r *Request, now time.Time) bool {
 func (p *Patience) expired(r *Request, now time.Time) *fault.Error {
 	if p.over == nil && p.remaining(now) <= 0 {
 		f := p.lastFault.After(now.Sub(p.failingSince))
-		if p.onlyFailed == nil || p.answers == 0 || p.outage {
+		if p.onlyFailed == nil || p.answers == 0 {
 			p.end(now, f)
 		} else {
 			p.onlyFailed.ended, p.onlyFailed = f, nil

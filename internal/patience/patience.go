@@ -186,7 +186,7 @@ type history struct {
 	asideSince time.Time     // when it gave way; zero after Try goes on with it
 	wasAside   time.Duration // for how long in all, before that
 
-	retryAt time.Time // when it may be sent again; earlier if an outage ends
+	retryAt time.Time // when it may be sent again
 	dueBy   time.Time // when it is sent again whatever others do; zero means never
 }
 

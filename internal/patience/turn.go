@@ -32,18 +32,14 @@ func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
 
 // untilNext is untilTurn without dueBy.
 func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
-	at := r.retryAt
-	if soon := r.firstSent.Add(p.moment()); !r.firstSent.IsZero() && p.sawOutageEnd(r) && soon.Before(at) {
-		at = soon // an outage that ended shortens the wait, but does not skip it
-	}
 	switch {
 	case p.outage && p.nextProber() != r:
 		return p.budget
 	case p.outage && now.Before(p.probeAt):
 		return p.probeAt.Sub(now)
 	case p.outage:
-	case now.Before(at):
-		return at.Sub(now)
+	case now.Before(r.retryAt):
+		return r.retryAt.Sub(now)
 	case p.waitsLonger(r, now):
 		return p.moment()
 	}
