@@ -11,12 +11,10 @@ import (
 // share hands the reads of a run to its workers. Reads that fail should not occupy all
 // workers, since only an answer to another read shows that Vault is well. So the reads of
 // each mount are cut into parts, and a worker takes one from the part with the smallest load.
-// Reads that gave way come last in their part, but one at a time is tried again as soon as
-// it need not wait, since many hosts may wait for it.
+// Reads that gave way come last in their part: they may fail again.
 type share struct {
 	mu        sync.Mutex
 	parts     []*part // those with reads left; the one that was taken from longest ago first
-	early     *read   // gave way, and a worker has it again before the fresh reads of its part
 	fewMounts bool    // few enough that each can have a worker
 }
 
@@ -86,7 +84,7 @@ func (s *share) take() *read {
 	i := s.lightest()
 	p := s.parts[i]
 	s.parts = slices.Delete(s.parts, i, i+1)
-	r := s.takeFrom(p)
+	r := p.take()
 	p.underWay++
 	p.mount.underWay++
 	if !p.isEmpty() {
@@ -120,15 +118,11 @@ func (s *share) lightest() int {
 	return best
 }
 
-func (s *share) takeFrom(p *part) (r *read) {
-	isReady := len(p.aside) > 0 && s.early == nil && p.aside[0].request.IsReady()
-	if len(p.fresh) > 0 && !isReady {
-		r, p.fresh = p.fresh[0], p.fresh[1:]
-		return r
-	}
-	r, p.aside = p.aside[0], p.aside[1:]
+func (p *part) take() (r *read) {
 	if len(p.fresh) > 0 {
-		s.early = r
+		r, p.fresh = p.fresh[0], p.fresh[1:]
+	} else {
+		r, p.aside = p.aside[0], p.aside[1:]
 	}
 	return r
 }
@@ -140,9 +134,6 @@ func (s *share) done(r *read) {
 	p := r.part
 	p.underWay--
 	p.mount.underWay--
-	if s.early == r {
-		s.early = nil
-	}
 	if !r.gaveWay {
 		r.request, p.mount.gaveWay = nil, 0
 		return
