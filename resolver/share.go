@@ -35,14 +35,10 @@ type mountLoad struct {
 func (p *part) isEmpty() bool { return len(p.fresh)+len(p.aside) == 0 }
 
 // load is how many reads of the part are under way, and up to two more if reads of its mount
-// gave way, since the next may fail, too, and two more if all that are left did. It is large
-// if its next read must wait.
+// gave way, since the next may fail, too, and two more if all that are left did.
 func (p *part) load() int {
 	load := p.underWay + min(p.mount.gaveWay, 2)
-	switch {
-	case p.mustWait():
-		return math.MaxInt
-	case len(p.fresh) == 0:
+	if len(p.fresh) == 0 {
 		load += 2
 	}
 	return load

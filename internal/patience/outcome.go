@@ -50,7 +50,6 @@ func (p *Patience) abandoned(r *Request, sent time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endAttempt(r)
-	p.onlyFailed = nil
 	if p.abandonedSince.IsZero() {
 		p.abandonedSince = latest(sent, p.answeredAt)
 	}
@@ -213,7 +212,6 @@ func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *faul
 		p.end(now, f)
 	case f.Kind == fault.TLS:
 		p.noteFirst(r, sent, now)
-		r.fault = f
 		if p.failsLikeOthers(r, &Failure{Fault: f}) {
 			p.end(now, f)
 		}

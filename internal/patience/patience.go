@@ -98,7 +98,7 @@ type Patience struct {
 	// Failures since the last answer.
 	failingSince   time.Time                 // when the first failed request was sent; zero in the state well
 	lastFault      *fault.Error              // of the last request that failed
-	onlyFailed     *Request                  // the one request that failed; nil if there are several, or its caller gave it up
+	onlyFailed     *Request                  // the one request that failed; nil if there are several
 	failing        map[fault.Kind][]*Request // the first three that failed, by cause
 	abandonedSince time.Time                 // when the first request that its caller gave up was sent
 
