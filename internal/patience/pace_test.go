@@ -172,6 +172,16 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// An answer ends the pause that Retry-After asked for: the quota may be for some paths alone.
+func TestRetryAfterForSomePaths(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := play(t.Context(), patience.New(budget, patience.Limits{}), 100, workers, after(blip).poisoned(always(busyFor(time.Hour)), 0, 1))
+		require.Equal(t, []int{0, 1}, r.failed())
+		assert.Less(t, slices.Max(r.ended[2:]), budget/2)
+	})
+}
+
 // While anything succeeds, patience is full.
 func TestRefusalsAmongAnswers(t *testing.T) {
 	t.Parallel()
