@@ -334,8 +334,8 @@ func (p *Patience) expired(r *Request, now time.Time) *fault.Error {
 			p.end(now, f)
 		} else {
 			p.onlyFailed.ended, p.onlyFailed = f, nil
-			p.waited += p.budget / 12
-			p.failingSince = p.failingSince.Add(p.budget / 12)
+			left := p.budget / 12
+			p.failingSince, p.waited = p.failingSince.Add(left), p.waited+left
 			p.beginOutage(now, 0)
 		}
 	}

@@ -33,16 +33,14 @@
 // Whether a failure is the request's own or Vault's decides who waits (outcome.go):
 //
 //   - In an outage it is Vault's.
-//   - Outside of one, a request that fails three times while others are answered
-//     fails alone. A failure does not count if Vault did not see the request, or
-//     if a request that failed for the same cause has just been answered: then one
-//     node behind a balancer is down, and a request may meet it three times.
-//   - Others are answered if one was since the request first failed. All requests of a
-//     group share that time, until one of them is answered. Two requests that fail while
-//     others are answered are not an outage.
-//   - If those others were all sent before that failure, Vault may have gone down since.
-//     Then three requests that fail are an outage. The third attempt of a request waits
-//     until it has been tried for a twelfth of the budget.
+//   - Outside of one, a request that fails three times while others are answered fails
+//     alone. A failure does not count if Vault did not see the request, or if a request
+//     that failed for the same cause has just been answered: then one node behind a
+//     balancer is down, and a request may meet it three times.
+//   - Others are answered if one was since the request, or another of its group, first
+//     failed. Then two requests that fail are not an outage. If those others were all sent
+//     before that failure, Vault may have gone down since: then three are an outage, and a
+//     request that failed twice waits until it has been tried for a twelfth of the budget.
 //   - A request that fails with no other to compare it with has the whole budget. Then
 //     it fails alone if others were answered before. The next ones show whether Vault
 //     is down; a twelfth of the budget is left for that.
@@ -51,11 +49,11 @@
 // one may be answered, which shows that Vault is well.
 //
 // A 429 is not a failure: Vault is well and asks for fewer requests. So all are sent more
-// slowly (pace.go), and the budget counts only while none is answered. A quota may be
-// for one request alone: if only that one meets 429s while others are answered, it does not
-// slow them down, and fails alone after three 429s and many answers to others. A quota may
-// also be for some requests alone: they give way to others, and do not slow them down if
-// they, or others of their group, are refused again while others are answered.
+// slowly (pace.go), and the budget counts only while none is answered. But a quota may be for
+// some requests alone, and it would not help those to slow down the others. A request that
+// meets a 429 waits for a second instead if others are answered, but no other of its group
+// is, or if no other meets a 429. In the second case it fails alone after three 429s and many
+// answers to others.
 //
 // If two requests cannot establish TLS, patience ends at once: waiting would not help.
 package patience
@@ -298,7 +296,7 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			p.sending++
 			return remaining, nil
 		}
-		if failed && r.givesWay(p.outage || now.Before(r.retryAt)) {
+		if failed && p.givesWay(r, now) {
 			r.asideSince = now
 			return 0, ErrAside
 		}

@@ -9,10 +9,11 @@ import (
 
 // This file decides which of the waiting requests is sent when.
 
-// givesWay reports whether a request that failed gives way to others, since it must wait.
-// After a 429 it does so even if only its rate makes it wait: the quota may be for a few
-// requests alone.
-func (r *Request) givesWay(mustWait bool) bool {
+// givesWay reports whether a request that failed gives way to others, since it must wait. If
+// only its rate makes it wait, others would wait, too. But after a 429 it gives way even then:
+// the quota may be for a few requests alone.
+func (p *Patience) givesWay(r *Request, now time.Time) bool {
+	mustWait := p.outage || now.Before(r.retryAt)
 	return (r.isRefused || mustWait && !r.mayBePaced) && r.Others != nil && r.Others()
 }
 
