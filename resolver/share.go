@@ -11,7 +11,7 @@ import (
 // share hands the reads of a run to its workers. Reads that fail should not occupy all
 // workers, since only an answer to another read shows that Vault is well. So the reads of
 // each mount are cut into parts, and a worker takes one from the part with the smallest load.
-// Reads that gave way come last in their part: they may fail again.
+// Reads that gave way come last in their part, unless reads of their mount are served again.
 type share struct {
 	mu        sync.Mutex
 	parts     []*part // those with reads left; the one that was taken from longest ago first
@@ -114,8 +114,12 @@ func (s *share) lightest() int {
 	return best
 }
 
+// take takes the next read. One that gave way comes first if it need not wait, and another of
+// its mount has been settled since: then it will probably be answered, and many hosts may wait
+// for it.
 func (p *part) take() (r *read) {
-	if len(p.fresh) > 0 {
+	isSoon := len(p.aside) > 0 && p.mount.gaveWay == 0 && p.aside[0].request.IsReady()
+	if len(p.fresh) > 0 && !isSoon {
 		r, p.fresh = p.fresh[0], p.fresh[1:]
 	} else {
 		r, p.aside = p.aside[0], p.aside[1:]
