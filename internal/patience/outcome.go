@@ -127,18 +127,12 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	if pause > 0 {
 		pause = max(pause, shortestPause)
 	}
-	last := p.lastRefused
-	noAnswerSince := last != nil && last.refusedAfter == p.answers
+	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersRefused == p.answers
 	othersAnswered := p.servesOthersThanRefused(r, now)
-	if p.lastRefused = r; last != r {
-		r.refusals, r.onlyAfter = 0, p.answers
-	}
-	r.refusals++
-	r.refusedAfter = p.answers
-	switch isOnly := last == nil || last == r; {
-	case isOnly && r.refusals >= triesAlone && p.answers-r.onlyAfter >= manyAnswers:
+	switch ownQuota := p.countRefusal(r, now); {
+	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 		return true
-	case isOnly, othersAnswered: // to slow them down would not help this one
+	case ownQuota, othersAnswered: // to slow them down would not help this one
 		pause = max(pause, oneRefusal)
 	default:
 		p.pace.slow(now, p.answers)
@@ -159,7 +153,7 @@ func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {
 		p.refused[r.Group] = p.answers
 	}
 	isServing := now.Sub(p.answeredAt) < 2*oneRefusal
-	return isServing && ok && p.answers > before || r.refusals > 0 && p.answers > r.refusedAfter
+	return isServing && ok && p.answers > before || !r.refusedAt.IsZero() && p.answers > r.answersRefused
 }
 
 // doubt notes a failure outside of an outage, which may begin one. It reports whether the
@@ -177,6 +171,26 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 		p.beginOutage(now, max(p.failing[cause(f.Fault)][0].failures-1, 0))
 	}
 	return false
+}
+
+// countRefusal counts a 429 that the request met. It reports whether the quota may be for
+// this request alone, and not for the run: no other has met a 429, or none since this one
+// last did.
+func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
+	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
+		r.retryAt = r.refusedAt.Add(oneRefusal)
+		return false
+	}
+	r.refusedAt = now
+	ownQuota = p.lastRefused == nil || p.lastRefused == r
+	if p.lastRefused == r && p.answers > r.answersRefused {
+		r.othersServed += p.answers - r.answersRefused
+	} else {
+		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
+	}
+	r.refusals++
+	r.answersRefused = p.answers
+	return ownQuota
 }
 
 // isOnlyOneSilent reports whether a request that is given up took the whole budget

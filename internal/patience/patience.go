@@ -174,9 +174,10 @@ type history struct {
 	ownFailures int          // those outside of outages that it may have caused itself
 	failedAt    time.Time    // when it last failed
 
-	refusals     int // 429s since the last one to another request
-	onlyAfter    int // Patience.answers at the first of them
-	refusedAfter int // Patience.answers at the last of them
+	refusals       int       // 429s since the last one to another request; those within a second are one
+	othersServed   int       // answers to others since the first of them
+	answersRefused int       // Patience.answers at the last of them
+	refusedAt      time.Time // when the last of them came
 
 	isRefused  bool          // it met a 429 when it was last sent
 	mayBePaced bool          // a proxy may have refused it for its rate when it was last sent
