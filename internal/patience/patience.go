@@ -51,9 +51,9 @@
 // A 429 is not a failure: Vault is well and asks for fewer requests. So all are sent more
 // slowly (pace.go), and the budget counts only while none is answered. But a quota may be for
 // some requests alone, and it would not help those to slow down the others. A request that
-// meets a 429 waits for a second instead if others are answered, but no other of its group
-// is, or if no other meets a 429. In the second case it fails alone after three 429s and many
-// answers to others.
+// meets a 429 waits for a second instead if others were answered since it last met one, if
+// others are answered but none of its group, or if no other meets a 429. In the last case it
+// fails alone after three 429s and many answers to others.
 //
 // If two requests cannot establish TLS, patience ends at once: waiting would not help.
 package patience
