@@ -71,10 +71,7 @@ func waiting(f *patience.Failure) *patience.Failure {
 func (e *exchange) awaitHealth(ctx context.Context, limit time.Duration) (left time.Duration, f *patience.Failure) {
 	r, began := e.retry, time.Now()
 	budget := r.Patience.Budget()
-	pause := min(max(time.Second, e.last.RetryAfter), budget/12, limit/2)
-	select {
-	case <-time.After(time.Until(e.login.failed.Add(pause))):
-	case <-ctx.Done():
+	if !pause(ctx, time.Until(e.login.failed.Add(min(max(time.Second, e.last.RetryAfter), budget/12, limit/2)))) {
 		return 0, e.last
 	}
 	waited := time.Since(e.login.failed)
@@ -84,7 +81,7 @@ func (e *exchange) awaitHealth(ctx context.Context, limit time.Duration) (left t
 	case f == nil:
 	case f.Retry == patience.Never && f.Fault.Kind != fault.TLS:
 		// A proxy blocks sys/health.
-	case mayBeBlocked(f) && (waited >= budget*2/3 || waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail):
+	case mayBeBlocked(f) && (waited >= budget*3/4 || waited >= budget/3 && f.Fault.Detail != e.last.Fault.Detail):
 		// It may do so with an answer that looks temporary. But if the login failed with
 		// the same one, a balancer probably answers for nodes that are all down.
 	default:
@@ -96,5 +93,18 @@ func (e *exchange) awaitHealth(ctx context.Context, limit time.Duration) (left t
 	case f == nil && reply.IsStandby(response) && waited < budget/4:
 		return 0, e.last // the leader may hang, until another is elected
 	}
+	if reply.MayBePacing(e.status, e.last) && !pause(ctx, min(time.Second, budget/12, limit/4)) { // it may count that request, too
+		return 0, e.last
+	}
 	return max(limit-time.Since(began), time.Millisecond), nil
+}
+
+// pause waits, and reports false if ctx ends.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

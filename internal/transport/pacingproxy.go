@@ -86,10 +86,13 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		down.Unsent = true
 		return &down
 	}
+	const slower = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
 	if r.count >= 3 {
-		return f.Final()
+		refused := *f.Fault
+		refused.Do += "; it limits the rate, too, perhaps to less than the agent tries: " + slower
+		return &patience.Failure{Fault: &refused}
 	}
 	paced := reply.LimitedByProxy(f.Fault.Detail)
-	paced.Do = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
+	paced.Do = slower
 	return &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
 }
