@@ -145,6 +145,18 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	return false
 }
 
+// NotPaced takes the refusals back: not the rate of requests was their cause, but one node
+// behind a balancer that is down. The rate returns to what the operator allows.
+func (p *Patience) NotPaced() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pace.reset()
+	p.lastRefused = nil
+	clear(p.refused)
+	p.recoveredAt[fault.Unreachable] = time.Now()
+	p.wake()
+}
+
 // servesOthersThanRefused reports whether others have just been answered, and so since the
 // request last met a 429, or its group first did of which none was answered.
 func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {

@@ -1,6 +1,7 @@
 package patience
 
 import (
+	"math"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -31,6 +32,16 @@ func (p *Patience) IsPaced() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pace.limiter != nil
+}
+
+// Rate returns how many requests a second are sent at most, which is infinite without a limit.
+func (p *Patience) Rate() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pace.limiter == nil {
+		return math.Inf(1)
+	}
+	return float64(p.pace.limiter.Limit())
 }
 
 // Stats returns how many requests were sent again, and how long the run waited

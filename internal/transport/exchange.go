@@ -109,7 +109,9 @@ func (e *exchange) accept(response *http.Response) {
 		response.Body = &buffered{*bytes.NewBuffer(e.retry.Wire.source.MaskErrors(body.Bytes())), body.progress}
 	}
 	e.retry.addTime(body.progress.answered())
-	e.retry.pacing.answered(e.request.URL.Path)
+	if e.retry.pacing.answered(e.request.URL.Path) {
+		e.retry.Patience.NotPaced()
+	}
 	e.response = response
 }
 

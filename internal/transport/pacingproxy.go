@@ -14,17 +14,30 @@ type pacingProxy struct {
 	mu      sync.Mutex
 	refused map[string]*refusals // by path, until it is answered
 	passed  int                  // paths that were refused and then answered
+	trials  int                  // refused requests that were sent again at once
+	atOnce  int                  // those that were answered
 }
 
 // paceAfter paths that were refused and then answered show such a proxy.
 const paceAfter = 2
+
+// A balancer with a dead node does the same, at any rate. So at a low rate, some refused
+// requests are sent again at once. A proxy that limits the rate refuses most of them.
+const (
+	mostTrials = 12
+	disproof   = 5  // answers to them: the rate is not the cause
+	lowRate    = 20 // requests a second
+)
+
+func (p *pacingProxy) isDisproved() bool { return p.atOnce >= disproof }
 
 // refusals are the refusals of one path. Those within a second count as one: they came
 // before the pace slowed down, or while others used up the rate.
 type refusals struct {
 	count   int // since pacing began
 	last    time.Time
-	answers int // to any request, until then
+	answers int       // to any request, until then
+	trialBy time.Time // when the answer to a trial must come, to be one at once; zero if the last time was none
 }
 
 // again counts one more refusal at the slower pace. It reports false if no request was answered
@@ -42,13 +55,35 @@ func (r *refusals) again(answers int, long time.Duration) bool {
 	return isServing
 }
 
-func (p *pacingProxy) answered(path string) {
+// answered notes the answer to a path. It reports whether that disproves that the proxy
+// limits the rate.
+func (p *pacingProxy) answered(path string) (disproves bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.refused[path] != nil {
-		delete(p.refused, path)
-		p.passed++
+	r := p.refused[path]
+	if r == nil {
+		return false
 	}
+	delete(p.refused, path)
+	p.passed++
+	if time.Now().Before(r.trialBy) {
+		p.atOnce++
+		return p.atOnce == disproof
+	}
+	return false
+}
+
+// tries reports whether a request that was refused at this rate is sent again at once. It is
+// not if that was done already.
+func (p *pacingProxy) tries(r *refusals, rate float64) bool {
+	wasTrial := !r.trialBy.IsZero()
+	r.trialBy = time.Time{}
+	if wasTrial || rate > lowRate || p.trials >= mostTrials {
+		return false
+	}
+	p.trials++
+	r.trialBy = time.Now().Add(time.Duration(float64(time.Second) / rate / 10)) // a tenth of the time for one request
+	return true
 }
 
 // of returns the refusals of a path.
@@ -71,6 +106,9 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.isDisproved() {
+		return f
+	}
 	r := p.of(e.request.URL.Path)
 	isNew := time.Since(r.last) >= time.Second
 	if p.passed < paceAfter {
@@ -82,6 +120,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		return &early
 	}
 	if isNew && !r.again(e.retry.Patience.Answers(), e.retry.Patience.Budget()/3) {
+		p.trials, p.atOnce = 0, 0 // of an outage
 		down := *f
 		down.Unsent = true
 		return &down
@@ -94,5 +133,9 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	}
 	paced := reply.LimitedByProxy(f.Fault.Detail)
 	paced.Do = slower
-	return &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
+	pacing := &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
+	if p.tries(r, e.retry.Patience.Rate()) {
+		return pacing.AgainWithin(time.Nanosecond)
+	}
+	return pacing
 }

@@ -596,6 +596,29 @@ func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
 	}
 }
 
+// A balancer that sends every second or third request to a dead node answers with such a 503,
+// too. Slower requests would not help.
+func TestBalancerWithADeadNode(t *testing.T) {
+	t.Parallel()
+	for _, nodes := range []int64{2, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			var requests atomic.Int64
+			r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) {
+				time.Sleep(time.Millisecond)
+				if requests.Add(1)%nodes == 0 {
+					pageOf(503)(w, q)
+					return
+				}
+				says200(w, q)
+			})
+			began := time.Now()
+			assert.Empty(t, each(t.Context(), r, 2000))
+			t.Logf("%d nodes: %d requests, %s", nodes, requests.Load(), time.Since(began))
+			assert.Less(t, time.Since(began), time.Minute) // as if it answered with status 502
+		})
+	}
+}
+
 // If it fails at a low rate, the error says that the rate may be the cause.
 func TestPathThatAProxyRefusesAtALowRate(t *testing.T) {
 	t.Parallel()
