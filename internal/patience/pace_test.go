@@ -249,6 +249,29 @@ func TestOperatorsLimit(t *testing.T) {
 	}
 }
 
+// At a limited rate, requests are sent in the order in which they began to wait.
+func TestLimitIsFair(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const workers, perSecond = 8, 10
+		p := patience.New(budget, patience.Limits{PerSecond: perSecond})
+		var group sync.WaitGroup
+		for range workers {
+			group.Go(func() {
+				for range 50 {
+					began := time.Now()
+					assert.NoError(t, p.Try(t.Context(), &patience.Request{}, func(context.Context, time.Duration) *patience.Failure {
+						assert.LessOrEqual(t, time.Since(began), workers*time.Second/perSecond+time.Millisecond)
+						time.Sleep(time.Duration(rand.N(int64(10 * time.Millisecond))))
+						return nil
+					}))
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
 func TestNoLimitTakesNoTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -305,12 +305,12 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 	}
 }
 
-// leave removes the request from those that wait. In an outage, another can be the prober if
-// this one left unsent.
+// leave removes the request from those that wait. Another can be the next one at a limited
+// rate or, if this one left unsent in an outage, the prober.
 func (p *Patience) leave(r *Request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
 	p.noteIdle()
-	if p.outage && p.prober == nil {
+	if p.pace.limiter != nil || p.outage && p.prober == nil {
 		p.wake()
 	}
 }

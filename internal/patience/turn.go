@@ -43,8 +43,16 @@ func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 		return r.retryAt.Sub(now)
 	case p.waitsLonger(r, now):
 		return p.moment()
+	case p.pace.limiter != nil && p.nextAtRate(now) != r:
+		return p.moment() // or until that one has left
 	}
 	return p.pace.take(now)
+}
+
+// nextAtRate is the request that has waited longest, of those that wait for the rate alone.
+func (p *Patience) nextAtRate(now time.Time) *Request {
+	i := slices.IndexFunc(p.waiting, func(r *Request) bool { return !now.Before(r.retryAt) && !p.waitsLonger(r, now) })
+	return p.waiting[i]
 }
 
 // waitsLonger reports whether the request waits before its last attempt, although others were
