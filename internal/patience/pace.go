@@ -103,6 +103,7 @@ func (p *pace) quicken(now time.Time) {
 	case limit < p.refusedRate*11/10:
 		slope = p.refusedRate / 50
 	}
-	p.limiter.SetLimitAt(now, min(limit+slope*rate.Limit(now.Sub(p.raisedAt).Seconds()), p.allowed))
+	elapsed := min(now.Sub(p.raisedAt), time.Second) // an outage in between does not count
+	p.limiter.SetLimitAt(now, min(limit+slope*rate.Limit(elapsed.Seconds()), p.allowed))
 	p.raisedAt = now
 }
