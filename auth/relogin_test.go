@@ -283,7 +283,7 @@ func TestOldServers(t *testing.T) {
 	})
 	t.Run("a policy, and the look at the token is blocked", func(t *testing.T) {
 		t.Parallel()
-		for _, status := range []int{403, 500, 503} {
+		for status, looks := range map[int]int{403: 1, 500: 1, 503: 4} { // 503 may pass
 			old := &oldServer{alive: make(map[string]bool)}
 			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 				if strings.HasSuffix(r.URL.Path, "/lookup-self") {
@@ -297,7 +297,7 @@ func TestOldServers(t *testing.T) {
 			require.NoError(t, r.err)
 			assert.Empty(t, errs)
 			assert.Len(t, statuses, 32)
-			assert.Equal(t, 2, count(server.requests(), "/lookup-self"), "one is before the revocation")
+			assert.Equal(t, 2*looks, count(server.requests(), "/lookup-self"), "half of them before the revocation")
 		}
 	})
 	t.Run("a token that may not be used from here", func(t *testing.T) {

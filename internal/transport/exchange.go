@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -126,7 +127,7 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 			return r.tooSlow()
 		}
 		return f.Final() // Vault is there, and other requests go on
-	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.maySeeAnotherNode():
+	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.mayPassSoon():
 		return f.Final()
 	case e.isOptional() && f.Retry != patience.Never && mayBeItsOwn(f):
 		return e.orGiveUp(ctx, f)
@@ -140,12 +141,12 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	return f.Final()
 }
 
-// maySeeAnotherNode reports, once, whether a read is sent again because a gateway did not
-// reach its node: another node may be well.
-func (e *exchange) maySeeAnotherNode() bool {
-	isFirst := !e.optional.rerouted
-	e.optional.rerouted = true
-	return isFirst && e.request.Method == http.MethodGet && (e.status == http.StatusBadGateway || e.status == http.StatusGatewayTimeout)
+// mayPassSoon reports, three times, whether a read that a gateway refused is sent again:
+// another node may be well, or the read came too soon after others.
+func (e *exchange) mayPassSoon() bool {
+	e.optional.refused++
+	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
+	return isGateway && e.request.Method == http.MethodGet && e.optional.refused <= 3
 }
 
 // reason returns why there is no answer, given the error of Patience.

@@ -15,8 +15,8 @@ type optional struct {
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
 
-	unwell   bool // Vault's health was asked for, and was not good
-	rerouted bool // it was sent again if another node could answer it
+	unwell  bool // Vault's health was asked for, and was not good
+	refused int  // times that a proxy may have refused it
 }
 
 func (r *Retry) optional(end End) optional {
