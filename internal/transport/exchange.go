@@ -110,7 +110,7 @@ func (e *exchange) accept(response *http.Response) {
 		response.Body = &buffered{*bytes.NewBuffer(e.retry.Wire.source.MaskErrors(body.Bytes())), body.progress}
 	}
 	e.retry.addTime(body.progress.answered())
-	if e.retry.pacing.answered(e.request.URL.Path) {
+	if e.retry.pacing.answered(e.request.URL.Path, e.retry.Patience) {
 		e.retry.Patience.NotPaced()
 	}
 	e.response = response

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ type pacingProxy struct {
 	mu      sync.Mutex
 	refused map[string]*refusals // by path, until it is answered
 	passed  int                  // paths that were refused and then answered
+	before  int                  // answers to any request, until pacing began
+	counted int                  // refusals of all paths since, as each path counts them
 	trials  int                  // refused requests that were sent again at once
 	atOnce  int                  // those that were answered
 }
@@ -57,7 +60,7 @@ func (r *refusals) again(answers int, long time.Duration) bool {
 
 // answered notes the answer to a path. It reports whether that disproves that the proxy
 // limits the rate.
-func (p *pacingProxy) answered(path string) (disproves bool) {
+func (p *pacingProxy) answered(path string, all *patience.Patience) (disproves bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.refused[path]
@@ -65,7 +68,9 @@ func (p *pacingProxy) answered(path string) (disproves bool) {
 		return false
 	}
 	delete(p.refused, path)
-	p.passed++
+	if p.passed++; p.passed == paceAfter {
+		p.before = all.Answers()
+	}
 	if time.Now().Before(r.trialBy) {
 		p.atOnce++
 		return p.atOnce == disproof
@@ -84,6 +89,13 @@ func (p *pacingProxy) tries(r *refusals, rate float64) bool {
 	p.trials++
 	r.trialBy = time.Now().Add(time.Duration(float64(time.Second) / rate / 10)) // a tenth of the time for one request
 	return true
+}
+
+// enough is how many refusals of a path in a row are no chance: three, or more if the other
+// requests are refused often.
+func (p *pacingProxy) enough(answers int) int {
+	share := float64(p.counted) / float64(p.counted+1+answers-p.before)
+	return max(3, int(math.Log(0.001)/math.Log(share)))
 }
 
 // of returns the refusals of a path.
@@ -126,7 +138,10 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		return &down
 	}
 	const slower = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
-	if r.count >= 3 {
+	if isNew {
+		p.counted++
+	}
+	if r.count >= p.enough(e.retry.Patience.Answers()) {
 		refused := *f.Fault
 		refused.Do += "; it limits the rate, too, perhaps to less than the agent tries: " + slower
 		return &patience.Failure{Fault: &refused}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -617,6 +618,37 @@ func TestBalancerWithADeadNode(t *testing.T) {
 			assert.Less(t, time.Since(began), time.Minute) // as if it answered with status 502
 		})
 	}
+}
+
+// If others use up the rate of a proxy, too, many paths are refused several times, and yet
+// answered in the end.
+func TestRateThatOthersUseUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond = 50
+		bucket := rate.NewLimiter(perSecond, 1)
+		r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) {
+			time.Sleep(20 * time.Millisecond)
+			if bucket.Allow() {
+				says200(w, q)
+			} else {
+				pageOf(503)(w, q)
+			}
+		})
+		end := make(chan struct{})
+		defer close(end)
+		go func() {
+			for {
+				select {
+				case <-end:
+					return
+				case <-time.After(time.Duration(rand.ExpFloat64() * float64(time.Second) / perSecond)):
+					bucket.Allow()
+				}
+			}
+		}()
+		assert.LessOrEqual(t, len(each(t.Context(), r, 300)), 3)
+	})
 }
 
 // If it fails at a low rate, the error says that the rate may be the cause.
