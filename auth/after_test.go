@@ -334,7 +334,7 @@ func TestMethodThatDoesNotReturn(t *testing.T) {
 	}{
 		{"hangs in a run", hangs, auth.DoOptions{Patience: time.Second}, "the method did not return"},
 		{"hangs in a check", hangs, auth.DoOptions{Patience: time.Second, Check: true}, "the method did not return"},
-		{"ends its goroutine", exits, auth.DoOptions{}, "the method panicked, or ended its goroutine"},
+		{"ends its goroutine", exits, auth.DoOptions{}, "the method is nil, panicked, or ended its goroutine"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := newStandIn(t, nil)

@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +48,11 @@ func (t trust) cas(found *findings) ([]byte, error) {
 func casInFolder(found *findings, folder string) ([]byte, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, unreadable("VAULT_CAPATH", folder, err)
+		f := unreadable("VAULT_CAPATH", folder, err)
+		if !errors.Is(err, fs.ErrPermission) {
+			f.Do = "set VAULT_CAPATH to the folder of the CA files, or VAULT_CACERT to one file"
+		}
+		return nil, f
 	}
 	if info, err := os.Stat(folder); err == nil {
 		warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm

@@ -222,7 +222,24 @@ func TestHandedInMethodByItself(t *testing.T) {
 		})
 	}
 	none := readOnce(t.Context(), withMethod("https://vault.example", nil, nil))
-	assertKind(t, none.err, fault.Login, "the login method custom failed: the method panicked, or ended its goroutine; fix the method")
+	assertKind(t, none.err, fault.Login, "the login method custom failed: the method is nil, panicked, or ended its goroutine; fix the method")
+}
+
+// The answer to a login may show that the address is wrong, or is not Vault's.
+func TestLoginAtTheWrongServer(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/vault") {
+			say(w, 404, `{"errors":[]}`+"\n")
+		} else {
+			say(w, 200, `{"request_id":"1","auth":{"client_token":"`+standInToken+`","accessor":"a","metadata":{"a":1}}}`)
+		}
+		return true
+	})
+	r := readOnce(t.Context(), withMethod(server.address+"/vault", userpass{"userpass", "agent", password}, nil))
+	assertKind(t, r.err, fault.BadResponse, "omit /vault from the address")
+	r = readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()))
+	assertKind(t, r.err, fault.BadResponse, "not the JSON of a login at "+server.address)
 }
 
 // A method that does not return, because it waits for a Vault that is away, is not to

@@ -73,7 +73,7 @@ func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 }
 
 var (
-	errCrashed = errors.New("the method panicked, or ended its goroutine")
+	errCrashed = errors.New("the method is nil, panicked, or ended its goroutine")
 	errSilent  = errors.New("the method did not return")
 )
 
@@ -182,6 +182,8 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: nobody can enter it for an agent")
 	case err == nil:
 		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
+	case !s.config.method.handedIn: // vault/api cannot decode it
+		return reply.NotVault("not the JSON of a login at " + s.wire.Address())
 	}
 	// The method's own error is not shown: it may quote its credentials.
 	return fault.New(fault.Login, s.where()+" failed", "see what the method logged, and check what it needs on the Patch server")
@@ -202,10 +204,17 @@ func (s *session) where() string {
 
 // refused is the fault for a login that Vault refused.
 func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
+	if f := answer.NoAPI(s.wire.Address()); f != nil { // to a method that was handed in
+		return f
+	}
+	m, mount := s.config.method, s.config.credentials.mount
+	if strings.HasSuffix(mount, "/login") {
+		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends in it")
+	}
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(s.config.method.name, s.config.credentials.mount, answer.Errors), checkCredential),
+		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
 		Cause:  answer.ResponseError(),
 	}, odd)
 }

@@ -25,7 +25,7 @@ type Token struct {
 	Known     bool      `json:"known"`               // Vault reported expiry, uses and policies; otherwise they are zero
 	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires; in reports and checks also for the token of a login, which is revoked
 	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires
-	UsesLeft  *int      `json:"uses_left,omitempty"` // nil if there is no limit; in reports and checks, those of a given token after their reads
+	UsesLeft  *int      `json:"uses_left,omitempty"` // nil if there is no limit; for a given token in reports and checks, what is left after their reads
 	Renewable bool      `json:"-"`
 	Policies  []string  `json:"-"` // including those of its entity
 	Namespace string    `json:"-"` // in which it was created; empty for the root namespace

@@ -26,9 +26,9 @@ type Options struct {
 
 	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their
 	// names in the settings. One can replace a built-in method. The func is called for
-	// each login, and reads the credentials anew. The run revokes the tokens of these
-	// logins. The errors of func and method are not shown, since they may quote
-	// credentials; they must log their own.
+	// each login, and should read its credentials then. The run revokes the tokens of
+	// these logins. Errors of the func and of the method are not shown, since they may
+	// quote credentials: log them there.
 	Methods map[string]func() (api.AuthMethod, error)
 }
 

@@ -10,7 +10,7 @@ import (
 // Warning says why a valid field looks mistyped and what to write instead, or returns "".
 // It warns of a literal that is empty, a printed mask, or like a reference of any product,
 // and of a reference whose path or key seems to hold more, such as a version. The text
-// goes on after "this field", and never holds text from a literal.
+// completes a sentence that begins with "this field", and never holds text from a literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	switch {

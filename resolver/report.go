@@ -48,7 +48,10 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, ", %d not taken", r.NotTaken)
 	}
 	if r.Requests > 0 {
-		fmt.Fprintf(&b, "; %s (%d of them retries)", counted(r.Requests, "request"), r.Retries)
+		fmt.Fprintf(&b, "; %s", counted(r.Requests, "request"))
+		if r.Retries > 0 { // a decoded report lacks them
+			fmt.Fprintf(&b, " (%d of them retries)", r.Retries)
+		}
 		if r.Waited > 0 {
 			fmt.Fprintf(&b, ", waited %s for Vault", fault.Duration(r.Waited))
 		}

@@ -50,7 +50,7 @@ func TestReport(t *testing.T) {
 	assert.True(t, report.Token.Given)
 
 	lines := strings.Split(report.String(), "\n")
-	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests (0 of them retries), answers in ")
+	assert.Contains(t, lines[0], "8 hosts: 2 ready, 6 skipped; 4 requests, answers in ")
 	assert.Equal(t, "run report-1 in Vault's audit log; token: given, does not expire", lines[1])
 	assert.Equal(t, "skipped lost-0, lost-1, lost-2 and 2 more (not_found): "+kv+"/none: vault has no secret at "+kv+"/data/none; check the path", lines[2])
 	assert.Equal(t, "skipped typo (no_key): vault:"+kv+`/a#pasword: no key "pasword" at version 1; did you mean "password"?`, lines[3])

@@ -72,8 +72,9 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 
 // isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server to
 // plain HTTP. Such a server resets the connection after it.
-func isRefusalOfHTTP(response *http.Response) bool {
-	return response != nil && response.StatusCode == http.StatusBadRequest && response.Header.Get("Content-Type") != "application/json"
+func isRefusalOfHTTP(response *http.Response, body []byte) bool {
+	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
+		response.Header.Get("Content-Type") != "application/json"
 }
 
 // Replayable returns the request with a body that can be read again for each attempt.

@@ -136,7 +136,7 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	switch {
 	case err == errTooLarge:
 		return nil, &patience.Failure{Fault: w.tooLarge(request)}
-	case err != nil && !isRefusalOfHTTP(response):
+	case err != nil && !isRefusalOfHTTP(response, body):
 		return nil, w.retire(progress, w.failureOf(err, progress))
 	}
 	// A copy, since net/http keeps its response until the connection's next one.

@@ -75,6 +75,8 @@ func TestWrongAnswers(t *testing.T) {
 		{"a gzip bomb", answers(200, json, gzipped(`{"request_id":"`+strings.Repeat("0", 8<<20)+`"}`), "Content-Encoding: gzip"), fault.BadResponse, never, false, "status 200, application/json"},
 		{"wrapped, as Vault 1.21 answers", vault(200, `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"`+bodyWords+`","accessor":"","ttl":60,"creation_time":"2026-11-24T04:21:30.123456789Z","creation_path":"secret/data/app","wrapped_accessor":""},"warnings":null,"auth":null,"mount_type":""}`), fault.BadResponse, never, false, "ADDRESS wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval"},
 
+		{"a 400 whose body is lost", says("HTTP/1.1 400 Bad Request", "Content-Type: text/plain", "Content-Length: 10", "", ""), fault.Unreachable, later, false, "connection closed in the middle of the answer"},
+
 		// Plain HTTP to a port for TLS.
 		{"Go's https", says("HTTP/1.0 400 Bad Request", "", "Client sent an HTTP request to an HTTPS server.\n"), fault.TLS, never, false, "the server at ADDRESS expects https; use https in the address"},
 		{"Go's https, and a reset", func(conn net.Conn) {
