@@ -35,6 +35,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 	}
 	p.stopClock(now)
 	p.resume(now)
+	p.wakeNext() // the answer may have made another one the next
 }
 
 // stopClock forgets the failures since the last answer.

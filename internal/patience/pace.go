@@ -36,7 +36,7 @@ func newPace(perSecond float64, burst int) pace {
 
 // reset returns to what the operator allows.
 func (p *pace) reset() {
-	*p = pace{allowed: p.allowed, burst: p.burst}
+	*p = pace{allowed: p.allowed, burst: p.burst, startedAt: p.startedAt}
 	if p.allowed != rate.Inf {
 		p.limiter = rate.NewLimiter(p.allowed, p.burst)
 	}
@@ -52,6 +52,13 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 		return 0
 	}
 	return p.untilNext(now)
+}
+
+// spend lets a request go that cannot wait. The next ones wait longer for it.
+func (p *pace) spend(now time.Time) {
+	if p.limiter != nil {
+		p.limiter.ReserveN(now, 1)
+	}
 }
 
 // untilNext is how long to wait until a request may go, during a pause or at a limited rate.

@@ -272,6 +272,55 @@ func TestLimitIsFair(t *testing.T) {
 	})
 }
 
+// An answer can end the wait of the first in line at a limited rate. Then it goes at once, since
+// the others wait for it.
+func TestFirstInLineIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const moment = budget / 120
+		p := patience.New(budget, patience.Limits{PerSecond: 100})
+		var group sync.WaitGroup
+		request := func(at, took time.Duration, failures int) {
+			group.Go(func() {
+				time.Sleep(at)
+				began, tries := time.Now(), 0
+				assert.NoError(t, p.Try(t.Context(), &patience.Request{}, func(context.Context, time.Duration) *patience.Failure {
+					time.Sleep(took)
+					if tries++; tries <= failures {
+						return reset
+					}
+					return nil
+				}))
+				if failures == 0 {
+					assert.Less(t, time.Since(began), took+50*time.Millisecond)
+				}
+			})
+		}
+		request(0, moment/2, 0) // the only one that is answered, until Vault may have gone down
+		request(10*time.Millisecond, time.Millisecond, 2)
+		request(moment*7/5, time.Millisecond, 0)
+		request(moment*7/5+50*time.Millisecond, time.Millisecond, 0)
+		group.Wait()
+	})
+}
+
+// After refusals that had another cause, a 429 halves the rate at which requests were sent.
+func TestRateAfterNotPaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		play(t.Context(), p, 1000, 1, after(10*time.Millisecond)) // 100 a second
+		p.NotPaced()
+		play(t.Context(), p, 2, 2, func(_, try int, _ time.Duration) (time.Duration, *patience.Failure) {
+			if try == 1 {
+				return roundTrip, busy
+			}
+			assert.InDelta(t, 50, p.Rate(), 1)
+			return roundTrip, nil
+		})
+	})
+}
+
 func TestNoLimitTakesNoTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

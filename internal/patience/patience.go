@@ -51,9 +51,9 @@
 // A 429 is not a failure: Vault is well and asks for fewer requests. So all are sent more
 // slowly (pace.go), and the budget counts only while none is answered. But a quota may be for
 // some requests alone, and it would not help those to slow down the others. A request that
-// meets a 429 waits for a second instead if others were answered since it last met one, if
-// others are answered but none of its group, or if no other meets a 429. In the last case it
-// fails alone after three 429s and many answers to others.
+// meets a 429 does not slow them down, but waits for a second itself, if others were answered
+// since its last 429, if others are answered but none of its group, or if no other meets a
+// 429. In the last case it fails alone after three 429s and many answers to others.
 //
 // If two requests cannot establish TLS, patience ends at once: waiting would not help.
 package patience
@@ -154,13 +154,15 @@ type Request struct {
 	Group string
 
 	// Others reports whether another request could be sent in place of this one; nil means
-	// never. If so, and this one has failed or met a 429 and must wait, Try returns [ErrAside].
+	// never. If so, Try returns [ErrAside] when this one has failed and must wait, unless a
+	// proxy may have refused it for its rate, or has met a 429 and waits for any reason.
 	Others func() bool
 
 	// Beside is whether an answer to the request says nothing about others: a request that
 	// fails does not fail alone because this one is answered.
 	Beside bool
 
+	turn chan struct{} // tells it that it is the next one at a limited rate
 	history
 }
 
@@ -278,6 +280,9 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endIdleness()
+	if r.turn == nil {
+		r.turn = make(chan struct{}, 1)
+	}
 	p.waiting = append(p.waiting, r)
 	defer p.leave(r)
 	for {
@@ -301,7 +306,7 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			r.asideSince = now
 			return 0, ErrAside
 		}
-		p.sleep(ctx, min(wait, remaining))
+		p.sleep(ctx, r, min(wait, remaining))
 	}
 }
 
@@ -310,9 +315,10 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 func (p *Patience) leave(r *Request) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *Request) bool { return w == r })
 	p.noteIdle()
-	if p.pace.limiter != nil || p.outage && p.prober == nil {
+	if p.outage && p.prober == nil {
 		p.wake()
 	}
+	p.wakeNext()
 }
 
 // isIdle reports whether nobody waits for an answer.
@@ -337,7 +343,7 @@ func (p *Patience) endIdleness() {
 }
 
 // sleep releases the lock until something changes, ctx ends, or the time is over.
-func (p *Patience) sleep(ctx context.Context, d time.Duration) {
+func (p *Patience) sleep(ctx context.Context, r *Request, d time.Duration) {
 	changed := p.changed
 	p.mu.Unlock()
 	defer p.mu.Lock()
@@ -346,7 +352,21 @@ func (p *Patience) sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-changed:
+	case <-r.turn:
 	case <-timer.C:
+	}
+}
+
+// wakeNext makes the next request at a limited rate look again.
+func (p *Patience) wakeNext() {
+	if p.outage || p.pace.limiter == nil {
+		return
+	}
+	if next := p.nextAtRate(time.Now()); next != nil {
+		select {
+		case next.turn <- struct{}{}:
+		default: // it will look anyway
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ func (p *Patience) untilTurn(r *Request, now time.Time) (wait time.Duration) {
 	case now.Before(r.dueBy):
 		return min(p.untilNext(r, now), r.dueBy.Sub(now))
 	}
+	p.pace.spend(now)
 	return 0
 }
 
@@ -49,9 +50,13 @@ func (p *Patience) untilNext(r *Request, now time.Time) (wait time.Duration) {
 	return p.pace.take(now)
 }
 
-// nextAtRate is the request that has waited longest, of those that wait for the rate alone.
+// nextAtRate is the request that has waited longest, of those that wait for the rate alone,
+// or nil.
 func (p *Patience) nextAtRate(now time.Time) *Request {
 	i := slices.IndexFunc(p.waiting, func(r *Request) bool { return !now.Before(r.retryAt) && !p.waitsLonger(r, now) })
+	if i < 0 {
+		return nil
+	}
 	return p.waiting[i]
 }
 

@@ -12,27 +12,42 @@ import (
 // pacingProxy distinguishes a proxy that limits the rate with status 503 from a balancer
 // whose nodes are down.
 type pacingProxy struct {
-	mu      sync.Mutex
-	refused map[string]*refusals // by path, until it is answered
-	passed  int                  // paths that were refused and then answered
-	before  int                  // answers to any request, until pacing began
-	counted int                  // refusals of all paths since, as each path counts them
-	trials  int                  // refused requests that were sent again at once
-	atOnce  int                  // those that were answered
+	mu            sync.Mutex
+	refused       map[string]*refusals // by path, until it is answered
+	passed        int                  // paths that were refused and then answered
+	answersBefore int                  // to any request, until pacing began
+	chances       int                  // refusals since, as each path counts them, of paths that were then answered
+
+	trials       int // refused requests that were sent again at once
+	passedTrials int // those that were answered
+
+	answersAtDisproof int
+	refusedSince      int // requests, since the trials disproved it
 }
 
 // paceAfter paths that were refused and then answered show such a proxy.
 const paceAfter = 2
 
-// A balancer with a dead node does the same, at any rate. So at a low rate, some refused
-// requests are sent again at once. A proxy that limits the rate refuses most of them.
+// A balancer with a dead node refuses requests at any rate. So while the rate is low, some refused
+// requests are sent again at once: such a balancer answers many of these trials, and a proxy that
+// limits the rate few.
 const (
-	mostTrials = 12
-	disproof   = 5  // answers to them: the rate is not the cause
+	mostTrials = 24
+	disproof   = 8  // trials that were answered: the rate is not the cause
 	lowRate    = 20 // requests a second
 )
 
-func (p *pacingProxy) isDisproved() bool { return p.atOnce >= disproof }
+func (p *pacingProxy) isDisproved() bool { return p.passedTrials >= disproof }
+
+// wasChance counts a refusal after the disproof. It reports whether the disproof was chance:
+// without a limit, most requests are refused. There are no more trials then.
+func (p *pacingProxy) wasChance(answers int) bool {
+	if p.refusedSince++; p.refusedSince < 30 || p.refusedSince < 3*(answers-p.answersAtDisproof) {
+		return false
+	}
+	p.passedTrials, p.refusedSince, p.trials = 0, 0, mostTrials
+	return true
+}
 
 // refusals are the refusals of one path. Those within a second count as one: they came
 // before the pace slowed down, or while others used up the rate.
@@ -40,7 +55,7 @@ type refusals struct {
 	count   int // since pacing began
 	last    time.Time
 	answers int       // to any request, until then
-	trialBy time.Time // when the answer to a trial must come, to be one at once; zero if the last time was none
+	trialBy time.Time // when the answer to the trial under way must come to count; zero if it was not last sent as one
 }
 
 // again counts one more refusal at the slower pace. It reports false if no request was answered
@@ -68,12 +83,14 @@ func (p *pacingProxy) answered(path string, all *patience.Patience) (disproves b
 		return false
 	}
 	delete(p.refused, path)
+	p.chances += r.count
 	if p.passed++; p.passed == paceAfter {
-		p.before = all.Answers()
+		p.answersBefore = all.Answers()
 	}
 	if time.Now().Before(r.trialBy) {
-		p.atOnce++
-		return p.atOnce == disproof
+		p.passedTrials++
+		p.answersAtDisproof = all.Answers()
+		return p.passedTrials == disproof
 	}
 	return false
 }
@@ -91,11 +108,11 @@ func (p *pacingProxy) tries(r *refusals, rate float64) bool {
 	return true
 }
 
-// enough is how many refusals of a path in a row are no chance: three, or more if the other
-// requests are refused often.
+// enough is how many refusals in a row a path gets by chance less than once in ten thousand
+// times, and at least three.
 func (p *pacingProxy) enough(answers int) int {
-	share := float64(p.counted) / float64(p.counted+1+answers-p.before)
-	return max(3, int(math.Log(0.001)/math.Log(share)))
+	share := float64(p.chances) / float64(p.chances+1+answers-p.answersBefore)
+	return max(3, int(math.Log(0.0001)/math.Log(share)))
 }
 
 // of returns the refusals of a path.
@@ -118,7 +135,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.isDisproved() {
+	if p.isDisproved() && !p.wasChance(e.retry.Patience.Answers()) {
 		return f
 	}
 	r := p.of(e.request.URL.Path)
@@ -132,15 +149,12 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		return &early
 	}
 	if isNew && !r.again(e.retry.Patience.Answers(), e.retry.Patience.Budget()/3) {
-		p.trials, p.atOnce = 0, 0 // of an outage
+		p.trials, p.passedTrials = 0, 0 // of an outage
 		down := *f
 		down.Unsent = true
 		return &down
 	}
 	const slower = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
-	if isNew {
-		p.counted++
-	}
 	if r.count >= p.enough(e.retry.Patience.Answers()) {
 		refused := *f.Fault
 		refused.Do += "; it limits the rate, too, perhaps to less than the agent tries: " + slower
@@ -148,8 +162,8 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	}
 	paced := reply.LimitedByProxy(f.Fault.Detail)
 	paced.Do = slower
-	pacing := &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true}
-	if p.tries(r, e.retry.Patience.Rate()) {
+	pacing := &patience.Failure{Fault: paced, Retry: patience.Paced, Unsent: true, RetryAfter: f.RetryAfter}
+	if f.RetryAfter == 0 && p.tries(r, e.retry.Patience.Rate()) {
 		return pacing.AgainWithin(time.Nanosecond)
 	}
 	return pacing

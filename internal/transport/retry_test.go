@@ -600,6 +600,24 @@ func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
 	}
 }
 
+// However many they are, they do not keep others from being answered.
+func TestPathsThatAProxyAlwaysRefuses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		served := limited(100, 1, says200)
+		r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) {
+			if strings.HasSuffix(q.URL.Path, "1") || strings.HasSuffix(q.URL.Path, "6") {
+				pageOf(503)(w, q)
+				return
+			}
+			served(w, q)
+		})
+		for path := range each(t.Context(), r, 300) {
+			assert.True(t, strings.HasSuffix(path, "1") || strings.HasSuffix(path, "6"), path)
+		}
+	})
+}
+
 // A balancer that sends every second or third request to a dead node answers with such a 503,
 // too. Slower requests would not help.
 func TestBalancerWithADeadNode(t *testing.T) {
