@@ -162,7 +162,7 @@ type Request struct {
 	// fails does not fail alone because this one is answered.
 	Beside bool
 
-	turn chan struct{} // tells it that it is the next one at a limited rate
+	turn chan struct{} // tells it that it is the next one at a limited rate; nil until it waits
 	history
 }
 
@@ -280,9 +280,6 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endIdleness()
-	if r.turn == nil {
-		r.turn = make(chan struct{}, 1)
-	}
 	p.waiting = append(p.waiting, r)
 	defer p.leave(r)
 	for {
@@ -342,8 +339,12 @@ func (p *Patience) endIdleness() {
 	}
 }
 
-// sleep releases the lock until something changes, ctx ends, or the time is over.
+// sleep releases the lock until something changes, the turn of the request comes, ctx ends, or
+// the time is over.
 func (p *Patience) sleep(ctx context.Context, r *Request, d time.Duration) {
+	if r.turn == nil {
+		r.turn = make(chan struct{}, 1)
+	}
 	changed := p.changed
 	p.mu.Unlock()
 	defer p.mu.Lock()
@@ -365,7 +366,7 @@ func (p *Patience) wakeNext() {
 	if next := p.nextAtRate(time.Now()); next != nil {
 		select {
 		case next.turn <- struct{}{}:
-		default: // it will look anyway
+		default: // it has been told, or does not wait yet
 		}
 	}
 }
