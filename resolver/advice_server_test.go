@@ -275,6 +275,10 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(d.v["VAULT_CAPATH"], "ca.pem"), content, fs.FileMode(0o600)))
 			}
 		}, ""},
+		{"a file in place of the folder", resolver.Environment, "set VAULT_CAPATH to the folder of the CA files, or VAULT_CACERT to one file", func(_ *testing.T, d *desk) func() {
+			d.v["VAULT_CACERT"], d.v["VAULT_CAPATH"] = "", server.CAFile
+			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CAPATH"] = server.CAFile, "" }
+		}, ""},
 		{"an unknown CA", resolver.TLS, "VAULT_CACERT on the Patch server", settingOf("VAULT_CACERT", "", server.CAFile), ""},
 		{"another name", resolver.TLS, "correct or unset VAULT_TLS_SERVER_NAME on the Patch server", settingOf("VAULT_TLS_SERVER_NAME", "vault.example", "localhost"), ""},
 		{"http to https", resolver.TLS, "use https in the address", address(func(a string) string { return strings.Replace(a, "https://", "http://", 1) }), ""},

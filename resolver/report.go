@@ -10,7 +10,7 @@ import (
 	"github.com/luumen/patch-vault/internal/fault"
 )
 
-// Report sums up a run. Its JSON is for the UI.
+// Report sums up a run. Its JSON is for the UI, and lacks retries and times.
 type Report struct {
 	Hosts      int            `json:"hosts"`
 	Ready      int            `json:"ready"`              // hosts returned with all their credentials

@@ -40,7 +40,7 @@ const (
 func (p *pacingProxy) isDisproved() bool { return p.passedTrials >= disproof }
 
 // wasChance counts a refusal after the disproof. It reports whether the disproof was chance:
-// without a limit, most requests are refused. There are no more trials then.
+// without a limit, most requests are refused. There are no more trials then, until an outage.
 func (p *pacingProxy) wasChance(answers int) bool {
 	if p.refusedSince++; p.refusedSince < 30 || p.refusedSince < 3*(answers-p.answersAtDisproof) {
 		return false
@@ -157,7 +157,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	const slower = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
 	if r.count >= p.enough(e.retry.Patience.Answers()) {
 		refused := *f.Fault
-		refused.Do += "; it limits the rate, too, perhaps to less than the agent tries: " + slower
+		refused.Do += "; it also limits the rate of requests, which may be the cause: " + slower
 		return &patience.Failure{Fault: &refused}
 	}
 	paced := reply.LimitedByProxy(f.Fault.Detail)

@@ -593,8 +593,8 @@ func TestPathThatAProxyAlwaysRefuses(t *testing.T) {
 				err := failed["secret/data/150"]
 				require.ErrorIs(t, err, fault.BadResponse)
 				assert.NotContains(t, err.Error(), bodyWords)
-				assert.Contains(t, err.Error(), "it limits the rate, too") // which may be the cause
-				assert.LessOrEqual(t, refused.Load(), int64(60))           // for three seconds, at the pace of all
+				assert.Contains(t, err.Error(), "it also limits the rate of requests, which may be the cause")
+				assert.LessOrEqual(t, refused.Load(), int64(60)) // for three seconds, at the pace of all
 			})
 		})
 	}
