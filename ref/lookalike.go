@@ -2,58 +2,20 @@ package ref
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 	"unicode"
 )
 
-// Warning says why a valid field looks mistyped and what to write instead, or returns "".
-// It warns of a literal that is empty, a printed mask, or like a reference of any product,
-// and of a reference whose path or key seems to hold more, such as a version. The text
-// completes a sentence that begins with "this field", and never holds text from a literal.
+// Warning says why a literal looks like a mistyped reference, of any product, and what to
+// write instead, or returns "". The text completes a sentence that begins with "this
+// field", and never holds text from the literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
-	switch {
-	case !v.ref.IsZero():
-		return v.ref.warning()
-	case !ok:
-		return ""
-	case text == "":
-		return "is empty and is sent as an empty credential; if there is no credential, remove the field"
-	case isMask(text):
-		return "is the printed mask of a credential; enter the credential again"
-	case marked(text):
-		return "" // it was escaped, so it is meant as a literal
+	if !ok || marked(text) {
+		return "" // a marked literal was escaped, so it is meant as one
 	}
 	return literalWarning(strings.TrimSpace(text))
 }
-
-func (r Ref) warning() string {
-	_, rest, _ := strings.Cut(r.path, "/")
-	both := strings.ToLower(strings.Map(narrow, r.path+"#"+r.key))
-	switch {
-	case marked(r.path):
-		return "has a path that begins with " + mark + "; write only the path of the secret, and the key separately"
-	case strings.HasSuffix(cutVersion(r.path), "#"+r.key):
-		return "has a path that ends with # and the key; write only the path of the secret, and the key separately"
-	case marked(r.key) || isReference(r.key):
-		return "has a key that looks like a reference; write only the key, and the path of the secret separately"
-	case strings.HasPrefix(r.key, "#"):
-		return "has a key that begins with #; remove the #, unless the key in Vault has it"
-	case strings.Contains(both, "?"+versionParameter) || cutVersion("#"+r.key) != "#"+r.key:
-		return `has a version in its path or key, where it is part of the name; unless it is meant as that, write it separately, such as "version": 3, or as in vault:secret/luumen/windev?version=3#password`
-	case slices.ContainsFunc(urlEscapes, func(escape string) bool { return strings.Contains(both, escape) }):
-		return "has an escape, such as %23 or %2F, in its path or key, where it is part of the name; unless it is meant as that, write the character as it is, or in the string form only # as %23, ? as %3F and % as %25"
-	case strings.HasPrefix(rest, "data/"):
-		return "has data/ after the mount, which is added automatically for KV v2; remove it unless the path of the secret itself begins with data/"
-	case strings.HasPrefix(r.path, "v1/"):
-		return "has v1/ before the mount, as in a URL; remove it unless the mount itself is named v1"
-	}
-	return ""
-}
-
-// urlEscapes are the escapes, in lower case, that people write or copy from a URL.
-var urlEscapes = []string{"%20", "%23", "%25", "%2f", "%3f"}
 
 // literalWarning returns the warning for a literal that is not empty. Any text can
 // be a password, so each case matches only texts that people and password generators
@@ -96,12 +58,6 @@ func fixRest(text string) string {
 		return ", and " + strings.TrimSuffix(err.Fix, fixLiteral)
 	}
 	return ""
-}
-
-// isMask reports whether text is what a value prints or marshals as, perhaps in quotes.
-func isMask(text string) bool {
-	text = strings.Trim(text, "\"'\\ \t\r\n")
-	return text == mask || strings.HasPrefix(text, invalidMask) || strings.HasPrefix(text, "{") && strings.Contains(text, `"masked"`)
 }
 
 // isQuotedReference reports whether text is a marked string in quotes, or the

@@ -19,11 +19,6 @@ type Value struct {
 	literal func() string
 }
 
-const (
-	mask        = "[masked]"  // String of a literal
-	invalidMask = "[invalid " // prefix of String of an invalid value
-)
-
 func literal(text string) Value { return Value{literal: func() string { return text }} }
 
 // invalid returns a field whose error concerns the whole of it.
@@ -56,9 +51,9 @@ func (v Value) IsZero() bool { return v.ref.IsZero() && v.literal == nil && v.er
 func (v Value) String() string {
 	switch {
 	case v.err != nil:
-		return invalidMask + v.err.Error() + "]"
+		return "[invalid " + v.err.Error() + "]"
 	case v.literal != nil:
-		return mask
+		return "[masked]"
 	}
 	return v.ref.String()
 }

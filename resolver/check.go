@@ -118,7 +118,7 @@ func (c *check) verdict(h *host) Verdict {
 		}
 		v.Findings = append(v.Findings, oddValue(value.text, s.version != 0 && value.number)...)
 	}
-	if warning := f.value.Warning(); warning != "" && (err != nil || f.read == nil) {
+	if warning := f.value.Warning(); warning != "" {
 		v.Findings = append(v.Findings, oddField(warning))
 	}
 	return v

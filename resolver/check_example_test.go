@@ -114,8 +114,7 @@ func ExampleCheck() {
 		"vault:secret/luumen/windev#pasword",
 		"vault:secret/luumen/windev?version=9#password",
 		"vault:secret//windev#password",
-		"secret/luumen/windev#password",
-		{"path": "secret/luumen/windev?version=1", "key": "password"}]}`)), &verdicts)
+		"secret/luumen/windev#password"]}`)), &verdicts)
 	fmt.Println(verdicts.Connection.Kind, err)
 	for i, field := range verdicts.Fields {
 		text := "a run gets a credential"
@@ -142,8 +141,6 @@ func ExampleCheck() {
 	// 4. bad_reference | an empty segment; write one / between segments, none at the ends
 	// 5. ok            | a run gets a credential
 	//    warning: this field looks like a reference without vault:, but is used as a literal; if it is meant as a reference, begin the field with vault:
-	// 6. not_found     | Vault has no secret at this path; check the path
-	//    warning: this field has a version in its path or key, where it is part of the name; unless it is meant as that, write it separately, such as "version": 3, or as in vault:secret/luumen/windev?version=3#password
 	// notice: the Patch server accepts any address from these settings; to pin it, set VAULT_ADDR there to the address of this Vault
 	// warning: the token is a root token, so whoever obtains it can do anything in Vault; give the agent a token whose policy grants only its references
 }

@@ -85,7 +85,7 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 				f.read.uses++
 				f.key = f.read.keys.add(f.value.Ref().Key())
 				f.read.awaitedBy(i, h)
-			} else if warning := f.value.Warning(); warning != "" && !f.isEmpty() {
+			} else if warning := f.value.Warning(); warning != "" {
 				p.odd.add(quoted(f.name)+" of "+quoted(h.name), oddField(warning))
 			}
 		}
@@ -183,11 +183,4 @@ func (p *plan) forget() {
 	for _, r := range p.reads {
 		r.secret = nil
 	}
-}
-
-// isEmpty reports whether the field is the empty literal. A check warns of it, but a
-// run does not: it may be an intended empty password.
-func (f *field) isEmpty() bool {
-	text, ok := f.value.Reveal()
-	return ok && text == ""
 }
