@@ -16,11 +16,6 @@ var foreignForms = []struct{ prefix, inside, suffix, product string }{
 	{"$__", "{", "}", "Grafana"}, // $__vault{, $__file{
 	{"<path:", "", ">", "Argo CD"},
 	{"{vault://", "", "}", "Kong"},
-	{"vault%3A", "%23", "", "a URL"},
-	{"vault%3a", "%23", "", "a URL"},
-	{"vault&#58;", "", "", "HTML"},
-	{"vault&#x3", "", "", "HTML"},
-	{"%vault:", "#", "%", "a template"},
 	{"$ANSIBLE_VAULT;", "", "", "Ansible"},
 	{"!vault ", "", "", "Ansible"},
 	{"lookup(", "", ")", "Ansible"},
@@ -35,9 +30,6 @@ var foreignForms = []struct{ prefix, inside, suffix, product string }{
 	{"op://", "", "", "1Password"},
 	{"keeper://", "", "", "Keeper"},
 	{"hashivault://", "", "", "another product"},
-	{"vault kv get ", "", "", "the vault command"},
-	{"vault read ", "/", "", "the vault command"},
-	{"$(vault ", "", ")", "the vault command"},
 }
 
 // foreignProduct returns the product whose form text matches, or "".
