@@ -58,7 +58,10 @@ func decodeObject(data []byte) Value {
 		case "key":
 			key, err = decodeString(raw, PartKey)
 		case "version":
-			version, err = decodeVersion(raw)
+			var ok bool
+			if version, ok = versionNumber(string(raw)); !ok {
+				err = badVersion()
+			}
 		case "masked":
 			return invalid("a mask in place of the credential", "enter the credential again; this is only its mask")
 		default:
@@ -77,14 +80,6 @@ func decodeObject(data []byte) Value {
 		return Value{err: err.(*SyntaxError)}
 	}
 	return Value{ref: r}
-}
-
-func decodeVersion(data []byte) (int, *SyntaxError) {
-	version, ok := versionNumber(string(data))
-	if !ok {
-		return 0, badVersion()
-	}
-	return version, nil
 }
 
 // decodeString decodes a JSON string without repairing it. encoding/json replaces
