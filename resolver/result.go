@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 )
 
 // ErrNoField is the error for a field that is absent or null.
@@ -89,7 +90,8 @@ func (f *field) resolve(host string) (value, error) {
 	case !r.secret.hosts.allows(host):
 		return value{}, notForHost(host, r)
 	}
-	v := r.secret.values[f.key]
+	i, _ := slices.BinarySearch(r.keys, f.value.Ref().Key())
+	v := r.secret.values[i]
 	return v, v.err
 }
 
