@@ -235,7 +235,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.field = ref.Parse("vault:" + nested + "#password")
 			return func() { d.field = ref.Parse("vault:" + nested + "/app#password") }
 		}, ""},
-		{"deleted", resolver.Deleted, "or restore it: vault kv undelete -mount=", func(t *testing.T, d *desk) func() {
+		{"deleted", resolver.Deleted, "or restore it with vault kv undelete", func(t *testing.T, d *desk) func() {
 			server.Delete(t, d.mount(), "app")
 			return func() {
 				server.Must(t, http.MethodPut, d.mount()+"/undelete/app", map[string]any{"versions": []int{1}})
@@ -249,7 +249,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			server.Destroy(t, d.mount(), "app", 1)
 			return func() { server.Put(t, d.mount(), "app", map[string]any{"password": "right"}) }
 		}, ""},
-		{"deleted, and pinned", resolver.Deleted, "; omit the version, or pin another one, or restore it: ", func(t *testing.T, d *desk) func() {
+		{"deleted, and pinned", resolver.Deleted, "; omit the version, or pin another one, or restore it with ", func(t *testing.T, d *desk) func() {
 			server.Put(t, d.mount(), "app", map[string]any{"password": "right"})
 			server.Must(t, http.MethodPut, d.mount()+"/delete/app", map[string]any{"versions": []int{1}})
 			d.field = ref.Parse("vault:" + d.mount() + "/app?version=1#password")

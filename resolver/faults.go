@@ -75,8 +75,7 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 		f.Fix = f.Do + ", or restore this one"
 	}
 	f.What = fmt.Sprintf("version %d of %s was deleted%s", meta.Version, quoted(r.path), at(meta.Deleted))
-	f.Do += fmt.Sprintf(", or restore it: vault kv undelete -mount=%s -versions=%d %s", inShell(r.mount.Path), meta.Version, argument(r.mount.below(r.path))) +
-		"; if nobody deleted it, check delete_version_after of the secret and of the mount"
+	f.Do += ", or restore it with vault kv undelete; if nobody deleted it, check delete_version_after of the secret and of the mount"
 	return f
 }
 
@@ -194,13 +193,8 @@ func noSecret(r *read) *fault.Error {
 	return fault.New(fault.BadResponse, "the answer at "+quoted(r.mount.api(r.path))+" is not a KV secret", "check the proxy in front of Vault")
 }
 
-func notForHost(host string, r *read) *fault.Error {
-	do := "add the host to " + hostsMetadata
-	if !parseHosts(host).allows(host) {
-		do = "rename the host, since its name cannot be in " + hostsMetadata + ", and add it there"
-	}
-	return fault.New(fault.NotForHost, "the secret is meant for other hosts",
-		fmt.Sprintf("use another secret, or %s in its custom metadata, where commas separate globs; this command shows it: vault kv metadata get -mount=%s %s", do, inShell(r.mount.Path), argument(r.mount.below(r.path))))
+func notForHost() *fault.Error {
+	return fault.New(fault.NotForHost, "the secret is meant for other hosts", "use another secret, or add the host to "+hostsMetadata+" in its custom metadata, where commas separate globs")
 }
 
 // noKey is the fault for a missing key. It names the candidate that was probably

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -9,8 +8,7 @@ import (
 )
 
 // Names of hosts, fields, paths and keys come from outside. These functions write them so
-// that they cannot pass for another line of a log, for another part of a policy or a
-// command, or for advice.
+// that they cannot pass for another line of a log, for another part of a policy, or for advice.
 
 // quoted returns a name from outside, quoted if it holds anything unprintable, or what could
 // pass for a line of a policy or another piece of advice.
@@ -33,26 +31,6 @@ func shownKey(key string) string {
 	}
 	return strconv.Quote(key[:end]) + "…"
 }
-
-// argument returns a path as an argument of a command, and not as an option.
-func argument(path string) string {
-	if strings.HasPrefix(path, "-") {
-		return "-- " + inShell(path)
-	}
-	return inShell(path)
-}
-
-// inShell returns a path as one word of a command. Whoever names paths in the UI must
-// not write the commands that an administrator copies from an error.
-func inShell(path string) string {
-	if plainWord.MatchString(path) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}
-
-// plainWord matches a text that has no special meaning in a shell.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9/._-]*$`)
 
 // quoteHCL writes printable text as a string of HCL.
 func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }

@@ -88,7 +88,7 @@ func (f *field) resolve(host string) (value, error) {
 	case r.err != nil:
 		return value{}, r.err
 	case !r.secret.hosts.allows(host):
-		return value{}, notForHost(host, r)
+		return value{}, notForHost()
 	}
 	i, _ := slices.BinarySearch(r.keys, f.value.Ref().Key())
 	v := r.secret.values[i]
