@@ -104,7 +104,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 				require.NoError(t, d.run(t))
 			}
 		}), ""},
-		{"a role without policies", resolver.Denied, "give the token a policy, since it has none, in token_policies of its role, with the line ", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a role without policies", resolver.Denied, "add to its policy: ", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"token_policies": "", "token_no_default_policy": true})
 			return func() { roleOf(t, a, map[string]any{"token_policies": server.Policy(t, lineIn(t, d.run(t)))}) }
 		}), ""},

@@ -261,7 +261,6 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.field = ref.Parse("vault:" + d.mount() + "/app?version=1#password")
 			return func() { d.field = ref.Parse("vault:" + d.mount() + "/app?version=2#password") }
 		}, ""},
-		{"v1/data/ typed along", resolver.Denied, "omit v1/ from the path, and data/ of KV v2; or ", typed(field("vault:v1/%s/data/app#password"), field("vault:%s/app#password")), ""},
 		{"a version that is not there", resolver.NoVersion, "check the pinned version, or omit it", typed(field("vault:%s/app?version=7#password"), field("vault:%s/app#password")), ""},
 		{"a version of KV v1", resolver.NoVersion, "omit the version, or upgrade the mount to KV v2", func(t *testing.T, d *desk) func() {
 			v1 := server.KV(t, 1)
@@ -323,10 +322,6 @@ func TestAdviceAboutPaths(t *testing.T) {
 			}
 		}, ""},
 		{"a key misspelt", resolver.NoKey, `did you mean "password"?`, typed(field("vault:%s/app#pasword"), field("vault:%s/app#password")), ""},
-		{"a secret with one data too many", resolver.NoKey, `has the key "data"; if the wanted keys are in its value, data was written twice: write the secret again`, func(t *testing.T, d *desk) func() {
-			server.Put(t, d.mount(), "app", map[string]any{"data": map[string]any{"password": "right"}})
-			return func() { server.Put(t, d.mount(), "app", map[string]any{"password": "right"}) }
-		}, ""},
 		{"a key of another secret", resolver.NoKey, "check the key in Vault", typed(field("vault:%s/app#certificate"), field("vault:%s/app#password")), ""},
 		{"a key with a space behind it", resolver.NoKey, `did you mean "password "? no reference can name it: rename the key in Vault`, func(t *testing.T, d *desk) func() {
 			server.Put(t, d.mount(), "app", map[string]any{"password ": "right"})

@@ -22,7 +22,7 @@ func unread(answer *reply.Answer, r *read) *fault.Error {
 		f = forbidden(answer, r)
 	case answer.Status == 404 && r.version != 0:
 		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
-			withCopyHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
+			withDataHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
 	case answer.Status == 404:
 		f = notFound(answer, r)
 	default:
@@ -54,7 +54,7 @@ func notFound(answer *reply.Answer, r *read) *fault.Error {
 	if !m.listed {
 		do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
 	}
-	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), withCopyHint(r, do))
+	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), withDataHint(r, do))
 	if answer.NoMount() {
 		f.What = "vault has no mount for " + quoted(m.api(r.path))
 	}
@@ -79,15 +79,9 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	return f
 }
 
-// withCopyHint returns the advice, after a hint if the path was copied from Vault's API or UI.
-func withCopyHint(r *read, do string) string {
-	m, path := r.mount, r.path
-	switch {
-	case !m.listed && strings.HasPrefix(path, "v1/"):
-		return "omit v1/ from the path, and data/ of KV v2; or " + do
-	case !m.listed && strings.HasPrefix(path, "ui/vault/"):
-		return "write the secret's path instead of that of Vault's web page; or " + do
-	case m.Version == 2 && strings.HasPrefix(m.below(path), "data/"):
+// withDataHint returns the advice, after a hint if the path was copied from Vault's API.
+func withDataHint(r *read, do string) string {
+	if m := r.mount; m.Version == 2 && strings.HasPrefix(m.below(r.path), "data/") {
 		return "omit data/ from the path, since it is added automatically; or " + do
 	}
 	return do
@@ -104,7 +98,7 @@ func invisible(r *read) *fault.Error {
 	var f *fault.Error
 	switch {
 	case table.forToken && slices.Contains(table.token.Policies, "root"): // it sees every mount
-		f = fault.New(fault.Denied, "vault has no mount for "+path, withCopyHint(r, check+command))
+		f = fault.New(fault.Denied, "vault has no mount for "+path, withDataHint(r, check+command))
 		f.Reason, f.Fix = "Vault has no mount for this path", check
 	case namesTokens(r.path): // no line, since it could grant a token
 		f = denied("the agent's token can see no mount for "+path,
@@ -126,11 +120,7 @@ func invisible(r *read) *fault.Error {
 // gives the other reasons, and then a policy that denies the path.
 func granting(r *read, other string) string {
 	m := r.mount
-	line := grant(m.granted(r.path))
-	if token := m.table.token; token.Known && len(token.Policies) == 0 {
-		return withCopyHint(r, "give the token a policy, since it has none, in token_policies of its role, with the line "+line) + ifGuessed(m)
-	}
-	return withCopyHint(r, "add to its policy: "+line) + ifGuessed(m) + "; if a policy already has this line, " + other + "a policy, perhaps this one, denies the path"
+	return withDataHint(r, "add to its policy: "+grant(m.granted(r.path))) + ifGuessed(m) + "; if a policy already has this line, " + other + "a policy, perhaps this one, denies the path"
 }
 
 // ifGuessed is a hint for a mount that neither Vault nor the settings name.
@@ -203,9 +193,6 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 	f := fault.New(fault.NoKey, "no key "+strconv.Quote(key)+atVersion(version), "check the key in Vault")
 	near := nearest(key, candidates)
 	if near == "" {
-		if slices.Equal(candidates, []string{"data"}) { // perhaps written through Vault's API
-			f.Do = `the secret has the key "data"; if the wanted keys are in its value, data was written twice: write the secret again`
-		}
 		return f
 	}
 	shown := strconv.Quote(near)
