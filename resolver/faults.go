@@ -110,9 +110,6 @@ func invisible(r *read) *fault.Error {
 		}
 		f = denied("the agent's token can see no mount for "+path, do, r)
 	}
-	if first, rest, _ := strings.Cut(r.path, "/"); covering(table.listed, rest) != nil {
-		f.Do += fmt.Sprintf("; if %s is a namespace, enter it in the settings and omit it from the path", quoted(first))
-	}
 	return f
 }
 

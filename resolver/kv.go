@@ -48,7 +48,7 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 	case answer.MountType != nil && isKV(*answer.MountType):
 		return nil
 	case answer.MountType != nil:
-		return notKV(m, shownType(*answer.MountType), nameKV)
+		return notKV(m, "is not KV", nameKV)
 	case m.Guessed:
 		return notKV(m, "may not be KV, since this server does not show its type", "name the mount in the settings, or "+passList)
 	case answer.LeaseID != "":

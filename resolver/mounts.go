@@ -28,25 +28,10 @@ type mount struct {
 	Mount
 	table  *mountTable // that found it
 	listed bool        // Vault listed it; otherwise the settings name it, or it is Guessed
-	kind   string      // its type in Vault, if it is listed
 }
 
 // isKV reports whether a mount of the type holds secrets.
 func isKV(kind string) bool { return kind == "kv" || kind == "generic" }
-
-// types are the only types that are shown. A hostile server could send a token in
-// place of a type.
-var types = []string{
-	"ad", "alicloud", "aws", "azure", "consul", "cubbyhole", "database", "gcp", "gcpkms", "identity", "keymgmt", "kmip", "kubernetes", "ldap",
-	"mongodbatlas", "nomad", "openldap", "pki", "rabbitmq", "ssh", "system", "terraform", "token", "totp", "transform", "transit",
-}
-
-func shownType(kind string) string {
-	if slices.Contains(types, kind) {
-		return "is of type " + kind + ", not KV"
-	}
-	return "is of another type, not KV"
-}
 
 // api is the path of Vault's API for a secret of this mount.
 func (m Mount) api(path string) string {
@@ -88,7 +73,7 @@ const listPath = transport.MountsPath
 // the settings and the first segments of paths are used instead.
 func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable, error) {
 	settings := p.vault.Settings()
-	list := reply.MountList{Wants: prefixesOf(p.reads).have}
+	list := reply.MountList{Wants: pathsOf(p.reads).have}
 	own := transport.Own{Optional: transport.InAWhile, Decides: len(p.reads) == 0}
 	answer, err := reply.Read(transport.WithOwn(ctx, own), client, listPath, nil, &list)
 	table := unlisted(settings, auth.TokenOf(ctx))
@@ -109,7 +94,7 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	table.unsure = len(list.Mounts) == 0 && !list.ForToken
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
-		m := &mount{table: table, listed: true, kind: listed.Type}
+		m := &mount{table: table, listed: true}
 		m.Path, m.Namespace = strings.TrimSuffix(path, "/"), table.namespace
 		m.Version, m.NotKV = 1, !isKV(listed.Type)
 		if listed.Options["version"] == "2" {
@@ -120,30 +105,25 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	return table, nil
 }
 
-// prefixes finds mounts of paths fast, since a server may list millions of mounts. It holds
-// the paths, and their parts after the first segment, which may be a namespace. Both are sorted.
-type prefixes [2][]string
+// sortedPaths finds mounts of paths fast, since a server may list millions of mounts.
+type sortedPaths []string
 
-func prefixesOf(reads []*read) prefixes {
-	paths, rests := make([]string, len(reads)), make([]string, len(reads))
+func pathsOf(reads []*read) sortedPaths {
+	paths := make([]string, len(reads))
 	for i, r := range reads {
 		paths[i] = r.path
-		_, rests[i], _ = strings.Cut(r.path, "/")
 	}
 	slices.Sort(paths)
-	slices.Sort(rests)
-	return prefixes{paths, rests}
+	return paths
 }
 
 // have reports whether one of the paths is below a mount, or is the mount. The mount's path
 // ends with a slash.
-func (p prefixes) have(mount string) bool {
+func (p sortedPaths) have(mount string) bool {
 	path, ok := strings.CutSuffix(mount, "/")
-	return ok && slices.ContainsFunc(p[:], func(sorted []string) bool {
-		_, isPath := slices.BinarySearch(sorted, path)
-		i, _ := slices.BinarySearch(sorted, mount)
-		return isPath || i < len(sorted) && strings.HasPrefix(sorted[i], mount)
-	})
+	_, isPath := slices.BinarySearch(p, path)
+	i, _ := slices.BinarySearch(p, mount)
+	return ok && (isPath || i < len(p) && strings.HasPrefix(p[i], mount))
 }
 
 // isHidden reports whether Vault's list shows that the token cannot see the mount.

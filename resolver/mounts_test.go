@@ -115,7 +115,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
 			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,
-			text: "the mount " + transit + " is of type transit, not KV"},
+			text: "the mount " + transit + " is not KV"},
 		{name: "a token behind a namespace", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/AUTH/token/lookup-self#id", kind: resolver.NotKV,
 			text: "the mount ns1 may not be KV, since Vault does not show its type"},
 		{name: "a version of a token", settings: auth.Settings{KVVersion: "v1"}, field: "ns1/auth/token/x?version=2#id", kind: resolver.NotKV,
@@ -195,10 +195,10 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 		{"kv", `"mount_type":"kv",`, false, ""},
 		{"generic", `"mount_type":"generic",`, false, ""},
 		{"kv with a lease", `"mount_type":"kv","lease_id":"database/creds/app/1",`, false, ""},
-		{"another type", `"mount_type":"cubbyhole",`, false, "is of type cubbyhole, not KV"},
-		{"another type, named", `"mount_type":"cubbyhole",`, true, "is of type cubbyhole, not KV"},
-		{"an empty type", `"mount_type":"",`, false, "is of another type, not KV"},
-		{"an empty type, named", `"mount_type":"",`, true, "is of another type, not KV"},
+		{"another type", `"mount_type":"cubbyhole",`, false, "is not KV"},
+		{"another type, named", `"mount_type":"cubbyhole",`, true, "is not KV"},
+		{"an empty type", `"mount_type":"",`, false, "is not KV"},
+		{"an empty type, named", `"mount_type":"",`, true, "is not KV"},
 		{"no type", ``, false, "may not be KV, since this server does not show its type; name the mount in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
 		{"no type, named", ``, true, ""},
 		{"a lease", `"lease_id":"database/creds/app/1",`, false, "may not be KV, since this server does not show its type"},
@@ -243,7 +243,7 @@ func TestListedMountWithoutAType(t *testing.T) {
 				read: func(w http.ResponseWriter, _ *http.Request, _ string) { secretV2(w, `{"password":"c4nary"}`, "null") }}
 			_, err := resolve(t, h.start(t), "vault:secret/app#password")
 			require.ErrorIs(t, err, resolver.NotKV)
-			assert.ErrorContains(t, err, "the mount secret is of another type, not KV")
+			assert.ErrorContains(t, err, "the mount secret is not KV")
 			assert.Zero(t, h.reads.Load(), "it is not read")
 		})
 	}

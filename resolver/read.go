@@ -199,7 +199,7 @@ func whyUnsent(r *read) *fault.Error {
 	case m.isHidden():
 		return invisible(r)
 	case m.NotKV:
-		return notKV(m, shownType(m.kind), nameKV)
+		return notKV(m, "is not KV", nameKV)
 	case !m.listed && namesTokens(r.path):
 		return notKV(m, "may not be KV, since Vault does not show its type", nameKV+"; if it is in one, "+passList)
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):

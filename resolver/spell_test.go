@@ -166,5 +166,5 @@ func TestMountsTypeIsNoWayIntoALog(t *testing.T) {
 	result := resolver.One(t.Context(), vault, host("h", "password", "vault:kv/a#password"), resolver.Options{})
 	require.ErrorIs(t, result.Err(), resolver.NotKV)
 	assert.NotContains(t, result.Err().Error(), "CANARY")
-	assert.Contains(t, result.Err().Error(), "the mount kv is of another type, not KV")
+	assert.Contains(t, result.Err().Error(), "the mount kv is not KV")
 }
