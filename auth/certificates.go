@@ -5,13 +5,11 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/luumen/patch-vault/internal/fault"
 )
@@ -24,19 +22,15 @@ func (t trust) cas(found *findings) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if reason, fix := noCertificate(data); reason != "" {
-			return nil, badFile(t.caVariable, t.ca, reason, cmp.Or(fix, "name a file of certificates in PEM form"))
+		if !holdsCertificate(data) {
+			return nil, badFile(t.caVariable, t.ca, "holds no certificate in PEM form", "name a file of certificates in PEM form (openssl x509 -inform der -in FILE -out NEW converts one in DER form)")
 		}
 		return data, nil
 	case "VAULT_CACERT_BYTES":
-		reason, _ := noCertificate([]byte(t.ca)) // its fix is about files
-		switch {
-		case reason == "":
-			return []byte(t.ca), nil
-		case isFileName(t.ca):
-			return nil, fault.New(fault.Environment, t.caVariable+" holds the name of a file", "set VAULT_CACERT to it instead")
+		if !holdsCertificate([]byte(t.ca)) {
+			return nil, fault.New(fault.Environment, t.caVariable+" holds no certificate in PEM form", "set it to certificates in PEM form, with their line breaks and without quotes, or set VAULT_CACERT to the name of their file")
 		}
-		return nil, fault.New(fault.Environment, t.caVariable+" "+reason, "set it to certificates in PEM form, with their line breaks and without quotes")
+		return []byte(t.ca), nil
 	case "VAULT_CAPATH":
 		return casInFolder(found, t.ca)
 	}
@@ -98,51 +92,11 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 		return &pair, nil
 	}
 	// The cause is omitted: it can quote the text that could not be parsed.
-	switch {
-	case bytes.Contains(key, []byte("ENCRYPTED")):
+	if bytes.Contains(key, []byte("ENCRYPTED")) {
 		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
-	case bytes.Contains(certificate, []byte("PRIVATE KEY-----")) && !bytes.Contains(certificate, []byte("BEGIN CERTIFICATE")):
-		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, "holds a key, not a certificate", "swap VAULT_CLIENT_CERT and VAULT_CLIENT_KEY")
 	}
-	if reason, fix := notPEM(certificate, "certificate"); reason != "" {
-		return nil, badFile("VAULT_CLIENT_CERT", t.certFile, reason, cmp.Or(fix, "name one"))
-	}
-	if reason, fix := notPEM(key, "key"); reason != "" {
-		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, reason, cmp.Or(fix, "name one"))
-	}
-	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key", "name the two files of one pair, the client's own certificate first in its file")
+	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key in PEM form", "name the two files of one pair, the client's own certificate first in its file")
 }
 
 // holdsCertificate reports whether PEM data holds a certificate that can be parsed.
 func holdsCertificate(pem []byte) bool { return x509.NewCertPool().AppendCertsFromPEM(pem) }
-
-// noCertificate says why data holds no certificate that can be parsed, like notPEM.
-func noCertificate(data []byte) (reason, fix string) {
-	if holdsCertificate(data) {
-		return "", ""
-	}
-	reason, fix = notPEM(data, "certificate")
-	return cmp.Or(reason, "holds a damaged certificate"), fix
-}
-
-// notPEM says why data has no PEM block of a certificate or private key, and what to do;
-// empty if it has one. The fix is empty if there is nothing to convert or to copy again.
-func notPEM(data []byte, what string) (reason, fix string) {
-	label, command := "CERTIFICATE", "x509 -inform der (for PKCS#7, pkcs7 -print_certs -inform der; for PKCS#12, pkcs12 -nokeys)"
-	if what == "key" {
-		label, command = "PRIVATE KEY", "pkey -inform der (for PKCS#12, pkcs12 -nocerts -nodes)"
-	}
-	first, rest := pem.Decode(data)
-	for block := first; block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == label || what == "key" && strings.HasSuffix(block.Type, " "+label) {
-			return "", ""
-		}
-	}
-	switch {
-	case first == nil && bytes.Contains(data, []byte(label+"-----")):
-		return "holds a damaged PEM block", "copy it as it is, with its line breaks"
-	case bytes.HasPrefix(data, []byte{0x30}): // a sequence in ASN.1, as all three forms are that Windows exports
-		fix = "convert it: openssl " + command + " -in FILE -out NEW, and name NEW"
-	}
-	return "holds no " + what + " in PEM form", fix
-}

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"io/fs"
 	"net/http"
 	"os"
@@ -131,43 +132,27 @@ func TestOldTLS(t *testing.T) {
 	assertKind(t, r.err, fault.TLS, "protocol version not supported", "enable TLS 1.2 or later")
 }
 
-// CAs in another form than PEM work once converted as the error says, which leaves out keys.
-func TestCAsInAnotherForm(t *testing.T) {
+// A CA in DER form works once converted as the error says.
+func TestCAInDERForm(t *testing.T) {
 	t.Parallel()
-	at := func(address, file string) *run {
-		return readOnce(t.Context(), auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "t", "VAULT_CACERT": file}.options()))
-	}
-	r := at("https://vault.example", inFile(t, "\x30\x82\x09\x11\x02\x01\x03\x30\x82"))
-	assertKind(t, r.err, fault.Environment, "VAULT_CACERT", "holds no certificate in PEM form; convert it: openssl x509 -inform der (for PKCS#7, pkcs7 -print_certs -inform der; for PKCS#12, pkcs12 -nokeys) -in FILE -out NEW, and name NEW")
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("openssl is not installed")
 	}
-	root := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{CA: true})
-	for _, test := range []struct {
-		issuer             *vaulttest.Certificate
-		export, conversion string
-	}{
-		{nil, "x509 -outform der -in PEM -out FILE", "x509 -inform der -in FILE -out NEW"},
-		{root, "crl2pkcs7 -nocrl -outform der -certfile PEM -out FILE", "pkcs7 -print_certs -inform der -in FILE -out NEW"},
-		{root, "pkcs12 -export -passout pass: -in PEM -out FILE", "pkcs12 -nokeys -passin pass: -in FILE -out NEW"},
-		{nil, "pkcs12 -export -passout pass: -in PEM -out FILE", "pkcs12 -nokeys -passin pass: -in FILE -out NEW"},
-	} {
-		server := vaulttest.NewCertificate(t, test.issuer, vaulttest.CertificateConfig{})
-		address := vaulttest.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{server.TLS()}}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			say(w, 200, `{"request_id":"1","data":{"ttl":0,"accessor":"a"},"mount_type":"token"}`)
-		}))
-		file := inFile(t, server.PEM(root)+server.KeyPEM(t))
-		names := strings.NewReplacer("PEM", file, "FILE", file+".other", "NEW", file+".new")
-		for _, command := range []string{test.export, test.conversion} {
-			output, err := exec.CommandContext(t.Context(), "openssl", strings.Fields(names.Replace(command))...).CombinedOutput()
-			require.NoError(t, err, "%s: %s", command, output)
-		}
-		assertKind(t, at(address, file+".other").err, fault.Environment, "convert it")
-		converted, err := os.ReadFile(file + ".new")
-		require.NoError(t, err)
-		assert.NotContains(t, string(converted), "PRIVATE KEY")
-		assert.NoError(t, at(address, file+".new").err)
+	server := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{})
+	address := vaulttest.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{server.TLS()}}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		say(w, 200, `{"request_id":"1","data":{"ttl":0,"accessor":"a"},"mount_type":"token"}`)
+	}))
+	block, _ := pem.Decode([]byte(server.PEM()))
+	file := inFile(t, string(block.Bytes))
+	at := func(file string) *run {
+		return readOnce(t.Context(), auth.New(auth.Settings{Address: address}, variables{"VAULT_TOKEN": "t", "VAULT_CACERT": file}.options()))
 	}
+	const conversion = "openssl x509 -inform der -in FILE -out NEW"
+	assertKind(t, at(file).err, fault.Environment, "VAULT_CACERT", "holds no certificate in PEM form", conversion)
+	command := strings.Fields(strings.NewReplacer("FILE", file, "NEW", file+".new").Replace(conversion))
+	output, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	assert.NoError(t, at(file+".new").err)
 }
 
 // The folder of CAs may hold other files, too. What cannot be used is reported.

@@ -257,7 +257,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
 			return func() { d.v["VAULT_CACERT"] = whole(t) }
 		}, ""},
-		{"a file's name in place of a CA", resolver.Environment, "VAULT_CACERT_BYTES holds the name of a file; set VAULT_CACERT to it instead", func(_ *testing.T, d *desk) func() {
+		{"a file's name in place of a CA", resolver.Environment, "or set VAULT_CACERT to the name of their file", func(_ *testing.T, d *desk) func() {
 			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
 			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = server.CAFile, "" }
 		}, ""},
