@@ -233,40 +233,6 @@ func TestProjectedFiles(t *testing.T) {
 	}
 }
 
-// A FIFO in SSL_CERT_FILE or in a folder of SSL_CERT_DIR would block crypto/x509. Anything
-// else there is Go's to judge.
-func TestSystemCAs(t *testing.T) {
-	server := newStandIn(t, nil)
-	folder, linked := t.TempDir(), t.TempDir()
-	fifo, link := filepath.Join(folder, "fifo"), filepath.Join(linked, "link")
-	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
-	require.NoError(t, os.Symlink(fifo, link))
-	for _, test := range []struct {
-		variable, value string
-		says            string // empty for what does not block
-	}{
-		{"SSL_CERT_FILE", "", ""},
-		{"SSL_CERT_FILE", "/dev/null", ""},
-		{"SSL_CERT_FILE", t.TempDir(), ""},
-		{"SSL_CERT_FILE", fifo + "-none", ""},
-		{"SSL_CERT_FILE", fifo, fifo + " is not a regular file; name one"},
-		{"SSL_CERT_DIR", fifo, ""}, // not a folder
-		{"SSL_CERT_DIR", fifo + "-none::" + t.TempDir(), ""},
-		{"SSL_CERT_DIR", folder, fifo + " is not a regular file; remove it from the folder"},
-		{"SSL_CERT_DIR", t.TempDir() + ":" + linked, link + " is not a regular file; remove it from the folder"},
-	} {
-		t.Run(test.variable+" "+test.value, func(t *testing.T) {
-			t.Setenv(test.variable, test.value)
-			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options()), "x/y")
-			if test.says == "" {
-				assert.NoError(t, r.err)
-				return
-			}
-			assertKind(t, r.err, fault.Environment, test.variable, test.says)
-		})
-	}
-}
-
 // Files that change during a use are read by the next one. They cost this one neither its
 // next login nor the revocation, although vault/api reads them whenever a client is made.
 func TestFilesChangeDuringAUse(t *testing.T) {

@@ -3,10 +3,7 @@ package auth
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -67,9 +64,6 @@ func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Conf
 	}
 	proxy = &tls.Config{MinVersion: tls.VersionTLS12}
 	pem, err := t.cas(found)
-	if err == nil && (pem == nil || httpsProxy) {
-		err = checkSystemCAs()
-	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,27 +88,4 @@ func (t trust) configs(found *findings, httpsProxy bool) (vault, proxy *tls.Conf
 		vault.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}
 	return vault, proxy, nil
-}
-
-// checkSystemCAs returns an error for a FIFO, which would block crypto/x509. It ignores
-// other files that crypto/x509 cannot use, as crypto/x509 does.
-func checkSystemCAs() error {
-	if name := os.Getenv("SSL_CERT_FILE"); isFIFO(name) {
-		return badFile("SSL_CERT_FILE", name, "is not a regular file", "name one")
-	}
-	for folder := range strings.SplitSeq(os.Getenv("SSL_CERT_DIR"), ":") { // as crypto/x509 splits it
-		entries, _ := os.ReadDir(folder)
-		for _, entry := range entries {
-			if name := filepath.Join(folder, entry.Name()); isFIFO(name) {
-				return badFile("SSL_CERT_DIR", name, "is not a regular file", "remove it from the folder")
-			}
-		}
-	}
-	return nil
-}
-
-// isFIFO reports whether a name is that of a FIFO, or of a link to one.
-func isFIFO(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
 }
