@@ -3,7 +3,6 @@ package auth
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"net/netip"
 	"strings"
 )
 
@@ -20,7 +19,7 @@ func (e *environment) trust() trust {
 	t := trust{
 		certFile:   e.text("VAULT_CLIENT_CERT"),
 		keyFile:    e.text("VAULT_CLIENT_KEY"),
-		serverName: e.hostName("VAULT_TLS_SERVER_NAME"),
+		serverName: e.name("VAULT_TLS_SERVER_NAME"),
 		skipVerify: e.boolean("VAULT_SKIP_VERIFY"),
 	}
 	for _, variable := range []string{"VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH"} {
@@ -41,15 +40,6 @@ func (e *environment) trust() trust {
 		e.problem("VAULT_CLIENT_KEY is set without VAULT_CLIENT_CERT; set both or neither")
 	}
 	return t
-}
-
-// hostName is name for a variable that holds a host name or an IP address.
-func (e *environment) hostName(variable string) string {
-	name := e.name(variable)
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err != nil && strings.ContainsAny(name, `:/"' `) {
-		e.reject(variable, "is not a host name; write it alone, without a scheme and a port, such as vault.example")
-	}
-	return name
 }
 
 // configs returns the configurations for Vault and for an https proxy in front of it. The

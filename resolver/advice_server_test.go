@@ -244,7 +244,6 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a boolean that is none", resolver.Environment, "write true or false", settingOf("VAULT_SKIP_VERIFY", "no", "false"), ""},
 		{"a proxy that is none", resolver.Environment, "write it like http://proxy.example:3128", settingOf("VAULT_PROXY_ADDR", "proxy.example", ""), ""},
 		{"quotes around a file's name", resolver.Environment, "VAULT_CACERT holds quotes; remove them", settingOf("VAULT_CACERT", `"`+server.CAFile+`"`, server.CAFile), ""},
-		{"a server name with a port", resolver.Environment, "write it alone, without a scheme and a port", settingOf("VAULT_TLS_SERVER_NAME", "localhost:8200", "localhost"), ""},
 		{"a CA in place of its file", resolver.Environment, "write it to a file and name that, or use VAULT_CACERT_BYTES for a CA", func(t *testing.T, d *desk) func() {
 			content, err := os.ReadFile(server.CAFile)
 			require.NoError(t, err)
@@ -280,6 +279,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CAPATH"] = server.CAFile, "" }
 		}, ""},
 		{"an unknown CA", resolver.TLS, "VAULT_CACERT on the Patch server", settingOf("VAULT_CACERT", "", server.CAFile), ""},
+		{"a name with a port", resolver.TLS, "correct or unset VAULT_TLS_SERVER_NAME on the Patch server", settingOf("VAULT_TLS_SERVER_NAME", "localhost:8200", "localhost"), ""},
 		{"another name", resolver.TLS, "correct or unset VAULT_TLS_SERVER_NAME on the Patch server", settingOf("VAULT_TLS_SERVER_NAME", "vault.example", "localhost"), ""},
 		{"http to https", resolver.TLS, "use https in the address", address(func(a string) string { return strings.Replace(a, "https://", "http://", 1) }), ""},
 		{"nobody listens", resolver.Unreachable, "check the address, that Vault runs there", func(t *testing.T, d *desk) func() {
