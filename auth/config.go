@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -52,9 +51,8 @@ func (v *vault) config() (*config, error) {
 	}
 	e := &environment{getenv: v.getenv}
 	c := v.configure(e)
-	if len(e.problems) > 0 {
-		e.suspectMethod(c.method)
-		return nil, e.err()
+	if err := e.err(); err != nil {
+		return nil, err
 	}
 	if err := c.checkPins(); err != nil {
 		return nil, err
@@ -92,23 +90,6 @@ func (c *config) warn(found *findings) {
 	}
 	if c.pins.paths.prefixes != nil && c.pins.namespace == "" {
 		found.add(Finding{Code: NamespaceNotPinned, Notice: true, Text: "LUUMEN_VAULT_PATHS is set without VAULT_NAMESPACE, so the UI still chooses the namespace; set VAULT_NAMESPACE on the Patch server if this Vault has namespaces"})
-	}
-}
-
-// suspectMethod says which method the environment is for, if it has nothing for the
-// chosen one. Then somebody probably forgot to choose it in the UI. What a method of
-// Options needs is not known here.
-func (e *environment) suspectMethod(chosen method) {
-	isSet := func(v variable) bool { return e.isSet(v.name) }
-	hasPair := e.isSet("VAULT_CLIENT_CERT") || e.isSet("VAULT_CLIENT_KEY") // half of one is another problem
-	if chosen.handedIn || slices.ContainsFunc(chosen.variables, isSet) || chosen.name == certMethod && hasPair {
-		return
-	}
-	for _, m := range methods {
-		if i := slices.IndexFunc(m.variables, isSet); i >= 0 {
-			e.problem(fmt.Sprintf("the login method is %s, but %s is set: if %s is meant, choose it in the UI", chosen.name, m.variables[i].name, m.name))
-			return
-		}
 	}
 }
 

@@ -96,14 +96,18 @@ func control(text string) string {
 // isSet reports whether a variable holds more than white space, malformed or not.
 func (e *environment) isSet(name string) bool { return trimmed(e.getenv(name)) != "" }
 
-// require adds a problem if none of the variables is set.
+// orOtherMethod ends the problem of a method that nothing is set for: somebody may have
+// forgotten to choose the right one.
+const orOtherMethod = ", or choose another auth_method in the UI"
+
+// require adds a problem if none of a method's variables is set.
 func (e *environment) require(names ...string) {
 	switch {
 	case slices.ContainsFunc(names, e.isSet):
 	case len(names) == 1:
-		e.problem(names[0] + " is not set; set it on the Patch server")
+		e.problem(names[0] + " is not set; set it on the Patch server" + orOtherMethod)
 	default:
-		e.problem("neither " + strings.Join(names, " nor ") + " is set; set one on the Patch server")
+		e.problem("neither " + strings.Join(names, " nor ") + " is set; set one on the Patch server" + orOtherMethod)
 	}
 }
 

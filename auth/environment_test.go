@@ -375,19 +375,15 @@ func TestVaultsTLSIsNotForTheProxy(t *testing.T) {
 	}
 }
 
-// The Patch server is set up for a method that nobody chose in the UI. The error says to
-// choose it, not to set a token.
+// The Patch server may be set up for a method that nobody chose in the UI.
 func TestEnvironmentOfAnotherMethod(t *testing.T) {
 	t.Parallel()
-	validate := func(method string, v variables) error {
-		return auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: method}, v.options()).Validate()
+	for method, v := range map[string]variables{
+		"": {"VAULT_ROLE_ID_FILE": "/f", "VAULT_SECRET_ID_FILE": "/g"}, "jwt": {"VAULT_TOKEN": "t"}, "cert": {"VAULT_TOKEN": "t"},
+	} {
+		err := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: method}, v.options()).Validate()
+		assertKind(t, err, fault.Environment, "on the Patch server, or choose another auth_method in the UI")
 	}
-	assertKind(t, validate("", variables{"VAULT_ROLE_ID_FILE": "/f", "VAULT_SECRET_ID_FILE": "/g"}), fault.Environment,
-		"the login method is token, but VAULT_ROLE_ID_FILE is set: if approle is meant, choose it in the UI")
-	assertKind(t, validate("jwt", variables{"VAULT_TOKEN": "t"}), fault.Environment, "if token is meant")
-	assert.NotContains(t, validate("approle", variables{"VAULT_SECRET_ID": "s", "VAULT_TOKEN": "t"}).Error(), "is meant", "half of the chosen one is set")
-	assert.NotContains(t, validate("", nil).Error(), "is meant")
-	assert.NoError(t, validate("", variables{"VAULT_TOKEN": "t", "VAULT_ROLE_ID": "r"}))
 }
 
 // systemd copies a credential's file once, when the service starts.
@@ -396,30 +392,4 @@ func TestTokenInSystemdsCopyOfAFile(t *testing.T) {
 	do := auth.Renewal(auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN_FILE": "/run/credentials/luumen-patch.service/token"}.options()))
 	assert.Contains(t, do, "LoadCredential=")
 	assert.Contains(t, do, "restart the service")
-}
-
-// The hint to choose another method is for a method without any credential, not for
-// somebody who chose well and made another mistake.
-func TestMethodWithCredentialsIsNotSuspected(t *testing.T) {
-	t.Parallel()
-	another := variables{"VAULT_TOKEN": "t", "VAULT_RATE_LIMIT": "much"}
-	for _, test := range []struct {
-		name, method string
-		v            variables
-		suspected    bool
-	}{
-		{"a certificate", "cert", variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}, false},
-		{"half of a certificate", "cert", variables{"VAULT_CLIENT_CERT": "/c"}, false},
-		{"the role of a certificate", "cert", variables{"VAULT_CERT_ROLE": "r"}, false},
-		{"no certificate", "cert", nil, true},
-		{"a certificate for the connection alone", "jwt", variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}, true},
-		{"a method of the agent's own", "custom", nil, false},
-		{"a method of the agent's own in place of a built-in one", "kubernetes", nil, false},
-	} {
-		options := another.and(test.v).options()
-		options.Methods = handIn(map[string]api.AuthMethod{"custom": userpass{}, "kubernetes": userpass{}})
-		err := auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: test.method}, options).Validate()
-		assertKind(t, err, fault.Environment, "VAULT_RATE_LIMIT")
-		assert.Equal(t, test.suspected, strings.Contains(err.Error(), "if token is meant, choose it in the UI"), "%s: %v", test.name, err)
-	}
 }

@@ -25,7 +25,7 @@ func ExampleNew() {
 	})
 	fmt.Println(vault.Validate())
 	// Output:
-	// the environment of the agent is wrong: neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set; set one on the Patch server
+	// the environment of the agent is wrong: neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set; set one on the Patch server, or choose another auth_method in the UI
 }
 
 // The UI shows all errors in the settings before they are saved.

@@ -53,10 +53,7 @@ type variable struct {
 	otherwise string // the default
 }
 
-const (
-	tokenMethod = "token"
-	certMethod  = "cert"
-)
+const tokenMethod = "token"
 
 var methods = []method{
 	{
@@ -106,11 +103,11 @@ var methods = []method{
 		},
 	},
 	{
-		name:      certMethod,
+		name:      "cert",
 		variables: []variable{{name: "VAULT_CERT_ROLE", plain: true}},
 		read: func(e *environment) credentials {
 			if !e.isSet("VAULT_CLIENT_CERT") && !e.isSet("VAULT_CLIENT_KEY") {
-				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server")
+				e.problem("neither VAULT_CLIENT_CERT nor VAULT_CLIENT_KEY is set; set both on the Patch server" + orOtherMethod)
 			}
 			return credentials{role: e.name("VAULT_CERT_ROLE")}
 		},

@@ -221,7 +221,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.Mounts = []string{"/" + d.mount()}
 			return func() { d.Mounts = []string{d.mount()} }
 		}, ""},
-		{"the method of nobody", resolver.Environment, "if token is meant, choose it in the UI", func(_ *testing.T, d *desk) func() {
+		{"the method of nobody", resolver.Environment, "or choose another auth_method in the UI", func(_ *testing.T, d *desk) func() {
 			d.AuthMethod = "jwt"
 			return func() { d.AuthMethod = "token" }
 		}, ""},

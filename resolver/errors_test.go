@@ -66,7 +66,7 @@ func TestWhatConcernsTheWholeRun(t *testing.T) {
 		{name: "two faults in the settings", settings: auth.Settings{Address: "vault.example:8200", KVVersion: "2"}, kind: resolver.Settings,
 			text: `the vault settings are wrong: address: neither https:// nor http://; write it like https://vault.example:8200; also, kv_version: unknown; choose "v1" or "v2"`},
 		{name: "no token", settings: auth.Settings{Address: "http://" + closed}, kind: resolver.Environment,
-			text: "the environment of the agent is wrong: neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server"},
+			text: "the environment of the agent is wrong: neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set; set one on the Patch server, or choose another auth_method in the UI"},
 		{name: "no token file", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN_FILE": missing}, kind: resolver.Environment,
 			text: "VAULT_TOKEN_FILE: " + missing + " does not exist; create it, or set VAULT_TOKEN_FILE to the right one"},
 		{name: "pinned address", settings: auth.Settings{Address: "http://" + closed}, environment: map[string]string{"VAULT_TOKEN": "t", "VAULT_ADDR": "https://vault.example:8200"}, kind: resolver.Pinned,
