@@ -2,10 +2,8 @@ package auth
 
 import (
 	"encoding/json"
-	"maps"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -74,22 +72,9 @@ func isQuoted(text string) bool {
 var jsonStart = regexp.MustCompile(`^(\{\s*("|\}$)|\[\s*["{\[])`)
 
 // assignment matches a name that people copy along with a credential, as in a shell, an
-// env file or a systemd unit. It is set in init to avoid an initialization cycle with
-// methods.
-var assignment *regexp.Regexp
-
-func init() {
-	names := append(slices.Sorted(maps.Keys(notRead)), "token", "client_token", "role_id", "secret_id", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
-	for _, m := range methods {
-		for _, v := range m.allVariables() {
-			names = append(names, v.name)
-		}
-	}
-	for _, v := range general {
-		names = append(names, v.name)
-	}
-	assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|\$env:|Environment=)?["']?(` + strings.Join(names, "|") + `)\s*=\s*[^\s=]`)
-}
+// env file or a systemd unit.
+var assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|\$env:|Environment=)?["']?` +
+	`((LUUMEN_|ANSIBLE_HASHI_)?VAULT_\w+|(BAO|LUUMEN|SSL_CERT)_\w+|(HTTPS?|ALL|NO)_PROXY|(client_)?token|role_id|secret_id)\s*=\s*[^\s=]`)
 
 var jwtShape = regexp.MustCompile(`^[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*$`)
 
