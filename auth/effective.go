@@ -54,14 +54,15 @@ func (v *Vault) Effective() Effective {
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
 		note := "has no effect"
-		switch instead := notRead[name]; instead {
-		case "":
-		case noRedirects:
-			note = instead
-		default:
+		if instead := notRead[name]; instead != "" {
 			note = "use " + instead
 		}
 		report.NotRead = append(report.NotRead, e.withoutEffect(name, note)...)
+	}
+	for _, v := range append([]variable{{name: "VAULT_TOKEN"}}, general...) {
+		if suffix, ok := strings.CutPrefix(v.name, "VAULT_"); ok { // OpenBao reads it by its own name, too
+			report.NotRead = append(report.NotRead, e.withoutEffect("BAO_"+suffix, "use "+v.name)...)
+		}
 	}
 	return report
 }

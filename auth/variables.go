@@ -31,7 +31,8 @@ var general = []variable{
 }
 
 // notRead are variables of vault/api, of Vault's own programs and of similar products
-// that have no effect, with what to use instead, or noRedirects.
+// that have no effect, with what to use instead. OpenBao's
+// are in Effective.
 var notRead = map[string]string{
 	// vault/api
 	"VAULT_AGENT_ADDR":        inSettings + "address",
@@ -39,32 +40,9 @@ var notRead = map[string]string{
 	"VAULT_WRAP_TTL":          "",
 	"VAULT_MAX_RETRIES":       "the run's patience",
 	"VAULT_SRV_LOOKUP":        inSettings + "address, with a port",
-	"VAULT_DISABLE_REDIRECTS": noRedirects,
+	"VAULT_DISABLE_REDIRECTS": "",
 	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"VAULT_MFA":               "",
-
-	// OpenBao's
-	"BAO_ADDR":              pinned,
-	"BAO_AGENT_ADDR":        inSettings + "address",
-	"BAO_CACERT":            "VAULT_CACERT",
-	"BAO_CACERT_BYTES":      "VAULT_CACERT_BYTES",
-	"BAO_CAPATH":            "VAULT_CAPATH",
-	"BAO_CLIENT_CERT":       "VAULT_CLIENT_CERT",
-	"BAO_CLIENT_KEY":        "VAULT_CLIENT_KEY",
-	"BAO_CLIENT_TIMEOUT":    "VAULT_CLIENT_TIMEOUT",
-	"BAO_DISABLE_REDIRECTS": noRedirects,
-	"BAO_HEADERS":           "",
-	"BAO_HTTP_PROXY":        "VAULT_PROXY_ADDR",
-	"BAO_MAX_RETRIES":       "the run's patience",
-	"BAO_MFA":               "",
-	"BAO_NAMESPACE":         "VAULT_NAMESPACE",
-	"BAO_PROXY_ADDR":        "VAULT_PROXY_ADDR",
-	"BAO_RATE_LIMIT":        "VAULT_RATE_LIMIT",
-	"BAO_SKIP_VERIFY":       "VAULT_SKIP_VERIFY",
-	"BAO_SRV_LOOKUP":        inSettings + "address, with a port",
-	"BAO_TLS_SERVER_NAME":   "VAULT_TLS_SERVER_NAME",
-	"BAO_TOKEN":             "VAULT_TOKEN",
-	"BAO_WRAP_TTL":          "",
 
 	// misspelt
 	"LUUMEN_VAULT_PATH":      "LUUMEN_VAULT_PATHS",
@@ -114,8 +92,7 @@ var notRead = map[string]string{
 }
 
 const (
-	noRedirects = "has no effect: redirects are never followed"
-	inSettings  = "the UI's settings: "
-	pinned      = inSettings + "address, and VAULT_ADDR to pin it"
-	anyMount    = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
+	inSettings = "the UI's settings: "
+	pinned     = inSettings + "address, and VAULT_ADDR to pin it"
+	anyMount   = "VAULT_APPROLE_MOUNT, VAULT_KUBERNETES_MOUNT, VAULT_JWT_MOUNT or VAULT_CERT_MOUNT"
 )
