@@ -39,7 +39,9 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			s.learn(t, request, response)
+			if isServed(request, response) && (!t.foreign || reply.HasData(response)) {
+				t.served.Store(true)
+			}
 			return response, nil
 		}
 		answer, err := reply.Parse(&api.Response{Response: response}, nil)
@@ -55,16 +57,6 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			}
 			return response, nil
 		}
-	}
-}
-
-// learn notes what an answer that is not a denial shows.
-func (s *session) learn(t *token, request *http.Request, response *http.Response) {
-	if isServed(request, response) && (!t.foreign || reply.HasData(response)) {
-		t.served.Store(true)
-	}
-	if !s.modern.Load() && reply.TellsMountType(response) {
-		s.modern.Store(true)
 	}
 }
 

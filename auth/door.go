@@ -62,13 +62,11 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	d.answered = time.Now()
-	if answer.MountType != nil {
-		s.modern.Store(true)
-	}
 	// A renewal returns the token that it renews, which is not a new one.
 	if a := answer.Auth; a != nil && a.ClientToken != "" && said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
 		t := s.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), transport.SentAt(response))
 		t.accepted.Store(true)
+		t.modern = answer.MountType != nil
 		t.index = response.Header.Get("X-Vault-Index")
 		said.tokens = append(said.tokens, t)
 		if !answer.CacheHit && !t.facts.Batch { // others use a cached one too, and a batch token cannot be revoked

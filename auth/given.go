@@ -27,9 +27,6 @@ func (s *session) look(ctx context.Context, client *api.Client) (*reply.Answer, 
 	if err != nil {
 		return nil, nil, err
 	}
-	if answer.MountType != nil {
-		s.modern.Store(true)
-	}
 	if !answer.Ok() || answer.Malformed || data != nil && !data.isToken() {
 		data = nil
 	}

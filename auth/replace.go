@@ -23,9 +23,11 @@ func (s *session) afterRefusal(request *http.Request, used *token, answer *reply
 	}
 }
 
-// replaceIfDead replaces the token used if the answer shows that it is dead. A proxy may
-// deny an optional request alone, in Vault's words. So a token that Vault has accepted is
-// looked up first; for any other token, the next request decides.
+// replaceIfDead replaces the token used if the answer shows that it is dead. A denial by
+// policy does not, unless its time to live is over: OpenBao and Vault before 1.16 say for
+// some requests the same of a dead token, and the next read then shows it. A proxy may deny
+// an optional request alone, in Vault's words. So a token that Vault has accepted is looked
+// up first; for any other token, the next request decides.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) error {
 	refusal := answer.Refusal()
 	s.login.Lock()
@@ -38,16 +40,20 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return s.fatal.Load()
 	case s.token.Load() != used:
 		return nil // another request has replaced it already
-	case refusal == reply.ByPolicy && s.modern.Load():
-		return nil // a dead token is refused in other words
+	case refusal == reply.ByPolicy && !used.isExpired():
+		return nil
 	case transport.Decides(request):
 	case used.facts.UsesLeft != nil, isAlive:
 		return nil // the next request decides, without a look-up that costs a use
 	}
-	if refusal == reply.ByPolicy || transport.IsOptional(request) && used.isProven() {
-		dead, err := s.isDead(ctx, used)
-		if err != nil || !dead {
-			return err
+	if transport.IsOptional(request) && used.isProven() {
+		ctx, client := s.about(ctx, used, s.reads)
+		look, _, err := s.look(ctx, client)
+		if err != nil {
+			return ctx.Err()
+		}
+		if r := look.Refusal(); r != reply.DeadToken && r != reply.BareDenial {
+			return nil
 		}
 	}
 	if isAlive {
@@ -61,23 +67,6 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 func (t *token) mayBeDead() bool {
 	wasAccepted := t.facts.Given && t.accepted.Load() // by a look-up that a policy denied
 	return wasAccepted || t.mayHaveServed() || t.isExpired()
-}
-
-// isDead looks up, once, whether a token is dead. For some requests, Vault before 1.16 and
-// OpenBao refuse a dead token in the words for a missing policy, and a proxy may deny a
-// request in the words for a dead token.
-func (s *session) isDead(ctx context.Context, t *token) (bool, error) {
-	if t.looked {
-		return false, nil
-	}
-	t.looked = true
-	ctx, client := s.about(ctx, t, s.reads)
-	answer, _, err := s.look(ctx, client)
-	if err != nil {
-		return false, ctx.Err()
-	}
-	refusal := answer.Refusal()
-	return refusal == reply.DeadToken || refusal == reply.BareDenial, nil
 }
 
 // replace gets a new token in place of a dead one, by a login or from the token file:

@@ -75,7 +75,7 @@ func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	case reply.DeadToken:
 		return true
 	case reply.BareDenial:
-		return (!s.modern.Load() || t != s.token.Load()) && t.mayBeDead()
+		return (!t.modern || t != s.token.Load()) && t.mayBeDead()
 	}
 	return false
 }

@@ -65,10 +65,6 @@ type session struct {
 	fatal  atomic.Pointer[fault.Error] // why no token works any more; set under login
 	health atomic.Pointer[Health]
 
-	// An answer showed that this is Vault 1.16 or newer, where the texts for a dead token
-	// and for a missing policy differ.
-	modern atomic.Bool
-
 	returned atomic.Bool // use has returned
 	door     door
 

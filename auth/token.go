@@ -83,7 +83,7 @@ type token struct {
 	accessor string
 	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
-	looked   bool   // it has been looked up; guarded by session.login
+	modern   bool   // its login was answered by Vault 1.16 or newer, which has words of its own for a dead token since 1.17
 	foreign  bool   // its look-up was answered as Vault never does; set before use is called
 	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
 

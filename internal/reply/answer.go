@@ -128,21 +128,10 @@ func HasData(response *http.Response) bool {
 	return decode(inMemory(response.Body), &e) == nil && e.RequestID != "" && len(data) > 0
 }
 
-// TellsMountType reports whether an answer in memory comes from Vault 1.16 or newer,
-// whose answers end with the type of the mount.
-func TellsMountType(response *http.Response) bool {
-	body := inMemory(response.Body)
-	return endsWithMountType.Match(body[max(0, len(body)-80):])
-}
-
 // IsStandby reports whether an answer of sys/health in memory is that of a standby.
 func IsStandby(response *http.Response) bool {
 	return bytes.Contains(inMemory(response.Body), []byte(`"standby":true`))
 }
-
-// endsWithMountType matches only the last member of an answer: a secret may have a key
-// of this name.
-var endsWithMountType = regexp.MustCompile(`,"mount_type":"[^"]*"}\n?$`)
 
 // inMemory returns the bytes of a body in memory, and nil for any other body.
 func inMemory(body io.Reader) []byte {

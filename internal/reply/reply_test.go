@@ -135,31 +135,6 @@ type inMemory struct{ bytes.Buffer }
 
 func (*inMemory) Close() error { return nil }
 
-// Only the end of an answer tells the server's age, never a secret in it.
-func TestTellsMountType(t *testing.T) {
-	t.Parallel()
-	const before = `{"request_id":"1","lease_id":"","renewable":false,"lease_duration":2764800,`
-	for _, answer := range []struct {
-		name, body string
-		tells      bool
-	}{
-		{"Vault 1.16", before + `"data":{"a":"b"},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}` + "\n", true},
-		{"no line end", before + `"data":null,"mount_type":""}`, true},
-		{"Vault 1.15", before + `"data":{"a":"b"},"wrap_info":null,"warnings":null,"auth":null}` + "\n", false},
-		{"a secret with this key", before + `"data":{"mount_type":"x"},"wrap_info":null,"warnings":null,"auth":null}` + "\n", false},
-		{"its last key", before + `"data":{"a":"b","mount_type":"x"},"wrap_info":null,"warnings":null,"auth":null}` + "\n", false},
-		{"a value that looks like it", before + `"data":{"a":",\"mount_type\":\"kv\"}"}}` + "\n", false},
-		{"data at the end", before + `"data":{"a":"b","mount_type":"x"}}` + "\n", false},
-		{"no body", "", false},
-	} {
-		t.Run(answer.name, func(t *testing.T) {
-			t.Parallel()
-			body := &inMemory{*bytes.NewBufferString(answer.body)}
-			assert.Equal(t, answer.tells, reply.TellsMountType(&http.Response{Body: body}))
-		})
-	}
-}
-
 func TestLoginHint(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range []struct{ method, text, hint string }{
