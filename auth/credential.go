@@ -104,10 +104,9 @@ func isSecretLike(text string) bool {
 	return isCredential(text) || isID(text) || startShape.MatchString(text) || hasUser(text)
 }
 
-var (
-	placeholder = regexp.MustCompile(`^(\$.*|%.*%|<.*>|\[.*\]|\{.*\})$`)
-	strayEnd    = regexp.MustCompile(`^["']|(["',;]|\\[nr])$`)
-)
+// oddShape matches a text with what credentials seldom have: a sign of a placeholder, of quotes
+// or of brackets at an end, or anything but visible ASCII.
+var oddShape = regexp.MustCompile(`^[$%<{["']|[%>}\]"',;]$|\\[nr]$|[^!-~]`)
 
 // oddity says what is unusual about a text as the credential of a variable, to explain why
 // Vault refused it; empty if nothing is. It is no reason not to send the text: operators can
@@ -119,26 +118,22 @@ func oddity(variable, text string) string {
 		}
 		return variable + " does not hold a JWT alone: write it without anything before or after it"
 	}
-	odd := ""
+	shape := ""
 	switch {
-	case placeholder.MatchString(text):
-		odd = "looks like a placeholder that was not replaced, or has brackets around it: write the credential itself"
-	case strayEnd.MatchString(text):
-		odd = `has a quote, a comma, a semicolon or \n at one end: write the credential itself`
-	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r > '~' }):
-		odd = "holds white space, or a non-ASCII or invisible character: write the credential alone"
+	case oddShape.MatchString(text):
+		shape = `holds a quote, a bracket, a comma, a semicolon, \n, white space, or a non-ASCII or invisible character, or is a placeholder: write the credential itself, alone`
 	case isJWT(text):
-		odd = "is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
+		shape = "is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
 	case isFileName(text):
-		odd = "looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
+		shape = "looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
 	case isForToken(variable) && isID(text):
-		odd = "looks like an id, such as a secret id: to log in with one, choose the method approle"
+		shape = "looks like an id, such as a secret id: to log in with one, choose the method approle"
 	case !isForToken(variable) && startShape.MatchString(text):
-		odd = "looks like a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
+		shape = "looks like a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
 	default:
 		return ""
 	}
-	return "the credential in " + variable + " " + odd
+	return "the credential in " + variable + " " + shape
 }
 
 func isFileName(text string) bool {
