@@ -79,7 +79,7 @@ func TestEnvironment(t *testing.T) {
 		{"quotes around a proxy that is not for Vault", "", variables{"VAULT_TOKEN": "t", "HTTPS_PROXY": `"http://proxy"`, "NO_PROXY": ".example"}, nil},
 		{"a CA in place of its file", "", variables{"VAULT_TOKEN": "t", "VAULT_CACERT": "-----BEGIN CERTIFICATE-----\n" + canary + "\n"}, []string{"VAULT_CACERT holds a PEM block in place of a file's name; write it to a file and name that, or use VAULT_CACERT_BYTES"}},
 		{"a key in place of its file", "", variables{"VAULT_TOKEN": "t", "VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": `-----BEGIN PRIVATE KEY-----\n` + canary}, []string{"VAULT_CLIENT_KEY holds a PEM block in place of a file's name"}},
-		{"mount that ends in /login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/login"}, nil},
+		{"mount that ends in /login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/login"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount; write it without auth/ and /login, such as approle"}},
 		{"mount with /login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "approle/login/"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount; write it without auth/ and /login, such as approle"}},
 		{"mount that is named login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "login"}, nil},
 		{"proxy with % in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:%" + canary + "@proxy.example:3128"}, []string{`such as / ? # % \ ^ and space in user and password as %2F %3F %23 %25 %5C %5E %20`}},
