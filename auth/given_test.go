@@ -2,7 +2,6 @@ package auth_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -270,45 +269,6 @@ func TestTokenOfIsACopy(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-}
-
-// A wrapping token cannot even be looked up. The try uses it up, so another one is needed.
-func TestWrappingTokenAsTheToken(t *testing.T) {
-	t.Parallel()
-	server := vaulttest.Shared(t)
-	secret := newSecret(t, server)
-	wrap := func() string {
-		request, err := http.NewRequest(http.MethodPost, server.Address+"/v1/auth/token/create", strings.NewReader(`{"ttl":"400h","policies":["default","`+secret.policy+`"]}`))
-		require.NoError(t, err)
-		request.Header.Set("X-Vault-Token", server.Token)
-		request.Header.Set("X-Vault-Wrap-TTL", "1m")
-		response, err := http.DefaultClient.Do(request)
-		require.NoError(t, err)
-		defer response.Body.Close()
-		var wrapped struct {
-			WrapInfo struct {
-				Token string `json:"token"`
-			} `json:"wrap_info"`
-		}
-		require.NoError(t, json.NewDecoder(response.Body).Decode(&wrapped))
-		return wrapped.WrapInfo.Token
-	}
-	unwrap := func(token string) (status int, inside string) {
-		status, answer, err := server.DoAs(token, http.MethodPost, "sys/wrapping/unwrap", nil)
-		require.NoError(t, err)
-		return status, vaulttest.Text(answer, "auth", "client_token")
-	}
-	token := wrap()
-	r := readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": token}), secret.path)
-	assertKind(t, r.err, fault.Token, "if it was a wrapping token, it is used up now: create another, unwrap it (vault unwrap), and use the token inside; otherwise, set VAULT_TOKEN")
-	assert.Empty(t, r.warnings())
-
-	status, _ := unwrap(token)
-	assert.Equal(t, http.StatusBadRequest, status)
-	_, inside := unwrap(wrap())
-	r = readOnce(t.Context(), at(server, "", variables{"VAULT_TOKEN": inside}), secret.path)
-	require.NoError(t, r.err)
-	assert.Empty(t, r.warnings())
 }
 
 // The time to live of a token counts from when the login was sent that made it, not from

@@ -178,10 +178,8 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return s.refused(answer, odd)
 	case answer != nil && answer.Status == http.StatusNoContent:
 		return reply.NoContent()
-	case answer != nil && answer.Auth != nil && answer.Auth.MFA != nil:
-		return fault.New(fault.Login, s.where()+" returned no token", "disable the second factor for this login: nobody can enter it for an agent")
 	case err == nil:
-		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
+		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount, and that the login needs no second factor")
 	case !s.config.method.handedIn: // vault/api cannot decode it
 		return reply.NotVault("not the JSON of a login at " + s.wire.Address())
 	}

@@ -131,9 +131,6 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	renewal := "give the role a longer token_ttl, which max_lease_ttl of its mount limits, and token_num_uses=0"
 	if given {
 		renewal = s.config.credentials.credential.renewal()
-		if t.accepted.Load() && !t.served.Load() { // it could only be looked up, which used it up
-			renewal = "if it was a wrapping token, it is used up now: create another, unwrap it (vault unwrap), and use the token inside; otherwise, " + renewal
-		}
 	}
 	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}
 	if answer.Refusal() == reply.DeadToken {

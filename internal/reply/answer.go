@@ -39,14 +39,13 @@ type Answer struct {
 
 // Auth is the part of an answer that holds a new token.
 type Auth struct {
-	ClientToken   string    `json:"client_token"`
-	Accessor      string    `json:"accessor"`
-	LeaseDuration int64     `json:"lease_duration"` // seconds
-	Renewable     bool      `json:"renewable"`
-	NumUses       int       `json:"num_uses"`
-	Type          string    `json:"token_type"`
-	Policies      []string  `json:"policies"`
-	MFA           *struct{} `json:"mfa_requirement"` // nil if no second factor is required
+	ClientToken   string   `json:"client_token"`
+	Accessor      string   `json:"accessor"`
+	LeaseDuration int64    `json:"lease_duration"` // seconds
+	Renewable     bool     `json:"renewable"`
+	NumUses       int      `json:"num_uses"`
+	Type          string   `json:"token_type"`
+	Policies      []string `json:"policies"`
 }
 
 // envelope is the JSON around every answer from Vault.
