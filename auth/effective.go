@@ -101,9 +101,22 @@ func (e *environment) unusedProxy(name string, proxy *transport.Proxy) string {
 	return "not for this address"
 }
 
-// inUI returns the settings of the UI.
+// inUI returns the settings of the UI, and what the environment makes of them.
 func (v *vault) inUI(e *environment, c *config) []Setting {
-	s, faults := v.settings, v.faults()
+	settings := v.settings.shown(v.faults())
+	for i, s := range settings {
+		switch {
+		case s.Name == "auth_method" && c.method.handedIn:
+			settings[i].Note = "handed in by the agent"
+		case s.Name == "namespace" && s.Source == "default" && e.isSet("VAULT_NAMESPACE"):
+			settings[i].Value, settings[i].Source = e.shown(variable{name: "VAULT_NAMESPACE", plain: true}), "VAULT_NAMESPACE"
+		}
+	}
+	return settings
+}
+
+// shown returns each setting as it may be shown. faults are those of the settings.
+func (s Settings) shown(faults []Fault) []Setting {
 	setting := func(name, value, otherwise string) Setting {
 		switch {
 		case isAtFault(faults, name):
@@ -119,20 +132,12 @@ func (v *vault) inUI(e *environment, c *config) []Setting {
 	if s.Enabled != nil {
 		enabled = strconv.FormatBool(*s.Enabled)
 	}
-	method := setting("auth_method", s.AuthMethod, tokenMethod)
-	if c.method.handedIn {
-		method.Note = "handed in by the agent"
-	}
-	namespace := setting("namespace", s.Namespace, "none")
-	if s.Namespace == "" && e.isSet("VAULT_NAMESPACE") {
-		namespace.Value, namespace.Source = e.shown(variable{name: "VAULT_NAMESPACE", plain: true}), "VAULT_NAMESPACE"
-	}
 	return []Setting{
 		setting("enabled", enabled, strconv.FormatBool(s.Configured())),
 		setting("address", s.Address, "none"),
 		setting("kv_version", s.KVVersion, "v2"),
-		method,
-		namespace,
+		setting("auth_method", s.AuthMethod, tokenMethod),
+		setting("namespace", s.Namespace, "none"),
 		setting("mounts", strings.Join(s.Mounts, ", "), "as Vault lists them"),
 	}
 }

@@ -197,22 +197,11 @@ func isPlainPath(text string) bool {
 	return !strings.ContainsFunc(text, isUnprintable)
 }
 
-// String returns the settings, without malformed values.
+// String returns the settings in one line, without malformed values.
 func (s Settings) String() string {
-	enabled := "default"
-	if s.Enabled != nil {
-		enabled = strconv.FormatBool(*s.Enabled)
-	}
-	faults := s.Faults() // also hides the name of a method in Options, which could be a pasted token
 	var texts []string
-	for _, setting := range []struct{ name, value string }{
-		{"enabled", enabled}, {"address", strconv.Quote(s.Address)}, {"kv_version", strconv.Quote(s.KVVersion)},
-		{"auth_method", strconv.Quote(s.AuthMethod)}, {"namespace", strconv.Quote(s.Namespace)}, {"mounts", fmt.Sprintf("%q", s.Mounts)},
-	} {
-		if isAtFault(faults, setting.name) {
-			setting.value = notValid
-		}
-		texts = append(texts, setting.name+" "+setting.value)
+	for _, setting := range s.shown(s.Faults()) { // without the name of a method in Options, which could be a pasted token
+		texts = append(texts, setting.Name+" "+setting.Value)
 	}
 	return strings.Join(texts, ", ")
 }
