@@ -46,10 +46,10 @@ func (v *Vault) Effective() Effective {
 		report.Used = append(report.Used, e.setting(v)...)
 	}
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} {
-		if why := e.unusedProxy(name, c.proxy); why != "" {
-			report.Unused = append(report.Unused, e.withoutEffect(name, why)...)
-		} else {
+		if e.isProxyInUse(name, c.proxy) {
 			report.Used = append(report.Used, e.setting(variable{name: name})...)
+		} else {
+			report.Unused = append(report.Unused, e.withoutEffect(name, "not for this address, or another variable comes first")...)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(notRead)) {
@@ -86,19 +86,13 @@ func (e *environment) withoutEffect(name, why string) []Setting {
 	return []Setting{{Name: name, Value: "set", Source: name, Note: why}}
 }
 
-// unusedProxy says why a standard proxy variable has no effect; empty if it has one. proxy is
-// the proxy in use.
-func (e *environment) unusedProxy(name string, proxy *transport.Proxy) string {
-	upper := strings.ToUpper(name)
-	switch {
-	case e.isSet("VAULT_PROXY_ADDR"):
-		return "VAULT_PROXY_ADDR is set"
-	case e.inEitherCase(upper) != name:
-		return upper + " is set"
-	case upper == "NO_PROXY", slices.Contains(e.malformed, name), proxy != nil && proxy.Variable == name:
-		return ""
+// isProxyInUse reports whether a standard proxy variable has a part in the connection, or is
+// at fault for there being none. proxy is the proxy in use.
+func (e *environment) isProxyInUse(name string, proxy *transport.Proxy) bool {
+	if e.inEitherCase("NO_PROXY") == name {
+		return !e.isSet("VAULT_PROXY_ADDR")
 	}
-	return "not for this address"
+	return slices.Contains(e.malformed, name) || proxy != nil && proxy.Variable == name
 }
 
 // inUI returns the settings of the UI, and what the environment makes of them.
