@@ -22,10 +22,8 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 		return nil, "neither https:// nor http://", example
 	case u.Hostname() == "":
 		return nil, "no host name", example
-	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r == '。' || '！' <= r && r <= '～' }):
-		return nil, "holds a full-width character in the host name", "write it in ASCII, such as : or ."
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
-		return nil, "holds a non-ASCII character in the host name", "write the name's xn-- form"
+		return nil, "holds a non-ASCII character in the host name", "write it in ASCII: : and . for full-width ones, and the xn-- form of a name"
 	case u.User != nil:
 		return nil, "holds a user or a password", "omit them: credentials come from the agent's environment"
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):

@@ -41,11 +41,7 @@ func (e *environment) proxyAt(variable, text string) *transport.Proxy {
 	}
 	u, err := url.Parse(text)
 	if err != nil || !isProxy(u) || strings.ContainsAny(text, "?#") {
-		fix := "http://proxy.example:3128"
-		if strings.Contains(text, "@") {
-			fix = `http://user:password@proxy.example:3128, and characters such as / ? # % \ ^ and space in user and password as %2F %3F %23 %25 %5C %5E %20`
-		}
-		e.reject(variable, "is not the URL of a proxy alone; write it like "+fix)
+		e.reject(variable, `is not the URL of a proxy alone; write it like http://proxy.example:3128, or http://user:password@proxy.example:3128 with characters such as / ? # % \ ^ and space in user and password as %2F %3F %23 %25 %5C %5E %20`)
 		return nil
 	}
 	return &transport.Proxy{URL: u, Variable: variable}
