@@ -265,31 +265,6 @@ func TestTokenOfAnotherNamespace(t *testing.T) {
 	}
 }
 
-// An answer without a length that breaks off is sent again.
-func TestAnswerThatBreaksOff(t *testing.T) {
-	t.Parallel()
-	const answer = `{"request_id":"5a9f","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":{"password":"right"},"metadata":{"created_time":"2026-01-01T00:00:00Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
-	for _, cut := range []int{20, strings.Index(answer, `,"metadata"`), len(answer) - 1} { // the second is after a }
-		var reads atomic.Int32
-		h := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
-			end := len(answer)
-			if reads.Add(1) == 1 {
-				end = cut
-			}
-			conn, buffer, err := w.(http.Hijacker).Hijack()
-			if assert.NoError(t, err) {
-				fmt.Fprintf(buffer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n%s", answer[:end])
-				buffer.Flush()
-				conn.Close()
-			}
-		}}
-		run := resolver.Resolve(t.Context(), h.start(t), []resolver.Host{host("h", "password", "vault:secret/a#password")}, resolver.Options{})
-		result := collect(run)[0]
-		assert.NoError(t, result.Err())
-		assert.EqualValues(t, 2, reads.Load())
-	}
-}
-
 // A check of one path that fails for a while waits for it, as a run does: that Vault tells
 // meanwhile what the token may do says nothing of the path.
 func TestCheckOfAPathThatRecovers(t *testing.T) {

@@ -106,14 +106,6 @@ func decode(text []byte, into any) error {
 	return json.Unmarshal(text, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// IsCutOff reports whether a body is only the beginning of a JSON object.
-func IsCutOff(header http.Header, body []byte) bool {
-	if len(body) == 0 {
-		return isJSON(header)
-	}
-	return body[0] == '{' && errors.Is(decode(body, &ignored{}), io.ErrUnexpectedEOF)
-}
-
 // ignored takes any JSON.
 type ignored struct{}
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
-	"github.com/luumen/patch-vault/internal/reply"
 )
 
 // buffered is a body in memory.
@@ -61,11 +60,8 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 	}
 	var body bytes.Buffer
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
-	switch {
-	case body.Len() > most:
+	if body.Len() > most {
 		return nil, errTooLarge
-	case err == nil && len(response.TransferEncoding) == 0 && reply.IsCutOff(response.Header, body.Bytes()):
-		err = io.ErrUnexpectedEOF // net/http does not notice it in a body without a length
 	}
 	return body.Bytes(), err
 }

@@ -61,7 +61,6 @@ func TestWrongAnswers(t *testing.T) {
 		{"half of a JSON 400", vault(400, `{"errors":["`+bodyWords), fault.BadResponse, never, false, "status 400, application/json"},
 		{"empty 200", answers(200, "", ""), fault.BadResponse, never, false, "status 200, no content type at ADDRESS"},
 		{"empty JSON 200", answers(200, json, ""), fault.BadResponse, never, false, "status 200, application/json at ADDRESS"},
-		{"empty JSON 200, until it closes", says("HTTP/1.0 200 OK", "Content-Type: application/json", "", ""), fault.Unreachable, later, false, "connection closed in the middle of the answer"},
 		{"JSON 401", vault(401, `{"errors":["`+bodyWords+`"]}`), fault.BadResponse, never, false, "status 401, application/json at ADDRESS"},
 		{"JSON 407", vault(407, `{"errors":[]}`), fault.BadResponse, never, false, "status 407, application/json at ADDRESS"},
 		{"JSON 451", vault(451, `{"errors":[]}`), fault.BadResponse, never, false, "status 451, application/json at ADDRESS"},
