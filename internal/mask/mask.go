@@ -90,9 +90,6 @@ func formsOf(secret string) []string {
 	return forms
 }
 
-// AreIn reports whether a text holds a secret.
-func (s *Secrets) AreIn(text string) bool { return len(s.ranges(text)) > 0 }
-
 // Words returns a text from a server in one short line, with its secrets masked.
 // The end of a cut text is also masked if a secret may begin there.
 func (s *Secrets) Words(text string) string { return shorten(s.Text(text)) }

@@ -51,25 +51,18 @@ func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
 }
 
 // MayBeAnswer reports whether a response with this failure may be the answer to a caller's
-// request, which can have any form: a certificate, an error of ACME or of a plugin, or the
-// health of a standby.
-func (s Source) MayBeAnswer(response *http.Response, f *patience.Failure) bool {
-	status, header, body := response.StatusCode, response.Header, inMemory(response.Body)
-	e := envelope{Data: &ignored{}}
-	isFromVault := isJSON(header) && decode(body, &e) == nil && e.isFromVault()
-	switch {
-	case isFromVault && e.ServerTime != nil:
-		return true
-	case status/100 == 2:
-		return !strings.HasPrefix(header.Get("Content-Type"), "text/html") // which is a proxy's page
-	case status/100 != 4 || f.Retry != patience.Never || f.Fault.Kind != fault.BadResponse:
-		return false
-	case isFromVault:
-		return true
+// request, which can have any form: a certificate, an error of a plugin, or the health of a
+// standby. A refusal is JSON, since vault/api quotes any other in its error.
+func MayBeAnswer(response *http.Response, f *patience.Failure) bool {
+	if response.StatusCode/100 == 2 {
+		return !strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") // which is a proxy's page
 	}
-	// A page comes from a proxy. vault/api quotes the body in its error.
-	isPage := isJSON(header) || !strings.HasPrefix(header.Get("Content-Type"), "application/")
-	return !isPage && len(body) <= maxWords && !s.Sent.AreIn(string(body))
+	e := envelope{Data: &ignored{}}
+	if !isJSON(response.Header) || decode(inMemory(response.Body), &e) != nil || !e.isFromVault() {
+		return false
+	}
+	isRefusal := response.StatusCode/100 == 4 && f.Retry == patience.Never && f.Fault.Kind == fault.BadResponse
+	return isRefusal || e.ServerTime != nil
 }
 
 // unwell is the failure of a Vault that cannot answer now or would refuse the request

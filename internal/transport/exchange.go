@@ -76,7 +76,7 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		return r.Wire.refusedByProxy(httpRefusal(response))
 	}
 	f := r.Wire.source.Judge(response, r.isLogin())
-	if f == nil || e.mayHaveAnyForm(response) && r.Wire.source.MayBeAnswer(response, f) {
+	if f == nil || e.mayHaveAnyForm(response) && reply.MayBeAnswer(response, f) {
 		e.accept(response)
 		return nil
 	}
