@@ -38,12 +38,9 @@ var states = []state{
 			Do: "check how far this performance standby lags behind"}},
 
 	{status: []int{500}, retry: patience.Later, unsent: true,
-		says:  []phrase{{"Vault server temporarily overloaded", "src"}},
-		fault: overloaded},
-
-	{status: []int{500}, retry: patience.Later, // Vault may have stored a part, such as the use of a secret id
-		says:  []phrase{{"overloaded, try again later", "src"}}, // with other words around it
-		fault: overloaded},
+		says: []phrase{{"Vault server temporarily overloaded", "src"}},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests",
+			Do: "check Vault's load and the speed of its storage"}},
 
 	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
 		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
@@ -134,9 +131,6 @@ var states = []state{
 		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault has no such namespace",
 			Do: "correct namespace in the settings, or VAULT_NAMESPACE on the Patch server", Fix: "correct namespace, or VAULT_NAMESPACE on the Patch server: Vault has none of this name"}},
 }
-
-// overloaded is the fault of a Vault whose storage is too slow for the writes of all clients.
-var overloaded = fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests", Do: "check Vault's load and the speed of its storage"}
 
 // stateOf returns the state that an answer of Vault shows, or nil if it did answer the
 // request.
