@@ -42,10 +42,6 @@ var states = []state{
 		fault: fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests",
 			Do: "check Vault's load and the speed of its storage"}},
 
-	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
-		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
-			Do: "check what headers the proxy requires"}},
-
 	{status: []int{http.StatusForbidden, 500}, retry: patience.Later, unsent: true, named: true,
 		says: []phrase{
 			{"namespace is sealed", "bao"},
