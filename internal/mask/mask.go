@@ -106,28 +106,18 @@ func shorten(text string) string {
 }
 
 // Text returns a text from a server in one line, with its secrets masked. It drops
-// everything after the first 4 KiB. A secret within own, the server's own words, stays
-// there.
-func (s *Secrets) Text(text string, own ...string) string {
+// everything after the first 4 KiB.
+func (s *Secrets) Text(text string) string {
 	text = oneLine(cut(text, maxText))
 	var b strings.Builder
 	from := 0
 	for _, r := range s.ranges(text) {
-		if slices.ContainsFunc(own, func(words string) bool { return r.isWithin(words, text) }) {
-			continue
-		}
 		b.WriteString(text[from:r.start])
 		b.WriteString(masked)
 		from = r.end
 	}
 	b.WriteString(text[from:])
 	return b.String()
-}
-
-// isWithin reports whether the text has the words around the span.
-func (s span) isWithin(words, text string) bool {
-	n := len(words)
-	return s.end-s.start <= n && strings.Contains(text[max(0, s.end-n):min(s.start+n, len(text))], words)
 }
 
 // ranges returns where secrets are in the text. It merges overlapping ones.

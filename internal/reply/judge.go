@@ -136,7 +136,7 @@ func (s Source) said(errors []string) string {
 func (s Source) masked(texts []string) []string {
 	masked := slices.Clone(texts)
 	for i, text := range masked {
-		masked[i] = s.Sent.Text(text, telling...)
+		masked[i] = s.Sent.Text(text)
 	}
 	return masked
 }

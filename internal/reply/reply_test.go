@@ -29,7 +29,6 @@ func response(status int, header http.Header, body string) *http.Response {
 func TestMaskErrors(t *testing.T) {
 	t.Parallel()
 	s := newSource()
-	s.Sent.Learn("permission", "versioned", "handler", "internal", "90817263", "route 66") // as the body of a caller's login
 	for _, body := range []struct{ name, body, want string }{
 		{"nothing to mask", `{ "errors" : ["permission denied"] }`, `{ "errors" : ["permission denied"] }`},
 		{"an error", `{"errors":["bad ` + token + `","worse"]}`, `{"errors":["bad [masked]","worse"]}`},
@@ -38,12 +37,6 @@ func TestMaskErrors(t *testing.T) {
 		{"a letter like s", `{"errorſ":["bad ` + token + `"]}`, `{"errorſ":["bad [masked]"]}`},
 		{"twice", `{"errors":["` + token + `"],"ERRORS":["` + token + `"]}`, `{"ERRORS":["[masked]"],"errors":["[masked]"]}`},
 		{"data stays", `{"data":{"a":1.10},"errors":["` + token + `"]}`, `{"data":{"a":1.10},"errors":["[masked]"]}`},
-		{"a secret within Vault's own words", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, `{"errors":["1 error occurred: * permission denied"]}`},
-		{"in those for no mount", `{"errors":["no handler for route \"a\". route not found: the handler of route 66"]}`, `{"errors":["no handler for route \"a\". route not found: the [masked] of [masked]"]}`},
-		{"in those for KV v2", `{"warnings":["Invalid path for a versioned K/V secrets engine"]}`, `{"warnings":["Invalid path for a versioned K/V secrets engine"]}`},
-		{"in those for a problem", `{"errors":["internal error"]}`, `{"errors":["internal error"]}`},
-		{"beyond them", `{"errors":["no handler for route 66"]}`, `{"errors":["no handler for [masked]"]}`},
-		{"a number before them", `{"errors":["90817263 errors occurred:\n\t* permission denied\n\n"]}`, `{"errors":["[masked] errors occurred: * permission denied"]}`},
 		{"no JSON", token, token},
 	} {
 		t.Run(body.name, func(t *testing.T) {

@@ -22,10 +22,6 @@ var (
 	readAsV1         = phrase{"Invalid path for a versioned ", "1.14 1.21 bao"} // a warning beside a 404
 )
 
-// telling are the words of an answer that say what it means. They stay even if a secret is
-// part of them.
-var telling = []string{permissionDenied.words, invalidToken.words, noMount.words, internalError.words, readAsV1.words}
-
 // expectsHTTPS is what HTTPS servers answer to plain HTTP.
 var expectsHTTPS = []phrase{
 	{"Client sent an HTTP request to an HTTPS server", "1.14 1.21 bao"}, // Go's own
