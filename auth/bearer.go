@@ -22,10 +22,6 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := s.mayHaveToken(request); err != nil {
 		return nil, err
 	}
-	request, err := transport.Replayable(request)
-	if err != nil {
-		return nil, err
-	}
 	for {
 		if f := s.fatal.Load(); f != nil {
 			return nil, f

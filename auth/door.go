@@ -38,10 +38,6 @@ type said struct {
 var errClosed = errors.New("the login is over")
 
 func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
-	request, err := transport.Replayable(request)
-	if err != nil {
-		return nil, err
-	}
 	s := d.session
 	var given []string // what may be a secret of the method's own
 	if s.config.method.handedIn {

@@ -72,20 +72,3 @@ func isRefusalOfHTTP(response *http.Response, body []byte) bool {
 	return response != nil && response.StatusCode == http.StatusBadRequest && len(body) > 0 &&
 		response.Header.Get("Content-Type") != "application/json"
 }
-
-// Replayable returns the request with a body that can be read again for each attempt.
-func Replayable(request *http.Request) (*http.Request, error) {
-	if request.Body == nil || request.Body == http.NoBody || request.GetBody != nil {
-		return request, nil
-	}
-	defer request.Body.Close()
-	body, err := io.ReadAll(request.Body)
-	if err != nil {
-		return nil, err
-	}
-	again := *request // a RoundTripper does not change what it is given
-	again.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	again.Body, _ = again.GetBody()
-	again.ContentLength = int64(len(body))
-	return &again, nil
-}

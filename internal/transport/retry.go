@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,8 +15,8 @@ import (
 )
 
 // Retry is a RoundTripper that repeats requests that were not answered. Its responses
-// are answers from Vault, whole and in memory. Its errors are a *fault.Error, or that of
-// a context.
+// are answers from Vault, whole and in memory. Its errors are a *fault.Error, that of a
+// context, or that of a request which is not sent; see Send.
 //
 // It repeats reads freely. If it is unclear whether Vault acted on any other request, it
 // repeats only a login, and only once, when Vault is well.
@@ -52,9 +53,12 @@ func (r *Retry) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // Send is like RoundTrip, but adds to header and sends it in place of the request's own.
-// That saves a copy of the request. If the request has a body, it has GetBody;
-// see [Replayable].
+// That saves a copy of the request. A request with a body must have GetBody, as those of
+// vault/api have; any other fails unsent, since it could not be sent again.
 func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response, error) {
+	if request.Body != nil && request.Body != http.NoBody && request.GetBody == nil {
+		return nil, errors.New("vault: a request with a body and without GetBody is not sent")
+	}
 	if err := r.Run.Err(); err != nil {
 		return nil, err
 	}
