@@ -137,7 +137,7 @@ func TestLoginErrors(t *testing.T) {
 		{"JWT, expired", "jwt", jwt("patch", j.Token(t, map[string]any{"exp": hour})), "token is expired", "not renew"},
 		{"JWT, other audience", "jwt", jwt("patch", j.Token(t, map[string]any{"aud": "other"})), "invalid audience", "bound_audiences"},
 		{"JWT, other key", "jwt", jwt("patch", k.Token(t, nil)), "signature", "the keys of the token's issuer"},
-		{"JWT, an empty user claim", "jwt", jwt("patch", j.Token(t, map[string]any{"sub": ""})), "missing name in alias", "it is empty in the token"},
+		{"JWT, an empty user claim", "jwt", jwt("patch", j.Token(t, map[string]any{"sub": ""})), "missing name in alias", "user_claim"},
 		{"Kubernetes, a JWT of no pod", "kubernetes", kubernetes(anyAccount, "patch", k.Token(t, map[string]any{"kubernetes.io": nil})), "could not parse UID from claims", "a service account's token"},
 		{"Kubernetes, named by its account, a JWT of no pod", "kubernetes", kubernetes(byName, "patch", k.Token(t, map[string]any{"kubernetes.io": nil})), "namespace and name must be set", "a service account's token"},
 		{"certificate of another authority", "cert", cert(c, stranger, ""), "400", "to a role of this mount"},

@@ -159,7 +159,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"a disabled entity", resolver.Login, notDisabled, appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() { return d.disableEntity(t, server, a.Mount) }), ""},
 		{"JWT, a disabled entity", resolver.Login, notDisabled, jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() { return d.disableEntity(t, server, j.Mount) }), ""},
 		{"a certificate, a disabled entity", resolver.Login, notDisabled, certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() { return d.disableEntity(t, server, c.Mount) }), ""},
-		{"JWT with an empty user claim", resolver.Login, "let the issuer fill in the claim that is user_claim of the role", jwtOf(server, map[string]any{"sub": ""}), ""},
+		{"JWT with an empty user claim", resolver.Login, demandedClaims, jwtOf(server, map[string]any{"sub": ""}), ""},
 		{"JWT, a role of type oidc", resolver.Login, "set role_type=jwt on the role", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			role := map[string]any{"role_type": "oidc", "user_claim": "sub", "bound_audiences": "vault", "allowed_redirect_uris": "http://localhost/oidc", "token_policies": policyOf(t, server, d)}
 			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, role)
@@ -196,12 +196,12 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"JWT, issued in the future", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-10 * time.Minute)}), ""},
 		{"JWT, from a clock that is ahead", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-time.Hour), "nbf": ago(-time.Hour), "exp": ago(-2 * time.Hour)}), ""},
 		{"JWT without a time", resolver.Login, "let the issuer add exp to the token", jwtOf(server, map[string]any{"iat": nil, "nbf": nil, "exp": nil}), ""},
-		{"JWT of another audience", resolver.Login, "add the token's audience to bound_audiences of the role", jwtWith(server, map[string]any{"aud": "luumen"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		{"JWT of another audience", resolver.Login, demandedClaims, jwtWith(server, map[string]any{"aud": "luumen"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			return func() {
 				server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": "luumen", "token_policies": policyOf(t, server, d)})
 			}
 		}), ""},
-		{"JWT of another subject", resolver.Login, "compare the claims of the token with what the role demands", jwtWith(server, map[string]any{"sub": "other"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		{"JWT of another subject", resolver.Login, demandedClaims, jwtWith(server, map[string]any{"sub": "other"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			role := map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_subject": "agent", "bound_audiences": "vault", "token_policies": policyOf(t, server, d)}
 			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/role/"+j.Role, role)
 			return func() { d.v["VAULT_JWT_FILE"] = inFile(t, j.Token(t, nil)) }
@@ -209,13 +209,13 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"JWT in quotes", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone: write it without anything before or after it", jwtAs(server, func(jwt string) string { return `"` + jwt + `"` }), ""},
 		{"Bearer before the JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return "Bearer " + jwt }), ""},
 		{"half a JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return jwt[:strings.LastIndex(jwt, ".")] }), ""},
-		{"another algorithm than the mount takes", resolver.Login, "to jwt_supported_algs of auth/", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		{"another algorithm than the mount takes", resolver.Login, "and with its algorithm in jwt_supported_algs", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			config := map[string]any{"jwt_validation_pubkeys": []string{j.PublicKey(t)}, "jwt_supported_algs": "RS256"}
 			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config)
 			config["jwt_supported_algs"] = "RS256,ES256"
 			return func() { server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config) }
 		}), ""},
-		{"JWT of another issuer", resolver.Login, "compare bound_issuer of auth/", jwtWith(server, map[string]any{"iss": "https://issuer.example/"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
+		{"JWT of another issuer", resolver.Login, demandedClaims, jwtWith(server, map[string]any{"iss": "https://issuer.example/"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			config := map[string]any{"jwt_validation_pubkeys": []string{j.PublicKey(t)}, "bound_issuer": "https://issuer.example"}
 			server.Must(t, http.MethodPost, "auth/"+j.Mount+"/config", config)
 			config["bound_issuer"] = "https://issuer.example/"
@@ -292,6 +292,9 @@ func TestAdviceAboutLogins(t *testing.T) {
 
 // notDisabled is part of the advice about a login that was denied.
 const notDisabled = "that the entity of this login is not disabled"
+
+// demandedClaims is the beginning of the advice about the claims of a JWT.
+const demandedClaims = "compare the claims of the token with what auth/"
 
 // disableEntity disables the entity of a login that works. The func returned enables it.
 func (d *desk) disableEntity(t *testing.T, server *vaulttest.Server, mount string) (enable func()) {
