@@ -33,32 +33,21 @@ func maxBody(request *http.Request) int {
 var errTooLarge = errors.New("the answer is too large")
 
 func (w *Wire) tooLarge(request *http.Request) *fault.Error {
-	do := "ask for less at once"
-	if IsOwn(request) {
-		do = "store smaller values in Vault"
-	}
-	return fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(maxBody(request)>>20)+" MiB", do)
+	return fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(maxBody(request)>>20)+" MiB",
+		"store smaller values in Vault, or ask for less at once")
 }
 
 // readAll reads the body to its end, but no more than an answer may have.
 func readAll(response *http.Response, most int) ([]byte, error) {
-	n := response.ContentLength
+	length := response.ContentLength // -1 if unknown
 	switch {
-	case response.Request.Method == http.MethodHead:
-		return nil, nil // the length is that of the answer to GET
 	case response.StatusCode == http.StatusSwitchingProtocols:
 		return nil, nil // the body would be the connection itself, which no context closes
-	case n > int64(most):
+	case length > int64(most):
 		return nil, errTooLarge
-	case n >= 0:
-		body := make([]byte, n+1) // one more to reach the end, which releases the connection
-		read, err := io.ReadFull(response.Body, body)
-		if int64(read) == n && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
-			err = nil
-		}
-		return body[:min(int64(read), n)], err
 	}
 	var body bytes.Buffer
+	body.Grow(int(max(length, 0)) + bytes.MinRead) // so that it need not grow
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
 	if body.Len() > most {
 		return nil, errTooLarge

@@ -104,15 +104,6 @@ func TestAnswersOfAnyForm(t *testing.T) {
 	}
 }
 
-// The advice about a secret that is too large is not for a caller's own request.
-func TestCallersLargeAnswer(t *testing.T) {
-	t.Parallel()
-	w := wireTo(t, serveRaw(t, says("HTTP/1.1 200 OK", "Content-Length: 5000000", "", "")).address)
-	_, f := transport.SendOnce(w, request(t, w, http.MethodGet, "a").WithContext(t.Context()), generous)
-	require.NotNil(t, f)
-	assert.Contains(t, f.Fault.Error(), "is larger than 4 MiB; ask for less at once")
-}
-
 // Vault tells a standby's health with the status of a quota. An answer to HEAD has the length of the one to GET.
 func TestVaultsOtherForms(t *testing.T) {
 	t.Parallel()
