@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// stagger is the time after which the next address of a name is tried in parallel, as
-// RFC 8305 recommends.
-const stagger = 250 * time.Millisecond
-
 // dialAny connects to one of the addresses of a name. net.Dialer would spend most of the
 // time on the first one, if that does not answer.
 func (d *dialer) dialAny(ctx context.Context, address string) (net.Conn, error) {
@@ -82,52 +78,19 @@ func (n *nodes) sort(hosts []string) {
 	slices.SortStableFunc(hosts, func(a, b string) int { return place(a) - place(b) })
 }
 
-// dialFirst connects to the first of the hosts that answers.
-func dialFirst(ctx context.Context, hosts []string, port string) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	results := make(chan result, len(hosts))
-	dial := func(host string) {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
-		results <- result{conn, err}
-	}
-	underWay := 0
-	defer func() {
-		cancel()
-		for range underWay { // close the others that connect, too
-			if r := <-results; r.conn != nil {
-				r.conn.Close()
-			}
+// dialFirst connects to the first of the hosts that answers, and otherwise returns the error of
+// the last. Each of the others may take a second, or its share of the time until the deadline
+// of ctx if that is less.
+func dialFirst(ctx context.Context, hosts []string, port string) (conn net.Conn, err error) {
+	deadline, _ := ctx.Deadline()
+	for i, host := range hosts {
+		var dialer net.Dialer
+		if left := len(hosts) - i; left > 1 {
+			dialer.Timeout = min(time.Second, time.Until(deadline)/time.Duration(left))
 		}
-	}()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var first error
-	for {
-		select {
-		case <-timer.C:
-			if len(hosts) == 0 {
-				continue
-			}
-			go dial(hosts[0])
-			underWay++
-			hosts = slices.Delete(hosts, 0, 1)
-			timer.Reset(stagger)
-		case r := <-results:
-			underWay--
-			if r.err == nil {
-				return r.conn, nil
-			}
-			if first == nil {
-				first = r.err
-			}
-			if len(hosts) == 0 && underWay == 0 {
-				return nil, first
-			}
-			timer.Reset(0)
+		if conn, err = dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, port)); err == nil {
+			break
 		}
 	}
+	return conn, err
 }
