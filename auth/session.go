@@ -84,7 +84,8 @@ type session struct {
 // certificates of a role with generate_lease=true.
 //
 // The client works in the namespace of the settings; LUUMEN_VAULT_PATHS does not limit its
-// paths. An answer may have any form and at most 4 MiB, and must end within VAULT_CLIENT_TIMEOUT.
+// paths. A successful answer may have any form, and at most 4 MiB; a refusal is JSON. Each must
+// end within VAULT_CLIENT_TIMEOUT.
 // The client repeats reads until patience ends, and writes only if Vault certainly did not
 // act on them. It logs in again if its token expires. Requests with another token, for
 // another address, or after use has returned fail unsent.
