@@ -260,6 +260,51 @@ func TestCallersTraceIsToldNothing(t *testing.T) {
 	assert.Zero(t, told.Load())
 }
 
+// A raw answer shows nothing else that its connection has received, such as the answer to
+// the login.
+func TestRawAnswerShowsNothingElse(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+		isLogin := strings.HasSuffix(r.URL.Path, "/login")
+		if isLogin {
+			say(w, 200, `{"request_id":"1","auth":{"accessor":"a","token_type":"service","lease_duration":3600,"policies":["`+strings.Repeat("x", 500)+`"],"client_token":"`+canary.Secret+`"}}`)
+		}
+		return isLogin
+	})
+	_, err := byAppRole(server).Do(t.Context(), auth.DoOptions{Connections: 1}, func(ctx context.Context, client *api.Client) error {
+		answer, err := client.Logical().ReadRawWithContext(ctx, "secret/app")
+		if err != nil {
+			return err
+		}
+		assert.False(t, leaks(dump(answer)))
+		return answer.Body.Close()
+	})
+	require.NoError(t, err)
+}
+
+// The error of vault/api names the namespace that is in the header of an answer.
+func TestNamespaceOfAnErrorShowsNoToken(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{"team/": "Namespace: team/\n", canary.Secret + "/": "Namespace: [masked]/\n"} {
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			isRead := strings.HasSuffix(r.URL.Path, "/secret/app")
+			if isRead {
+				w.Header().Set("X-Vault-Namespace", sent)
+				say(w, 403, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
+			}
+			return isRead
+		})
+		vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": canary.Secret}.options())
+		_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
+			_, err := client.Logical().ReadWithContext(ctx, "secret/app")
+			return err
+		})
+		require.Error(t, err)
+		assert.False(t, leaks(dump(err)+err.Error()))
+		assert.True(t, strings.Contains(err.Error(), want))
+	}
+}
+
 // The client shows no token after Do, nor does what was made of it.
 func TestClientShowsNothingAfterDo(t *testing.T) {
 	t.Parallel()

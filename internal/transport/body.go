@@ -14,13 +14,16 @@ import (
 // buffered is a body in memory.
 type buffered struct {
 	bytes.Buffer
-	progress *progress // of the attempt
+
+	// progress is that of the attempt. A func, because printing by reflection would show what
+	// the connection has received before, such as the answer to a login.
+	progress func() *progress
 }
 
 func (*buffered) Close() error { return nil }
 
 // SentAt returns when the attempt that a response of a Retry answers began.
-func SentAt(response *http.Response) time.Time { return response.Body.(*buffered).progress.began }
+func SentAt(response *http.Response) time.Time { return response.Body.(*buffered).progress().began }
 
 // maxBody is how many bytes the answer to a request may have.
 func maxBody(request *http.Request) int {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
@@ -80,7 +82,7 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		e.accept(response)
 		return nil
 	}
-	r.Wire.retire(response.Body.(*buffered).progress, f)
+	r.Wire.retire(response.Body.(*buffered).progress(), f)
 	switch {
 	case reply.IsInternalError(f) && !r.Patience.HasAnswers():
 		return r.internal.judge(ctx, e, f)
@@ -102,14 +104,17 @@ func (e *exchange) mayHaveAnyForm(response *http.Response) bool {
 	return e.retry.Patience.HasAnswers()
 }
 
-// accept makes the response the answer. It masks secrets in the errors of an answer, which
-// are shown.
+// accept makes the response the answer. It masks secrets in what vault/api shows of an
+// error: the errors in the body, and the namespace in the header.
 func (e *exchange) accept(response *http.Response) {
 	body := response.Body.(*buffered)
 	if response.StatusCode != http.StatusOK {
 		response.Body = &buffered{*bytes.NewBuffer(e.retry.Wire.source.MaskErrors(body.Bytes())), body.progress}
+		if namespace := response.Header.Get(api.NamespaceHeaderName); namespace != "" {
+			response.Header.Set(api.NamespaceHeaderName, e.retry.Wire.Sent.Words(namespace))
+		}
 	}
-	e.retry.addTime(body.progress.answered())
+	e.retry.addTime(body.progress().answered())
 	if e.retry.pacing.answered(e.request.URL.Path, e.retry.Patience) {
 		e.retry.Patience.NotPaced()
 	}

@@ -48,5 +48,5 @@ func (r *Retry) health(ctx context.Context, query string, limit time.Duration) (
 		return nil, f
 	}
 	f = r.Wire.source.Judge(response, false)
-	return response, r.Wire.retire(response.Body.(*buffered).progress, f)
+	return response, r.Wire.retire(response.Body.(*buffered).progress(), f)
 }

@@ -119,9 +119,9 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	w.requests.Add(1)
 	deadline := w.deadlines.begin(ctx, limit)
 	defer w.deadlines.end(deadline)
-	progress := &progress{limit: limit, began: time.Now()}
+	attempt := &progress{limit: limit, began: time.Now()}
 	once := request.WithContext(httptrace.WithClientTrace(deadline.ctx, &httptrace.ClientTrace{
-		GotConn: progress.gotConn, WroteHeaders: progress.wroteHeaders, PutIdleConn: progress.putIdleConn,
+		GotConn: attempt.gotConn, WroteHeaders: attempt.wroteHeaders, PutIdleConn: attempt.putIdleConn,
 	}))
 	once.Header = header
 	if request.GetBody != nil {
@@ -137,12 +137,12 @@ func (w *Wire) send(ctx context.Context, request *http.Request, header http.Head
 	case err == errTooLarge:
 		return nil, &patience.Failure{Fault: w.tooLarge(request)}
 	case err != nil && !isRefusalOfHTTP(response, body):
-		return nil, w.retire(progress, w.failureOf(err, progress))
+		return nil, w.retire(attempt, w.failureOf(err, attempt))
 	}
 	// A copy, since net/http keeps its response until the connection's next one.
 	answer := *response
 	answer.Request = request // the one that was sent has the token
-	answer.Body = &buffered{*bytes.NewBuffer(body), progress}
+	answer.Body = &buffered{*bytes.NewBuffer(body), func() *progress { return attempt }}
 	return &answer, nil
 }
 
