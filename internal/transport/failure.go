@@ -137,10 +137,11 @@ func (p *peer) unreachable(err error, sending *progress) *fault.Error {
 // refusedByProxy is the failure for a proxy that did not connect to Vault.
 func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 	place := " at " + peer{w, true}.place()
+	cause := errors.New(refusal.words) // without the schemes, in which a proxy could echo its password
 	f := &fault.Error{
 		Kind: fault.Unreachable, What: "the proxy does not connect the agent to vault", Detail: refusal.words + place,
 		Do:    "check " + w.proxyVariable() + ", the credentials in it, and that the proxy lets the agent through to Vault",
-		Cause: refusal,
+		Cause: cause,
 	}
 	switch {
 	case refusal.schemes != "":
@@ -148,7 +149,7 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 		f.Do = "let the proxy accept Basic credentials from " + w.proxyVariable() + ", or none: the agent sends no other kind"
 	case refusal.retry == patience.Paced:
 		f = reply.LimitedByProxy(f.Detail)
-		f.Cause = refusal
+		f.Cause = cause
 	}
 	return &patience.Failure{Fault: f, Retry: refusal.retry, Unsent: true}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/transport"
@@ -32,7 +33,7 @@ func proxyAt(u *url.URL) *transport.Proxy {
 // assertHidesProxyPassword checks that a failure does not show the password in any form.
 func assertHidesProxyPassword(t testing.TB, f *patience.Failure) {
 	t.Helper()
-	text := fmt.Sprintf("%v %+v", f.Fault.Error(), f.Fault.Cause)
+	text := fmt.Sprintf("%v %+v %s", f.Fault.Error(), f.Fault.Cause, canary.Sinks()["reflection"](f.Fault))
 	assert.False(t, strings.Contains(text, proxyPassword), "the proxy's password is in a text")
 	assert.False(t, strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("agent:" + proxyPassword))[:20]), "the proxy's password is in a text, in base64")
 }
@@ -53,6 +54,7 @@ func TestProxyFails(t *testing.T) {
 		{"wants a password, plain", answers(407, page, html, echo), "http", patience.Never, "the proxy does not connect the agent to vault (the proxy answers 407 at the proxy PROXY in front of http://vault.example.com); check VAULT_PROXY_ADDR", fault.Unreachable},
 		{"wants Windows credentials", answers(407, page, html, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM"), "https", patience.Never, "(the proxy answers 407 and asks for Negotiate, NTLM at the proxy PROXY in front of https://vault.example.com); let the proxy accept Basic credentials from VAULT_PROXY_ADDR on the Patch server, or none: the agent sends no other kind", fault.Unreachable},
 		{"wants Digest, plain", answers(407, page, html, `Proxy-Authenticate: Digest realm="`+bodyWords+`"`), "http", patience.Never, "(the proxy answers 407 and asks for Digest at the proxy PROXY in front", fault.Unreachable},
+		{"wants its own password as a scheme", answers(407, page, html, "Proxy-Authenticate: "+proxyPassword), "https", patience.Never, "(the proxy answers 407 and asks for [masked] at the proxy PROXY in front", fault.Unreachable},
 		{"wants Basic among others", answers(407, page, html, `Proxy-Authenticate: Negotiate, basic realm="x"`), "https", patience.Never, "(the proxy answers 407 at the proxy PROXY in front", fault.Unreachable},
 		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", fault.Unreachable},
 		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", fault.Unreachable},

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/luumen/patch-vault/internal/canary"
 	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 	"github.com/luumen/patch-vault/internal/reply"
@@ -152,6 +153,7 @@ func assertSafe(t testing.TB, failure *patience.Failure) {
 	if f.Cause != nil {
 		fmt.Fprintf(&all, " %v %+v", f.Cause, f.Cause)
 	}
+	all.WriteString(canary.Sinks()["reflection"](f))
 	assert.False(t, strings.Contains(strings.ToLower(all.String()), strings.ToLower(token)), "the token is in a text")
 	assert.False(t, strings.Contains(all.String(), bodyWords), "the body is in a text")
 	assert.NotContains(t, f.Error(), "\n")
