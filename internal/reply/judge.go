@@ -73,8 +73,8 @@ func (s Source) unwell(response *http.Response, errors []string, isLogin bool) *
 	if state == nil {
 		return nil
 	}
-	f := state.fault
-	f.Detail, f.Cause = s.said(errors), &api.ResponseError{StatusCode: status, Errors: s.masked(errors)}
+	f, errors := state.fault, s.masked(errors)
+	f.Detail, f.Cause = s.said(errors), &api.ResponseError{StatusCode: status, Errors: errors}
 	if f.What == "" {
 		f.What = "vault answers " + strconv.Itoa(status)
 	}
@@ -123,9 +123,9 @@ func retryAfter(response *http.Response) time.Duration {
 	return 0
 }
 
-// said is Vault's errors and address, for messages.
+// said is Vault's masked errors and its address, for messages.
 func (s Source) said(errors []string) string {
-	words := s.Sent.Words(strings.Join(errors, "; "))
+	words := mask.Line(strings.Join(errors, "; "))
 	if words == "" {
 		return s.Address
 	}

@@ -46,6 +46,14 @@ func TestMaskErrors(t *testing.T) {
 	}
 }
 
+// One of several errors may end within a secret.
+func TestErrorCutWithinASecret(t *testing.T) {
+	t.Parallel()
+	f := judge(500, json, `{"errors":["bad `+token[:10]+`","worse"]}`).Fault
+	assert.False(t, strings.Contains(f.Error(), token[:6]))
+	assert.ErrorContains(t, f, "(bad [masked]; worse at ")
+}
+
 // If a server sends many errors, or a long one, little is kept.
 func TestManyErrors(t *testing.T) {
 	t.Parallel()
