@@ -2,11 +2,13 @@ package auth
 
 import (
 	"bytes"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -15,7 +17,16 @@ import (
 var notSecret = []string{"Accept", "Content-Type", "User-Agent", "X-Vault-Request", "X-Vault-Namespace"}
 
 // secretsOf returns what may be a secret in a request of a handed-in method.
-func secretsOf(request *http.Request) (all []string) {
+func secretsOf(request *http.Request) []string {
+	all := textsOf(request)
+	for _, text := range all {
+		all = append(all, decoded(text)...)
+	}
+	return all
+}
+
+// textsOf returns what may be a secret in a request, as it is sent.
+func textsOf(request *http.Request) (all []string) {
 	for name, values := range request.Header {
 		if !slices.Contains(notSecret, http.CanonicalHeaderKey(name)) {
 			for _, value := range values {
@@ -47,6 +58,17 @@ func partsOf(header string) (parts []string) {
 		}
 	}
 	return parts
+}
+
+// decoded returns what a text in base64 holds, such as the password of Basic credentials, or
+// the headers that the method for AWS signs, which AWS may echo in clear.
+func decoded(text string) []string {
+	plain, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || !utf8.Valid(plain) {
+		return nil
+	}
+	_, password, _ := strings.Cut(string(plain), ":")
+	return append(secretsIn(plain), password)
 }
 
 // secretsIn returns a body as a whole, and each part that a server may echo alone: the

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -311,6 +312,7 @@ func TestEchoOfAHandedInMethod(t *testing.T) {
 		{"a text behind JSON", `{"a":"b"} Kq7canaryZ9`, password},
 		{"JSON that is cut off", `{"a":"b"} {"password":"Kq7canaryZ9"`, password},
 		{"JSON with a name twice", `{"password":"Kq7canaryZ9","password":"b"}`, password},
+		{"headers in base64, as for AWS", `{"iam_request_headers":"` + base64.StdEncoding.EncodeToString([]byte(`{"X-Amz-Security-Token":["Kq7canaryZ9"]}`)) + `"}`, password},
 		{"a text", password, password},
 		{"a form", "user=agent&password=Kq7canaryZ9", password},
 		{"a form with escapes", "user=agent&password=%4bq7%63anary%5A9+%2F&x", "Kq7canaryZ9 /"},

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"encoding/base64"
 	"math"
 	"net/http"
 	"strings"
@@ -197,7 +198,7 @@ func TestEchoOfPartsOfAMethodsRequest(t *testing.T) {
 	})
 	for _, header := range [][2]string{
 		{"Authorization", "Bearer " + canary}, {"Authorization", "Negotiate " + canary}, {"Authorization", `Digest username="u", response="` + canary + `"`},
-		{"Cookie", "a=b; session=" + canary},
+		{"Cookie", "a=b; session=" + canary}, {"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("agent:"+canary))},
 	} {
 		r := readOnce(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
 			client.AddHeader(header[0], header[1])
