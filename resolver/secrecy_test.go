@@ -177,6 +177,21 @@ func assertRunIsSilent(t *testing.T, h resolver.Host, vault *auth.Vault, run *re
 	assertNothingLeaks(t, things)
 }
 
+// A run prints no secret that it holds for hosts whose turn has not come.
+func TestRunPrintsNothingMeanwhile(t *testing.T) {
+	t.Parallel()
+	vault := vaultAt(wrongServer(t, traitor), "hvs.of-no-matter")
+	hosts := []resolver.Host{host("h", "password", "vault:v2/ok#k"), host("h", "password", "vault:v2/ok#k")}
+	run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{})
+	ready := 0
+	for _, result := range run.Results() {
+		require.NoError(t, result.Err())
+		assertNothingLeaks(t, map[string]any{"run": run, "its loop": run.Results(), "result": result})
+		ready++
+	}
+	assert.Equal(t, 2, ready)
+}
+
 func assertNothingLeaks(t *testing.T, things map[string]any) {
 	t.Helper()
 	for sink, write := range canary.Sinks() {
