@@ -143,7 +143,8 @@ func (s Settings) masked() Settings {
 // wholeSettings is the Fault.Setting of a fault in all of them.
 const wholeSettings = "vault"
 
-// UnmarshalJSON never fails: what has the wrong type becomes a [Fault].
+// UnmarshalJSON never fails: what has the wrong type becomes a [Fault]. It masks user info in
+// the address, and pasted credentials.
 func (s *Settings) UnmarshalJSON(data []byte) error {
 	*s = Settings{}
 	var members map[string]json.RawMessage
@@ -157,7 +158,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	member(s, members, "kv_version", &s.KVVersion, `choose "v1" or "v2"`)
 	member(s, members, "mounts", &s.Mounts, "write a list of mounts, such as team/kv")
 	member(s, members, "namespace", &s.Namespace, "write a string, such as team/patch")
-	s.Address = withoutUser(s.Address)
+	*s = s.masked()
 	return nil
 }
 

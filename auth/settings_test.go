@@ -213,6 +213,12 @@ func TestSettingsWithCredentialAsJSON(t *testing.T) {
 		assert.Equal(t, secret, before.Mounts[1], "the original is as it was")
 		assert.Len(t, before.Faults(), 5)
 		assert.Equal(t, before.Faults(), decode(t, string(text)).Faults())
+
+		pasted, err := json.Marshal(map[string]any{"address": secret, "kv_version": secret, "auth_method": secret, "namespace": secret, "mounts": []string{"team/kv", secret}})
+		require.NoError(t, err)
+		after := decode(t, string(pasted))
+		assert.False(t, leaks(dump(after)), "not even by reflection")
+		assert.Equal(t, before.Faults(), after.Faults())
 	}
 	// What may be intended is kept.
 	const id = "5f1c7d3a-1111-4c5b-9a1e-2b8f0c6d4e11"
