@@ -125,6 +125,19 @@ func TestProxyEchoesItsPassword(t *testing.T) {
 	}
 }
 
+// If the password is too short to be masked alone, it is masked beside the user name.
+func TestProxyEchoesAShortPassword(t *testing.T) {
+	t.Parallel()
+	for _, echo := range []string{"agent:pass1", base64.StdEncoding.EncodeToString([]byte("agent:pass1"))} {
+		s := serveRaw(t, vault(500, `{"errors":["the proxy saw `+echo+`"]}`))
+		at := *s.address
+		at.User = url.UserPassword("agent", "pass1")
+		f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: "http", Host: "vault.example.com"}, Proxy: proxyAt(&at)}))
+		assert.ErrorContains(t, f.Fault, "the proxy saw [masked]")
+		assert.NotContains(t, f.Fault.Error(), "pass1")
+	}
+}
+
 // An https proxy gets neither Vault's server name nor the client certificate.
 func TestHTTPSProxy(t *testing.T) {
 	t.Parallel()

@@ -203,6 +203,22 @@ func TestTLS(t *testing.T) {
 		assert.NotContains(t, text, "canary")
 		assert.Contains(t, text, "self-signed: CN=[masked]")
 	})
+	t.Run("secrets in a certificate that cannot be parsed are masked", func(t *testing.T) {
+		t.Parallel()
+		names, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte("http://[" + canary.Secret)}}) // no URI
+		require.NoError(t, err)
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}}}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, &good.Key.PublicKey, good.Key)
+		require.NoError(t, err)
+		address := vaulttest.ServeTLS(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: good.Key}}}, likeVault)
+		w := wireTo(t, parseURL(t, address))
+		w.Sent.Learn(canary.Secret)
+		f := fails(t, w)
+		assert.ErrorContains(t, f.Fault, "[masked]")
+		for sink, print := range canary.Sinks() {
+			assert.Empty(t, canary.Leak(print(f.Fault)), sink)
+		}
+	})
 	t.Run("a wrong VAULT_TLS_SERVER_NAME", func(t *testing.T) {
 		t.Parallel()
 		address := parseURL(t, vaulttest.ServeTLS(t, serving(good), likeVault))
