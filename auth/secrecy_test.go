@@ -134,6 +134,7 @@ func TestSettingsShowNoUser(t *testing.T) {
 			"their faults":           dump(decoded.Faults()),
 			"given settings":         fmt.Sprintf("%v %+v %#v %s %q %d %x", given, given, given, given, given, given, given),
 			"a Vault of them":        dump(auth.New(given, variables{}.options())),
+			"those of a Vault":       dump(auth.New(given, variables{}.options()).Settings()),
 			"the effective settings": dump(auth.New(given, variables{"VAULT_ADDR": address}.options()).Effective()),
 			"the error":              dump(auth.New(given, variables{"VAULT_TOKEN": "t"}.options()).Validate()),
 		} {

@@ -62,8 +62,7 @@ type vault struct {
 // New returns a Vault with a copy of its arguments. It never fails: Validate and Do return
 // what is wrong with them. Make a new Vault for each run, since settings change.
 func New(settings Settings, options Options) *Vault {
-	v := &vault{settings: settings.clone(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
-	v.settings.Address = withoutUser(settings.Address)
+	v := &vault{settings: settings.clone().masked(), getenv: options.Getenv, methods: maps.Clone(options.Methods)}
 	if v.getenv == nil {
 		v.getenv = os.Getenv
 	}
