@@ -224,6 +224,12 @@ func TestCredentialInPlaceOfAName(t *testing.T) {
 		assert.NotContains(t, r.err.Error(), "canary", "%v", v)
 		assert.NotContains(t, r.err.Error(), uuid, "%v", v)
 	}
+	// A pin that differs is not shown either.
+	pinned := auth.New(auth.Settings{Address: server.address, Namespace: "team"}, variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": uuid, "LUUMEN_VAULT_PATHS": uuid}.options())
+	for _, err := range []error{pinned.Validate(), pinned.ValidatePath("secret/app")} {
+		assertKind(t, err, fault.Pinned, "one that is not shown")
+		assert.NotContains(t, err.Error(), uuid)
+	}
 	r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": uuid}.options()))
 	assertKind(t, r.err, fault.Environment, "VAULT_APPROLE_MOUNT")
 	assert.NotContains(t, r.err.Error(), uuid)
