@@ -64,7 +64,7 @@ func formsOf(secret string) []string {
 	if len(secret) < shortest {
 		return nil
 	}
-	all := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	all := []string{secret, url.QueryEscape(secret)} // which has + in place of a space
 	// A text has three forms in base64, depending on where it begins in the whole.
 	// Its first and last characters there also depend on its neighbors.
 	for shift := range 3 {

@@ -30,6 +30,8 @@ func TestWords(t *testing.T) {
 	marshaled, err := json.Marshal(odd)
 	require.NoError(t, err)
 	escaped := string(marshaled[1 : len(marshaled)-1])
+	twice, err := json.Marshal(escaped)
+	require.NoError(t, err)
 	for _, text := range []struct {
 		name    string
 		secrets []string
@@ -50,10 +52,12 @@ func TestWords(t *testing.T) {
 		{"a secret with a zero-width space", []string{"hvs.CAN\u200bARYtoken"}, "x hvs.CANARYtoken y", "x [masked] y"},
 		{"a secret of several words", []string{"correct horse battery"}, "x correcthorse  battery y", "x [masked] y"},
 		{"JSON", []string{odd}, "x " + escaped + " y", "x [masked] y"},
+		{"JSON in JSON", []string{odd}, "x " + string(twice[1:len(twice)-1]) + " y", "x [masked] y"},
 		{"JSON that leaves HTML alone", []string{odd}, `x pa&ss<w>\"o\\rd/ü😀 y`, "x [masked] y"},
 		{"JSON with escaped slashes", []string{"secret/of/paths"}, `x secret\/of\/paths y`, "x [masked] y"},
 		{"JSON in ASCII", []string{"geheim-süß😀"}, `x geheim-s\u00fc\u00DF\ud83d\ude00 y`, "x [masked] y"},
 		{"URL", []string{odd}, "x " + url.QueryEscape(odd) + " y", "x [masked] y"},
+		{"URL with a space", []string{"correct horse battery"}, "x correct+horse+battery y", "x [masked] y"},
 		{"path", []string{odd}, "x " + url.PathEscape(odd) + " y", "x [masked] y"},
 		{"base64", []string{token}, "x " + base64.StdEncoding.EncodeToString([]byte(token)) + " y", "x [masked]Q== y"},
 		{"one the beginning of another", []string{"luumen-patch", "luumen-patch-CANARY77"}, "x luumen-patch-CANARY77 y", "x [masked] y"},
