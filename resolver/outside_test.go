@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/assert"
@@ -66,6 +67,58 @@ func TestReportAsTheUISeesIt(t *testing.T) {
 			}
 			assert.True(t, shown, "the log has none of %q: %s", test.hidden, report)
 		})
+	}
+}
+
+// Whatever a server names or says is in no JSON, except what a person typed: neither policies,
+// keys, namespaces and mounts, nor words.
+func TestUISeesNoWordOfTheServer(t *testing.T) {
+	t.Parallel()
+	const inner = "inner-word"
+	word := func(text string, places ...string) string {
+		for _, place := range places {
+			require.Contains(t, text, place)
+			with := `"` + inner + `"`
+			if name, _, isMember := strings.Cut(place, ":"); isMember {
+				with = name + ":" + with
+			}
+			text = strings.Replace(text, place, with, 1)
+		}
+		return text
+	}
+	says := answers{
+		look:   word(observed.look, `"luumen"`, `"team"`, `"accessor":"a"`, `"display_name":"token"`, `"namespace_path":""`),
+		login:  word(observed.login, `"luumen"`, `"accessor":"a"`, `"entity_id":"e"`),
+		list:   word(observed.list, `"one/"`),
+		health: word(observed.health, `"version":"1.21.1"`, `"cluster_name":"c"`, `"cluster_id":"i"`),
+		powers: observed.powers,
+	}
+	denied := `{"errors":["1 error occurred:\n\t* permission denied\n\n","` + inner + `"]}`
+	failed := `{"errors":["` + inner + `"],"warnings":["` + inner + `"]}`
+	e := newEncoder(t)
+	for _, read := range []struct {
+		status int
+		text   string
+	}{{200, word(observed.read, `"other"`, `"w"`)}, {400, failed}, {403, denied}, {404, failed}, {500, failed}} {
+		says.read = read.text
+		e.now.Store(&says)
+		e.status.Store(int64(read.status))
+		for _, vault := range []*auth.Vault{e.given, e.byLogin} {
+			const patience = 100 * time.Millisecond
+			fields := fieldsOf("vault:secret/app#password", "vault:secret/app#inner-wort", "vault:pki/app#password", "vault:elsewhere/app#password")
+			v := resolver.Check(t.Context(), vault, fields, resolver.CheckOptions{Patience: patience})
+			hosts := []resolver.Host{{Name: "h"}, {Name: "i", Fields: map[string]ref.Value{"password": fields[1]}}, {Name: "j", Fields: map[string]ref.Value{"password": fields[2]}}}
+			run := resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: patience})
+			shown, logged := []any{v}, v.String()
+			for _, result := range run.Results() {
+				shown = append(shown, result, result.Err())
+			}
+			shown, logged = append(shown, run.Report()), logged+run.Report().String()
+			text, err := json.Marshal(shown)
+			require.NoError(t, err)
+			assert.NotContains(t, string(text), inner, read.status)
+			assert.Contains(t, logged, inner, read.status)
+		}
 	}
 }
 
