@@ -258,6 +258,12 @@ func TestResultPrints(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("took", "result", results[1])
 	assert.Contains(t, log.String(), "no # and key after the path")
+
+	credential, err := results[0].Credential("password")
+	require.NoError(t, err)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		assert.Contains(t, fmt.Sprintf(verb, credential), "[literal]", verb)
+	}
 }
 
 // A line of the log holds a hundred causes, and says how many more there are.
