@@ -72,21 +72,23 @@ func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (
 	if t.facts.Given {
 		namespace = s.config.loginNamespace
 	}
-	return context.WithValue(ctx, selfKey{}, selfRequest{t, chain}), s.clients.self.WithNamespace(namespace)
+	send := func(request *http.Request) (*http.Response, error) {
+		return chain.Send(request, t.sign(request.Header))
+	}
+	return context.WithValue(ctx, selfKey{}, sender(send)), s.clients.self.WithNamespace(namespace)
 }
 
-// selfRequest is in the context of a request about a token itself.
-type selfRequest struct {
-	token *token
-	chain *transport.Retry
-}
+// sender sends a request about a token itself, with that token. It is a func, because a
+// context can be printed by reflection, as by a resolver of the agent's own that looks up
+// Vault's name.
+type sender func(*http.Request) (*http.Response, error)
 
+// selfKey is the key of a sender in a context.
 type selfKey struct{}
 
-// self is the RoundTripper of requests about a token itself, which it adds.
+// self is the RoundTripper of requests about a token itself.
 type self struct{}
 
 func (self) RoundTrip(request *http.Request) (*http.Response, error) {
-	about := request.Context().Value(selfKey{}).(selfRequest)
-	return about.chain.Send(request, about.token.sign(request.Header))
+	return request.Context().Value(selfKey{}).(sender)(request)
 }

@@ -1,6 +1,13 @@
 package auth
 
-import "slices"
+import (
+	"context"
+	"slices"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/luumen/patch-vault/internal/transport"
+)
 
 // VersionIn returns the library's version in a build.
 var VersionIn = versionIn
@@ -38,4 +45,11 @@ func PlainVariables(name string) []string {
 		}
 	}
 	return names
+}
+
+// ContextAbout is the context of a request about a token itself.
+func ContextAbout(ctx context.Context, client *api.Client, secret string) context.Context {
+	s := &session{config: &config{}, clients: clients{self: client}}
+	ctx, _ = s.about(ctx, &token{secret: secret}, &transport.Retry{})
+	return ctx
 }

@@ -261,6 +261,15 @@ func TestCallersTraceIsToldNothing(t *testing.T) {
 	assert.Zero(t, told.Load())
 }
 
+// The context of a request about a token itself shows no token. A resolver of the agent's own
+// gets it, to look up Vault's name.
+func TestContextAboutATokenShowsNothing(t *testing.T) {
+	t.Parallel()
+	client, err := api.NewClient(api.DefaultConfig())
+	require.NoError(t, err)
+	assert.False(t, leaks(dump(auth.ContextAbout(t.Context(), client, canary.Secret))))
+}
+
 // A raw answer shows nothing else that its connection has received, such as the answer to
 // the login.
 func TestRawAnswerShowsNothingElse(t *testing.T) {
