@@ -121,6 +121,26 @@ func TestNamespaceOfAMethodIsNotMasked(t *testing.T) {
 	assertKind(t, err, fault.Sealed, `"luumen-team" must be unlocked`)
 }
 
+// All headers of a method are secret but five.
+func TestHeadersOfAMethod(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+		say(w, 400, `{"errors":["bad luumen-team"]}`)
+		return true
+	})
+	for header, isSecret := range map[string]bool{
+		"Accept": false, "Content-Type": false, "User-Agent": false, "X-Vault-Request": false, "X-Vault-Namespace": false,
+		"Authorization": true, "X-Vault-Token": true, "X-Vault-Mfa": true, "X-Vault-Wrap-Ttl": true, "Any": true,
+	} {
+		r := readOnce(t.Context(), withMethod(server.address, methodFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
+			client.AddHeader(header, "luumen-team")
+			return client.Logical().WriteWithContext(ctx, "auth/custom/login", map[string]any{})
+		}), nil))
+		require.ErrorIs(t, r.err, fault.Login, header)
+		assert.Equal(t, isSecret, strings.Contains(r.err.Error(), "bad [masked]"), header)
+	}
+}
+
 // A request ends with its own context, even within a login that another request waits for.
 func TestRequestThatDoesNotWaitForALogin(t *testing.T) {
 	t.Parallel()
