@@ -61,7 +61,7 @@ func TestNothingShowsACredential(t *testing.T) {
 					path := r.URL.Path
 					switch {
 					case (answers == "well" || answers == "echoes") && (strings.HasSuffix(path, "/login") || strings.Contains(path, "/login/")):
-						say(w, 200, `{"request_id":"1","auth":{"client_token":"`+canary.Secret+`","accessor":"a","token_type":"service","lease_duration":3600}}`)
+						say(w, 200, `{"request_id":"1","auth":{"client_token":"`+canary.Secret+`","accessor":"a","token_type":"service","lease_duration":3600,"policies":["`+canary.Secret+`"]}}`)
 					case answers == "refuses":
 						say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`)
 					case answers == "echoes" && strings.HasSuffix(path, "-self") && !strings.HasSuffix(path, "lookup-self"):

@@ -93,11 +93,11 @@ type token struct {
 
 // newToken returns the token of a login in the namespace.
 func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
+	s.wire.Sent.Learn(a.ClientToken) // first: a server could name it as a policy
 	t := &token{secret: a.ClientToken, accessor: a.Accessor, facts: Token{
 		Batch: a.Type == "batch" || a.Type == "" && a.Accessor == "", Known: true,
 		UsesLeft: usesLeft(a.NumUses), Renewable: a.Renewable, Policies: s.shown(a.Policies), Namespace: namespace,
 	}}
-	s.wire.Sent.Learn(t.secret)
 	if a.LeaseDuration > 0 {
 		t.facts.Expires = sent.Add(seconds(a.LeaseDuration))
 	}
