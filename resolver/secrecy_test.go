@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -174,7 +176,25 @@ func assertRunIsSilent(t *testing.T, h resolver.Host, vault *auth.Vault, run *re
 		things[fmt.Sprintf("error %d", i)] = err
 		err = unwrapLast(err)
 	}
+	for name, thing := range maps.Clone(things) {
+		if thing != nil {
+			things["returned by "+name] = returned(thing)
+		}
+	}
 	assertNothingLeaks(t, things)
+}
+
+// returned is what the methods of a value return, except Reveal, the one way to a secret.
+func returned(v any) (all []any) {
+	for method, call := range reflect.ValueOf(v).Methods() {
+		if method.Name == "Reveal" || call.Type().NumIn() > 0 {
+			continue
+		}
+		for _, result := range call.Call(nil) {
+			all = append(all, result.Interface())
+		}
+	}
+	return all
 }
 
 // A run prints no secret that it holds for hosts whose turn has not come.
