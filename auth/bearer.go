@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashicorp/vault/api"
 
@@ -85,8 +86,23 @@ func (s *session) mayHaveToken(request *http.Request) error {
 		return errors.New("vault: the client adds its token itself; a request with another one is not sent (call ClearToken on a client that has one)")
 	case !s.isForVault(request):
 		return errors.New("vault: the token is not sent to an address other than the one in the settings, with an empty path, or with . or .. in its path")
+	case hasControl(request.Header):
+		return errors.New("vault: a request with a line break or another control character in a header is not sent")
 	}
 	return nil
+}
+
+// hasControl reports whether a header has a control character. net/http refuses such a
+// request in words that read like those for a server's malformed answer.
+func hasControl(header http.Header) bool {
+	for _, values := range header {
+		for _, value := range values {
+			if strings.ContainsFunc(value, unicode.IsControl) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isForVault reports whether a request is for the API of the Vault in the settings.

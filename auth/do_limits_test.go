@@ -237,3 +237,17 @@ func TestPageInDo(t *testing.T) {
 		assert.ErrorIs(t, err, fault.BadResponse)
 	}
 }
+
+// A header that HTTP does not allow is the caller's mistake, and no fault of the server.
+func TestHeaderThatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	server := newStandIn(t, nil)
+	vault := auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "t"}.options())
+	_, err := vault.Do(t.Context(), auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
+		_, err := client.WithNamespace("team\n").Logical().ReadWithContext(ctx, "pki/ca")
+		return err
+	})
+	assert.ErrorContains(t, err, "another control character in a header is not sent")
+	assert.NotErrorIs(t, err, fault.BadResponse)
+	assert.Equal(t, []string{"GET auth/token/lookup-self"}, server.requests())
+}

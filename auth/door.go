@@ -79,6 +79,8 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 	switch {
 	case !s.isForVault(request):
 		return nil, nil, fault.New(fault.Login, "its request was not for the API at the address in the settings, so it was not sent", "fix the method")
+	case hasControl(request.Header):
+		return nil, nil, fault.New(fault.Login, "its request had a header with a line break or another control character, so it was not sent", "fix the method")
 	case last.Err() != nil:
 		return nil, nil, errClosed
 	}
@@ -90,6 +92,9 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 		return nil, nil, err
 	}
 	answer, err := reply.Parse(&api.Response{Response: response}, nil)
+	if err != nil && !transport.IsHarmless(request) {
+		s.warnOfUnclearLogin() // Vault has acted on it, but the answer is wrapped, or is not whole
+	}
 	return response, answer, err
 }
 

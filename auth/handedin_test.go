@@ -189,6 +189,10 @@ func TestHandedInMethodByItself(t *testing.T) {
 			login.Login(ctx, c)
 			return c.Logical().ReadWithContext(ctx, "away")
 		}, fault.Login, []string{"PUT auth/userpass/login/agent", "GET away", "GET auth/token/lookup-self", "PUT auth/token/revoke-self"}},
+		{"sends what it read from a file, with its line break", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
+			c.AddHeader("X-Own", password+"\n")
+			return login.Login(ctx, c)
+		}, fault.Login, nil},
 		{"panics", func(context.Context, *api.Client) (*api.Secret, error) { panic("with " + password) }, fault.Login, nil},
 		{"panics after its login", func(ctx context.Context, c *api.Client) (*api.Secret, error) {
 			login.Login(ctx, c)

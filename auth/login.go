@@ -232,7 +232,7 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	return &named
 }
 
-// warnOfUnclearLogin warns of a token that Vault may have made without an answer.
+// warnOfUnclearLogin warns of a token that Vault may have made, although no answer shows it.
 func (s *session) warnOfUnclearLogin() {
-	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, and Vault answered with an error or not at all, so a token may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, and Vault did not answer with a token, so one may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
 }

@@ -138,7 +138,7 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	assert.InDelta(t, 2, time.Since(began).Seconds(), 1)
 	assert.Len(t, server.requests(), 1)
 	if assert.Len(t, r.warnings(), 1) {
-		assert.Contains(t, r.warnings()[0], "answered with an error or not at all")
+		assert.Contains(t, r.warnings()[0], "did not answer with a token")
 		assert.Contains(t, r.warnings()[0], "(the login approle at auth/approle)")
 	}
 }

@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,10 +40,13 @@ func TestWrappedAnswers(t *testing.T) {
 			vault := auth.New(auth.Settings{Address: front, AuthMethod: test.method}, environment(map[string]string{
 				"VAULT_TOKEN": server.Token, "VAULT_ROLE_ID": roleID, "VAULT_APPROLE_MOUNT": mount,
 			}))
-			_, err := resolve(t, vault, "vault:"+test.kv+"/app#password")
+			run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+test.kv+"/app#password")}, resolver.Options{})
+			err := collect(run)[0].Err()
 			require.ErrorIs(t, err, resolver.BadResponse)
 			assert.ErrorContains(t, err, "wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy")
 			assert.NotContains(t, err.Error(), "hvs.")
+			isWarned := slices.ContainsFunc(run.Report().Findings, func(f auth.Finding) bool { return f.Code == auth.TokenNotRevoked })
+			assert.Equal(t, test.method != "token", isWarned, "the token of the login is in the wrapped answer")
 		})
 	}
 }

@@ -44,7 +44,7 @@ func (s Source) Judge(response *http.Response, isLogin bool) *patience.Failure {
 	if decode(body, &e) != nil || !e.isFromVault() {
 		return s.notVault(response)
 	}
-	if e.WrapInfo != nil {
+	if e.WrapInfo != nil && !isLogin { // the caller must know that a login has made a token
 		return permanent(wrapped(s.Address))
 	}
 	return s.unwell(response, e.Errors, isLogin)
