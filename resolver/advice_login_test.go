@@ -244,6 +244,20 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.v["VAULT_APPROLE_MOUNT"] = server.JWT(t, map[string]any{"token_policies": "default"}).Mount
 			return func() { d.v["VAULT_APPROLE_MOUNT"] = a.Mount }
 		}), ""},
+		{"AppRole at a mount of JWTs without a configuration", resolver.Login, "check VAULT_APPROLE_MOUNT: auth/jwt-", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			d.v["VAULT_APPROLE_MOUNT"] = "jwt-" + vaulttest.Name()
+			server.Must(t, http.MethodPost, "sys/auth/"+d.v["VAULT_APPROLE_MOUNT"], map[string]any{"type": "jwt"})
+			return func() { d.v["VAULT_APPROLE_MOUNT"] = a.Mount }
+		}), ""},
+		{"AppRole at a mount of certificates", resolver.Login, "check VAULT_APPROLE_MOUNT: auth/cert-", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			d.v["VAULT_APPROLE_MOUNT"] = server.Cert(t, nil).Mount
+			return func() { d.v["VAULT_APPROLE_MOUNT"] = a.Mount }
+		}), ""},
+		{"AppRole at a mount of certificates, with a pair", resolver.Login, "check VAULT_APPROLE_MOUNT: auth/cert-", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			d.v["VAULT_APPROLE_MOUNT"] = server.Cert(t, nil).Mount
+			d.usePair(t, vaulttest.NewCert(t))
+			return func() { d.v["VAULT_APPROLE_MOUNT"] = a.Mount }
+		}), ""},
 		{"a certificate that is not valid yet", resolver.Login, "compare the clocks of Vault and the CA of the certificate in VAULT_CLIENT_CERT", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			certificate, key := c.IssueBetween(t, "agent", time.Now().Add(10*time.Minute), time.Now().Add(time.Hour))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)

@@ -108,6 +108,10 @@ var otherMethod = hint{
 		{"missing role", "1.14 1.21 bao"},          // or missing role_id
 		{"invalid role name", "1.14 1.21 bao"},
 		{"could not be found", "1.14 1.21 bao"},
+		{"could not load configuration", "1.21"}, // jwt and oidc
+		{"client certificate must be", "1.21"},   // cert
+		{"tls connection required", "1.14 1.21"}, // cert, over http
+		{"all constraints", "1.14 1.21 bao"},     // cert, if the agent has a pair for mTLS
 	},
 	"check VAULT_METHOD_MOUNT: auth/MOUNT seems to be of another method (vault auth list)",
 }
