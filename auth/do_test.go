@@ -215,6 +215,8 @@ func TestDoRepeatsWrites(t *testing.T) {
 				require.NoError(t, err)
 			} else {
 				require.ErrorIs(t, err, test.kind)
+				isUnclear := test.name != "another redirect"
+				assert.Equal(t, isUnclear, strings.Contains(err.Error(), ", not repeated, since Vault may have acted on it"), err.Error())
 			}
 			assert.EqualValues(t, test.sent, sent.Load())
 			assert.Equal(t, 1, count(server.requests(), "/revoke-self"), "the token is revoked all the same")

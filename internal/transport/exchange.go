@@ -143,7 +143,15 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 	case r.isLogin():
 		return e.unclearLogin(ctx, f)
 	}
-	return f.Final()
+	return unclear(f, "not repeated")
+}
+
+// unclear is the final failure for a request that was sent, since sending it again could do
+// harm.
+func unclear(f *patience.Failure, sent string) *patience.Failure {
+	final := *f.Fault
+	final.Detail += ", " + sent + ", since Vault may have acted on it"
+	return &patience.Failure{Fault: &final}
 }
 
 // mayPassSoon reports, three times, whether a read that a gateway refused is sent again:

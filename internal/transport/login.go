@@ -32,9 +32,7 @@ func (e *exchange) unclearLogin(ctx context.Context, f *patience.Failure) *patie
 	case first:
 		return f
 	}
-	again := *f.Fault
-	again.Detail += ", sent twice and not repeated, since Vault may have acted on it"
-	return &patience.Failure{Fault: &again}
+	return unclear(f, "sent twice and not repeated")
 }
 
 // isWaiting reports whether Vault waits for another server when it does not answer a
