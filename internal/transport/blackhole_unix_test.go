@@ -64,7 +64,12 @@ func TestSeveralAddresses(t *testing.T) {
 			assert.Less(t, took, name.least+2*time.Second)
 			conn.Close()
 			(<-connected).Close()
-			assert.Empty(t, connected, "one connection was made")
+			if took < name.least+250*time.Millisecond { // a busy machine tries the next address, too
+				assert.Empty(t, connected, "one connection was made")
+			}
+			for len(connected) > 0 {
+				(<-connected).Close()
+			}
 		})
 	}
 	t.Run("none answers", func(t *testing.T) {
