@@ -31,8 +31,7 @@ var general = []variable{
 }
 
 // notRead are variables of vault/api, of Vault's own programs and of similar products
-// that have no effect, with what to use instead. OpenBao's
-// are in Effective.
+// that have no effect, with what to use instead. Effective adds OpenBao's.
 var notRead = map[string]string{
 	// vault/api
 	"VAULT_AGENT_ADDR":        inSettings + "address",
