@@ -117,7 +117,7 @@ type kvData struct {
 }
 
 // dataOf returns what the answer to a read is decoded into.
-func dataOf(r *read) kvData { return kvData{Values: values{keys: r.keys}} }
+func dataOf(r *read) kvData { return kvData{Values: values{keys: &r.keys}} }
 
 // target points to the part that has the form of the answer's data.
 func (d *kvData) target(version int) any {

@@ -41,13 +41,14 @@ type field struct {
 	name  string
 	value ref.Value
 	read  *read // nil if the value is not a reference
+	key   int   // in read.keys
 }
 
 // read is one path and version to read.
 type read struct {
 	path    string
 	version int               // 0 means the latest
-	keys    []string          // that fields want, sorted and distinct
+	keys    keys              // that fields want
 	uses    int               // fields that want a key and do not have its value yet
 	hosts   []int             // that wait for it
 	mount   *mount            // of the path; nil before the mounts are listed
@@ -82,7 +83,7 @@ func newPlan(vault *auth.Vault, hosts []Host) *plan {
 			if !f.value.Ref().IsZero() {
 				f.read = p.readFor(f.value.Ref(), reads)
 				f.read.uses++
-				f.read.want(f.value.Ref().Key())
+				f.key = f.read.keys.add(f.value.Ref().Key())
 				f.read.awaitedBy(i, h)
 			} else if warning := f.value.Warning(); warning != "" {
 				p.odd.add(quoted(f.name)+" of "+quoted(h.name), oddField(warning))
@@ -118,7 +119,8 @@ func (p *plan) readFor(reference ref.Ref, reads map[pathVersion]*read) *read {
 	at := pathVersion{reference.Path(), reference.Version()}
 	r := reads[at]
 	if r == nil {
-		r = &read{path: at.path, version: at.version, keys: make([]string, 0, 2)} // a user name and a password
+		r = &read{path: at.path, version: at.version}
+		r.keys.all = make([]string, 0, 2) // a user name and a password
 		if p.invalid == nil {
 			r.err = p.vault.ValidatePath(at.path)
 		}
@@ -128,13 +130,6 @@ func (p *plan) readFor(reference ref.Ref, reads map[pathVersion]*read) *read {
 		reads[at] = r
 	}
 	return r
-}
-
-// want adds a key, unless it is there already.
-func (r *read) want(key string) {
-	if i, ok := slices.BinarySearch(r.keys, key); !ok {
-		r.keys = slices.Insert(r.keys, i, key)
-	}
 }
 
 // awaitedBy makes the host wait for the read, once however many of its fields need it.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 )
 
 // ErrNoField is the error for a field that is absent or null.
@@ -90,8 +89,7 @@ func (f *field) resolve(host string) (value, error) {
 	case !r.secret.hosts.allows(host):
 		return value{}, notForHost()
 	}
-	i, _ := slices.BinarySearch(r.keys, f.value.Ref().Key())
-	v := r.secret.values[i]
+	v := r.secret.values[f.key]
 	return v, v.err
 }
 

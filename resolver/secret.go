@@ -32,7 +32,7 @@ type value struct {
 
 // values is the JSON object with the values of a secret. Only those of some keys are kept.
 type values struct {
-	keys  []string // wanted; sorted
+	keys  *keys
 	all   []value  // of the keys, zero for a key that the secret does not have; nil if there is no object
 	near  []string // names in the secret that a mistyped key may mean; maxNames at most
 	hosts bool     // luumen_hosts is a name in the secret
@@ -42,8 +42,8 @@ type values struct {
 func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	*v = values{keys: v.keys}
 	if d.PeekKind() == '{' {
-		v.all = make([]value, len(v.keys))
-		v.near = make([]string, 0, len(v.keys)) // most secrets have no other names
+		v.all = make([]value, len(v.keys.all))
+		v.near = make([]string, 0, len(v.keys.all)) // most secrets have no other names
 	}
 	return reply.EachMember(d, func(name string) error {
 		if canBeNear(name) && len(v.near) < maxNames {
@@ -54,7 +54,7 @@ func (v *values) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if err != nil {
 			return err
 		}
-		if i, ok := slices.BinarySearch(v.keys, name); ok {
+		if i := v.keys.find(name); i >= 0 {
 			v.all[i] = valueIn(text)
 		}
 		return nil
@@ -70,11 +70,11 @@ func (v *values) isConfigV2() bool {
 func (v *values) found(version int, hint string) []value {
 	all := v.all
 	if all == nil {
-		all = make([]value, len(v.keys))
+		all = make([]value, len(v.keys.all))
 	}
 	slices.Sort(v.near)
 	searches := 0
-	for i, key := range v.keys {
+	for i, key := range v.keys.all {
 		one := &all[i]
 		if one.text != "" {
 			continue

@@ -18,7 +18,7 @@ var noTable = &mountTable{}
 // Decode decodes the data of an answer as a read does, and returns the value of a key.
 func Decode(status int, data []byte, kvVersion int, key string) (string, error) {
 	m := &mount{table: noTable, Mount: Mount{Path: "kv", Version: kvVersion}, listed: true}
-	r := &read{path: "kv/app", mount: m, keys: []string{key}}
+	r := &read{path: "kv/app", mount: m, keys: keys{all: []string{key}}}
 	if !json.Valid(data) {
 		return "", errors.New("not JSON")
 	}
