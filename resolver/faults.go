@@ -187,7 +187,7 @@ func notForHost() *fault.Error {
 // noKey is the fault for a missing key. It names the candidate that was probably
 // meant.
 func noKey(key string, version int, candidates []string) *fault.Error {
-	f := fault.New(fault.NoKey, "no key "+strconv.Quote(key)+atVersion(version), "check the key in Vault")
+	f := fault.New(fault.NoKey, "no key "+shownKey(key)+atVersion(version), "check the key in Vault")
 	near := nearest(key, candidates)
 	if near == "" {
 		return f
@@ -206,7 +206,7 @@ func noKey(key string, version int, candidates []string) *fault.Error {
 }
 
 func badValue(key string, version int, is string) *fault.Error {
-	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %q%s is %s", key, atVersion(version), is), "store a non-empty string, a number or a boolean")
+	return fault.New(fault.BadValue, fmt.Sprintf("the value of key %s%s is %s", shownKey(key), atVersion(version), is), "store a non-empty string, a number or a boolean")
 }
 
 // atVersion names the version, if there is one.

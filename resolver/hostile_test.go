@@ -176,6 +176,25 @@ func TestWorkPerHostIsBounded(t *testing.T) {
 	}
 }
 
+// An error shows a long key once, in the reference.
+func TestLongKeyIsShownOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, key, secret, shown string
+		kind                     resolver.Kind
+	}{
+		{"not there", strings.Repeat("k", 512), `{"a":"x"}`, `: no key "` + strings.Repeat("k", 64) + `"… at version 1; check`, resolver.NoKey},
+		{"null", strings.Repeat("k", 512), `{"` + strings.Repeat("k", 512) + `":null}`, `: the value of key "` + strings.Repeat("k", 64) + `"… at version 1 is null`, resolver.BadValue},
+		{"cut within a character", "k" + strings.Repeat("ü", 200), `{"a":"x"}`, `: no key "k` + strings.Repeat("ü", 31) + `"… at version 1`, resolver.NoKey},
+		{"short", strings.Repeat("k", 64), `{"a":"x"}`, `: no key "` + strings.Repeat("k", 64) + `" at version 1`, resolver.NoKey},
+	} {
+		server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) { secretV2(w, c.secret, "null") }}
+		result := resolver.One(t.Context(), server.start(t), host("h", "password", "vault:secret/app#"+c.key), resolver.Options{})
+		require.ErrorIs(t, result.Err(), c.kind, c.name)
+		assert.ErrorContains(t, result.Err(), "password: vault:secret/app#"+c.key+c.shown, c.name)
+	}
+}
+
 // hostsOf makes n hosts with long names that share one path.
 func hostsOf(path string, n int) []resolver.Host {
 	hosts := make([]resolver.Host, n)

@@ -19,6 +19,19 @@ func quoted(name string) string {
 	return name
 }
 
+// shownKey returns a key in quotes, and cuts a long one: the reference before it in the
+// same line has all of it.
+func shownKey(key string) string {
+	if len(key) <= maxNear {
+		return strconv.Quote(key)
+	}
+	end := maxNear
+	for !utf8.RuneStart(key[end]) {
+		end--
+	}
+	return strconv.Quote(key[:end]) + "…"
+}
+
 // quoteHCL writes printable text as a string of HCL.
 func quoteHCL(text string) string { return `"` + escapesHCL.Replace(text) + `"` }
 
