@@ -109,7 +109,7 @@ var otherMethod = hint{
 		{"invalid role name", "1.14 1.21 bao"},
 		{"could not be found", "1.14 1.21 bao"},
 		{"could not load configuration", "1.21"}, // jwt and oidc
-		{"client certificate must be", "1.21"},   // cert
+		{"client certificate", "1.14 1.21 bao"},  // cert
 		{"tls connection required", "1.14 1.21"}, // cert, over http
 		{"all constraints", "1.14 1.21 bao"},     // cert, if the agent has a pair for mTLS
 	},
