@@ -22,6 +22,9 @@ func (e *environment) trust() trust {
 		serverName: e.name("VAULT_TLS_SERVER_NAME"),
 		skipVerify: e.boolean("VAULT_SKIP_VERIFY"),
 	}
+	if isID(t.serverName) || hasUser(t.serverName) { // the error of the handshake would show it
+		e.reject("VAULT_TLS_SERVER_NAME", "is not a host name; write it alone, such as vault.example")
+	}
 	for _, variable := range []string{"VAULT_CACERT", "VAULT_CACERT_BYTES", "VAULT_CAPATH"} {
 		switch {
 		case !e.isSet(variable):
