@@ -19,6 +19,7 @@ import (
 
 	"github.com/luumen/patch-vault/auth"
 	"github.com/luumen/patch-vault/internal/fault"
+	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
 // Requests that wait for a connection do not use up the time of their attempt: a write
@@ -131,6 +132,18 @@ func TestSecretIDsThatBeginLikeJSON(t *testing.T) {
 		v := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": text}.options())
 		_, err := do(t.Context(), v, auth.DoOptions{}, func(context.Context, *api.Client) error { return nil })
 		assert.Equal(t, ok, err == nil, "%s: %v", text, err)
+	}
+}
+
+// A secret id of somebody's own making may begin like a variable's name.
+func TestSecretIDsThatBeginLikeAName(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	a := server.AppRole(t, map[string]any{"token_policies": "default"})
+	for _, id := range []string{"luumen_patch=2b8f0c6d", "vault_prod=2b8f0c6d", "LUUMEN_PROD=2b8f0c6d"} {
+		server.Must(t, http.MethodPost, "auth/"+a.Mount+"/role/"+a.Role+"/custom-secret-id", map[string]any{"secret_id": id})
+		r := readOnce(t.Context(), at(server, "approle", variables{"VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID": id, "VAULT_APPROLE_MOUNT": a.Mount}))
+		assert.NoError(t, r.err, id)
 	}
 }
 
