@@ -115,7 +115,7 @@ func (e *environment) require(names ...string) {
 func (e *environment) mount(v variable) string {
 	given := cmp.Or(e.name(v.name), v.otherwise)
 	mount := strings.TrimSuffix(given, "/")
-	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix(mount, "/login") || isID(mount) || hasUser(mount) {
+	if !isPlainPath(given) || isWithin(mount, "auth") || strings.HasSuffix("/"+mount, "/"+v.otherwise+"/login") || isID(mount) || hasUser(mount) {
 		e.reject(v.name, "is not the path of a login mount; write it without auth/ and /login, such as "+v.otherwise)
 	}
 	return mount

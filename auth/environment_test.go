@@ -82,7 +82,7 @@ func TestEnvironment(t *testing.T) {
 		{"server name with a password", "", variables{"VAULT_TOKEN": "t", "VAULT_TLS_SERVER_NAME": "https://u:" + canary + "@vault.example"}, []string{"VAULT_TLS_SERVER_NAME is not a host name; write it alone"}},
 		{"secret id as the server name", "", variables{"VAULT_TOKEN": "t", "VAULT_TLS_SERVER_NAME": "5f1c7d3a-1111-4c5b-9a1e-2b8f0c6d4e11"}, []string{"VAULT_TLS_SERVER_NAME is not a host name"}},
 		{"server name that is an IPv6 address", "", variables{"VAULT_TOKEN": "t", "VAULT_TLS_SERVER_NAME": "[2001:db8::1]"}, nil},
-		{"mount that ends in /login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/login"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount; write it without auth/ and /login, such as approle"}},
+		{"mount that ends in /login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "team/login"}, nil},
 		{"mount with /login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "approle/login/"}, []string{"VAULT_APPROLE_MOUNT is not the path of a login mount; write it without auth/ and /login, such as approle"}},
 		{"mount that is named login", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_APPROLE_MOUNT": "login"}, nil},
 		{"proxy with % in the password", "", variables{"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": "http://u:%" + canary + "@proxy.example:3128"}, []string{`such as / ? # % \ ^ and space in user and password as %2F %3F %23 %25 %5C %5E %20`}},

@@ -205,10 +205,14 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	if f := answer.NoAPI(s.wire.Address()); f != nil { // to a method that was handed in
 		return f
 	}
+	m, mount := s.config.method, s.config.credentials.mount
+	if strings.HasSuffix(mount, "/login") {
+		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends in it")
+	}
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(s.config.method.name, s.config.credentials.mount, answer.Errors), checkCredential),
+		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
 		Cause:  answer.ResponseError(),
 	}, odd)
 }

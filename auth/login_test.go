@@ -246,6 +246,17 @@ func TestAddressWithAPath(t *testing.T) {
 	}
 }
 
+// A mount's own name may end in /login.
+func TestMountThatIsNamedLogin(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount := vaulttest.Name() + "/login"
+	server.Must(t, http.MethodPost, "sys/auth/"+mount, map[string]any{"type": "approle"})
+	server.Must(t, http.MethodPost, "auth/"+mount+"/role/r", map[string]any{"role_id": mount, "bind_secret_id": false, "secret_id_bound_cidrs": "127.0.0.0/8"})
+	r := readOnce(t.Context(), at(server, "approle", variables{"VAULT_ROLE_ID": mount, "VAULT_APPROLE_MOUNT": mount}))
+	require.NoError(t, r.err)
+}
+
 // A login is repeated freely if Vault certainly did not act on it, and once if that is
 // unclear.
 func TestLoginIsNeverBlindlySentTwice(t *testing.T) {

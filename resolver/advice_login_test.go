@@ -153,7 +153,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
 			return func() { d.Address = right }
 		}), ""},
-		{"a mount with /login", resolver.Environment, "write it without auth/ and /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
+		{"a mount with /login", resolver.Login, "write VAULT_APPROLE_MOUNT without /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
 		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
 		{"the credentials of another mount", resolver.Login, "with the id of the role at auth/" + elsewhere + " in this namespace", wrong("VAULT_APPROLE_MOUNT", elsewhere), ""},
 		{"a disabled entity", resolver.Login, notDisabled, appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() { return d.disableEntity(t, server, a.Mount) }), ""},
