@@ -6,8 +6,12 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -277,5 +282,28 @@ func TestDeadTokenIsNotRevoked(t *testing.T) {
 			require.NoError(t, r.err)
 			assert.Equal(t, !old, len(r.warnings()) == 1, "%q", r.warnings())
 		})
+	}
+}
+
+// A Vault Proxy that requires X-Vault-Request refuses everything if another proxy drops it.
+// The error is about the header, not about the credential or each path.
+func TestProxyThatDropsTheHeader(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	target, err := url.Parse(server.Proxy(t, vaulttest.ProxyConfig{RequireHeader: true}).Address)
+	require.NoError(t, err)
+	var requests atomic.Int32
+	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		requests.Add(1)
+		r.SetURL(target)
+		r.Out.Header.Del("X-Vault-Request")
+	}})
+	t.Cleanup(front.Close)
+	for method, most := range map[string]int32{"token": 2, "approle": 1} {
+		requests.Store(0)
+		v := variables{"VAULT_TOKEN": server.Token, "VAULT_ROLE_ID": "r"}
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: front.URL, AuthMethod: method}, v.options()), "secret/app", "secret/other")
+		assertKind(t, r.err, fault.ServerError, "check what headers the proxy requires, and that none in front of it drops them")
+		assert.LessOrEqual(t, requests.Load(), most, method)
 	}
 }

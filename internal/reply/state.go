@@ -37,6 +37,11 @@ var states = []state{
 		fault: fault.Error{Kind: fault.ServerError, What: "vault does not answer yet",
 			Do: "check how far this performance standby lags behind"}},
 
+	// A Vault Proxy with require_request_header does not get X-Vault-Request.
+	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
+		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
+			Do: "check what headers the proxy requires, and that none in front of it drops them"}},
+
 	{status: []int{500}, retry: patience.Later, unsent: true,
 		says: []phrase{{"Vault server temporarily overloaded", "src"}},
 		fault: fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests",

@@ -141,6 +141,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"a mount that is upgraded", vault(400, `{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}`), fault.ServerError, later, false, "vault is upgrading this mount to KV v2"},
 		{"a standby of one", vault(400, `{"errors":["Waiting for the primary to upgrade from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service when the primary is finished."]}`), fault.ServerError, later, false, "vault is upgrading this mount to KV v2"},
 		{"412 of a performance standby", vault(412, `{"errors":["required index state not present"]}`), fault.ServerError, later, true, "vault does not answer yet"},
+		{"412 of something else", vault(412, `{"errors":["missing header"]}`), fault.ServerError, never, true, "refuses the request"},
 		{"too many writes", vault(503, `{"errors":["Vault server temporarily overloaded"]}`), fault.ServerError, later, true, "at ADDRESS); check Vault's load and the speed of its storage"},
 		{"lease quota", vault(429, `{"errors":["1 error occurred:\n\t* request path \"auth/approle/login\": lease count quota exceeded\n\n"]}`), fault.RateLimited, paced, true, "vault's lease count quota is used up (1 error occurred"},
 		{"quota", vault(429, `{"errors":["request path \"secret/data/app\": rate limit quota exceeded"]}`), fault.RateLimited, paced, true, "vault is rate limiting the agent (request path"},
