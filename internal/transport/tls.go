@@ -19,7 +19,7 @@ func (p peer) tlsFailure(err error) *patience.Failure {
 		return &patience.Failure{Fault: p.notTLS(record), Unsent: true}
 	}
 	failed, inHandshake := errors.AsType[*handshakeError](err)
-	if operation, ok := errors.AsType[*net.OpError](err); ok && operation.Op == "remote error" {
+	if operation, ok := errors.AsType[*net.OpError](err); ok && (operation.Op == "remote error" || isRenegotiation(operation.Err)) {
 		// In TLS 1.3 the server may refuse after the request was sent.
 		return &patience.Failure{Fault: p.alert(operation), Unsent: inHandshake}
 	}
@@ -28,6 +28,10 @@ func (p peer) tlsFailure(err error) *patience.Failure {
 	}
 	return &patience.Failure{Fault: p.badHandshake(failed), Unsent: true}
 }
+
+// isRenegotiation reports whether the server asked for another handshake after the request.
+// crypto/tls refuses that, with an error of a type that it does not export.
+func isRenegotiation(err error) bool { return strings.Contains(err.Error(), "no renegotiation") }
 
 // notTLS is the fault for a server that does not speak TLS.
 func (p peer) notTLS(record tls.RecordHeaderError) *fault.Error {
@@ -53,6 +57,9 @@ func (p peer) alert(operation *net.OpError) *fault.Error {
 		Cause: operation,
 	}
 	switch {
+	case isRenegotiation(operation.Err):
+		f.What = p.name() + " asks for a second TLS handshake, which the agent does not support"
+		f.Do = "configure the server to ask for the client certificate in the first handshake, not per location"
 	case strings.Contains(alert, "protocol version"):
 		f.Do = "enable TLS 1.2 or later on the server"
 	case p.isProxy:

@@ -230,6 +230,15 @@ func TestTLS(t *testing.T) {
 			read(t, newWire(t, transport.Config{Address: address, TLS: config}), nil)
 		}
 	})
+	t.Run("renegotiation", func(t *testing.T) { // which no server of Go can ask for
+		t.Parallel()
+		w := wireTo(t, parseURL(t, "https://vault.example.com"))
+		f := transport.FailureOf(w, &net.OpError{Op: "local error", Err: tls.AlertError(100)})
+		assert.Equal(t, patience.Never, f.Retry)
+		assert.False(t, f.Unsent)
+		assert.ErrorIs(t, f.Fault, fault.TLS)
+		assert.Contains(t, f.Fault.Error(), "vault asks for a second TLS handshake, which the agent does not support (tls: no renegotiation at https://vault.example.com); configure the server to ask for the client certificate in the first handshake, not per location")
+	})
 	for _, advice := range []struct {
 		name   string
 		server *tls.Config
