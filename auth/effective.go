@@ -52,19 +52,32 @@ func (v *Vault) Effective() Effective {
 			report.Unused = append(report.Unused, e.withoutEffect(name, "not for this address, or another variable comes first")...)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(notRead)) {
+	ignored := ignored()
+	for _, name := range slices.Sorted(maps.Keys(ignored)) {
 		note := "has no effect"
-		if instead := notRead[name]; instead != "" {
+		if instead := ignored[name]; instead != "" {
 			note = "use " + instead
 		}
 		report.NotRead = append(report.NotRead, e.withoutEffect(name, note)...)
 	}
+	return report
+}
+
+// ignored returns notRead with OpenBao's names, which have BAO_ in place of VAULT_.
+func ignored() map[string]string {
+	all := make(map[string]string)
 	for _, v := range append([]variable{{name: "VAULT_TOKEN"}}, general...) {
-		if suffix, ok := strings.CutPrefix(v.name, "VAULT_"); ok { // OpenBao reads it by its own name, too
-			report.NotRead = append(report.NotRead, e.withoutEffect("BAO_"+suffix, "use "+v.name)...)
+		if suffix, ok := strings.CutPrefix(v.name, "VAULT_"); ok {
+			all["BAO_"+suffix] = v.name
 		}
 	}
-	return report
+	for name, instead := range notRead {
+		if suffix, ok := strings.CutPrefix(name, "VAULT_"); ok {
+			all["BAO_"+suffix] = instead
+		}
+	}
+	maps.Copy(all, notRead)
+	return all
 }
 
 // setting returns a variable that has an effect, or its default; none if it has neither.

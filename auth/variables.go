@@ -31,7 +31,7 @@ var general = []variable{
 }
 
 // notRead are variables of vault/api, of Vault's own programs and of similar products
-// that have no effect, with what to use instead. Effective adds OpenBao's.
+// that have no effect, with what to use instead. See ignored for OpenBao's.
 var notRead = map[string]string{
 	// vault/api
 	"VAULT_AGENT_ADDR":        inSettings + "address",
@@ -42,6 +42,9 @@ var notRead = map[string]string{
 	"VAULT_DISABLE_REDIRECTS": "",
 	"VAULT_HTTP_PROXY":        "VAULT_PROXY_ADDR",
 	"VAULT_MFA":               "",
+
+	// OpenBao
+	"BAO_ADDR": pinned, // VAULT_ADDR alone does not configure Vault
 
 	// misspelt
 	"LUUMEN_VAULT_PATH":      "LUUMEN_VAULT_PATHS",
