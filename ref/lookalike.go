@@ -41,10 +41,11 @@ func literalWarning(text string) string {
 		return "looks like a reference after other text" + fixMark + fixRest(rest)
 	}
 	afterColon := text[strings.IndexAny(text, ":;")+1:] // of a misspelled mark, such as valt: or vault;
-	for _, rest := range []string{text, strings.TrimPrefix(text, "/"), afterColon} {
-		if looksUnmarked(rest) {
-			return "looks like a reference without vault:" + fixMark + fixRest(rest)
-		}
+	switch {
+	case looksUnmarked(strings.TrimPrefix(text, "/")):
+		return "looks like a reference without vault:" + fixMark + fixRest(text)
+	case looksUnmarked(afterColon):
+		return "looks like a reference without vault:" + fixMark + fixRest(afterColon)
 	}
 	return ""
 }

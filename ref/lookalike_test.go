@@ -166,7 +166,7 @@ func TestWarningOfAnUnmarkedReference(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ field, more string }{
 		{"secret/luumen/windev#password", ""},
-		{"/secret/luumen/windev#password", ""},
+		{"/secret/luumen/windev#password", ", and write one / between segments, none at the ends"},
 		{"secret/luumen/windev#password#4", ", and a version goes before the #, as in"},
 		{"valut:secret/luumen/windev#password#4", ", and a version goes before the #, as in"},
 		{">>vault:secret/luumen/windev#password#4", ", and a version goes before the #, as in"},
