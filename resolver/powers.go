@@ -16,7 +16,7 @@ import (
 // powers are what the token may do besides reading.
 type powers struct {
 	root    bool
-	write   map[string]bool // by the path of Vault's API
+	write   map[string]bool // by the path of Vault's API; has all that Vault was asked for
 	unknown []auth.Finding  // the one that says why they are not known; nil if they are
 }
 
@@ -77,6 +77,7 @@ func (p *powers) ask(ctx context.Context, client *api.Client, paths []string) er
 		if !ok {
 			return Denied
 		}
+		p.write[path] = false
 		for _, capability := range capabilities {
 			switch capability {
 			case "root":
@@ -105,4 +106,16 @@ func unanswered(err error, namespace string) []auth.Finding {
 
 func unknownPowers(why string) []auth.Finding {
 	return []auth.Finding{notice(CapabilitiesUnknown, "it is unknown whether the token may do more than read"+why)}
+}
+
+// noteUnasked notes whether a secret was read at a path that Vault was not asked about.
+func (p *powers) noteUnasked(reads []*read) {
+	for _, r := range reads {
+		if r.secret == nil || p.unknown != nil {
+			continue
+		}
+		if _, asked := p.write[r.mount.api(r.path)]; !asked {
+			p.unknown = unknownPowers(" some of the secrets, since Vault's list of mounts came late; check again")
+		}
+	}
 }

@@ -49,6 +49,9 @@ func (p *plan) readAll(ctx context.Context, options auth.DoOptions) (auth.Usage,
 			}
 		}
 		asking.Wait()
+		if options.Check {
+			p.powers.noteUnasked(p.reads)
+		}
 		return cmp.Or(err, ctx.Err())
 	})
 	if err != nil {

@@ -350,8 +350,8 @@ func TestLateListNamesTheVersionOfEveryMount(t *testing.T) {
 	assert.Equal(t, []string{resolver.MountVersion}, codes(run.Report().Findings))
 }
 
-// A check whose list of mounts comes late reads what a run would. It did not ask what the
-// token may do on those paths; the next check asks.
+// A check whose list of mounts comes late did not ask what the token may do on the paths
+// that it read. It says so, and the next check asks.
 func TestCheckWithALateList(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -366,6 +366,8 @@ func TestCheckWithALateList(t *testing.T) {
 	}
 	v := check()
 	assert.Equal(t, resolver.OK, v.Fields[0].Kind, "%s", v)
+	assert.Contains(t, codes(v.Connection.Findings), resolver.CapabilitiesUnknown)
+	assert.Contains(t, v.String(), "; check again")
 	v = check()
 	assert.Equal(t, []string{resolver.CanWrite}, codes(v.Fields[0].Findings), "%s", v)
 	assert.NotContains(t, codes(v.Connection.Findings), resolver.CapabilitiesUnknown)
