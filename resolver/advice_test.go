@@ -315,7 +315,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.field = ref.Parse("vault:" + transit + "/keys/app#name")
 			return func() { d.field = good }
 		}, ""},
-		{"not for this host", resolver.NotForHost, "or add the host to luumen_hosts in its custom metadata", func(t *testing.T, d *desk) func() {
+		{"not for this host", resolver.NotForHost, "or add a glob for the host to luumen_hosts in its custom metadata", func(t *testing.T, d *desk) func() {
 			server.Metadata(t, d.mount(), "app", map[string]string{"luumen_hosts": "web-*"})
 			return func() {
 				server.Metadata(t, d.mount(), "app", map[string]string{"luumen_hosts": "web-*, db-*"})

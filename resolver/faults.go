@@ -181,7 +181,7 @@ func noSecret(r *read) *fault.Error {
 }
 
 func notForHost() *fault.Error {
-	return fault.New(fault.NotForHost, "the secret is meant for other hosts", "use another secret, or add the host to "+hostsMetadata+" in its custom metadata, where commas separate globs")
+	return fault.New(fault.NotForHost, "the secret is meant for other hosts", "use another secret, or add a glob for the host to "+hostsMetadata+" in its custom metadata, where commas separate globs")
 }
 
 // noKey is the fault for a missing key. It names the candidate that was probably

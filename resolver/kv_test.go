@@ -300,16 +300,21 @@ func TestSecretNamesItsHosts(t *testing.T) {
 	hosts := []resolver.Host{host("web-1", "p", "vault:"+kv+"/web#k"), host("db-2", "p", "vault:"+kv+"/web#k")}
 	results := collect(resolver.Resolve(t.Context(), connect(server, server.Token), hosts, resolver.Options{}))
 	assert.NoError(t, results[0].Err())
-	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add the host to luumen_hosts in its custom metadata, where commas separate globs`)
+	assert.EqualError(t, results[1].Err(), `p: vault:`+kv+`/web#k: the secret is meant for other hosts; use another secret, or add a glob for the host to luumen_hosts in its custom metadata, where commas separate globs`)
 }
 
-// The error says to add the host to luumen_hosts, which helps whatever its name holds.
+// The error says to add a glob for the host to luumen_hosts, which helps whatever its name
+// holds. Most names are such a glob.
 func TestHostThatIsAddedByItsName(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "app", map[string]any{"k": "secret"})
-	for _, name := range []string{`CORP\win-1`, "sap/prd", "[fe80::1]", "db[1]", "a*b", "web 1"} {
+	for _, test := range []struct{ name, glob string }{
+		{`CORP\win-1`, `CORP\win-1`}, {"sap/prd", "sap/prd"}, {"[fe80::1]", "[fe80::1]"}, {"db[1]", "db[1]"}, {"a*b", "a*b"}, {"web 1", "web 1"},
+		{"db1,prod", "db1?prod"}, {"win1 ", "win1?"}, {"db{1}", "db?1?"}, {"'web'", "?web?"},
+	} {
+		name := test.name
 		hosts := func(names string) {
 			server.Must(t, http.MethodPost, kv+"/metadata/app", map[string]any{"custom_metadata": map[string]string{"luumen_hosts": names}})
 		}
@@ -319,8 +324,8 @@ func TestHostThatIsAddedByItsName(t *testing.T) {
 		hosts("other")
 		err := run()
 		require.ErrorIs(t, err, resolver.NotForHost, name)
-		assert.ErrorContains(t, err, "add the host to luumen_hosts")
-		hosts("other, " + name)
+		assert.ErrorContains(t, err, "add a glob for the host to luumen_hosts")
+		hosts("other, " + test.glob)
 		assert.NoError(t, run(), name)
 	}
 }

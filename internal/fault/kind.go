@@ -77,7 +77,7 @@ var advices = map[Kind]advice{
 	NoVersion:     {"Vault has no such version of the secret", "check the pinned version, or omit it"},
 	KVVersion:     {"the secret's mount has a different KV version than the settings say", "set the KV version of the settings to that of the mount"},
 	NotKV:         {"the path is not in a KV mount", "name a secret in a KV mount; nothing else is ever read"},
-	NotForHost:    {"the secret is meant for other hosts", "use a secret meant for this host, or add the host to its luumen_hosts in Vault, where commas separate globs"},
+	NotForHost:    {"the secret is meant for other hosts", "use a secret meant for this host, or add a glob for the host to its luumen_hosts in Vault, where commas separate globs"},
 	NoKey:         {"the secret has no such key", "check the key; the agent's log says whether a similar one exists"},
 	BadValue:      {"the value is null, empty, an object or a list", "store a non-empty string, a number or a boolean under this key"},
 	BadReference:  {"the field is malformed", "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"},
