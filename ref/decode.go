@@ -58,10 +58,7 @@ func decodeObject(data []byte) Value {
 		case "key":
 			key, err = decodeString(raw, PartKey)
 		case "version":
-			var ok bool
-			if version, ok = versionNumber(string(raw)); !ok {
-				err = badVersion()
-			}
+			version, err = decodeVersion(raw)
 		case "masked":
 			return invalid("a mask in place of the credential", "enter the credential again; this is only its mask")
 		default:
@@ -80,6 +77,14 @@ func decodeObject(data []byte) Value {
 		return Value{err: err.(*SyntaxError)}
 	}
 	return Value{ref: r}
+}
+
+func decodeVersion(data []byte) (int, *SyntaxError) {
+	version, ok := versionNumber(string(data))
+	if !ok {
+		return 0, badVersion()
+	}
+	return version, nil
 }
 
 // decodeString decodes a JSON string without repairing it. encoding/json replaces

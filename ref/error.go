@@ -30,7 +30,10 @@ func (e SyntaxError) at(offset int) *SyntaxError {
 	return &e
 }
 
-const notUTF8 = "not valid UTF-8"
+const (
+	emptySegment = "an empty segment"
+	notUTF8      = "not valid UTF-8"
+)
 
 const (
 	fixReference   = "write vault:PATH#KEY, such as vault:secret/luumen/windev#password"

@@ -28,11 +28,13 @@ func checkPath(path string) *SyntaxError {
 	}
 	segments := 0
 	for start := 0; start <= len(path); segments++ {
-		segment, _, _ := strings.Cut(path[start:], "/")
-		end := start + len(segment)
+		end := start + segmentLength(path[start:])
+		segment := path[start:end]
 		switch {
+		case segment == "" && strings.HasSuffix(path[:start], ":/"):
+			return &SyntaxError{PartPath, 0, "a URL, not a path", fixPath}
 		case segment == "":
-			return &SyntaxError{PartPath, start, "an empty segment", "write one / between segments, none at the ends"}
+			return &SyntaxError{PartPath, start, emptySegment, "write one / between segments, none at the ends"}
 		case segment == "." || segment == "..":
 			return &SyntaxError{PartPath, start, "a . or .. segment", "write the full path of the secret"}
 		case segment[0] == ' ':
@@ -50,9 +52,19 @@ func checkPath(path string) *SyntaxError {
 		start = end + 1
 	}
 	if segments < 2 {
+		if i := strings.IndexAny(path, `\／`); i >= 0 {
+			return &SyntaxError{PartPath, i, `a \ or a full-width ／ in place of a /`, fixPath}
+		}
 		return &SyntaxError{PartPath, len(path), "one segment only", fixPath}
 	}
 	return nil
+}
+
+func segmentLength(path string) int {
+	if i := strings.IndexByte(path, '/'); i >= 0 {
+		return i
+	}
+	return len(path)
 }
 
 func checkKey(key string) *SyntaxError {

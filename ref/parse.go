@@ -98,7 +98,13 @@ func parseReference(field string) (Ref, *SyntaxError) {
 	}
 	hash := strings.IndexByte(field, '#')
 	if hash < 0 {
+		if i := strings.Index(field, "＃"); i >= 0 {
+			return Ref{}, &SyntaxError{PartKey, i, "a full-width ＃ in place of a #", "write an ASCII #" + fixLiteral}
+		}
 		return Ref{}, &SyntaxError{PartKey, len(field), "no # and key after the path", fixReference + fixLiteral}
+	}
+	if strings.HasPrefix(field, mark+"//") { // as in a URL
+		return Ref{}, &SyntaxError{PartPath, len(mark), emptySegment, "remove the // after vault:"}
 	}
 	pathEnd := hash
 	query := strings.IndexByte(field[:hash], '?')

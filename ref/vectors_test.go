@@ -174,10 +174,8 @@ func TestFixesAreConstant(t *testing.T) {
 func TestFixes(t *testing.T) {
 	t.Parallel()
 	const (
-		between = "write one / between segments, none at the ends"
 		escapes = "write a percent sign as %25, the escapes in upper case, and any other character, such as a space, as it is"
 		version = "a version goes before the #, as in vault:secret/luumen/windev?version=3#password"
-		form    = "write vault:PATH#KEY, such as vault:secret/luumen/windev#password, or write literal: before the whole field to use it as a literal"
 		rename  = "; if the key in Vault has it, rename the key in Vault"
 		path    = "write the mount and the path below it, such as secret/luumen/windev, or write literal: before the whole field to use it as a literal"
 		move    = "; if the path in Vault has it, move the secret to another path"
@@ -193,13 +191,13 @@ func TestFixes(t *testing.T) {
 		{"an escaped space", "vault:secret/my%20app#password", escapes, "vault:secret/my app#password"},
 		{"an escape in lower case", "vault:secret/app#a%23%3f", escapes, "vault:secret/app#a%23%3F"},
 		{"a percent sign", "vault:secret/app#100%", escapes, "vault:secret/app#100%25"},
-		{"a URL", "vault://secret/app#password", between, "vault:secret/app#password"},
+		{"a URL", "vault://secret/app#password", "remove the // after vault:", "vault:secret/app#password"},
 
 		{"backslashes", `vault:secret\app#password`, path, "vault:secret/app#password"},
 		{"a full-width slash", "vault:secret／app#password", path, "vault:secret/app#password"},
-		{"a full-width #", "vault:secret/app＃password", form, "vault:secret/app#password"},
-		{"a password with a full-width #", "vault:a＃b", form, "literal:vault:a＃b"},
-		{"a URL of Vault", "vault:https://vault.example/v1/secret/data/app#password", between, "vault:secret/app#password"},
+		{"a full-width #", "vault:secret/app＃password", "write an ASCII #, or write literal: before the whole field to use it as a literal", "vault:secret/app#password"},
+		{"a password with a full-width #", "vault:a＃b", "write an ASCII #, or write literal: before the whole field to use it as a literal", "literal:vault:a＃b"},
+		{"a URL of Vault", "vault:https://vault.example/v1/secret/data/app#password", path, "vault:secret/app#password"},
 		{"a password with a backslash", `vault:a\b#c`, path, `literal:vault:a\b#c`},
 
 		{"a space after the key", "vault:secret/app#password ", "remove the space" + rename, "vault:secret/app#password"},
