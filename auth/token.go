@@ -83,7 +83,7 @@ type token struct {
 	accessor string
 	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
-	modern   bool   // its login was answered by Vault 1.16 or newer, which has words of its own for a dead token since 1.17
+	modern   bool   // its login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
 	foreign  bool   // its look-up was answered as Vault never does; set before use is called
 	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
 

@@ -50,7 +50,7 @@ func readAll(response *http.Response, most int) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	var body bytes.Buffer
-	body.Grow(int(max(length, 0)) + bytes.MinRead) // so that it need not grow
+	body.Grow(int(max(length, 0)) + bytes.MinRead) // at once, if the length is known
 	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
 	if body.Len() > most {
 		return nil, errTooLarge
