@@ -94,9 +94,15 @@ func TestDoSigns(t *testing.T) {
 	})
 	require.NoError(t, r.err)
 	requests := r.requests(t, server)
-	if n := len(requests); n > 8 && requests[n-3] == "auth/token/lookup-self" {
-		// A server without words of its own for dead tokens is asked about the first token, too.
-		requests = slices.Delete(requests, n-3, n-2)
+	if n := len(requests); n == 9 {
+		// A server without words of its own for dead tokens is asked about the first token, too,
+		// beside the look at the second and its revocation.
+		extra := n - 3
+		if requests[n-1] == "auth/token/lookup-self" {
+			extra = n - 1
+		}
+		assert.Equal(t, "auth/token/lookup-self", requests[extra])
+		requests = slices.Delete(requests, extra, extra+1)
 	}
 	assert.Equal(t, []string{
 		"auth/" + a.Mount + "/login", path, path, path, "auth/" + a.Mount + "/login", path, "auth/token/lookup-self", "auth/token/revoke-self",
