@@ -44,18 +44,22 @@ func (w *Wire) tooLarge(request *http.Request) *fault.Error {
 func readAll(response *http.Response, most int) ([]byte, error) {
 	length := response.ContentLength // -1 if unknown
 	switch {
+	case response.Body == http.NoBody: // as to a HEAD, which has the length of a GET
+		return nil, nil
 	case response.StatusCode == http.StatusSwitchingProtocols:
 		return nil, nil // the body would be the connection itself, which no context closes
 	case length > int64(most):
 		return nil, errTooLarge
+	case length >= 0:
+		body := make([]byte, length)
+		n, err := io.ReadFull(response.Body, body)
+		return body[:n], err
 	}
-	var body bytes.Buffer
-	body.Grow(int(max(length, 0)) + bytes.MinRead) // at once, if the length is known
-	_, err := body.ReadFrom(io.LimitReader(response.Body, int64(most)+1))
-	if body.Len() > most {
+	body, err := io.ReadAll(io.LimitReader(response.Body, int64(most)+1))
+	if len(body) > most {
 		return nil, errTooLarge
 	}
-	return body.Bytes(), err
+	return body, err
 }
 
 // isRefusalOfHTTP reports whether a response may be the answer of an HTTPS server to

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,7 @@ func TestAnswersOfAnyForm(t *testing.T) {
 		{"GET", 503, json, `{"errors":["Vault is sealed"]}`, fault.Sealed},
 		{"GET", 400, json, `{"errors":["path disabled in replication DR secondary mode"]}`, fault.NoActiveNode},
 		{"HEAD", 200, json, `{"request_id":"1"}`, ""},
+		{"HEAD", 200, pem, strings.Repeat("-", 5<<20), ""}, // more than an answer may have
 	} {
 		for _, own := range []bool{false, true} {
 			t.Run(fmt.Sprint(c.method, c.status, c.contentType, c.body[:1], own), func(t *testing.T) {
