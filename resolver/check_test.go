@@ -286,12 +286,12 @@ func TestCheckEndsBeforeASlowVaultAnswers(t *testing.T) {
 	t.Parallel()
 	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, _ string) {
 		select {
-		case <-time.After(400 * time.Millisecond):
+		case <-time.After(800 * time.Millisecond):
 		case <-r.Context().Done():
 		}
 		secretV2(w, `{"password":"x"}`, "null")
 	}}
-	vault := auth.New(auth.Settings{Address: h.start(t).Settings().Address}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "1"}))
+	vault := auth.New(auth.Settings{Address: h.start(t).Settings().Address}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "3"}))
 	var texts []string
 	for i := range 200 {
 		texts = append(texts, fmt.Sprintf("vault:secret/%d#password", i))
