@@ -56,7 +56,10 @@ func (s Source) redirected(response *http.Response) *patience.Failure {
 		to = s.Sent.Words(target.Scheme + "://" + target.Host)
 	}
 	isPage := leadsToPage(target, base)
-	if response.StatusCode == http.StatusTemporaryRedirect && !isPage { // standbys do this for seconds while the leader changes
+	toHTTPS := target != nil && !isPage && target.Scheme == "https" && base.Scheme == "http" && strings.EqualFold(target.Hostname(), base.Hostname())
+	// A proxy may send any request to its default port with https. Vault itself sends no-store.
+	isByProxy := toHTTPS && target.Port() == "" && response.Header.Get("Cache-Control") != "no-store"
+	if response.StatusCode == http.StatusTemporaryRedirect && !isPage && !isByProxy { // standbys do this for seconds while the leader changes
 		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
 			Detail: s.Address + " redirects to " + to,
@@ -71,7 +74,7 @@ func (s Source) redirected(response *http.Response) *patience.Failure {
 	switch {
 	case isPage && target.Host == base.Host && strings.Trim(base.Path, "/") != "":
 		f.Do, f.Fix = omitPath(base)
-	case target != nil && !isPage && target.Scheme == "https" && base.Scheme == "http" && target.Hostname() == base.Hostname():
+	case toHTTPS:
 		f.Do, f.Fix = "use https in the address: redirects are not followed", "use https in the address"
 	}
 	return permanent(f)

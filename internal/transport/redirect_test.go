@@ -54,3 +54,31 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 }
+
+// A proxy may redirect http to https with 307, as Traefik does for logins. That of a standby
+// has Vault's own header.
+func TestRedirectToHTTPS(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, header string
+		isStandby    bool
+	}{
+		{"of a proxy", "X-Nothing: 1", false},
+		{"of a standby", "Cache-Control: no-store", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveRaw(t, answers(307, "", "", "Location: https://localhost/v1/auth/approle/login", c.header))
+			address := *s.address
+			address.Host = "LOCALHOST:" + address.Port() // nginx redirects to a host in lower case
+			f := fails(t, wireTo(t, &address))
+			assert.Equal(t, c.isStandby, f.Retry == patience.Later)
+			if c.isStandby {
+				assert.Equal(t, fault.NoActiveNode, f.Fault.Kind)
+				return
+			}
+			assert.Equal(t, fault.BadResponse, f.Fault.Kind)
+			assert.Contains(t, f.Fault.Error(), "; use https in the address")
+		})
+	}
+}
