@@ -230,8 +230,8 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	switch {
 	case f.Kind == fault.Login && isAnswer:
 		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
-	case f.Do == "":
-		named.Do = reply.WaitHint(m.name, mount)
+	case f.Kind == fault.Login && f.Cause != nil: // silence
+		named.Do = reply.WaitHint(m.name, mount) + f.Do
 	}
 	return &named
 }
