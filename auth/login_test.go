@@ -293,6 +293,10 @@ func TestLoginIsNeverBlindlySentTwice(t *testing.T) {
 		{"refused", answer(400, `{"errors":["invalid role or secret ID"]}`), 9, 1, fault.Login, false},
 		{"denied", answer(403, `{"errors":["permission denied"]}`), 9, 1, fault.Login, false},
 		{"not a Vault", func(w http.ResponseWriter) { w.Write([]byte("<html>")) }, 9, 1, fault.BadResponse, false},
+		{"compressed by a proxy", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			say(w, 200, "\x1f\x8b")
+		}, 9, 1, fault.BadResponse, true},
 		{"404 of another API", answer(404, `{"errors":["Not Found"]}`), 9, 1, fault.BadResponse, false},
 		{"404 without a text", answer(404, `{"errors":[]}`), 9, 1, fault.BadResponse, false},
 		{"404 of a missing mount", answer(404, `{"errors":["no handler for route \"auth/approle/login\". route entry not found."]}`), 9, 1, fault.Login, false},
