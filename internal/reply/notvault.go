@@ -108,7 +108,13 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 	start := []string{string(body[:min(len(body), 4<<10)])}
 	switch {
 	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
-		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " expects https", Do: "use https in the address", Fix: "use https in the address"})
+		f := &fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " expects https", Do: "use https in the address", Fix: "use https in the address"}
+		if s.Proxy != "" {
+			f.What += ", or the proxy in front of it does"
+			f.Do += ", or https:// in " + s.Proxy + " on the Patch server"
+			f.Fix += ", or for the proxy on the Patch server"
+		}
+		return permanent(f)
 	case status == http.StatusBadRequest && says(start, wantsCertificate...):
 		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " demands a client certificate that it accepts", Do: "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one"})
 	}
