@@ -60,11 +60,15 @@ func (s Source) redirected(response *http.Response) *patience.Failure {
 	// A proxy may send any request to its default port with https. Vault itself sends no-store.
 	isByProxy := toHTTPS && target.Port() == "" && response.Header.Get("Cache-Control") != "no-store"
 	if response.StatusCode == http.StatusTemporaryRedirect && !isPage && !isByProxy { // standbys do this for seconds while the leader changes
-		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
+		f := &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
 			Detail: s.Address + " redirects to " + to,
 			Do:     "fix the cluster's cluster_addr, or set the address of a balancer or of the active node",
-		}}
+		}
+		if toHTTPS {
+			f.Do += "; if a proxy redirects, use https in the address"
+		}
+		return &patience.Failure{Fault: f, Retry: patience.Later, Unsent: true}
 	}
 	f := &fault.Error{
 		Kind: fault.BadResponse, What: "the address redirects",

@@ -60,25 +60,22 @@ func TestRedirects(t *testing.T) {
 func TestRedirectToHTTPS(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name, header string
-		isStandby    bool
+		name, target, header string
+		isStandby            bool
 	}{
-		{"of a proxy", "X-Nothing: 1", false},
-		{"of a standby", "Cache-Control: no-store", true},
+		{"by a proxy", "https://localhost", "X-Nothing: 1", false},
+		{"by a proxy or a standby", "https://localhost:8443", "X-Nothing: 1", true},
+		{"by a standby", "https://localhost", "Cache-Control: no-store", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := serveRaw(t, answers(307, "", "", "Location: https://localhost/v1/auth/approle/login", c.header))
+			s := serveRaw(t, answers(307, "", "", "Location: "+c.target+"/v1/auth/approle/login", c.header))
 			address := *s.address
 			address.Host = "LOCALHOST:" + address.Port() // nginx redirects to a host in lower case
 			f := fails(t, wireTo(t, &address))
 			assert.Equal(t, c.isStandby, f.Retry == patience.Later)
-			if c.isStandby {
-				assert.Equal(t, fault.NoActiveNode, f.Fault.Kind)
-				return
-			}
-			assert.Equal(t, fault.BadResponse, f.Fault.Kind)
-			assert.Contains(t, f.Fault.Error(), "; use https in the address")
+			assert.Equal(t, map[bool]fault.Kind{true: fault.NoActiveNode, false: fault.BadResponse}[c.isStandby], f.Fault.Kind)
+			assert.Contains(t, f.Fault.Error(), " use https in the address")
 		})
 	}
 }
