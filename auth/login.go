@@ -26,7 +26,14 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 	}
 	if !s.config.method.isGiven() {
 		s.loginCount++
-		return s.logIn(ctx, c)
+		t, err := s.logIn(ctx, c)
+		if !errors.Is(err, fault.Login) {
+			return t, err
+		}
+		if now, e := s.load(s.config.credentials); e == nil && now != c {
+			return s.logIn(ctx, now) // a file was rotated while Vault was away
+		}
+		return nil, err
 	}
 	if t := s.token.Load(); t != nil && t.secret == c.credential.value {
 		return t, nil // with what is known of it
@@ -230,8 +237,8 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	switch {
 	case f.Kind == fault.Login && isAnswer:
 		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
-	case f.Do == "":
-		named.Do = reply.WaitHint(m.name, mount)
+	case f.Kind == fault.Login && f.Cause != nil: // silence
+		named.Do = reply.WaitHint(m.name, mount) + f.Do
 	}
 	return &named
 }

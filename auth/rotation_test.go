@@ -5,11 +5,15 @@ import (
 	"encoding/pem"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -201,4 +205,35 @@ func TestFolderOfCAs(t *testing.T) {
 			assert.Contains(t, r.warnings()[0], test.warnings, test.name)
 		}
 	}
+}
+
+// A login can wait for Vault so long that its secret id is replaced in the meantime.
+func TestSecretIDIsRotatedDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	a := server.AppRole(t, map[string]any{"token_policies": "default"})
+	old := a.SecretID(t, nil)
+	file := inFile(t, old)
+	target, err := url.Parse(server.Address)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	var logins atomic.Int64
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/login") && logins.Add(1) == 1 {
+			a.Destroy(t, old)
+			write(t, file, a.SecretID(t, nil))
+			say(w, http.StatusServiceUnavailable, `{"errors":["Vault is sealed"]}`)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	v := variables{"VAULT_ROLE_ID": a.RoleID, "VAULT_SECRET_ID_FILE": file, "VAULT_APPROLE_MOUNT": a.Mount}
+	vault := auth.New(auth.Settings{Address: front.URL, AuthMethod: "approle"}, v.options())
+	assert.NoError(t, readOnce(t.Context(), vault).err)
+	assert.EqualValues(t, 3, logins.Load())
+
+	write(t, file, old)
+	assertKind(t, readOnce(t.Context(), vault).err, fault.Login, "400 invalid role or secret ID")
+	assert.EqualValues(t, 4, logins.Load(), "the same secret id is not sent again")
 }

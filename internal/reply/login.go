@@ -152,7 +152,7 @@ func WaitHint(name, mount string) string {
 	if mount != "" {
 		do = cmp.Or(methods[name].silent, do)
 	}
-	return naming(name, mount, do) + "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+	return naming(name, mount, do)
 }
 
 // naming names the mount in the advice, and its variable.

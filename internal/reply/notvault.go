@@ -56,12 +56,19 @@ func (s Source) redirected(response *http.Response) *patience.Failure {
 		to = s.Sent.Words(target.Scheme + "://" + target.Host)
 	}
 	isPage := leadsToPage(target, base)
-	if response.StatusCode == http.StatusTemporaryRedirect && !isPage { // standbys do this for seconds while the leader changes
-		return &patience.Failure{Retry: patience.Later, Unsent: true, Fault: &fault.Error{
+	toHTTPS := target != nil && !isPage && target.Scheme == "https" && base.Scheme == "http" && strings.EqualFold(target.Hostname(), base.Hostname())
+	// A proxy may send any request to its default port with https. Vault itself sends no-store.
+	isByProxy := toHTTPS && target.Port() == "" && response.Header.Get("Cache-Control") != "no-store"
+	if response.StatusCode == http.StatusTemporaryRedirect && !isPage && !isByProxy { // standbys do this for seconds while the leader changes
+		f := &fault.Error{
 			Kind: fault.NoActiveNode, What: "this vault node is a standby and cannot forward requests",
 			Detail: s.Address + " redirects to " + to,
 			Do:     "fix the cluster's cluster_addr, or set the address of a balancer or of the active node",
-		}}
+		}
+		if toHTTPS {
+			f.Do += "; if a proxy redirects, use https in the address"
+		}
+		return &patience.Failure{Fault: f, Retry: patience.Later, Unsent: true}
 	}
 	f := &fault.Error{
 		Kind: fault.BadResponse, What: "the address redirects",
@@ -71,7 +78,7 @@ func (s Source) redirected(response *http.Response) *patience.Failure {
 	switch {
 	case isPage && target.Host == base.Host && strings.Trim(base.Path, "/") != "":
 		f.Do, f.Fix = omitPath(base)
-	case target != nil && !isPage && target.Scheme == "https" && base.Scheme == "http" && target.Hostname() == base.Hostname():
+	case toHTTPS:
 		f.Do, f.Fix = "use https in the address: redirects are not followed", "use https in the address"
 	}
 	return permanent(f)
@@ -105,7 +112,13 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 	start := []string{string(body[:min(len(body), 4<<10)])}
 	switch {
 	case status == http.StatusBadRequest && says(start, expectsHTTPS...):
-		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " expects https", Do: "use https in the address", Fix: "use https in the address"})
+		f := &fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " expects https", Do: "use https in the address", Fix: "use https in the address"}
+		if s.Proxy != "" {
+			f.What += ", or the proxy in front of it does"
+			f.Do += ", or https:// in " + s.Proxy + " on the Patch server"
+			f.Fix += ", or for the proxy on the Patch server"
+		}
+		return permanent(f)
 	case status == http.StatusBadRequest && says(start, wantsCertificate...):
 		return permanent(&fault.Error{Kind: fault.TLS, What: "the server at " + s.Address + " demands a client certificate that it accepts", Do: "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one"})
 	}

@@ -88,6 +88,8 @@ func (e *exchange) judge(ctx context.Context, response *http.Response) *patience
 		return r.internal.judge(ctx, e, f)
 	case reply.MayBePacing(response.StatusCode, f):
 		return r.pacing.judge(e, f)
+	case r.isLogin() && e.status == http.StatusOK && reply.MayBeAnswer(response, f) && !IsHarmless(e.request):
+		r.Unclear() // a proxy may have compressed the answer, or changed it in another way
 	}
 	return f
 }

@@ -127,7 +127,7 @@ func (p *peer) unreachable(err error, sending *progress) *fault.Error {
 	case p.isProxy, p.dialer.forwards() && isDial(err):
 		p.isProxy = true
 		what = "the proxy in front of vault is unreachable"
-		do = "check " + p.proxyVariable() + ", that the proxy runs there, and the network"
+		do = "check " + p.proxyVariable() + ", that the proxy runs there (http:// or https://, and its port), and the network"
 	case p.dialer.forwards():
 		do = "check the address, that Vault runs there, " + p.proxyVariable() + ", and the network"
 	}
@@ -140,7 +140,7 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 	cause := errors.New(refusal.words) // without the schemes, in which a proxy could echo its password
 	f := &fault.Error{
 		Kind: fault.Unreachable, What: "the proxy does not connect the agent to vault", Detail: refusal.words + place,
-		Do:    "check " + w.proxyVariable() + ", the credentials in it, and that the proxy lets the agent through to Vault",
+		Do:    "check " + w.proxyVariable() + ", the credentials in it, its scheme (http, https or socks5) and port, and that the proxy lets the agent through to Vault",
 		Cause: cause,
 	}
 	switch {
@@ -158,7 +158,7 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 func (p peer) notHTTP() *fault.Error {
 	do := "check the address, and the proxy or balancer in front of Vault"
 	if p.isProxy || p.dialer.forwards() {
-		do = "check the address, and " + p.proxyVariable() + ": the server there may not be a proxy"
+		do = "check the address, and " + p.proxyVariable() + ": the server there may not be a proxy, or may expect https:// or socks5://"
 	}
 	return fault.New(fault.BadResponse, "the server at "+p.place()+" does not speak HTTP/1.1 as Vault does", do)
 }

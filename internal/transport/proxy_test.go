@@ -107,6 +107,32 @@ func TestProxyFails(t *testing.T) {
 	}
 }
 
+// Most proxies that expect another scheme in their URL do not say so.
+func TestProxyWithAnotherScheme(t *testing.T) {
+	t.Parallel()
+	nginx := serveRaw(t, answers(400, html, "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n")).address.Host
+	alert := serveRaw(t, says("\x15\x03\x01\x00\x02\x02\x46")).address.Host // as OpenSSL answers to plain HTTP
+	closes := serveRaw(t, says()).address.Host
+	for _, proxy := range []struct{ name, host, scheme, target, text string }{
+		{"expects TLS", nginx, "http", "https", "(the proxy answers 400 at the proxy PROXY in front of https://vault.example.com); check VAULT_PROXY_ADDR on the Patch server, the credentials in it, its scheme"},
+		{"expects TLS, plain", nginx, "http", "http", "the server at http://vault.example.com expects https, or the proxy in front of it does; use https in the address, or https:// in VAULT_PROXY_ADDR on the Patch server"},
+		{"expects TLS and sends an alert", alert, "http", "https", "or may expect https://"},
+		{"expects TLS and closes", closes, "http", "https", "check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there (http:// or https://, and its port)"},
+		{"speaks no SOCKS", serveConnections(t, func(conn net.Conn) {
+			io.ReadFull(conn, make([]byte, 3))
+			io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}).Host, "socks5", "https", "the credentials in it, its scheme (http, https or socks5) and port"},
+	} {
+		t.Run(proxy.name, func(t *testing.T) {
+			t.Parallel()
+			at := &url.URL{Scheme: proxy.scheme, Host: proxy.host}
+			f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: proxy.target, Host: "vault.example.com"}, Proxy: proxyAt(at)}))
+			assert.Contains(t, f.Fault.Error(), strings.ReplaceAll(proxy.text, "PROXY ", proxy.host+" "))
+			assertSafe(t, f)
+		})
+	}
+}
+
 // If a proxy echoes its request, the password does not show.
 func TestProxyEchoesItsPassword(t *testing.T) {
 	t.Parallel()

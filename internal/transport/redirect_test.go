@@ -54,3 +54,28 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 }
+
+// A proxy may redirect http to https with 307, as Traefik does for logins. That of a standby
+// has Vault's own header.
+func TestRedirectToHTTPS(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, target, header string
+		isStandby            bool
+	}{
+		{"by a proxy", "https://localhost", "X-Nothing: 1", false},
+		{"by a proxy or a standby", "https://localhost:8443", "X-Nothing: 1", true},
+		{"by a standby", "https://localhost", "Cache-Control: no-store", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := serveRaw(t, answers(307, "", "", "Location: "+c.target+"/v1/auth/approle/login", c.header))
+			address := *s.address
+			address.Host = "LOCALHOST:" + address.Port() // nginx redirects to a host in lower case
+			f := fails(t, wireTo(t, &address))
+			assert.Equal(t, c.isStandby, f.Retry == patience.Later)
+			assert.Equal(t, map[bool]fault.Kind{true: fault.NoActiveNode, false: fault.BadResponse}[c.isStandby], f.Fault.Kind)
+			assert.Contains(t, f.Fault.Error(), " use https in the address")
+		})
+	}
+}

@@ -66,6 +66,9 @@ func (p peer) alert(operation *net.OpError) *fault.Error {
 		f.Do = "check the name in " + p.proxyVariable() + ", and that the proxy demands no client certificate: VAULT_CLIENT_CERT is for Vault alone"
 	case strings.Contains(alert, "certificate"):
 		f.Do = "set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts"
+		if strings.Contains(alert, "expired") {
+			f.Do += ": by the server's clock, the present one is expired or not yet valid"
+		}
 	case strings.Contains(alert, "unrecognized name"):
 		f.Do = p.orServerName("use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server")
 	default:

@@ -140,6 +140,8 @@ func TestTLS(t *testing.T) {
 			[]string{"vault refused the TLS connection (tls: ", "VAULT_CLIENT_CERT"}, ""},
 		{"wants another one", demands(tls.VersionTLS12), root.Pool(), stranger, true,
 			[]string{"vault refused the TLS connection (tls: ", "VAULT_CLIENT_CERT"}, ""},
+		{"wants one that is valid by now", demands(tls.VersionTLS13), root.Pool(), certify(root, certificates{Client: true, NotBefore: future, NotAfter: future.Add(time.Hour)}), false,
+			[]string{"vault refused the TLS connection (tls: expired certificate at ADDRESS); set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to a client certificate that the server accepts: by the server's clock, the present one is expired or not yet valid"}, ""},
 		{"TLS 1.1 alone", old, root.Pool(), nil, true,
 			[]string{"vault refused the TLS connection (tls: protocol version not supported at ADDRESS); enable TLS 1.2 or later on the server"}, "VAULT_"},
 		{"refuses without a reason", nameless, root.Pool(), nil, true,
