@@ -57,8 +57,6 @@ type read struct {
 	request *patience.Request // while a worker has the read, and after it gave way
 	secret  *secret           // nil until the read is settled, and if there is an error
 	err     error             // why there is no secret
-
-	gaveWay bool
 }
 
 // settled reports whether it is known how the read ended.

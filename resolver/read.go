@@ -82,11 +82,12 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 	for range workers {
 		working.Go(func() {
 			for r := share.take(); r != nil && ctx.Err() == nil; r = share.take() {
-				if f := p.read(ctx, client, r); f != nil {
+				gaveWay, f := p.read(ctx, client, r)
+				if f != nil {
 					ofRun.Store(f)
 					return
 				}
-				share.done(r)
+				share.done(r, gaveWay)
 			}
 		})
 	}
@@ -119,7 +120,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
-		if f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
+		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
 		if tried = r; r.sent {
@@ -136,27 +137,26 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 
 // read reads one path and settles it, unless it gives way to others, or returns a fault that
 // concerns every path.
-func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Error {
+func (p *plan) read(ctx context.Context, client *api.Client, r *read) (gaveWay bool, ofRun *fault.Error) {
 	if p.isSettled(r) {
-		return nil
+		return false, nil
 	}
 	if later := p.later.Load(); later != nil {
 		r.mount = later.find(r.path)
 	}
 	secret, err := p.readSecret(transport.WithOwn(ctx, transport.Own{Request: r.request}), client, r)
-	if r.gaveWay = err == patience.ErrAside; r.gaveWay {
-		return nil
-	}
 	switch f, ok := err.(*fault.Error); {
+	case err == patience.ErrAside:
+		return true, nil
 	case err != nil && ctx.Err() != nil:
-		return nil // every path gets the caller's own error
+		return false, nil // every path gets the caller's own error
 	case ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven):
 		// Until something has answered as Vault does, an answer that is not Vault's
 		// concerns every path.
-		return f
+		return false, f
 	}
 	p.settle(r, secret, err)
-	return nil
+	return false, nil
 }
 
 // ofMount are the kinds that a wrong assumption about the mount or its KV version can cause.
