@@ -64,12 +64,12 @@ func (p *plan) readAll(ctx context.Context, options auth.DoOptions) (auth.Usage,
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
-	if p.mounts.unsure {
+	if p.mounts.list == unsure {
 		if f := p.tryOne(ctx, client); f != nil {
 			return f
 		}
 	}
-	if p.mounts.listed != nil { // otherwise, a list that comes late may show more
+	if p.mounts.list == complete { // otherwise, a list that comes late may show more
 		for _, r := range p.reads {
 			if f := whyUnsent(r); f != nil && ctx.Err() == nil {
 				p.settle(r, nil, f) // it need not wait for those that are sent
@@ -107,7 +107,7 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.unsure {
+		if table, err := p.listMounts(ctx, client); err == nil && table.list == complete {
 			p.later.Store(table)
 		}
 	})
@@ -127,10 +127,10 @@ func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 			break
 		}
 	}
-	p.mounts.unsure = false
+	p.mounts.list = complete
 	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as people do if the list is wrong
 	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
-		p.mounts.listed = nil // the list is wrong
+		p.mounts.list = unavailable // it is wrong
 	}
 	return nil
 }
