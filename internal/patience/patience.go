@@ -256,7 +256,8 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if p.expired(r, now) != nil || p.outage && p.prober != r {
+	p.checkClock(now)
+	if p.endOf(r) != nil || p.outage && p.prober != r {
 		<-p.underWay
 		p.endAttempt(r)
 		return 0
@@ -287,7 +288,8 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			return 0, err
 		}
 		now := time.Now()
-		if end := p.expired(r, now); end != nil {
+		p.checkClock(now)
+		if end := p.endOf(r); end != nil {
 			return 0, end
 		}
 		remaining := p.remaining(now)
