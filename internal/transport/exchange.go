@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -22,7 +21,7 @@ type exchange struct {
 	sending  context.Context // ends each attempt
 	began    time.Time
 	last     *patience.Failure // of the latest attempt
-	status   int               // of the latest response
+	status   int               // of its response; 0 if there was none
 	response *http.Response    // the answer
 
 	optional optional // if the run can go on without an answer
@@ -38,6 +37,7 @@ func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failu
 	if f != nil {
 		return f
 	}
+	e.status = 0
 	response, f := e.retry.Wire.send(e.sending, e.request, e.header, limit)
 	if f == nil {
 		f = e.judge(ctx, response)
@@ -132,8 +132,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 			return r.tooSlow()
 		}
 		return f.Final() // Vault is there, and other requests go on
-	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.mayPassSoon():
-		return f.Final()
+	case e.optional.end == AtOnce && mayBeBlocked(f):
+		return e.orBlocked(ctx, f)
 	case e.isOptional() && f.Retry != patience.Never && mayBeItsOwn(f):
 		return e.orGiveUp(ctx, f)
 	case f.Unsent || IsHarmless(e.request):
@@ -152,14 +152,6 @@ func unclear(f *patience.Failure, sent string) *patience.Failure {
 	final := *f.Fault
 	final.Detail += ", " + sent + ", since Vault may have acted on it"
 	return &patience.Failure{Fault: &final}
-}
-
-// mayPassSoon reports, three times, whether a read that a gateway refused is sent again:
-// another node may be well, or the read came too soon after others.
-func (e *exchange) mayPassSoon() bool {
-	e.optional.refused++
-	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
-	return isGateway && e.request.Method == http.MethodGet && e.optional.refused <= 3
 }
 
 // reason returns why there is no answer, given the error of Patience.

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -62,6 +64,18 @@ func mayBeItsOwn(f *patience.Failure) bool {
 // saysUnwell reports whether the answer was that Vault is sealed or has no leader.
 func saysUnwell(f *patience.Failure) bool {
 	return f.Fault.Kind == fault.Sealed || f.Fault.Kind == fault.NoActiveNode
+}
+
+// orBlocked makes the failure of an optional request final that a proxy may block, except that of
+// a read that a gateway refused, three times: another node may be well, or the read came too soon
+// after others.
+func (e *exchange) orBlocked(ctx context.Context, f *patience.Failure) *patience.Failure {
+	e.optional.refused++
+	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
+	if f.Retry == patience.Never || !isGateway || e.request.Method != http.MethodGet || e.optional.refused > 3 {
+		return f.Final()
+	}
+	return e.orGiveUp(ctx, f)
 }
 
 // orGiveUp gives up an optional request if it is late. A bare internal error may come from
