@@ -41,7 +41,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			}
 			return response, nil
 		}
-		answer, err := reply.Parse(&api.Response{Response: response}, nil)
+		answer, err := reply.Parse(response, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -68,7 +68,7 @@ func (e *envelope) isFromVault() bool {
 // Parse decodes an answer, and its data into what data points to, if that is not nil. If
 // the data has another form, the answer is Malformed, and what data points to is undefined.
 // The error is a *fault.Error.
-func Parse(response *api.Response, data any) (*Answer, error) {
+func Parse(response *http.Response, data any) (*Answer, error) {
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
 	if answer.Status == http.StatusNoContent {

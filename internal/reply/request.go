@@ -38,7 +38,7 @@ func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	if response == nil {
 		return nil, faultIn(err)
 	}
-	return Parse(response, data)
+	return Parse(response.Response, data)
 }
 
 // faultIn returns what Read returns for the error of a client's method.

@@ -175,7 +175,7 @@ func TestUnreadableAnswers(t *testing.T) {
 			s := serveRaw(t, vault(200, server.body))
 			response, failure := send(t, wireTo(t, s.address))
 			require.Nil(t, failure)
-			answer, err := reply.Parse(&api.Response{Response: response}, nil)
+			answer, err := reply.Parse(response, nil)
 			require.Nil(t, answer)
 			f, ok := errors.AsType[*fault.Error](err)
 			require.True(t, ok)
