@@ -36,7 +36,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			if isServed(request, response) && (!t.foreign || reply.HasData(response)) {
+			if !t.served.Load() && isServed(request, response) && (!t.foreign || reply.HasData(response)) {
 				t.served.Store(true)
 			}
 			return response, nil
