@@ -49,7 +49,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if s.token.Load() == t {
-			if answer.IsDenial() && !transport.IsOptional(request) {
+			if answer.Refusal() == reply.ByPolicy && !transport.IsOptional(request) {
 				t.accepted.Store(true)
 			}
 			return response, nil

@@ -72,7 +72,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		return s.examine(ctx, s.token.Load())
 	case reply.ByPolicy:
-		t.accepted.Store(answer.IsDenial())
+		t.accepted.Store(true)
 	}
 	switch {
 	case data == nil:
@@ -158,7 +158,7 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	switch {
 	case err != nil:
 		do, detail = ": "+reply.Unanswered("auth/token/renew-self", err)+", or", err.Error()
-	case answer.IsDenial():
+	case answer.Refusal() == reply.ByPolicy:
 		do = "; grant update on auth/token/renew-self, or"
 	case !answer.Ok():
 		detail = "vault answered: " + answer.Words()
