@@ -115,9 +115,7 @@ func (e *exchange) accept(response *http.Response) {
 		}
 	}
 	e.retry.addTime(body.progress().answered())
-	if e.retry.pacing.answered(e.request.URL.Path, e.retry.Patience) {
-		e.retry.Patience.NotPaced()
-	}
+	e.retry.pacing.answered(e.request.URL.Path, e.retry.Patience)
 	e.response = response
 }
 
