@@ -29,7 +29,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 	}
 	clear(p.failing)
 	delete(p.unserved, r.Group)
-	delete(p.refused, r.Group)
+	delete(p.answersAtRefusal, r.Group)
 	if p.over != nil {
 		return
 	}
@@ -129,7 +129,7 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	if pause > 0 {
 		pause = max(pause, shortestPause)
 	}
-	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersRefused == p.answers
+	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersAtRefusal == p.answers
 	othersAnswered := p.servesOthersThanRefused(r, now)
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
@@ -154,7 +154,7 @@ func (p *Patience) NotPaced() {
 	defer p.mu.Unlock()
 	p.pace.reset()
 	p.lastRefused = nil
-	clear(p.refused)
+	clear(p.answersAtRefusal)
 	p.recoveredAt[fault.Unreachable] = time.Now()
 	p.wake()
 }
@@ -162,9 +162,9 @@ func (p *Patience) NotPaced() {
 // servesOthersThanRefused reports whether others have just been answered, and so since the
 // request last met a 429, or its group first did of which none was answered.
 func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {
-	before, ok := p.refused[r.Group]
+	before, ok := p.answersAtRefusal[r.Group]
 	isServing := now.Sub(p.answeredAt) < 2*oneRefusal
-	return isServing && ok && p.answers > before || !r.refusedAt.IsZero() && p.answers > r.answersRefused
+	return isServing && ok && p.answers > before || !r.refusedAt.IsZero() && p.answers > r.answersAtRefusal
 }
 
 // doubt notes a failure outside of an outage, which may begin one. It reports whether the
@@ -188,8 +188,8 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 // this request alone, and not for the run: no other has met a 429, or none since this one
 // last did.
 func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
-	if _, ok := p.refused[r.Group]; !ok && r.Group != "" {
-		p.refused[r.Group] = p.answers
+	if _, ok := p.answersAtRefusal[r.Group]; !ok && r.Group != "" {
+		p.answersAtRefusal[r.Group] = p.answers
 	}
 	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
 		r.retryAt = r.refusedAt.Add(oneRefusal)
@@ -197,13 +197,13 @@ func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
 	}
 	r.refusedAt = now
 	ownQuota = p.lastRefused == nil || p.lastRefused == r
-	if p.lastRefused == r && p.answers > r.answersRefused {
-		r.othersServed += p.answers - r.answersRefused
+	if p.lastRefused == r && p.answers > r.answersAtRefusal {
+		r.othersServed += p.answers - r.answersAtRefusal
 	} else {
 		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
 	}
 	r.refusals++
-	r.answersRefused = p.answers
+	r.answersAtRefusal = p.answers
 	return ownQuota
 }
 
