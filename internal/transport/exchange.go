@@ -20,12 +20,17 @@ type exchange struct {
 	header   http.Header     // sent in place of the request's own
 	sending  context.Context // ends each attempt
 	began    time.Time
-	last     *patience.Failure // of the latest attempt
-	status   int               // of its response; 0 if there was none
-	response *http.Response    // the answer
+	optional optional // zero unless the run can go on without an answer
 
-	optional optional // if the run can go on without an answer
-	login    login    // if it is one
+	// Of the latest attempt.
+	status int               // of its response; 0 if there was none
+	last   *patience.Failure // why it is not the answer
+
+	// Of all attempts so far.
+	login    login
+	refusals int            // times that a proxy may have refused it, if it is optional
+	unwell   bool           // it is optional, and Vault's health was asked for, and was not good
+	response *http.Response // the answer; nil until there is one
 }
 
 // once sends the request once.

@@ -16,9 +16,6 @@ type optional struct {
 	end     End           // 0 if the request is not optional
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
-
-	unwell  bool // Vault's health was asked for, and was not good
-	refused int  // times that a proxy may have refused it
 }
 
 func (r *Retry) optional(end End) optional {
@@ -70,9 +67,9 @@ func saysUnwell(f *patience.Failure) bool {
 // a read that a gateway refused, three times: another node may be well, or the read came too soon
 // after others.
 func (e *exchange) orBlocked(ctx context.Context, f *patience.Failure) *patience.Failure {
-	e.optional.refused++
+	e.refusals++
 	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
-	if f.Retry == patience.Never || !isGateway || e.request.Method != http.MethodGet || e.optional.refused > 3 {
+	if f.Retry == patience.Never || !isGateway || e.request.Method != http.MethodGet || e.refusals > 3 {
 		return f.Final()
 	}
 	return e.orGiveUp(ctx, f)
@@ -92,8 +89,8 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 		}
 		return f.AgainWithin(left)
 	}
-	if saysUnwell(f) && (e.optional.unwell || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
-		e.optional.unwell = true
+	if saysUnwell(f) && (e.unwell || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
+		e.unwell = true
 		return f
 	}
 	return f.GivenUp() // if the next request fails alike, Vault as a whole is down
