@@ -36,12 +36,12 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			if isServed(request, response) && (!t.foreign || reply.HasData(response)) {
+			if !t.served.Load() && isServed(request, response) && (!t.foreign || reply.HasData(response)) {
 				t.served.Store(true)
 			}
 			return response, nil
 		}
-		answer, err := reply.Parse(&api.Response{Response: response}, nil)
+		answer, err := reply.Parse(response, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +49,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if s.token.Load() == t {
-			if answer.IsDenial() && !transport.IsOptional(request) {
+			if answer.Refusal() == reply.ByPolicy && !transport.IsOptional(request) {
 				t.accepted.Store(true)
 			}
 			return response, nil

@@ -23,23 +23,23 @@ func (s *session) newClients() (c clients, err error) {
 	if err := checkForAPI(); err != nil {
 		return c, err
 	}
-	if c.use, err = s.newClient(&bearer{s}, s.config.namespace); err != nil {
+	if c.use, err = s.newClient((&bearer{s}).RoundTrip, s.config.namespace); err != nil {
 		return c, err
 	}
-	if c.logins, err = s.newClient(&s.door, s.config.loginNamespace); err != nil {
+	if c.logins, err = s.newClient(s.door.RoundTrip, s.config.loginNamespace); err != nil {
 		return c, err
 	}
-	c.self, err = s.newClient(self{}, "")
+	c.self, err = s.newClient(sendAbout, "")
 	return c, err
 }
 
 // newClient makes a client of vault/api. What vault/api reads from the environment
 // has no effect on it.
-func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Client, error) {
+func (s *session) newClient(send sender, namespace string) (*api.Client, error) {
 	client, err := api.NewClient(&api.Config{
 		Address: s.wire.Address(),
 		HttpClient: &http.Client{
-			Transport:     hidden{func() http.RoundTripper { return chain }},
+			Transport:     send,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		DisableRedirects: true,
@@ -60,11 +60,12 @@ func (s *session) newClient(chain http.RoundTripper, namespace string) (*api.Cli
 	return client, nil
 }
 
-// hidden keeps printing by reflection away from a RoundTripper, where it would find
-// the token, even in the buffers of connections.
-type hidden struct{ reach func() http.RoundTripper }
+// sender is a RoundTripper. It is a func, because clients and contexts can be printed by
+// reflection, which would find the token in any other, even in the buffers of connections.
+type sender func(*http.Request) (*http.Response, error)
 
-func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) { return h.reach().RoundTrip(r) }
+// RoundTrip calls s.
+func (s sender) RoundTrip(request *http.Request) (*http.Response, error) { return s(request) }
 
 // about returns a client, and a context for it, for requests about a token itself.
 func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (context.Context, *api.Client) {
@@ -72,23 +73,15 @@ func (s *session) about(ctx context.Context, t *token, chain *transport.Retry) (
 	if t.facts.Given {
 		namespace = s.config.loginNamespace
 	}
-	send := func(request *http.Request) (*http.Response, error) {
+	send := sender(func(request *http.Request) (*http.Response, error) {
 		return chain.Send(request, t.sign(request.Header))
-	}
-	return context.WithValue(ctx, selfKey{}, sender(send)), s.clients.self.WithNamespace(namespace)
+	})
+	return context.WithValue(ctx, aboutKey{}, send), s.clients.self.WithNamespace(namespace)
 }
 
-// sender sends a request about a token itself, with that token. It is a func, because a
-// context can be printed by reflection, as by a resolver of the agent's own that looks up
-// Vault's name.
-type sender func(*http.Request) (*http.Response, error)
+// aboutKey is the key of the sender in the context of session.about.
+type aboutKey struct{}
 
-// selfKey is the key of a sender in a context.
-type selfKey struct{}
-
-// self is the RoundTripper of requests about a token itself.
-type self struct{}
-
-func (self) RoundTrip(request *http.Request) (*http.Response, error) {
-	return request.Context().Value(selfKey{}).(sender)(request)
+func sendAbout(request *http.Request) (*http.Response, error) {
+	return request.Context().Value(aboutKey{}).(sender)(request)
 }

@@ -91,7 +91,7 @@ func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error
 		}
 		return nil, nil, err
 	}
-	answer, err := reply.Parse(&api.Response{Response: response}, nil)
+	answer, err := reply.Parse(response, nil)
 	if err != nil && !transport.IsHarmless(request) {
 		s.warnOfUnclearLogin() // Vault has acted on it, but the answer is wrapped, or is not whole
 	}

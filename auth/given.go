@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -73,7 +72,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		return s.examine(ctx, s.token.Load())
 	case reply.ByPolicy:
-		t.accepted.Store(answer.IsDenial())
+		t.accepted.Store(true)
 	}
 	switch {
 	case data == nil:
@@ -111,7 +110,7 @@ func (s *session) lookFailed(t *token, err error) error {
 	case f.Run, f.Kind == fault.TLS:
 		return f // the requests that follow fail, too
 	}
-	s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + noAnswer("auth/token/lookup-self", f), Detail: f.Error()})
+	s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + reply.Unanswered("auth/token/lookup-self", f), Detail: f.Error()})
 	return nil
 }
 
@@ -158,20 +157,12 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	do, detail := ";", ""
 	switch {
 	case err != nil:
-		do, detail = ": "+noAnswer("auth/token/renew-self", err)+", or", err.Error()
-	case answer.IsDenial():
+		do, detail = ": "+reply.Unanswered("auth/token/renew-self", err)+", or", err.Error()
+	case answer.Refusal() == reply.ByPolicy:
 		do = "; grant update on auth/token/renew-self, or"
 	case !answer.Ok():
 		detail = "vault answered: " + answer.Words()
 	}
 	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed" + do + " replace the token before " + fault.Time(expires), Detail: detail})
 	return expires, false
-}
-
-// noAnswer says what to do about a request that Vault did not answer.
-func noAnswer(path string, err error) string {
-	if errors.Is(err, fault.RateLimited) {
-		return "a rate limit refused " + path + "; raise it"
-	}
-	return "Vault did not answer " + path + "; if a proxy in front of Vault blocks it, let it pass"
 }

@@ -40,9 +40,9 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return s.fatal.Load()
 	case s.token.Load() != used:
 		return nil // another request has replaced it already
-	case refusal == reply.ByPolicy && !used.isExpired():
+	case (refusal == reply.ByPolicy || refusal == reply.InOtherWords) && !used.isExpired():
 		return nil
-	case transport.Decides(request):
+	case transport.Decides(request): // no other request shows it
 	case used.facts.UsesLeft != nil, isAlive:
 		return nil // the next request decides, without a look-up that costs a use
 	}

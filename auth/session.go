@@ -114,13 +114,15 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 	defer end()
 	last, endLast := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLast()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastMoments, endLast) })()
+	var canceled atomic.Pointer[time.Time]
+	defer context.AfterFunc(ctx, func() {
+		canceled.Store(new(time.Now()))
+		time.AfterFunc(lastMoments, endLast)
+	})()
 	s.config.warn(&s.findings)
 	if err := s.connect(ctx, last); err != nil {
 		return err
 	}
-	var canceled atomic.Pointer[time.Time]
-	defer context.AfterFunc(caller, func() { canceled.Store(new(time.Now())) })()
 	var asking sync.WaitGroup
 	if s.options.Check {
 		asking.Go(func() { s.askHealth(ctx) })

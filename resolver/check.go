@@ -79,7 +79,7 @@ func (c *check) mountsOfReads(server *auth.Health) []Mount {
 	}
 	settings := c.plan.vault.Settings()
 	login := cmp.Or(strings.Trim(setting(c.effective, "pinned_namespace"), "/"), settings.Namespace)
-	table := cmp.Or(c.plan.mounts, unlisted(settings, auth.Token{Namespace: login}))
+	table := cmp.Or(c.plan.mounts.Load(), unlisted(settings, auth.Token{Namespace: login}))
 	mounts := make(map[string]Mount)
 	for _, r := range c.plan.reads {
 		m := table.find(r.path)

@@ -103,8 +103,8 @@ var answered = []Kind{Sealed, NoActiveNode, ServerError, RateLimited, Login, Tok
 // unproven is the error of a check in which nothing shows whether Vault accepts the
 // token, because those requests are blocked.
 func (c *check) unproven() error {
-	if c.plan.mounts != nil && c.plan.mounts.fault != nil {
-		return c.plan.mounts.fault
+	if table := c.plan.mounts.Load(); table != nil && table.fault != nil {
+		return table.fault
 	}
 	return fault.New(fault.BadResponse, "neither auth/token/lookup-self nor "+listPath+" is answered by Vault, so nothing shows whether it accepts the token",
 		"let the proxy in front of Vault pass these paths, or check a reference as well")

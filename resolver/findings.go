@@ -88,15 +88,15 @@ func oddValue(value string, rounded bool) []auth.Finding {
 // explains is no finding.
 func (p *plan) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	findings := append(slices.Clone(usage.Findings), p.shortOfUses(usage.Token)...)
-	if p.isServed(usage.Token, kind) && (p.mounts.fault == nil || p.mounts.fault.Kind != kind) {
-		findings = append(findings, p.mounts.findings(p.reads)...)
+	if table := p.mounts.Load(); p.isServed(usage.Token, kind) && (table.fault == nil || table.fault.Kind != kind) {
+		findings = append(findings, table.findings(p.reads)...)
 	}
 	return findings
 }
 
 // isServed reports whether Vault served requests with the token to the end.
 func (p *plan) isServed(token auth.Token, kind Kind) bool {
-	return token.Proven && kind != Token && p.mounts != nil
+	return token.Proven && kind != Token && p.mounts.Load() != nil
 }
 
 // secretFindings are the findings about the secrets.

@@ -56,9 +56,9 @@ func (m Mount) below(path string) string {
 
 // mountTable finds the mount of a path.
 type mountTable struct {
-	listed    map[string]*mount // those of references in Vault's list, by path; nil if it is not available
+	list      listState         // whether Vault's list is available
+	listed    map[string]*mount // those of references in Vault's list, by path
 	forToken  bool              // Vault's list is that of a token; otherwise anyone may get it
-	unsure    bool              // Vault's list has none of the mounts, and anyone may get it; see tryOne
 	fault     *fault.Error      // why there is no list, if Vault did not answer
 	named     map[string]*mount // those in the settings, by path
 	version   int               // of KV in the settings, for other mounts
@@ -66,6 +66,15 @@ type mountTable struct {
 	namespace string            // see Mount.Namespace
 	isOutside bool              // the settings' namespace is not in that of the token
 }
+
+// listState is what Vault's list of mounts shows.
+type listState int
+
+const (
+	unavailable listState = iota // nothing: there is no list, or it is wrong
+	unsure                       // nothing yet: it has none of the mounts, and anyone may get it; see tryOne
+	complete                     // the token cannot see any other mount
+)
 
 const listPath = transport.MountsPath
 
@@ -90,8 +99,10 @@ func (p *plan) listMounts(ctx context.Context, client *api.Client) (*mountTable,
 	if !answer.Ok() || answer.Malformed || list.Mounts == nil {
 		return table, nil
 	}
-	table.forToken = list.ForToken
-	table.unsure = len(list.Mounts) == 0 && !list.ForToken
+	table.list, table.forToken = complete, list.ForToken
+	if len(list.Mounts) == 0 && !list.ForToken {
+		table.list = unsure
+	}
 	table.listed = make(map[string]*mount, len(list.Mounts))
 	for path, listed := range list.Mounts {
 		m := &mount{table: table, listed: true}
@@ -127,7 +138,7 @@ func (p sortedPaths) have(mount string) bool {
 }
 
 // isHidden reports whether Vault's list shows that the token cannot see the mount.
-func (m *mount) isHidden() bool { return m.table.listed != nil && !m.table.unsure && !m.listed }
+func (m *mount) isHidden() bool { return m.table.list == complete && !m.listed }
 
 // relative returns the part of a namespace below that of the token. It reports false if the
 // namespace is neither that of the token nor below it.
@@ -190,7 +201,7 @@ func covering(mounts map[string]*mount, path string) *mount {
 // KV version than the settings say.
 func (t *mountTable) findings(reads []*read) []auth.Finding {
 	var findings []auth.Finding
-	if t.listed == nil {
+	if t.list == unavailable {
 		f := warning(MountsUnknown, "vault's list of mounts is not available ("+listPath+"), so mounts and KV versions are taken from the settings; let every proxy and rate limit pass the list, or name nested mounts in the settings")
 		if t.fault != nil {
 			f.Detail = t.fault.Error()

@@ -19,9 +19,8 @@ type plan struct {
 	invalid  error // why Vault cannot be used, when the plan was made
 	hosts    []host
 	reads    []*read                    // in the order of the hosts
-	mounts   *mountTable                // nil before the login, and if Vault did not answer
+	mounts   atomic.Pointer[mountTable] // nil before the login, and if Vault did not answer; a list that comes late replaces it
 	again    sync.Once                  // the list of mounts was asked for again
-	later    atomic.Pointer[mountTable] // the second list, if there is one
 	powers   powers                     // of the token; only of a check
 	odd      examples                   // literals that look mistyped: hosts will refuse them, and nothing else says why
 	complete chan int                   // hosts that need no more read, in this order; has room for all hosts
@@ -57,8 +56,6 @@ type read struct {
 	request *patience.Request // while a worker has the read, and after it gave way
 	secret  *secret           // nil until the read is settled, and if there is an error
 	err     error             // why there is no secret
-
-	gaveWay bool
 }
 
 // settled reports whether it is known how the read ended.

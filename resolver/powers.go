@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"path"
 	"slices"
 
@@ -95,11 +94,7 @@ func unanswered(err error, namespace string) []auth.Finding {
 	if err == Denied {
 		return unknownPowers("; to let checks find out, grant it update on " + path.Join(namespace, powersPath) + ", which runs do not need, or let the proxy in front of Vault pass it")
 	}
-	why := ": Vault did not answer " + powersPath + "; if a proxy in front of Vault blocks it, let it pass"
-	if errors.Is(err, RateLimited) {
-		why = ": a rate limit refused " + powersPath + "; raise it"
-	}
-	unknown := unknownPowers(why)
+	unknown := unknownPowers(": " + reply.Unanswered(powersPath, err))
 	unknown[0].Detail = err.Error()
 	return unknown
 }

@@ -29,18 +29,19 @@ func (p *plan) readAll(ctx context.Context, options auth.DoOptions) (auth.Usage,
 			return p.invalid // the environment was fixed since, but no path was compared with the pins
 		}
 		ctx = transport.WithOwn(ctx, transport.Own{})
-		var err error
-		if p.mounts, err = p.listMounts(ctx, client); err != nil {
+		table, err := p.listMounts(ctx, client)
+		if err != nil {
 			p.settleAll(err) // now, so that no host waits for the revocation
 			return err
 		}
+		p.mounts.Store(table)
 		for _, r := range p.reads {
-			r.mount = p.mounts.find(r.path)
+			r.mount = table.find(r.path)
 		}
 		var asking sync.WaitGroup
 		if options.Check {
-			paths, namespace := pathsToAsk(p.reads), p.mounts.namespace // here, since mounts may change
-			asking.Go(func() { p.powers = askPowers(ctx, client, paths, namespace) })
+			paths := pathsToAsk(p.reads) // here, since their mounts may change
+			asking.Go(func() { p.powers = askPowers(ctx, client, paths, table.namespace) })
 		}
 		if len(p.reads) > 0 {
 			if f := p.readPaths(ctx, client, min(options.Connections, len(p.reads))); f != nil {
@@ -64,12 +65,13 @@ func (p *plan) readAll(ctx context.Context, options auth.DoOptions) (auth.Usage,
 // that concerns every path, it returns that fault, after the reads under way, which may still
 // succeed.
 func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *fault.Error {
-	if p.mounts.unsure {
+	table := p.mounts.Load()
+	if table.list == unsure {
 		if f := p.tryOne(ctx, client); f != nil {
 			return f
 		}
 	}
-	if p.mounts.listed != nil { // otherwise, a list that comes late may show more
+	if table.list == complete { // otherwise, a list that comes late may show more
 		for _, r := range p.reads {
 			if f := whyUnsent(r); f != nil && ctx.Err() == nil {
 				p.settle(r, nil, f) // it need not wait for those that are sent
@@ -82,35 +84,35 @@ func (p *plan) readPaths(ctx context.Context, client *api.Client, workers int) *
 	for range workers {
 		working.Go(func() {
 			for r := share.take(); r != nil && ctx.Err() == nil; r = share.take() {
-				if f := p.read(ctx, client, r); f != nil {
+				gaveWay, f := p.read(ctx, client, r)
+				if f != nil {
 					ofRun.Store(f)
 					return
 				}
-				share.done(r)
+				share.done(r, gaveWay)
 			}
 		})
 	}
 	working.Wait()
-	p.mounts = cmp.Or(p.later.Load(), p.mounts)
 	return ofRun.Load()
 }
 
 // listAgain asks for the list of mounts again, once in a run, if it failed before: Vault may
-// have been down until it answered a read. It returns nil if the list is still not available,
-// or shows nothing.
+// have been down until it answered a read. It returns the same table as before if the list
+// is still not available, or shows nothing.
 func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 	p.again.Do(func() {
-		if p.mounts.fault == nil {
+		if p.mounts.Load().fault == nil {
 			return
 		}
 		const soon = 3 * time.Second // Vault has just answered
 		ctx, cancel := context.WithTimeout(ctx, soon)
 		defer cancel()
-		if table, err := p.listMounts(ctx, client); err == nil && table.listed != nil && !table.unsure {
-			p.later.Store(table)
+		if table, err := p.listMounts(ctx, client); err == nil && table.list == complete {
+			p.mounts.Store(table)
 		}
 	})
-	return p.later.Load()
+	return p.mounts.Load()
 }
 
 // tryOne reads one path, which shows what a list without any mount of the paths means: Vault
@@ -119,44 +121,44 @@ func (p *plan) listAgain(ctx context.Context, client *api.Client) *mountTable {
 func (p *plan) tryOne(ctx context.Context, client *api.Client) *fault.Error {
 	var tried *read
 	for _, r := range p.reads { // some fail without a request
-		if f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
+		if _, f := p.read(ctx, client, r); f != nil || ctx.Err() != nil {
 			return f
 		}
 		if tried = r; r.sent {
 			break
 		}
 	}
-	p.mounts.unsure = false
+	table := p.mounts.Load()
+	table.list = complete
 	isNamed := func(r *read) bool { return !r.mount.Guessed } // in the settings, as people do if the list is wrong
 	if tried.sent && (kindOf(tried.err) != Denied || slices.ContainsFunc(p.reads, isNamed)) {
-		p.mounts.listed = nil // the list is wrong
+		table.list = unavailable // it is wrong
 	}
 	return nil
 }
 
 // read reads one path and settles it, unless it gives way to others, or returns a fault that
 // concerns every path.
-func (p *plan) read(ctx context.Context, client *api.Client, r *read) *fault.Error {
+func (p *plan) read(ctx context.Context, client *api.Client, r *read) (gaveWay bool, ofRun *fault.Error) {
 	if p.isSettled(r) {
-		return nil
+		return false, nil
 	}
-	if later := p.later.Load(); later != nil {
-		r.mount = later.find(r.path)
+	if table := p.mounts.Load(); table != r.mount.table { // the list came late
+		r.mount = table.find(r.path)
 	}
 	secret, err := p.readSecret(transport.WithOwn(ctx, transport.Own{Request: r.request}), client, r)
-	if r.gaveWay = err == patience.ErrAside; r.gaveWay {
-		return nil
-	}
 	switch f, ok := err.(*fault.Error); {
+	case err == patience.ErrAside:
+		return true, nil
 	case err != nil && ctx.Err() != nil:
-		return nil // every path gets the caller's own error
+		return false, nil // every path gets the caller's own error
 	case ok && (f.Run || f.Kind == fault.BadResponse && !auth.TokenOf(ctx).Proven):
 		// Until something has answered as Vault does, an answer that is not Vault's
 		// concerns every path.
-		return f
+		return false, f
 	}
 	p.settle(r, secret, err)
-	return nil
+	return false, nil
 }
 
 // ofMount are the kinds that a wrong assumption about the mount or its KV version can cause.
@@ -181,8 +183,8 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	}
 	secret, err := secretIn(answer, data, r)
 	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
-		if later := p.listAgain(ctx, client); later != nil {
-			if r.mount = later.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
+		if table := p.listAgain(ctx, client); table != m.table {
+			if r.mount = table.find(r.path); r.mount.Path != m.Path || r.mount.Version != m.Version || r.mount.NotKV {
 				return p.readSecret(ctx, client, r)
 			}
 			return secretIn(answer, data, r)

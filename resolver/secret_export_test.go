@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
@@ -24,7 +22,7 @@ func Decode(status int, data []byte, kvVersion int, key string) (string, error) 
 	}
 	body := `{"request_id":"1","data":` + string(data) + `}`
 	d := dataOf(r)
-	answer, err := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}}, d.target(kvVersion))
+	answer, err := reply.Parse(&http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}, d.target(kvVersion))
 	if err != nil {
 		return "", err
 	}

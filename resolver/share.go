@@ -86,7 +86,6 @@ func (s *share) take() *read {
 	if !p.isEmpty() {
 		s.parts = append(s.parts, p)
 	}
-	r.gaveWay = false
 	if r.request == nil {
 		r.request = &patience.Request{Group: r.mount.Path, Others: s.hasMore}
 	}
@@ -128,13 +127,13 @@ func (p *part) take() (r *read) {
 }
 
 // done takes a read back from its worker. If it gave way, a worker gets it again later.
-func (s *share) done(r *read) {
+func (s *share) done(r *read, gaveWay bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := r.part
 	p.underWay--
 	p.mount.underWay--
-	if !r.gaveWay {
+	if !gaveWay {
 		r.request, p.mount.gaveWay = nil, 0
 		return
 	}

@@ -87,8 +87,7 @@ func (s *simulation) run(random *rand.Rand) {
 		working.Go(func() {
 			for r := share.take(); r != nil; r = share.take() {
 				err := p.Try(context.Background(), r.request, send(r))
-				r.gaveWay = err == patience.ErrAside
-				share.done(r)
+				share.done(r, err == patience.ErrAside)
 				if err == nil {
 					mu.Lock()
 					s.served++

@@ -29,7 +29,7 @@ func (p *Patience) answered(r *Request, sent time.Time) {
 	}
 	clear(p.failing)
 	delete(p.unserved, r.Group)
-	delete(p.refused, r.Group)
+	delete(p.answersAtRefusal, r.Group)
 	if p.over != nil {
 		return
 	}
@@ -73,7 +73,8 @@ func (p *Patience) failed(r *Request, sent time.Time, f *Failure) *fault.Error {
 		return f.Fault
 	}
 	p.noteFailure(r, sent, now, f)
-	if end := p.expired(r, now); end != nil {
+	p.checkClock(now)
+	if end := p.endOf(r); end != nil {
 		return end
 	}
 	switch {
@@ -128,7 +129,7 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	if pause > 0 {
 		pause = max(pause, shortestPause)
 	}
-	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersRefused == p.answers
+	noAnswerSince := p.lastRefused != nil && p.lastRefused.answersAtRefusal == p.answers
 	othersAnswered := p.servesOthersThanRefused(r, now)
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
@@ -153,7 +154,7 @@ func (p *Patience) NotPaced() {
 	defer p.mu.Unlock()
 	p.pace.reset()
 	p.lastRefused = nil
-	clear(p.refused)
+	clear(p.answersAtRefusal)
 	p.recoveredAt[fault.Unreachable] = time.Now()
 	p.wake()
 }
@@ -161,12 +162,9 @@ func (p *Patience) NotPaced() {
 // servesOthersThanRefused reports whether others have just been answered, and so since the
 // request last met a 429, or its group first did of which none was answered.
 func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {
-	before, ok := p.refused[r.Group]
-	if !ok && r.Group != "" {
-		p.refused[r.Group] = p.answers
-	}
+	before, ok := p.answersAtRefusal[r.Group]
 	isServing := now.Sub(p.answeredAt) < 2*oneRefusal
-	return isServing && ok && p.answers > before || !r.refusedAt.IsZero() && p.answers > r.answersRefused
+	return isServing && ok && p.answers > before || !r.refusedAt.IsZero() && p.answers > r.answersAtRefusal
 }
 
 // doubt notes a failure outside of an outage, which may begin one. It reports whether the
@@ -180,8 +178,8 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 		return true
 	}
 	r.retryAt = now.Add(p.backoff(r.failures, false))
-	if p.failsLikeOthers(r, f) {
-		p.beginOutage(now, max(p.failing[cause(f.Fault)][0].failures-1, 0))
+	if alike := p.noteFailing(r, f.Fault); p.showOutage(alike, r, f.Unsent) {
+		p.beginOutage(now, max(alike[0].failures-1, 0))
 	}
 	return false
 }
@@ -190,19 +188,22 @@ func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone boo
 // this request alone, and not for the run: no other has met a 429, or none since this one
 // last did.
 func (p *Patience) countRefusal(r *Request, now time.Time) (ownQuota bool) {
+	if _, ok := p.answersAtRefusal[r.Group]; !ok && r.Group != "" {
+		p.answersAtRefusal[r.Group] = p.answers
+	}
 	if now.Sub(r.refusedAt) < oneRefusal { // counts as the same refusal
 		r.retryAt = r.refusedAt.Add(oneRefusal)
 		return false
 	}
 	r.refusedAt = now
 	ownQuota = p.lastRefused == nil || p.lastRefused == r
-	if p.lastRefused == r && p.answers > r.answersRefused {
-		r.othersServed += p.answers - r.answersRefused
+	if p.lastRefused == r && p.answers > r.answersAtRefusal {
+		r.othersServed += p.answers - r.answersAtRefusal
 	} else {
 		p.lastRefused, r.refusals, r.othersServed = r, 0, 0
 	}
 	r.refusals++
-	r.answersRefused = p.answers
+	r.answersAtRefusal = p.answers
 	return ownQuota
 }
 
@@ -239,7 +240,7 @@ func (p *Patience) refuse(r *Request, sent, now time.Time, f *fault.Error) *faul
 		p.end(now, f)
 	case f.Kind == fault.TLS:
 		p.noteFirst(r, sent, now)
-		if p.failsLikeOthers(r, &Failure{Fault: f}) {
+		if p.showOutage(p.noteFailing(r, f), r, false) {
 			p.end(now, f)
 		}
 	}
@@ -306,23 +307,29 @@ func cause(f *fault.Error) fault.Kind {
 	return f.Kind
 }
 
-// failsLikeOthers notes that the request failed, and reports whether that shows an outage:
-// since the last answer, two requests failed for the same cause, one of them while no others
-// were answered; or more than two did, and Vault may have gone down, or did not see them.
-func (p *Patience) failsLikeOthers(r *Request, f *Failure) bool {
-	failing := p.failing[cause(f.Fault)]
-	if len(failing) <= 2 && !slices.Contains(failing, r) { // three are enough
-		failing = append(failing, r)
-		p.failing[cause(f.Fault)] = failing
+// noteFailing notes that the request failed, and returns the requests that failed for the same
+// cause since the last answer, three at most.
+func (p *Patience) noteFailing(r *Request, f *fault.Error) (alike []*Request) {
+	alike = p.failing[cause(f)]
+	if len(alike) <= 2 && !slices.Contains(alike, r) { // three are enough
+		alike = append(alike, r)
+		p.failing[cause(f)] = alike
 	}
+	return alike
+}
+
+// showOutage reports whether requests that fail alike show an outage: there are two, one of
+// them failed while no others were answered; or there are more, and Vault may have gone down
+// before r failed, the latest one, or did not see it.
+func (p *Patience) showOutage(alike []*Request, r *Request, unsent bool) bool {
 	isUnserved := func(r *Request) bool { return !p.servesOthers(r) }
-	switch len(failing) {
+	switch len(alike) {
 	case 1:
 		return false
 	case 2:
-		return slices.ContainsFunc(failing, isUnserved)
+		return slices.ContainsFunc(alike, isUnserved)
 	}
-	return f.Unsent || p.mayHaveGoneDown(r)
+	return unsent || p.mayHaveGoneDown(r)
 }
 
 // servesOthers reports whether another request was answered since this one, or one of its
@@ -351,23 +358,26 @@ func (p *Patience) failsAlone(r *Request, now time.Time) bool {
 	return r.ownFailures >= triesAlone && p.servesOthers(r)
 }
 
-// expired returns the fault that ends the request, or nil. When the clock reaches the budget,
-// patience ends. But if only one request has failed since others were answered, only that one
-// ends. The next one has a twelfth of the budget, and shows whether Vault is down.
-func (p *Patience) expired(r *Request, now time.Time) *fault.Error {
-	if p.over == nil && p.remaining(now) <= 0 {
-		f := p.lastFault.After(now.Sub(p.failingSince))
-		if p.onlyFailed == nil || p.answers == 0 {
-			p.end(now, f)
-		} else {
-			p.onlyFailed.ended, p.onlyFailed = f, nil
-			left := p.budget / 12
-			p.failingSince, p.waited = p.failingSince.Add(left), p.waited+left
-			p.beginOutage(now, 0)
-		}
+// checkClock ends patience when the clock reaches the budget. But if only one request has
+// failed since others were answered, only that one ends. The next one has a twelfth of the
+// budget, and shows whether Vault is down.
+func (p *Patience) checkClock(now time.Time) {
+	if p.over != nil || p.remaining(now) > 0 {
+		return
 	}
-	return cmp.Or(p.over, r.ended)
+	f := p.lastFault.After(now.Sub(p.failingSince))
+	if p.onlyFailed == nil || p.answers == 0 {
+		p.end(now, f)
+		return
+	}
+	p.onlyFailed.ended, p.onlyFailed = f, nil
+	left := p.budget / 12
+	p.failingSince, p.waited = p.failingSince.Add(left), p.waited+left
+	p.beginOutage(now, 0)
 }
+
+// endOf returns the fault that ends the request, or nil.
+func (p *Patience) endOf(r *Request) *fault.Error { return cmp.Or(p.over, r.ended) }
 
 func (p *Patience) end(now time.Time, f *fault.Error) {
 	p.over = f.OfRun()

@@ -90,8 +90,10 @@ type Patience struct {
 	servedSent  time.Time                // when the latest of those requests was sent
 	recoveredAt map[fault.Kind]time.Time // when a request that had failed was last answered, by cause
 	unserved    map[string]time.Time     // when a group first failed after its last answer
-	lastRefused *Request                 // the last one that met a 429
-	refused     map[string]int           // answers when a group first met a 429 since one of it was answered
+
+	// 429s.
+	lastRefused      *Request       // the last request that met one
+	answersAtRefusal map[string]int // how many answers had come when a group first met one since one of it was answered
 
 	// Failures since the last answer.
 	failingSince   time.Time                 // when the first failed request was sent; zero in the state well
@@ -132,14 +134,14 @@ type Limits struct {
 // not use up the time of its attempt.
 func New(budget time.Duration, limits Limits) *Patience {
 	p := &Patience{
-		budget:      budget,
-		pace:        newPace(limits.PerSecond, limits.Burst),
-		failing:     make(map[fault.Kind][]*Request),
-		recoveredAt: make(map[fault.Kind]time.Time),
-		unserved:    make(map[string]time.Time),
-		refused:     make(map[string]int),
-		lastTurn:    make(map[kind]int),
-		changed:     make(chan struct{}),
+		budget:           budget,
+		pace:             newPace(limits.PerSecond, limits.Burst),
+		failing:          make(map[fault.Kind][]*Request),
+		recoveredAt:      make(map[fault.Kind]time.Time),
+		unserved:         make(map[string]time.Time),
+		answersAtRefusal: make(map[string]int),
+		lastTurn:         make(map[kind]int),
+		changed:          make(chan struct{}),
 	}
 	if limits.UnderWay > 0 {
 		p.underWay = make(chan struct{}, limits.UnderWay)
@@ -176,10 +178,10 @@ type history struct {
 	ownFailures int          // those outside of outages that it may have caused itself
 	failedAt    time.Time    // when it last failed
 
-	refusals       int       // 429s since the last one to another request; those within a second are one
-	othersServed   int       // answers to others since the first of them
-	answersRefused int       // Patience.answers at the last of them
-	refusedAt      time.Time // when the last of them came
+	refusals         int       // 429s since the last one to another request; those within a second are one
+	othersServed     int       // answers to others since the first of them
+	answersAtRefusal int       // Patience.answers at the last of them
+	refusedAt        time.Time // when the last of them came
 
 	isRefused  bool          // it met a 429 when it was last sent
 	mayBePaced bool          // a proxy may have refused it for its rate when it was last sent
@@ -256,7 +258,8 @@ func (p *Patience) enter(ctx context.Context, r *Request, limit time.Duration) t
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if p.expired(r, now) != nil || p.outage && p.prober != r {
+	p.checkClock(now)
+	if p.endOf(r) != nil || p.outage && p.prober != r {
 		<-p.underWay
 		p.endAttempt(r)
 		return 0
@@ -287,7 +290,8 @@ func (p *Patience) await(ctx context.Context, r *Request, failed bool) (limit ti
 			return 0, err
 		}
 		now := time.Now()
-		if end := p.expired(r, now); end != nil {
+		p.checkClock(now)
+		if end := p.endOf(r); end != nil {
 			return 0, end
 		}
 		remaining := p.remaining(now)

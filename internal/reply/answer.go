@@ -68,7 +68,7 @@ func (e *envelope) isFromVault() bool {
 // Parse decodes an answer, and its data into what data points to, if that is not nil. If
 // the data has another form, the answer is Malformed, and what data points to is undefined.
 // The error is a *fault.Error.
-func Parse(response *api.Response, data any) (*Answer, error) {
+func Parse(response *http.Response, data any) (*Answer, error) {
 	defer response.Body.Close()
 	answer := &Answer{Status: response.StatusCode, CacheHit: response.Header.Get("X-Cache") == "HIT"}
 	if answer.Status == http.StatusNoContent {
@@ -148,10 +148,11 @@ func (a *Answer) Words() string { return mask.Line(strings.Join(a.Errors, "; "))
 type Refusal int
 
 const (
-	NotRefused Refusal = iota
-	ByPolicy           // no policy grants the request; before Vault 1.16 and on OpenBao, perhaps a dead token
-	DeadToken          // expired, revoked, used up, or never valid
-	BareDenial         // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
+	NotRefused   Refusal = iota
+	ByPolicy             // no policy grants the request; before Vault 1.16 and on OpenBao, perhaps a dead token
+	InOtherWords         // those of a proxy, or of a secrets engine
+	DeadToken            // expired, revoked, used up, or never valid
+	BareDenial           // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
 )
 
 // Refusal returns the meaning of a 403, which only its text shows.
@@ -163,14 +164,10 @@ func (a *Answer) Refusal() Refusal {
 		return DeadToken
 	case len(a.Errors) == 1 && a.Errors[0] == permissionDenied.words:
 		return BareDenial
+	case says(a.Errors, permissionDenied):
+		return ByPolicy
 	}
-	return ByPolicy
-}
-
-// IsDenial reports whether Vault denied the request to a token that it accepts. A proxy
-// that denies one says so in other words.
-func (a *Answer) IsDenial() bool {
-	return a.Refusal() == ByPolicy && says(a.Errors, permissionDenied)
+	return InOtherWords
 }
 
 // DenialWords returns Vault's own words about a denial, if they say more than "permission

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -40,7 +39,7 @@ func understand(s reply.Source, status int, header http.Header, body string, dat
 	if status >= 400 {
 		text = s.MaskErrors(text)
 	}
-	answer, err := reply.Parse(&api.Response{Response: &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}}, data)
+	answer, err := reply.Parse(&http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}, data)
 	f, _ := errors.AsType[*fault.Error](err)
 	return answer, f
 }

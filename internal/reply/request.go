@@ -38,7 +38,16 @@ func answerIn(response *api.Response, err error, data any) (*Answer, error) {
 	if response == nil {
 		return nil, faultIn(err)
 	}
-	return Parse(response, data)
+	return Parse(response.Response, data)
+}
+
+// Unanswered says why a request of the library's own has no answer, and what to do, given the
+// error of Read or Write.
+func Unanswered(path string, err error) string {
+	if errors.Is(err, fault.RateLimited) {
+		return "a rate limit refused " + path + "; raise it"
+	}
+	return "Vault did not answer " + path + "; if a proxy in front of Vault blocks it, let it pass"
 }
 
 // faultIn returns what Read returns for the error of a client's method.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -21,12 +20,17 @@ type exchange struct {
 	header   http.Header     // sent in place of the request's own
 	sending  context.Context // ends each attempt
 	began    time.Time
-	last     *patience.Failure // of the latest attempt
-	status   int               // of the latest response
-	response *http.Response    // the answer
+	optional optional // zero unless the run can go on without an answer
 
-	optional optional // if the run can go on without an answer
-	login    login    // if it is one
+	// Of the latest attempt.
+	status int               // of its response; 0 if there was none
+	last   *patience.Failure // why it is not the answer
+
+	// Of all attempts so far.
+	login    login
+	refusals int            // times that a proxy may have refused it, if it is optional
+	unwell   bool           // it is optional, and Vault's health was asked for, and was not good
+	response *http.Response // the answer; nil until there is one
 }
 
 // once sends the request once.
@@ -38,6 +42,7 @@ func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failu
 	if f != nil {
 		return f
 	}
+	e.status = 0
 	response, f := e.retry.Wire.send(e.sending, e.request, e.header, limit)
 	if f == nil {
 		f = e.judge(ctx, response)
@@ -117,9 +122,7 @@ func (e *exchange) accept(response *http.Response) {
 		}
 	}
 	e.retry.addTime(body.progress().answered())
-	if e.retry.pacing.answered(e.request.URL.Path, e.retry.Patience) {
-		e.retry.Patience.NotPaced()
-	}
+	e.retry.pacing.answered(e.request.URL.Path, e.retry.Patience)
 	e.response = response
 }
 
@@ -134,8 +137,8 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 			return r.tooSlow()
 		}
 		return f.Final() // Vault is there, and other requests go on
-	case e.optional.end == AtOnce && mayBeBlocked(f) && !e.mayPassSoon():
-		return f.Final()
+	case e.optional.end == AtOnce && mayBeBlocked(f):
+		return e.orBlocked(ctx, f)
 	case e.isOptional() && f.Retry != patience.Never && mayBeItsOwn(f):
 		return e.orGiveUp(ctx, f)
 	case f.Unsent || IsHarmless(e.request):
@@ -154,14 +157,6 @@ func unclear(f *patience.Failure, sent string) *patience.Failure {
 	final := *f.Fault
 	final.Detail += ", " + sent + ", since Vault may have acted on it"
 	return &patience.Failure{Fault: &final}
-}
-
-// mayPassSoon reports, three times, whether a read that a gateway refused is sent again:
-// another node may be well, or the read came too soon after others.
-func (e *exchange) mayPassSoon() bool {
-	e.optional.refused++
-	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
-	return isGateway && e.request.Method == http.MethodGet && e.optional.refused <= 3
 }
 
 // reason returns why there is no answer, given the error of Patience.

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/luumen/patch-vault/internal/fault"
@@ -14,9 +16,6 @@ type optional struct {
 	end     End           // 0 if the request is not optional
 	attempt time.Duration // of one attempt
 	share   time.Duration // of patience, for all attempts
-
-	unwell  bool // Vault's health was asked for, and was not good
-	refused int  // times that a proxy may have refused it
 }
 
 func (r *Retry) optional(end End) optional {
@@ -64,6 +63,18 @@ func saysUnwell(f *patience.Failure) bool {
 	return f.Fault.Kind == fault.Sealed || f.Fault.Kind == fault.NoActiveNode
 }
 
+// orBlocked makes the failure of an optional request final that a proxy may block, except that of
+// a read that a gateway refused, three times: another node may be well, or the read came too soon
+// after others.
+func (e *exchange) orBlocked(ctx context.Context, f *patience.Failure) *patience.Failure {
+	e.refusals++
+	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
+	if f.Retry == patience.Never || !isGateway || e.request.Method != http.MethodGet || e.refusals > 3 {
+		return f.Final()
+	}
+	return e.orGiveUp(ctx, f)
+}
+
 // orGiveUp gives up an optional request if it is late. A bare internal error may come from
 // the token, so the request gives up early, and the next one shows it. If the answer is that
 // Vault is unwell, Vault's health shows, once, whether that is true.
@@ -78,8 +89,8 @@ func (e *exchange) orGiveUp(ctx context.Context, f *patience.Failure) *patience.
 		}
 		return f.AgainWithin(left)
 	}
-	if saysUnwell(f) && (e.optional.unwell || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
-		e.optional.unwell = true
+	if saysUnwell(f) && (e.unwell || !e.retry.isWell(ctx, min(e.retry.attempt(), budget/12))) {
+		e.unwell = true
 		return f
 	}
 	return f.GivenUp() // if the next request fails alike, Vault as a whole is down

@@ -73,26 +73,27 @@ func (r *refusals) again(answers int, long time.Duration) bool {
 	return isServing
 }
 
-// answered notes the answer to a path. It reports whether that disproves that the proxy
-// limits the rate.
-func (p *pacingProxy) answered(path string, all *patience.Patience) (disproves bool) {
+// answered notes the answer to a path. If that disproves that the proxy limits the rate,
+// requests are not paced any more.
+func (p *pacingProxy) answered(path string, all *patience.Patience) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.refused[path]
 	if r == nil {
-		return false
+		return
 	}
 	delete(p.refused, path)
 	p.chances += r.count
 	if p.passed++; p.passed == paceAfter {
 		p.answersBefore = all.Answers()
 	}
-	if time.Now().Before(r.trialBy) {
-		p.passedTrials++
-		p.answersAtDisproof = all.Answers()
-		return p.passedTrials == disproof
+	if !time.Now().Before(r.trialBy) {
+		return
 	}
-	return false
+	p.answersAtDisproof = all.Answers()
+	if p.passedTrials++; p.passedTrials == disproof {
+		all.NotPaced()
+	}
 }
 
 // tries reports whether a request that was refused at this rate is sent again at once. It is

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -128,7 +127,7 @@ func read(t testing.TB, w *transport.Wire, data any) *reply.Answer {
 	t.Helper()
 	response, f := send(t, w)
 	require.Nil(t, f)
-	answer, err := reply.Parse(&api.Response{Response: response}, data)
+	answer, err := reply.Parse(response, data)
 	require.NoError(t, err)
 	return answer
 }

@@ -175,7 +175,7 @@ func TestUnreadableAnswers(t *testing.T) {
 			s := serveRaw(t, vault(200, server.body))
 			response, failure := send(t, wireTo(t, s.address))
 			require.Nil(t, failure)
-			answer, err := reply.Parse(&api.Response{Response: response}, nil)
+			answer, err := reply.Parse(response, nil)
 			require.Nil(t, answer)
 			f, ok := errors.AsType[*fault.Error](err)
 			require.True(t, ok)
@@ -211,6 +211,7 @@ func TestAnswers(t *testing.T) {
 		{"denied by policy", vault(403, `{"errors":["`+denied+`"]}`), reply.Answer{Status: 403}, reply.ByPolicy, nil},
 		{"a dead token", vault(403, `{"errors":["`+dead+`"]}`), reply.Answer{Status: 403}, reply.DeadToken, nil},
 		{"a bare denial", vault(403, `{"errors":["`+bare+`"]}`), reply.Answer{Status: 403}, reply.BareDenial, nil},
+		{"denied by a proxy", vault(403, `{"errors":["blocked by the gateway"]}`), reply.Answer{Status: 403, Errors: []string{"blocked by the gateway"}}, reply.InOtherWords, nil},
 		{"control characters", vault(200, `{"request_id":"1","mount_type":"k\nv"}`), reply.Answer{Status: 200, MountType: new("k\nv")}, reply.NotRefused, nil},
 		{"a bad request", vault(400, `{"errors":["the token is `+token+`"]}`), reply.Answer{Status: 400, Errors: []string{"the token is [masked]"}}, reply.NotRefused, nil},
 		{"a bad request in other letters", vault(400, `{"request_id":"1","ERRORS":["the token is `+token+`"]}`), reply.Answer{Status: 400}, reply.NotRefused, nil},
