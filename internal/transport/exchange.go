@@ -154,8 +154,8 @@ func unclear(f *patience.Failure, sent string) *patience.Failure {
 	return &patience.Failure{Fault: &final}
 }
 
-// mayPassSoon reports, three times, whether a read that a gateway refused is sent again:
-// another node may be well, or the read came too soon after others.
+// mayPassSoon reports whether a read that a gateway refused is sent again, three times at
+// most: another node may be well, or the read came too soon after others.
 func (e *exchange) mayPassSoon() bool {
 	e.optional.refused++
 	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)
