@@ -57,7 +57,7 @@ func (e *exchange) isWaiting(ctx context.Context) bool {
 // What it waits for depends on the method.
 func waiting(f *patience.Failure) *patience.Failure {
 	login := *f.Fault
-	login.Kind, login.What, login.Do = fault.Login, "vault does not answer, although sys/health does", ""
+	login.Kind, login.What, login.Do = fault.Login, "vault answers sys/health, but not this login", ""
 	login.Reason = "Vault is well, but does not answer the agent's login"
 	login.Fix = "check the server that Vault asks for this login; the agent's log names it"
 	return &patience.Failure{Fault: &login}
