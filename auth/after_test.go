@@ -82,7 +82,7 @@ func TestClientAfterDo(t *testing.T) {
 	assert.Len(t, server.requests(), sent)
 }
 
-// Within Do, what is made of the client works as it does, and shows no token.
+// Within Do, clients made from the client work like it, and show no token.
 func TestClonesOfTheClient(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)
@@ -279,7 +279,7 @@ func TestRequestOfAnEarlierLogin(t *testing.T) {
 	assert.Equal(t, []int{200}, r.status)
 }
 
-// A method that never stops to send does not hold the run up, nor does Vault's
+// A method that never stops sending does not hold the run up, nor does Vault's
 // silence meanwhile.
 func TestMethodThatNeverStops(t *testing.T) {
 	t.Parallel()

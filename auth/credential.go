@@ -72,8 +72,8 @@ func isQuoted(text string) bool {
 var jsonStart = regexp.MustCompile(`^(\{\s*("|\}$)|\[\s*["{\[])`)
 
 // assignment matches a name that people copy along with a credential, as in a shell, an
-// env file or a systemd unit. Names of variables are in upper case here: a secret id of
-// somebody's own making may begin with vault_ and have a = in it.
+// env file or a systemd unit. Names of variables are in upper case here: a custom
+// secret id may begin with vault_ and have a = in it.
 var assignment = regexp.MustCompile(`^((?i:export\s+|set\s+|\$env:|Environment=))?["']?` +
 	`((LUUMEN_|ANSIBLE_HASHI_)?VAULT_[A-Z0-9_]+|LUUMEN_PATHS|BAO_[A-Z0-9_]+|SSL_CERT_(FILE|DIR)|(?i:(HTTPS?|ALL|NO)_PROXY|(client_)?token|role_id|secret_id))\s*=\s*[^\s=]`)
 

@@ -251,7 +251,7 @@ func TestPageInDo(t *testing.T) {
 	}
 }
 
-// A header that HTTP does not allow is the caller's mistake, and no fault of the server.
+// A header that HTTP does not allow is the caller's mistake, not the server's.
 func TestHeaderThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)

@@ -24,7 +24,7 @@ type door struct {
 	mu       sync.Mutex // guards the rest
 	said     *said      // to the login under way; nil if there is none
 	answered time.Time  // when Vault last answered, or the login began
-	own      []*token   // of all logins, made by Vault for this session alone, which revokes them at its end
+	own      []*token   // made by all logins for this session alone; it revokes them at its end
 }
 
 // said is what Vault answered to one login. The answer to a request that an earlier login

@@ -226,7 +226,7 @@ func TestProxies(t *testing.T) {
 }
 
 // A 401 to a login is never Vault's own, so the error names the proxy before it. Plugins
-// answer so to a method that was handed in.
+// do answer 401 to a method that was handed in.
 func TestLoginThatAProxyRefuses(t *testing.T) {
 	t.Parallel()
 	for contentType, kind := range map[string]fault.Kind{"application/json": fault.Login, "application/problem+json": fault.BadResponse} {

@@ -63,7 +63,7 @@ func readFile(found *findings, variable, name string, most int64) ([]byte, error
 	case err != nil:
 		return nil, unreadable(variable, name, err)
 	case !info.Mode().IsRegular():
-		return nil, badFile(variable, name, "is not a regular file", "name one")
+		return nil, badFile(variable, name, "is not a regular file", "name a regular file")
 	}
 	file.SetReadDeadline(time.Now().Add(time.Second)) // some files of /proc can block; others ignore the deadline
 	data, err := io.ReadAll(io.LimitReader(file, most+1))

@@ -10,7 +10,7 @@ import (
 type Finding struct {
 	Code   string `json:"code"`             // such as TokenExpires; package resolver has more
 	Text   string `json:"text"`             // what was found and what to do, for the UI
-	Notice bool   `json:"notice,omitempty"` // what was found may be intended; otherwise it is a warning
+	Notice bool   `json:"notice,omitempty"` // it may be intended; false means a warning
 	Detail string `json:"-"`                // the concrete cause, for the agent's log alone; may be empty
 }
 
@@ -18,7 +18,7 @@ type Finding struct {
 const (
 	SkipVerify         = "skip_verify"          // certificates are not verified
 	PlainHTTP          = "plain_http"           // the connection to Vault, or to the proxy, is not encrypted
-	FileExposed        = "file_exposed"         // every user of the Patch server can read or write a credential
+	FileExposed        = "file_exposed"         // every user of the Patch server can read a credential, or write one or a certificate
 	FileUnread         = "file_unread"          // a file in the folder of CAs cannot be read
 	NamespaceNotPinned = "namespace_not_pinned" // paths are pinned, but the UI still chooses the namespace
 	TokenExpires       = "token_expires"        // a given token expires soon

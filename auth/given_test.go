@@ -271,8 +271,8 @@ func TestTokenOfIsACopy(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The time to live of a token counts from when the login was sent that made it, not from
-// those before it that Vault did not answer.
+// A token's time to live counts from when its login was sent, not from earlier logins that
+// Vault did not answer.
 func TestLoginAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	var began atomic.Pointer[time.Time]

@@ -247,7 +247,7 @@ func TestLoginAtTheWrongServer(t *testing.T) {
 	assertKind(t, r.err, fault.BadResponse, "not the JSON of a login at "+server.address)
 }
 
-// A method that does not return, because it waits for a Vault that is away, is not to
+// A method that does not return, because it waits for a Vault that is down, is not to
 // blame.
 func TestHandedInMethodThatWaitsForVault(t *testing.T) {
 	t.Parallel()

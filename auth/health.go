@@ -14,7 +14,7 @@ type Health struct {
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`    // it is not the active node
-	Namespaces  bool   `json:"namespaces"` // false if it certainly has none
+	Namespaces  bool   `json:"namespaces"` // false only if it certainly has none
 	ClockSkew   int    `json:"clock_skew"` // in seconds; positive if Vault's clock is ahead of the Patch server's
 }
 

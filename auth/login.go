@@ -17,7 +17,7 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// obtain gets a token and makes it the session's. A given token may be the one that it has.
+// obtain gets a token and makes it the session's. A given token may be the same as before.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	s.obtainedAt = time.Now()
 	c, err := s.load(s.config.credentials)
@@ -27,13 +27,12 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 	if !s.config.method.isGiven() {
 		s.loginCount++
 		t, err := s.logIn(ctx, c)
-		if !errors.Is(err, fault.Login) {
-			return t, err
+		if errors.Is(err, fault.Login) {
+			if now, loadErr := s.load(s.config.credentials); loadErr == nil && now != c { // rotated while the login waited for Vault
+				return s.logIn(ctx, now)
+			}
 		}
-		if now, e := s.load(s.config.credentials); e == nil && now != c {
-			return s.logIn(ctx, now) // a file was rotated while Vault was away
-		}
-		return nil, err
+		return t, err
 	}
 	if t := s.token.Load(); t != nil && t.secret == c.credential.value {
 		return t, nil // with what is known of it
@@ -245,5 +244,5 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 
 // warnOfUnclearLogin warns of a token that Vault may have made, although no answer shows it.
 func (s *session) warnOfUnclearLogin() {
-	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, and Vault did not answer with a token, so one may exist that nobody revokes; give the role a short token_ttl", Detail: s.where()})
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, but Vault did not answer with a token, and any token that it made is not revoked; give the role a short token_ttl", Detail: s.where()})
 }

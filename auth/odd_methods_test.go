@@ -35,7 +35,7 @@ func TestMethodThatRenewsItsToken(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status, "it is alive")
 }
 
-// A method may try a token of its own first. That Vault cannot read it ends no run.
+// A method may try a token of its own first. The run goes on although Vault cannot read it.
 func TestMethodThatTriesATokenFirst(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
@@ -56,7 +56,7 @@ func TestMethodThatTriesATokenFirst(t *testing.T) {
 	assert.Equal(t, []int{http.StatusOK}, r.status)
 }
 
-// A method may log in in a namespace of its choice. What is about its token goes there.
+// A method may log in in a namespace of its choice. Requests about its token go there.
 func TestMethodThatChoosesItsNamespace(t *testing.T) {
 	t.Parallel()
 	server := newStandIn(t, nil)

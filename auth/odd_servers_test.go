@@ -61,7 +61,7 @@ func TestHostWithOtherLettersIsAnother(t *testing.T) {
 	assert.Equal(t, []string{"GET auth/token/lookup-self", "GET secret/app"}, proxy.requests())
 }
 
-// Whoever logs in for somebody else within Do learns of a refusal, and nothing else ends.
+// A refused login for somebody else within Do is the error of that call, and ends nothing else.
 func TestLoginWithinDo(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -88,7 +88,7 @@ func TestLoginWithinDo(t *testing.T) {
 	assert.Zero(t, tokensOf(t, server, a.Mount))
 }
 
-// Vault answers some requests with something else than JSON.
+// Vault answers some requests with something other than JSON.
 func TestDoGetsAnswersOfAnyForm(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -303,7 +303,7 @@ func TestProxyThatDropsTheHeader(t *testing.T) {
 		requests.Store(0)
 		v := variables{"VAULT_TOKEN": server.Token, "VAULT_ROLE_ID": "r"}
 		r := readOnce(t.Context(), auth.New(auth.Settings{Address: front.URL, AuthMethod: method}, v.options()), "secret/app", "secret/other")
-		assertKind(t, r.err, fault.ServerError, "check what headers the proxy requires, and that none in front of it drops them")
+		assertKind(t, r.err, fault.ServerError, "check what headers the proxy requires, and that nothing in front of it drops them")
 		assert.LessOrEqual(t, requests.Load(), most, method)
 	}
 }

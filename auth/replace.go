@@ -24,10 +24,10 @@ func (s *session) afterRefusal(request *http.Request, used *token, answer *reply
 }
 
 // replaceIfDead replaces the token used if the answer shows that it is dead. A denial by
-// policy does not, unless its time to live is over: OpenBao and Vault before 1.16 say for
-// some requests the same of a dead token, and the next read then shows it. A proxy may deny
-// an optional request alone, in Vault's words. So a token that Vault has accepted is looked
-// up first; for any other token, the next request decides.
+// policy does not, unless the token's time to live is over. For some requests, OpenBao and
+// Vault before 1.16 say the same of a dead token; the next read then shows it. A proxy may
+// deny an optional request alone, in Vault's words. So a token that Vault has accepted is
+// looked up first; for any other token, the next request decides.
 func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used *token, answer *reply.Answer) error {
 	refusal := answer.Refusal()
 	s.login.Lock()

@@ -126,7 +126,7 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// TLS 1.1 is not spoken, whatever the server offers.
+// TLS 1.1 is never used, whatever the server offers.
 func TestOldTLS(t *testing.T) {
 	t.Parallel()
 	certificate := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{})

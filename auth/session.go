@@ -20,8 +20,8 @@ import (
 type DoOptions struct {
 	Patience    time.Duration // how long to wait without any answer; 0 means 60 s
 	Connections int           // at most; 0 means 16
-	RunID       string        // in the User-Agent, and so in Vault's audit log: the first 128 characters of visible ASCII; empty means a random one
-	Check       bool          // for a check: ask for Vault's health, too, and end after Patience and up to two attempts
+	RunID       string        // sent in the User-Agent, which Vault's audit log shows: its first 128 visible ASCII characters; empty means a random one
+	Check       bool          // for a check: also ask for Vault's health, and end after Patience and up to two attempts
 }
 
 func (o DoOptions) withDefaults() DoOptions {
@@ -77,18 +77,18 @@ type session struct {
 
 // Do logs in, calls use with a logged-in client, and revokes the token of the login. It is
 // for what package resolver does not do, such as certificates and signatures. It returns
-// the error of use or ctx, or one with a kind of package resolver. The Usage is complete in
-// any case.
+// the error of use or ctx, or one with a kind of package resolver. The Usage is complete
+// even then.
 //
 // Revoking the token also ends its child tokens and its leases, such as those of
 // certificates of a role with generate_lease=true.
 //
 // The client works in the namespace of the settings; LUUMEN_VAULT_PATHS does not limit its
-// paths. A successful answer may have any form, and at most 4 MiB; a refusal is JSON. Each must
-// end within VAULT_CLIENT_TIMEOUT.
-// The client repeats reads until patience ends, and writes only if Vault certainly did not
-// act on them. It logs in again if its token expires. Requests with another token, for
-// another address, or after use has returned fail unsent.
+// paths. A successful answer may have any form and up to 4 MiB; a refusal must be JSON. Each
+// must end within VAULT_CLIENT_TIMEOUT. The client repeats reads until patience ends,
+// and writes only if Vault certainly did not act on them. It logs in again if its token
+// expires. Requests with another token, for another address, or after use has returned fail
+// unsent.
 //
 // Methods that set the client's token, such as Logical().Unwrap and Auth().Login, make all
 // later requests fail unsent. Write to sys/wrapping/unwrap or the login's path instead.

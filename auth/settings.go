@@ -44,7 +44,7 @@ func (s Settings) clone() Settings {
 	return s
 }
 
-// Configured reports whether Vault is to be used, even with wrong settings.
+// Configured reports whether the settings, right or wrong, say to use Vault.
 func (s Settings) Configured() bool {
 	if s.Enabled != nil {
 		return *s.Enabled

@@ -13,7 +13,7 @@ import (
 	"github.com/luumen/patch-vault/internal/canary"
 )
 
-// What stands behind the answer to a login is not in the process's log.
+// Data after the answer to a login does not reach the process's log.
 func TestRestOfALoginIsNotLogged(t *testing.T) {
 	stderr, err := canary.CaptureStderr()
 	require.NoError(t, err)

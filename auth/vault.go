@@ -26,7 +26,7 @@ type Options struct {
 
 	// Methods adds login methods, such as vault/api's for AWS or LDAP, by their
 	// names in the settings. One can replace a built-in method. The func is called for
-	// each login, and should read its credentials then. The run revokes the tokens of
+	// each login, and should read the credentials each time. The run revokes the tokens of
 	// these logins. Errors of the func and of the method are not shown, since they may
 	// quote credentials: log them there.
 	Methods map[string]func() (api.AuthMethod, error)

@@ -6,9 +6,9 @@ import (
 	"unicode"
 )
 
-// Warning says why a literal looks like a mistyped reference, of any product, and what to
-// write instead, or returns "". The text completes a sentence that begins with "this
-// field", and never holds text from the literal.
+// Warning says why a literal looks like a mistyped reference, or another product's, and
+// what to write instead, or returns "". The text continues "this field", and never holds
+// text from the literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	if !ok || marked(text) {

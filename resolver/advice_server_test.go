@@ -159,7 +159,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", right
 			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
 		}, ""},
-		{"a folder in place of the token file", resolver.Environment, "is not a regular file; name one", func(t *testing.T, d *desk) func() {
+		{"a folder in place of the token file", resolver.Environment, "is not a regular file; name a regular file", func(t *testing.T, d *desk) func() {
 			right := d.v["VAULT_TOKEN"]
 			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", t.TempDir()
 			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }

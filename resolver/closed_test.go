@@ -144,7 +144,7 @@ func TestMetadataIsNotReadUnlisted(t *testing.T) {
 	}
 }
 
-// Results can be ranged over once, from wherever, and nothing hangs.
+// Results yields once, even to nested and concurrent loops, and nothing hangs.
 func TestResultsAreRangedOverOnce(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -106,7 +106,7 @@ func (c *check) unproven() error {
 	if table := c.plan.mounts.Load(); table != nil && table.fault != nil {
 		return table.fault
 	}
-	return fault.New(fault.BadResponse, "neither auth/token/lookup-self nor "+listPath+" is answered by Vault, so nothing shows whether it accepts the token",
+	return fault.New(fault.BadResponse, "vault answers neither auth/token/lookup-self nor "+listPath+", so nothing shows whether it accepts the token",
 		"let the proxy in front of Vault pass these paths, or check a reference as well")
 }
 
@@ -121,7 +121,7 @@ func (c *check) findings(usage auth.Usage, kind Kind) []auth.Finding {
 	if usage.Health != nil {
 		findings = append(findings, c.serverFindings(usage, kind)...)
 	} else if isServed {
-		findings = append(findings, notice(HealthUnknown, "vault's version, state and clock are unknown, since sys/health does not answer; let the proxy in front of Vault pass it"))
+		findings = append(findings, notice(HealthUnknown, "vault's version, state and clock are unknown, since Vault does not answer sys/health; let the proxy in front of Vault pass it"))
 	}
 	findings = append(findings, c.plan.findings(usage, kind)...)
 	if powers := c.plan.powers; powers.root {
@@ -147,7 +147,7 @@ func (c *check) serverFindings(usage auth.Usage, kind Kind) []auth.Finding {
 		findings = append(findings, warning(ClockSkew, fmt.Sprintf("vault's clock is %s %s the Patch server's; synchronize both with a time server", fault.Duration(ahead.Abs()), word)))
 	}
 	if (h.Sealed || !h.Initialized) && kind != Sealed {
-		findings = append(findings, warning(HealthSealed, "the node that answered sys/health is sealed or not initialized, but other requests are answered differently, by another node behind a balancer, or by a proxy in front of it; unseal that node (vault operator unseal), or remove it from the balancer"))
+		findings = append(findings, warning(HealthSealed, "the node that answered sys/health is sealed or not initialized, but another node behind a balancer, or a proxy, answers other requests differently; unseal that node (vault operator unseal), or remove it from the balancer"))
 	}
 	return findings
 }

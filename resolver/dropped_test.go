@@ -24,7 +24,7 @@ func givenTo(address, token string) *auth.Vault {
 	return auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": token}))
 }
 
-// A pinned version is that version or an error, also where a proxy drops the query.
+// A read of a pinned version returns that version or an error, even if a proxy drops the query.
 func TestPinBehindAProxyThatDropsQueries(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -22,7 +22,7 @@ const (
 	AddressNotPinned    = "address_not_pinned"   // notice: the Patch server does not pin the address
 	NoNamespaces        = "no_namespaces"        // a namespace is set, but the server has none
 	ClockSkew           = "clock_skew"           // the clocks of Vault and the Patch server differ by 30 s or more
-	HealthUnknown       = "health_unknown"       // notice: sys/health did not answer
+	HealthUnknown       = "health_unknown"       // notice: Vault did not answer sys/health
 	HealthSealed        = "health_sealed"        // sys/health says that Vault is sealed, but other answers do not
 	RootToken           = "root_token"           // the token may do anything
 	CapabilitiesUnknown = "capabilities_unknown" // notice: it is unknown whether the token may do more than read

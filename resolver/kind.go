@@ -40,7 +40,7 @@ const (
 
 // The kinds that no error wraps.
 const (
-	OK       Kind = "ok"       // a run would resolve the field, or the connection works; also of the zero FieldError
+	OK       Kind = "ok"       // a run would resolve the field, the connection works, or a FieldError is zero
 	Canceled Kind = "canceled" // the caller's context ended; the error is the context's own
 )
 

@@ -145,7 +145,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 	}
 }
 
-// A mount's own version wins over the settings, with a warning.
+// A mount's own version wins over the settings, with a notice.
 func TestMountsOwnVersionWins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -88,7 +88,7 @@ func TestNodeThatFailsButAcceptsConnections(t *testing.T) {
 	}
 }
 
-// A path that fails for its own reasons sends nobody to the other address of the name.
+// A path that fails for its own reasons sends no request to the other address of the name.
 func TestPathThatFailsAtAGoodNode(t *testing.T) {
 	t.Parallel()
 	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, path string) {

@@ -23,7 +23,7 @@ type plan struct {
 	again    sync.Once                  // the list of mounts was asked for again
 	powers   powers                     // of the token; only of a check
 	odd      examples                   // literals that look mistyped: hosts will refuse them, and nothing else says why
-	complete chan int                   // hosts that need no more read, in this order; has room for all hosts
+	complete chan int                   // hosts that wait for no more reads, in this order; has room for all hosts
 
 	mu sync.Mutex // guards what settle changes
 }

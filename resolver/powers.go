@@ -45,7 +45,7 @@ func askPowers(ctx context.Context, client *api.Client, paths []string, namespac
 		return powers{root: true}
 	}
 	if token.UsesLeft != nil && len(paths) > 0 {
-		return powers{unknown: unknownPowers(": asking would cost some of its uses; give it token_num_uses=0 to check it")}
+		return powers{unknown: unknownPowers(": asking would cost some of its uses; give it token_num_uses=0 to find out")}
 	}
 	p := powers{write: make(map[string]bool)}
 	for some := range slices.Chunk(paths, mostPaths) {

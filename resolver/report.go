@@ -26,7 +26,7 @@ func (r *Run) Report() Report { return r.inner().report() }
 
 func (r *run) report() Report {
 	r.mu.Lock()
-	skipped := r.skipped // grows, and never changes
+	skipped := r.skipped // append only
 	report := Report{
 		Hosts:    len(r.plan.hosts),
 		Ready:    r.taken - len(skipped),

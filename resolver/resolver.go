@@ -82,8 +82,8 @@ func Resolve(ctx context.Context, vault *auth.Vault, hosts []Host, options Optio
 	return &Run{func() *run { return r }}
 }
 
-// One resolves a single target in a run of its own. Use [Resolve] for several, since each
-// run waits for a dead Vault anew, and for the findings, which a Result does not have.
+// One resolves a single target in a run of its own. For several, use [Resolve]: each run
+// waits again for a dead Vault. Use Resolve for findings, too, which a Result does not have.
 func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Result {
 	for _, result := range Resolve(ctx, vault, []Host{host}, options).Results() {
 		return result
@@ -93,9 +93,9 @@ func One(ctx context.Context, vault *auth.Vault, host Host, options Options) Res
 
 // Results yields the result of each host, with its index, as soon as it is known. Hosts
 // without references come first. Reading goes on while the caller uses a result. However
-// the loop ends, it revokes the token before it returns, in up to 2 s, or about 4 s if
-// ctx ends during a login. Any further loop is empty. Any goroutine can use results and
-// credentials at any time.
+// it ends, the loop first revokes the token, in up to 2 s, or about 4 s if ctx ends during
+// a login. Any further loop is empty. Any goroutine can use results and credentials at any
+// time.
 func (r *Run) Results() iter.Seq2[int, Result] {
 	return func(yield func(int, Result) bool) {
 		if inner := r.inner(); !inner.started.Swap(true) {
@@ -131,7 +131,7 @@ func (r *run) results(yield func(int, Result) bool) {
 	}
 }
 
-// take yields the result of a host that needs no more read.
+// take yields the result of a host that waits for no more reads.
 func (r *run) take(i int, yield func(int, Result) bool) bool {
 	result := r.plan.hosts[i].result()
 	r.mu.Lock()

@@ -101,8 +101,8 @@ func (f *field) credential(text string) Credential {
 	return c
 }
 
-// letGo drops the values of a secret with the last field that wants one, so that a long
-// loop does not hold them all to its end.
+// letGo drops the values of a secret once no field wants one any more, so that a long loop
+// does not hold them all to its end.
 func (f *field) letGo() {
 	r := f.read
 	if r == nil {

@@ -341,7 +341,7 @@ func TestTokenDiesMidway(t *testing.T) {
 	assert.Equal(t, []string{resolver.ShortOfUses}, codes(report.Findings))
 }
 
-// A token that has enough uses for this run, but not for the next, is a warning of this one.
+// This run warns of a token that has enough uses for it, but not for the next run.
 func TestUsesOfAGivenTokenEndBeforeTheNextRun(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)

@@ -29,13 +29,13 @@ type part struct {
 // mountLoad is what all parts of a mount have in common.
 type mountLoad struct {
 	underWay int
-	gaveWay  int // reads of it, since one of it was settled
+	gaveWay  int // how many of its reads gave way since one was settled
 }
 
 func (p *part) isEmpty() bool { return len(p.fresh)+len(p.aside) == 0 }
 
-// load is how many reads of the part are under way, and up to two more if reads of its mount
-// gave way, since the next may fail, too, and two more if all that are left did.
+// load is how many reads of the part are under way. It adds up to two if reads of its mount
+// gave way, since the next may fail, too, and two if all reads that are left gave way.
 func (p *part) load() int {
 	load := p.underWay + min(p.mount.gaveWay, 2)
 	if len(p.fresh) == 0 {
@@ -92,9 +92,9 @@ func (s *share) take() *read {
 	return r
 }
 
-// lightest is the index of the part to take from. If mounts are few, one with none under way
-// comes first, so that no mount is left to the end, when no read of another shows whether
-// Vault is well.
+// lightest is the index of the part to take from. If mounts are few, one without a read under
+// way comes first. Otherwise it could be left to the end, when no read of another mount shows
+// whether Vault is well.
 func (s *share) lightest() int {
 	if s.fewMounts {
 		if i := slices.IndexFunc(s.parts, func(p *part) bool { return p.mount.underWay == 0 && !p.mustWait() }); i >= 0 {

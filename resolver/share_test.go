@@ -152,7 +152,7 @@ func TestManyBadMounts(t *testing.T) {
 	}
 }
 
-// What must wait does not keep the only worker from what need not.
+// A read that must wait does not keep the only worker from those that need not.
 func TestSealedMountWithOneWorker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

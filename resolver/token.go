@@ -30,8 +30,8 @@ func (p *plan) afterRun(t auth.Token) auth.Token {
 }
 
 // shortOfUses warns of a token, as afterRun returned it, with too few uses left for the next
-// run of these reads. Each costs one, and so does each look at the token: one of a given
-// token, and two of one of a login, which is looked up and revoked. The mount list costs none.
+// run of these reads. Each read costs one. A given token needs one more for its look-up, and
+// the token of a login two, for its look-up and its revocation. The mount list costs none.
 func (p *plan) shortOfUses(token auth.Token) []auth.Finding {
 	needed, do := len(p.reads)+2, "set token_num_uses=0 on its role"
 	if token.Given {

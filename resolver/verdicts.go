@@ -11,7 +11,7 @@ import (
 )
 
 // Verdicts is the result of a check. Its JSON is for the UI. If Connection.Kind is empty
-// after decoding, the JSON was something else.
+// after decoding, the JSON was not a check.
 type Verdicts struct {
 	Connection Connection `json:"connection"`
 	Fields     []Verdict  `json:"fields"`           // one for each field, in the same order
@@ -104,7 +104,7 @@ func (v Verdicts) LogValue() slog.Value {
 // mostLogged is how many errors one line of a log should hold.
 const mostLogged = 100
 
-// fieldErrors are the errors of fields that are not that of the connection.
+// fieldErrors are the errors of fields, except those of the connection's kind.
 func (v Verdicts) fieldErrors() []string {
 	var errors []string
 	for i, field := range v.Fields {

@@ -14,7 +14,7 @@ import (
 	"github.com/luumen/patch-vault/internal/canary"
 )
 
-// Whatever the way to stderr, it is heard, and afterwards no more.
+// CaptureStderr captures every way to stderr, and nothing after Release.
 func TestCaptureHearsEachWay(t *testing.T) {
 	before := log.Writer()
 	for _, way := range []struct {

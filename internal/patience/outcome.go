@@ -134,7 +134,7 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	switch ownQuota := p.countRefusal(r, now); {
 	case ownQuota && r.refusals >= triesAlone && r.othersServed >= manyAnswers:
 		return true
-	case ownQuota, othersAnswered: // to slow them down would not help this one
+	case ownQuota, othersAnswered: // slowing down the others would not help this one
 		pause = max(pause, oneRefusal)
 	default:
 		p.pace.slow(now, p.answers)
@@ -147,8 +147,8 @@ func (p *Patience) slowDown(r *Request, now time.Time, f *Failure) (alone bool) 
 	return false
 }
 
-// NotPaced takes the refusals back: not the rate of requests was their cause, but one node
-// behind a balancer that is down. The rate returns to what the operator allows.
+// NotPaced discards the refusals: their cause was not the rate of requests, but one dead
+// node behind a balancer. The rate returns to what the operator allows.
 func (p *Patience) NotPaced() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,8 +159,8 @@ func (p *Patience) NotPaced() {
 	p.wake()
 }
 
-// servesOthersThanRefused reports whether others have just been answered, and so since the
-// request last met a 429, or its group first did of which none was answered.
+// servesOthersThanRefused reports whether others were answered since the request last met a
+// 429, or have just been answered while its group met only 429s.
 func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {
 	before, ok := p.answersAtRefusal[r.Group]
 	isServing := now.Sub(p.answeredAt) < 2*oneRefusal
@@ -336,8 +336,8 @@ func (p *Patience) showOutage(alike []*Request, r *Request, unsent bool) bool {
 // group, first failed.
 func (p *Patience) servesOthers(r *Request) bool { return p.servedAt.After(p.unservedSince(r)) }
 
-// mayHaveGoneDown reports whether those others were all sent before that failure. Vault may
-// have gone down since.
+// mayHaveGoneDown reports whether the others that were answered had all been sent by then:
+// Vault may have gone down since.
 func (p *Patience) mayHaveGoneDown(r *Request) bool { return !p.servedSent.After(p.unservedSince(r)) }
 
 // unservedSince is the request's unservedAt, or that of the first one of its group that

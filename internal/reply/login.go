@@ -50,7 +50,7 @@ var methods = map[string]method{
 			{[]phrase{{"expired", "1.14 1.21 bao"}},
 				"check why the token file is not renewed: its projection into the pod, and the clocks"},
 			{[]phrase{{"could not parse UID from claims", "1.21"}, {"service account namespace and name must be set", "1.21"}}, // a 500
-				"set VAULT_KUBERNETES_JWT_FILE to a service account's token: this JWT is none"},
+				"set VAULT_KUBERNETES_JWT_FILE to a service account's token: this JWT is not one"},
 			{[]phrase{{"could not load backend configuration", "1.14 1.21 bao"}}, // a 500
 				"configure the mount in Vault: vault write auth/MOUNT/config kubernetes_host=…"},
 			{[]phrase{permissionDenied},

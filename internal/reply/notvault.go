@@ -142,7 +142,7 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 	case status >= 500:
 		failure.Retry, failure.RetryAfter = patience.Later, retryAfter(response) // a balancer whose nodes are down for a moment
 	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:
-		failure.Retry = patience.Later                       // a fresh connection may do
+		failure.Retry = patience.Later                       // a fresh connection may help
 		failure.Unsent = status != http.StatusRequestTimeout // which a proxy may also send while it waits for Vault
 	}
 	return failure

@@ -40,7 +40,7 @@ var states = []state{
 	// A Vault Proxy with require_request_header does not get X-Vault-Request.
 	{status: []int{http.StatusPreconditionFailed}, retry: patience.Never, unsent: true,
 		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
-			Do: "check what headers the proxy requires, and that none in front of it drops them"}},
+			Do: "check what headers the proxy requires, and that nothing in front of it drops them"}},
 
 	{status: []int{500}, retry: patience.Later, unsent: true,
 		says: []phrase{{"Vault server temporarily overloaded", "src"}},
@@ -100,7 +100,7 @@ var states = []state{
 
 	{status: []int{500}, retry: patience.Later, // it repeats requests, and reports only the last error
 		says: []phrase{{"failed to get the response: ", "1.21"}},
-		fault: fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address does not reach Vault",
+		fault: fault.Error{Kind: fault.Unreachable, What: "the Vault Agent or Proxy at the address cannot reach Vault",
 			Do: "see its log, check the vault stanza of its configuration, and that Vault runs"}},
 
 	{status: []int{500}, retry: patience.Later,

@@ -57,7 +57,7 @@ func (e *exchange) isWaiting(ctx context.Context) bool {
 // What it waits for depends on the method, so the beginning of the advice is missing.
 func waiting(f *patience.Failure) *patience.Failure {
 	login := *f.Fault
-	login.Kind, login.What, login.Do = fault.Login, "vault does not answer, although sys/health does", ""
+	login.Kind, login.What, login.Do = fault.Login, "vault answers sys/health, but not this login", ""
 	if !f.CutShort {
 		login.Do = "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 	}

@@ -36,7 +36,7 @@ func TestSwitchingProtocols(t *testing.T) {
 	assert.Less(t, time.Since(began), generous/2)
 }
 
-// A proxy answers so if it did not pass the request on, or for 408 if Vault took too long.
+// A proxy sends these if it did not pass the request on, or 408 if Vault took too long.
 func TestStatusesOfAProxyThatARetryMayCure(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{408, 421, 425} {

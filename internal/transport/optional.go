@@ -63,9 +63,9 @@ func saysUnwell(f *patience.Failure) bool {
 	return f.Fault.Kind == fault.Sealed || f.Fault.Kind == fault.NoActiveNode
 }
 
-// orBlocked makes the failure of an optional request final that a proxy may block, except that of
-// a read that a gateway refused, three times: another node may be well, or the read came too soon
-// after others.
+// orBlocked makes the failure final of an optional request that a proxy may block. A read that
+// a gateway refused is sent again, three times at most: another node may be well, or the read
+// came too soon after others.
 func (e *exchange) orBlocked(ctx context.Context, f *patience.Failure) *patience.Failure {
 	e.refusals++
 	isGateway := slices.Contains([]int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, e.status)

@@ -16,7 +16,7 @@ type pacingProxy struct {
 	refused       map[string]*refusals // by path, until it is answered
 	passed        int                  // paths that were refused and then answered
 	answersBefore int                  // to any request, until pacing began
-	chances       int                  // refusals since, as each path counts them, of paths that were then answered
+	chances       int                  // refusals since then, of paths that were answered later
 
 	trials       int // refused requests that were sent again at once
 	passedTrials int // those that were answered
@@ -25,7 +25,7 @@ type pacingProxy struct {
 	refusedSince      int // requests, since the trials disproved it
 }
 
-// paceAfter paths that were refused and then answered show such a proxy.
+// paceAfter is how many paths must be refused and then answered to show such a proxy.
 const paceAfter = 2
 
 // A balancer with a dead node refuses requests at any rate. So while the rate is low, some refused
@@ -33,14 +33,14 @@ const paceAfter = 2
 // limits the rate few.
 const (
 	mostTrials = 24
-	disproof   = 8  // trials that were answered: the rate is not the cause
+	disproof   = 8  // answered trials that show that the rate is not the cause
 	lowRate    = 20 // requests a second
 )
 
 func (p *pacingProxy) isDisproved() bool { return p.passedTrials >= disproof }
 
-// wasChance counts a refusal after the disproof. It reports whether the disproof was chance:
-// without a limit, most requests are refused. There are no more trials then, until an outage.
+// wasChance counts a refusal after the disproof. It reports whether the disproof was chance,
+// since most requests are refused at full speed. Then there are no more trials until an outage.
 func (p *pacingProxy) wasChance(answers int) bool {
 	if p.refusedSince++; p.refusedSince < 30 || p.refusedSince < 3*(answers-p.answersAtDisproof) {
 		return false
@@ -58,9 +58,9 @@ type refusals struct {
 	trialBy time.Time // when the answer to the trial under way must come to count; zero if it was not last sent as one
 }
 
-// again counts one more refusal at the slower pace. It reports false if no request was answered
-// since the last one: then the nodes are down, or no other request is left. It forgets the earlier
-// refusals then, and if the last one is older than long.
+// again counts a refusal at the slower pace. It reports false if no request was answered since
+// the last one: the nodes are down, or no other request is left. In that case, and if the last
+// one is older than long, it forgets the earlier refusals.
 func (r *refusals) again(answers int, long time.Duration) bool {
 	isServing, isLongAgo := answers > r.answers, time.Since(r.last) > long
 	if !isServing || isLongAgo {
@@ -96,8 +96,8 @@ func (p *pacingProxy) answered(path string, all *patience.Patience) {
 	}
 }
 
-// tries reports whether a request that was refused at this rate is sent again at once. It is
-// not if that was done already.
+// tries reports whether a request that was refused at this rate is sent again at once, as a
+// trial. A refused trial is not followed by another at once.
 func (p *pacingProxy) tries(r *refusals, rate float64) bool {
 	wasTrial := !r.trialBy.IsZero()
 	r.trialBy = time.Time{}
@@ -109,8 +109,8 @@ func (p *pacingProxy) tries(r *refusals, rate float64) bool {
 	return true
 }
 
-// enough is how many refusals in a row a path gets by chance less than once in ten thousand
-// times, and at least three.
+// enough is how many refusals of a path in a row are not chance: fewer than one path in ten
+// thousand would get as many. It is at least three.
 func (p *pacingProxy) enough(answers int) int {
 	share := float64(p.chances) / float64(p.chances+1+answers-p.answersBefore)
 	return max(3, int(math.Log(0.0001)/math.Log(share)))
@@ -127,9 +127,9 @@ func (p *pacingProxy) of(path string) *refusals {
 	return p.refused[path]
 }
 
-// judge says what a 503 that may be a proxy's means: at first, that requests may come too
-// fast; once the proxy has shown that it limits the rate, that they do, unless this path is
-// never answered, or nothing is.
+// judge says what a 503 means that a proxy may have sent. At first, requests may be too fast.
+// Once the proxy has shown that it limits the rate, they are too fast, unless this path is
+// never answered, or no path is.
 func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure {
 	if !IsHarmless(e.request) {
 		return f // Vault may have acted on it

@@ -81,7 +81,7 @@ type auditText struct {
 	text []byte
 }
 
-// upToNow returns the lines that the file has by now. They are not to be changed.
+// upToNow returns the lines in the file so far. Callers must not change them.
 func (a *auditText) upToNow(name string) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -49,7 +49,7 @@ func (c *Cert) Issue(t testing.TB, commonName string) (certificate, key string) 
 	return c.IssueBetween(t, commonName, time.Time{}, c.authority.NotAfter)
 }
 
-// IssueBetween is Issue with the time from which to which the certificate is valid; see
+// IssueBetween is Issue for a certificate that is valid between two times; see
 // CertificateConfig.
 func (c *Cert) IssueBetween(t testing.TB, commonName string, notBefore, notAfter time.Time) (certificate, key string) {
 	t.Helper()

@@ -8,7 +8,7 @@ import (
 )
 
 // ClosedPort returns a loopback address that refuses connections until the test ends. The
-// port is the client's of a connection, so no server of another test gets it meanwhile.
+// port is the client's end of a connection, so no server of another test gets it meanwhile.
 func ClosedPort(t testing.TB) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

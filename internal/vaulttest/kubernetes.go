@@ -172,7 +172,7 @@ func (k *Kubernetes) Delete(account string) { k.setUID(account, "") }
 func (k *Kubernetes) Recreate(account string) { k.setUID(account, "recreated-"+Name()) }
 
 // DeletePods deletes all pods. Projected tokens are no longer accepted. Tokens of a Secret
-// are, since they belong to no pod.
+// still are, since they belong to no pod.
 func (k *Kubernetes) DeletePods() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -262,7 +262,7 @@ func (k *Kubernetes) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	// Everybody is authenticated before anything else is looked at.
+	// Authentication comes before anything else.
 	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	asking, err := k.authenticate(bearer, []string{APIServerAudience})
 	switch {
