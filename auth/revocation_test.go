@@ -297,12 +297,13 @@ func TestRevocationIsRepeated(t *testing.T) {
 // follow other requests at once.
 func TestRevocationBehindAProxyThatLimitsTheRate(t *testing.T) {
 	t.Parallel()
+	refusals := map[string]int{"/lookup-self": 3, "/revoke-self": 1}
 	var mu sync.Mutex
-	refused := make(map[string]int)
 	server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if refused[r.URL.Path]++; !strings.Contains(r.URL.Path, "/token/") || refused[r.URL.Path] > 3 {
+		request := strings.TrimPrefix(r.URL.Path, "/v1/auth/token")
+		if refusals[request]--; refusals[request] < 0 {
 			return false
 		}
 		w.Header().Set("Content-Type", "text/html")
@@ -313,5 +314,5 @@ func TestRevocationBehindAProxyThatLimitsTheRate(t *testing.T) {
 	require.NoError(t, r.err)
 	assert.Empty(t, r.warnings())
 	assert.Equal(t, 4, count(server.requests(), "/lookup-self"))
-	assert.Equal(t, 4, count(server.requests(), "/revoke-self"))
+	assert.Equal(t, 2, count(server.requests(), "/revoke-self"))
 }
