@@ -40,12 +40,12 @@ func literalWarning(text string) string {
 	if _, rest, ok := strings.Cut(text, mark); ok && isReference(rest) {
 		return "looks like a reference after other text" + fixMark + fixRest(rest)
 	}
-	afterColon := text[strings.IndexAny(text, ":;")+1:] // of a misspelled mark, such as valt: or vault;
+	afterMark := strings.TrimSpace(text[strings.IndexAny(text, ":; \t")+1:]) // a misspelled one, such as valt: or vault and a space
 	switch {
 	case looksUnmarked(strings.TrimPrefix(text, "/")):
 		return "looks like a reference without vault:" + fixMark + fixRest(text)
-	case looksUnmarked(afterColon):
-		return "looks like a reference without vault:" + fixMark + fixRest(afterColon)
+	case looksUnmarked(afterMark):
+		return "looks like a reference without vault:" + fixMark + fixRest(afterMark)
 	}
 	return ""
 }
