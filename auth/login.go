@@ -237,7 +237,7 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	case f.Kind == fault.Login && isAnswer:
 		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
 	case f.Kind == fault.Login && f.Cause != nil: // silence
-		named.Do = reply.WaitHint(m.name, mount) + f.Do
+		named.Do = strings.TrimSuffix(reply.WaitHint(m.name, mount)+"; "+f.Do, "; ")
 	}
 	return &named
 }

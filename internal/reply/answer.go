@@ -150,7 +150,7 @@ type Refusal int
 const (
 	NotRefused   Refusal = iota
 	ByPolicy             // no policy grants the request; before Vault 1.16 and on OpenBao, perhaps a dead token
-	InOtherWords         // those of a proxy, or of a secrets engine
+	InOtherWords         // not Vault's words for a denial: it may be a proxy's
 	DeadToken            // expired, revoked, used up, or never valid
 	BareDenial           // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
 )

@@ -57,7 +57,7 @@ func (s Source) redirected(response *http.Response) *patience.Failure {
 	}
 	isPage := leadsToPage(target, base)
 	toHTTPS := target != nil && !isPage && target.Scheme == "https" && base.Scheme == "http" && strings.EqualFold(target.Hostname(), base.Hostname())
-	// A proxy may send any request to its default port with https. Vault itself sends no-store.
+	// A proxy may redirect any request to https at its default port. A standby sends no-store, as Vault does.
 	isByProxy := toHTTPS && target.Port() == "" && response.Header.Get("Cache-Control") != "no-store"
 	if response.StatusCode == http.StatusTemporaryRedirect && !isPage && !isByProxy { // standbys do this for seconds while the leader changes
 		f := &fault.Error{

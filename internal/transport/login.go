@@ -54,12 +54,12 @@ func (e *exchange) isWaiting(ctx context.Context) bool {
 }
 
 // waiting is the failure for a login that Vault does not answer although it is well.
-// What it waits for depends on the method, so the beginning of the advice is missing.
+// What it waits for depends on the method, so the caller adds the advice about that.
 func waiting(f *patience.Failure) *patience.Failure {
 	login := *f.Fault
 	login.Kind, login.What, login.Do = fault.Login, "vault answers sys/health, but not this login", ""
 	if !f.CutShort {
-		login.Do = "; if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
+		login.Do = "if it is only slow, raise VAULT_CLIENT_TIMEOUT on the Patch server"
 	}
 	login.Reason = "Vault is well, but does not answer the agent's login"
 	login.Fix = "check the server that Vault asks for this login; the agent's log names it"
