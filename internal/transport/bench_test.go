@@ -55,7 +55,7 @@ func BenchmarkRead(b *testing.B) {
 		get(b, bare)
 	})
 	b.Run("answerConn", func(b *testing.B) {
-		bare := &http.Transport{ReadBufferSize: 64, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		bare := &http.Transport{ReadBufferSize: 128, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err

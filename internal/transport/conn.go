@@ -8,8 +8,9 @@ import (
 	"sync"
 )
 
-// readBuffer is the size of net/http's own buffer before an answerConn.
-const readBuffer = 64
+// readBuffer is the size of net/http's own buffer before an answerConn. The lines of Vault's
+// headers are shorter, and its secrets longer: both would take more time otherwise.
+const readBuffer = 128
 
 // answerConn gives net/http one answer at a time. net/http logs the bytes that it finds
 // in its buffer after an answer. They can be the rest of a secret, if a server or proxy

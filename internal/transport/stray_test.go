@@ -230,7 +230,7 @@ func TestAnswersInPieces(t *testing.T) {
 		{"behind three 1xx answers", early},
 		{"in bare line feeds", strings.ReplaceAll(length, "\r\n", "\n")},
 	} {
-		for _, size := range []int{1, 2, 3, 7, 63, 64, 65, 100_000} {
+		for _, size := range []int{1, 2, 3, 7, 127, 128, 129, 100_000} {
 			t.Run(fmt.Sprintf("%s, by %d", answer.name, size), func(t *testing.T) {
 				t.Parallel()
 				host := serveEach(t, nil, inPieces(answer.text, size))
