@@ -3,7 +3,6 @@ package auth
 import (
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -42,7 +41,12 @@ func parseAddress(text string) (address *url.URL, reason, fix string) {
 
 // hasDots reports whether a path has a segment . or .., which a server may resolve.
 func hasDots(path string) bool {
-	return slices.ContainsFunc(strings.Split(path, "/"), func(s string) bool { return s == "." || s == ".." })
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 func isPort(text string) bool {
@@ -76,10 +80,13 @@ func plainAddress(u *url.URL) string { return strings.TrimSuffix(u.String(), "/"
 // sameServer reports whether two addresses lead to the same Vault: by scheme,
 // host in any case, effective port, and path without its trailing slash.
 func sameServer(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme &&
+	return a.Scheme == b.Scheme && sameHost(a, b) && strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
+}
+
+func sameHost(a, b *url.URL) bool {
+	return a.Host == b.Host || // as of nearly all requests
 		strings.EqualFold(a.Hostname(), b.Hostname()) && // in lower case, U+0130 would be an i
-		effectivePort(a) == effectivePort(b) &&
-		strings.TrimSuffix(a.Path, "/") == strings.TrimSuffix(b.Path, "/")
+			effectivePort(a) == effectivePort(b)
 }
 
 // apiPath returns the path of a URL below /v1/, if it belongs to the API of the Vault at
