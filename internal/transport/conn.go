@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -85,16 +86,18 @@ func (c *answerConn) Read(p []byte) (int, error) {
 // the header ends with them. It ends with an empty line; for net/http, a line ends with
 // \n, with or without \r before it.
 func (c *answerConn) throughHeader(p []byte) int {
-	for i, b := range p {
+	n := 0
+	for line := range bytes.Lines(p) {
+		n += len(line)
+		text, isWhole := bytes.CutSuffix(line, []byte("\n"))
+		c.emptyLine = c.emptyLine && len(bytes.Trim(text, "\r")) == 0
 		switch {
-		case b == '\n' && c.emptyLine:
+		case isWhole && c.emptyLine:
 			c.inHeader = false
-			return i + 1
-		case b == '\n':
-			c.emptyLine = true
-		case b != '\r':
-			c.emptyLine = false
+			return n
+		case isWhole:
+			c.emptyLine = true // so far, the next one is
 		}
 	}
-	return len(p)
+	return n
 }
