@@ -9,8 +9,17 @@ import (
 	"github.com/luumen/patch-vault/internal/reply"
 )
 
-// pacingProxy distinguishes a proxy that limits the rate with status 503 from a balancer
-// whose nodes are down.
+// pacingProxy says what a 503 means that a proxy may have sent: requests come too fast, as
+// nginx's limit_req says by default, or a node behind a balancer is down.
+//
+//	what was seen                                   what the next 503 means
+//	-------------                                   -----------------------
+//	nothing                                         a failure like others, but it may be the rate
+//	two paths were refused and then answered        the rate: requests are sent more slowly
+//	nothing was answered since the path's last 503  an outage
+//	others were, but the path never                 the path fails alone
+//	at a low rate, 8 trials were answered           a dead node: a failure like others
+//	30 more 503s, with few answers                  those 8 were chance: the rate
 type pacingProxy struct {
 	mu            sync.Mutex
 	refused       map[string]*refusals // by path, until it is answered
