@@ -20,7 +20,7 @@ func unread(answer *reply.Answer, r *read) *fault.Error {
 		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
 	case answer.Status == 403:
 		f = forbidden(answer, r)
-	case answer.Status == 404 && r.version != 0:
+	case answer.Status == 404 && r.version != 0 && !answer.NoMount():
 		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
 			withDataHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
 	case answer.Status == 404:

@@ -104,6 +104,8 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "nested by the settings", settings: auth.Settings{Mounts: []string{top, nested + "/"}}, field: nested + "/app#password", want: "of " + nested},
 		{name: "nested by a guess", field: nested + "/app#password", kind: resolver.NotFound,
 			text: "vault has no mount for " + top + "/data/kv/app; check the path, and that the mount " + top + " is KV v2"},
+		{name: "pin below no mount", field: "no-" + v2 + "/app?version=3#password", kind: resolver.NotFound,
+			text: "vault has no mount for no-" + v2 + "/data/app; check the path, and that the mount no-" + v2 + " is KV v2"},
 		{name: "v1 though v2", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/app#password", kind: resolver.KVVersion,
 			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
 		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
