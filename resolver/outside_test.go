@@ -183,6 +183,19 @@ func TestNamesFromOutsideAreQuoted(t *testing.T) {
 	}
 }
 
+// A name that is empty, or has a space at its beginning or end, is quoted. Otherwise nobody sees
+// why luumen_hosts does not match it.
+func TestNamesThatAreHardToSee(t *testing.T) {
+	t.Parallel()
+	run := resolver.Resolve(t.Context(), nil, []resolver.Host{host("web-1 ", "password", "vault:x"), host("", "", "x")}, resolver.Options{})
+	results := collect(run)
+	assert.Contains(t, results[0].String(), `"web-1 ": password: `)
+	assert.Equal(t, `"": ready`, results[1].String())
+	_, err := results[1].Credential(" password")
+	assert.EqualError(t, err, `" password": the host has no such field`)
+	assert.Contains(t, run.Report().String(), `skipped "web-1 " (bad_reference)`)
+}
+
 // If Vault says that a mount is KV, a lease proves nothing: KV v1 can lease its secrets.
 func TestKVThatLendsItsSecrets(t *testing.T) {
 	t.Parallel()
