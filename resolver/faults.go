@@ -148,9 +148,15 @@ func denied(what, do string, r *read) *fault.Error {
 	return f
 }
 
-// notKV is the fault for a path in a mount that is not KV, or may not be.
+// notKV is the fault for a path in a mount that is not KV.
 func notKV(m *mount, why, do string) *fault.Error {
 	return fault.New(fault.NotKV, "the mount "+quoted(m.Path)+" "+why, do)
+}
+
+// mayNotBeKV is the fault for a path of which Vault does not show whether it leads to a secret.
+// What to do is for the UI, too: the path may be right.
+func mayNotBeKV(what, do string) *fault.Error {
+	return &fault.Error{Kind: fault.NotKV, What: what, Do: do, Reason: "Vault does not show whether the path is in a KV mount", Fix: do}
 }
 
 // What to do about a mount that is not KV, or whose type is unknown.

@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -228,6 +229,11 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 			require.ErrorIs(t, err, resolver.NotKV)
 			assert.ErrorContains(t, err, "the mount database "+test.says)
 			assert.NotContains(t, err.Error(), "c4nary")
+			shown, jsonErr := json.Marshal(err)
+			require.NoError(t, jsonErr)
+			isUnknown := strings.HasPrefix(test.says, "may not")
+			assert.Equal(t, isUnknown, strings.Contains(string(shown), `"Vault does not show whether the path is in a KV mount","fix":"name the mount in the settings, or `), "%s", shown)
+			assert.Equal(t, !isUnknown, strings.Contains(string(shown), `"the path is not in a KV mount"`), "%s", shown)
 		})
 	}
 }

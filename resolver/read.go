@@ -203,9 +203,9 @@ func whyUnsent(r *read) *fault.Error {
 	case m.NotKV:
 		return notKV(m, "is not KV", nameKV)
 	case !m.listed && namesTokens(r.path):
-		return notKV(m, "may not be KV, since Vault does not show its type", nameKV+"; if it is in one, "+passList)
+		return mayNotBeKV("the mount "+quoted(m.Path)+" may not be KV, since Vault does not show its type", nameKV+"; if it is in one, "+passList)
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+		return mayNotBeKV(quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	case m.below(r.path) == "":
 		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:
