@@ -2,12 +2,14 @@ package resolver_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -182,6 +184,36 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	password, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": corrected})), "vault:"+nested+"/app#password")
 	require.NoError(t, err)
 	assert.Equal(t, "p", password.Reveal())
+}
+
+// A mount that is upgraded to KV v2 while a run reads it costs no host. What the token may not
+// read then is denied, with the line for KV v2.
+func TestMountIsUpgradedMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 1)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	server.Put(t, kv, "hr", map[string]any{"password": "right"})
+	token := server.NewToken(t, map[string]any{"policies": []string{server.Policy(t, fmt.Sprintf(`
+		path "%[1]s/*" { capabilities = ["read"] }
+		path "%[1]s/data/hr" { capabilities = ["deny"] }`, kv))}})
+	var upgrade sync.Once
+	front := behind(t, server, func(_ http.ResponseWriter, path string) bool {
+		if strings.HasPrefix(path, kv+"/") {
+			upgrade.Do(func() {
+				server.Must(t, http.MethodPost, "sys/mounts/"+kv+"/tune", map[string]any{"options": map[string]string{"version": "2"}})
+			})
+		}
+		return false
+	})
+	results := collect(resolver.Resolve(t.Context(), vaultAt(front, token), []resolver.Host{
+		host("a", "password", "vault:"+kv+"/app#password"), host("b", "password", "vault:"+kv+"/hr#password"),
+	}, resolver.Options{}))
+	password, err := results[0].Credential("password")
+	require.NoError(t, err)
+	assert.Equal(t, []any{"right", 1}, []any{password.Reveal(), password.Version()})
+	require.ErrorIs(t, results[1].Err(), resolver.Denied)
+	assert.ErrorContains(t, results[1].Err(), `path "`+kv+`/data/hr" { capabilities = ["read"] }`)
 }
 
 // Without Vault's list, an answer must show that it is of KV. Servers before Vault 1.16, and

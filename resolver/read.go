@@ -181,6 +181,11 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
+	if m.listed && m.Version == 1 && answer.ReadAsV1() { // upgraded since Vault listed it
+		upgraded := *m
+		upgraded.Version, r.mount = 2, &upgraded
+		return p.readSecret(ctx, client, r)
+	}
 	secret, err := secretIn(answer, data, r)
 	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
 		if table := p.listAgain(ctx, client); table != m.table {
