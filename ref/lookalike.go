@@ -22,6 +22,9 @@ func (v Value) Warning() string {
 func literalWarning(text string) string {
 	const fix = ", but is used as a literal; if it is meant as a reference, "
 	const fixMark = fix + "begin the field with vault:"
+	if text == printedMask || text == jsonMask { // stored as a text in place of the field's JSON
+		return "is the mask of a credential, but is used as a literal; enter the credential again"
+	}
 	unquoted := strings.TrimLeft(text, "\"'`“”‘’„")
 	if unquoted != text && marked(unquoted) || strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`) {
 		return "looks like a reference in quotes" + fix + fixReference
