@@ -53,6 +53,8 @@ func TestCheckFindsOddValues(t *testing.T) {
 		{"a line break", canary.Secret + "\n", []string{resolver.TrailingNewline}, []string{resolver.TrailingNewline}},
 		{"a line break of Windows", canary.Secret + "\r\n", []string{resolver.TrailingNewline}, []string{resolver.TrailingNewline}},
 		{"a private key", "-----BEGIN KEY-----\n" + canary.Secret + "\n-----END KEY-----\n", nil, nil},
+		{"a private key without line breaks", "-----BEGIN KEY----- " + canary.Secret + " -----END KEY-----", []string{resolver.FlatKey}, []string{resolver.FlatKey}},
+		{"a private key with escaped line breaks", `-----BEGIN KEY-----\n` + canary.Secret + `\n-----END KEY-----\n`, []string{resolver.FlatKey}, []string{resolver.FlatKey}},
 		{"a space before", " " + canary.Secret, []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
 		{"a space after", canary.Secret + "\u00a0", []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
 		{"a space and a line break", canary.Secret + " \n", []string{resolver.TrailingNewline, resolver.SurroundingSpace}, []string{resolver.TrailingNewline, resolver.SurroundingSpace}},
