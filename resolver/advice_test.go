@@ -307,6 +307,13 @@ func TestAdviceAboutPaths(t *testing.T) {
 			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+nested+"/app#password")
 			return func() { d.Mounts = []string{nested} }
 		}, ""},
+		{"a nested mount, where the list is blocked and the policy is wide", resolver.NotFound, "name the mount in the settings", func(t *testing.T, d *desk) func() {
+			nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+			server.Put(t, nested, "app", map[string]any{"password": "right"})
+			granted(t, d, `path "team-*" { capabilities = ["read"] }`)
+			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+nested+"/app#password")
+			return func() { d.Mounts = []string{nested} }
+		}, ""},
 		{"not KV", resolver.NotKV, "name a secret in a KV mount", func(t *testing.T, d *desk) func() {
 			transit := "transit-" + vaulttest.Name()
 			server.Must(t, http.MethodPost, "sys/mounts/"+transit, map[string]any{"type": "transit"})

@@ -49,15 +49,20 @@ func forbidden(answer *reply.Answer, r *read) *fault.Error {
 
 // notFound is the fault for a path where Vault has nothing.
 func notFound(answer *reply.Answer, r *read) *fault.Error {
-	m := r.mount
-	do := "check the path"
-	if !m.listed {
-		do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
-	}
-	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), withDataHint(r, do))
+	m, path := r.mount, quoted(r.mount.api(r.path))
+	f := fault.New(fault.NotFound, "vault has no secret at "+path, "check the path")
 	if answer.NoMount() {
-		f.What = "vault has no mount for " + quoted(m.api(r.path))
+		f.What = "vault has no mount for " + path
 	}
+	switch {
+	case m.listed:
+	case answer.NoMount():
+		f.Do += "; if its mount is not " + quoted(m.Path) + ", name the mount in the settings"
+		f.Reason, f.Fix = "Vault has no mount for this path", "check the path; if its mount has several segments, such as team/kv, name the mount in the settings"
+	default:
+		f.Do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
+	}
+	f.Do = withDataHint(r, f.Do)
 	return f
 }
 
