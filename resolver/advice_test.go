@@ -224,6 +224,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/data/app?version=1#password"), field("vault:%s/app?version=1#password"))(t, d)
 		}, ""},
+		{"metadata/ typed along", resolver.Denied, "omit metadata/ from the path", typed(field("vault:%s/metadata/app#password"), field("vault:%s/app#password")), ""},
 		{"not found", resolver.NotFound, "vault has no secret at ", func(t *testing.T, d *desk) func() {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/ap#password"), field("vault:%s/app#password"))(t, d)

@@ -86,8 +86,13 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 
 // withDataHint returns the advice, after a hint if the path was copied from Vault's API.
 func withDataHint(r *read, do string) string {
-	if m := r.mount; m.Version == 2 && strings.HasPrefix(m.below(r.path), "data/") {
+	below := r.mount.below(r.path)
+	switch {
+	case r.mount.Version == 1:
+	case strings.HasPrefix(below, "data/"):
 		return "omit data/ from the path, since it is added automatically; or " + do
+	case strings.HasPrefix(below, "metadata/"):
+		return "omit metadata/ from the path, if it comes from Vault's API or a policy; or " + do
 	}
 	return do
 }
