@@ -154,9 +154,10 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 
 // LimitedByProxy is the fault for a proxy that refuses what comes too fast.
 func LimitedByProxy(detail string) *fault.Error {
+	const do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
 	return &fault.Error{
-		Kind: fault.RateLimited, What: "the proxy in front of vault is rate limiting the agent", Detail: detail,
-		Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
+		Kind: fault.RateLimited, What: "the proxy in front of vault is rate limiting the agent", Detail: detail, Do: do,
+		Reason: "a proxy in front of Vault is rate limiting the agent", Fix: do,
 	}
 }
 
