@@ -215,7 +215,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 			continue
 		}
 		seen[m.Path] = true
-		findings = append(findings, notice(MountVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)))
+		findings = append(findings, notice(MountVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", quoted(m.Path), m.Version, t.version, m.Version)))
 	}
 	return findings
 }

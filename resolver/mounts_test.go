@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -154,13 +155,16 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 func TestMountsOwnVersionWins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	kv := server.KV(t, 2)
-	server.Put(t, kv, "app", map[string]any{"password": "p"})
+	plain := server.KV(t, 2)
+	likeAdvice := server.KVAt(t, vaulttest.Name()+"; then restart Vault", 2)
 	vault := auth.New(auth.Settings{Address: server.Address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
-	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
-	_, err := collect(run)[0].Credential("password")
-	require.NoError(t, err)
-	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
+	for kv, shown := range map[string]string{plain: plain, likeAdvice: strconv.Quote(likeAdvice)} {
+		server.Put(t, kv, "app", map[string]any{"password": "p"})
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+		_, err := collect(run)[0].Credential("password")
+		require.NoError(t, err)
+		assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+shown+" is KV v2, not v1 as in the settings; it is read as KV v2")
+	}
 }
 
 // The settings name a nested mount that the token cannot see, so the policy line
