@@ -183,6 +183,18 @@ func TestWarningOfAMask(t *testing.T) {
 	assert.Empty(t, ref.Parse(field.String()+"1").Warning())
 }
 
+// A whole reference in the place of its path is a path by the grammar, but hardly by intention.
+func TestWarningOfAReferenceAsAPath(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{`{"path":"vault:secret/a#key","key":"key"}`, `{"path":"vault:secret/a","key":"key"}`, `"vault:vault:secret/a#key"`} {
+		var value ref.Value
+		require.NoError(t, json.Unmarshal([]byte(field), &value))
+		require.NoError(t, value.Err())
+		assert.Equal(t, "has vault: in its path; write the mount and the path below it, such as secret/luumen/windev", value.Warning(), field)
+	}
+	assert.Empty(t, ref.Parse("vault:vault/secret#key").Warning())
+}
+
 // Whoever follows a warning of a reference without its mark gets a reference without a
 // warning.
 func TestWarningOfAnUnmarkedReference(t *testing.T) {
