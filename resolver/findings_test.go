@@ -57,6 +57,7 @@ func TestCheckFindsOddValues(t *testing.T) {
 		{"a private key with escaped line breaks", `-----BEGIN KEY-----\n` + canary.Secret + `\n-----END KEY-----\n`, []string{resolver.FlatKey}, []string{resolver.FlatKey}},
 		{"a space before", " " + canary.Secret, []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
 		{"a space after", canary.Secret + "\u00a0", []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
+		{"a zero-width space after", canary.Secret + "\u200b", []string{resolver.SurroundingSpace}, []string{resolver.SurroundingSpace}},
 		{"a space and a line break", canary.Secret + " \n", []string{resolver.TrailingNewline, resolver.SurroundingSpace}, []string{resolver.TrailingNewline, resolver.SurroundingSpace}},
 		{"a space inside", canary.Secret + " " + canary.Secret, nil, nil},
 		{"a NUL", canary.Secret + "\x00" + canary.Secret, []string{resolver.HoldsNUL}, []string{resolver.HoldsNUL}},
