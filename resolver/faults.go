@@ -84,11 +84,14 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	return f
 }
 
-// withDataHint returns the advice, after a hint if the path was copied from Vault's API.
+// withDataHint returns the advice, after a hint if the path holds the namespace, or was copied
+// from Vault's API.
 func withDataHint(r *read, do string) string {
-	below := r.mount.below(r.path)
+	m, below := r.mount, r.mount.below(r.path)
 	switch {
-	case r.mount.Version == 1:
+	case !m.listed && m.table.reads != "" && strings.HasPrefix(r.path, m.table.reads+"/"):
+		return "omit " + quoted(m.table.reads+"/") + " from the path, since the namespace is in the settings; or " + do
+	case m.Version == 1:
 	case strings.HasPrefix(below, "data/"):
 		return "omit data/ from the path, since it is added automatically; or " + do
 	case strings.HasPrefix(below, "metadata/"):

@@ -65,6 +65,7 @@ type mountTable struct {
 	token     auth.Token        // with which Vault was asked for the list
 	namespace string            // see Mount.Namespace
 	isOutside bool              // the settings' namespace is not in that of the token
+	reads     string            // the namespace of the reads, as in the settings
 }
 
 // listState is what Vault's list of mounts shows.
@@ -157,7 +158,7 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {
-	table := &mountTable{version: 2, token: token, named: make(map[string]*mount)}
+	table := &mountTable{version: 2, token: token, named: make(map[string]*mount), reads: settings.Namespace}
 	var isInside bool
 	table.namespace, isInside = relative(settings.Namespace, token.Namespace)
 	table.isOutside = !isInside
