@@ -6,10 +6,13 @@ import (
 	"unicode"
 )
 
-// Warning says why a literal looks like a mistyped reference, or another product's, and
-// what to write instead, or returns "". The text continues "this field", and never holds
-// text from the literal.
+// Warning says why a literal looks like a mistyped reference, or another product's, or why
+// the path of a reference looks mistyped, and what to write instead, or returns "". The
+// text continues "this field", and never holds text from the field.
 func (v Value) Warning() string {
+	if strings.HasPrefix(v.ref.path, mark) { // a whole reference was pasted as the path
+		return "has vault: in its path; " + fixPath
+	}
 	text, ok := v.Reveal()
 	if !ok || marked(text) {
 		return "" // a marked literal was escaped, so it is meant as one
@@ -22,6 +25,9 @@ func (v Value) Warning() string {
 func literalWarning(text string) string {
 	const fix = ", but is used as a literal; if it is meant as a reference, "
 	const fixMark = fix + "begin the field with vault:"
+	if text == printedMask || text == jsonMask { // stored as a text in place of the field's JSON
+		return "is the mask of a credential, but is used as a literal; enter the credential again"
+	}
 	unquoted := strings.TrimLeft(text, "\"'`“”‘’„")
 	if unquoted != text && marked(unquoted) || strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`) {
 		return "looks like a reference in quotes" + fix + fixReference

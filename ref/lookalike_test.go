@@ -1,10 +1,12 @@
 package ref_test
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/ref"
 )
@@ -166,6 +168,31 @@ func TestWarning(t *testing.T) {
 		})
 	}
 	assert.Empty(t, ref.Value{}.Warning())
+}
+
+// What was printed or marshaled in place of a field's JSON would be sent to a host as its
+// password.
+func TestWarningOfAMask(t *testing.T) {
+	t.Parallel()
+	field := ref.Parse("hunter2")
+	marshaled, err := json.Marshal(field)
+	require.NoError(t, err)
+	for _, text := range []string{field.String(), string(marshaled)} {
+		assert.Contains(t, ref.Parse(text).Warning(), "is the mask of a credential, but is used as a literal; enter the credential again", text)
+	}
+	assert.Empty(t, ref.Parse(field.String()+"1").Warning())
+}
+
+// A whole reference in the place of its path is a path by the grammar, but hardly by intention.
+func TestWarningOfAReferenceAsAPath(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{`{"path":"vault:secret/a#key","key":"key"}`, `{"path":"vault:secret/a","key":"key"}`, `"vault:vault:secret/a#key"`} {
+		var value ref.Value
+		require.NoError(t, json.Unmarshal([]byte(field), &value))
+		require.NoError(t, value.Err())
+		assert.Equal(t, "has vault: in its path; write the mount and the path below it, such as secret/luumen/windev", value.Warning(), field)
+	}
+	assert.Empty(t, ref.Parse("vault:vault/secret#key").Warning())
 }
 
 // Whoever follows a warning of a reference without its mark gets a reference without a

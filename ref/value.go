@@ -24,6 +24,12 @@ func literal(text string) Value { return Value{literal: func() string { return t
 // invalid returns a field whose error concerns the whole of it.
 func invalid(reason, fix string) Value { return Value{err: &SyntaxError{PartField, 0, reason, fix}} }
 
+// What a literal shows of itself.
+const (
+	printedMask = "[masked]"
+	jsonMask    = `{"masked":"literal"}`
+)
+
 // Ref returns the reference, or the zero Ref if v is not a reference.
 func (v Value) Ref() Ref { return v.ref }
 
@@ -53,7 +59,7 @@ func (v Value) String() string {
 	case v.err != nil:
 		return "[invalid " + v.err.Error() + "]"
 	case v.literal != nil:
-		return "[masked]"
+		return printedMask
 	}
 	return v.ref.String()
 }
@@ -71,7 +77,7 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	case v.err != nil:
 		return []byte(`{"masked":"invalid"}`), nil
 	case v.literal != nil:
-		return []byte(`{"masked":"literal"}`), nil
+		return []byte(jsonMask), nil
 	case v.IsZero():
 		return []byte("null"), nil
 	}

@@ -224,6 +224,7 @@ func TestAdviceAboutPaths(t *testing.T) {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/data/app?version=1#password"), field("vault:%s/app?version=1#password"))(t, d)
 		}, ""},
+		{"metadata/ typed along", resolver.Denied, "omit metadata/ from the path", typed(field("vault:%s/metadata/app#password"), field("vault:%s/app#password")), ""},
 		{"not found", resolver.NotFound, "vault has no secret at ", func(t *testing.T, d *desk) func() {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/ap#password"), field("vault:%s/app#password"))(t, d)
@@ -304,6 +305,13 @@ func TestAdviceAboutPaths(t *testing.T) {
 			nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
 			server.Put(t, nested, "app", map[string]any{"password": "right"})
 			granted(t, d, `path "`+nested+`/data/app" { capabilities = ["read"] }`)
+			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+nested+"/app#password")
+			return func() { d.Mounts = []string{nested} }
+		}, ""},
+		{"a nested mount, where the list is blocked and the policy is wide", resolver.NotFound, "name the mount in the settings", func(t *testing.T, d *desk) func() {
+			nested := server.KVAt(t, "team-"+vaulttest.Name()+"/kv", 2)
+			server.Put(t, nested, "app", map[string]any{"password": "right"})
+			granted(t, d, `path "team-*" { capabilities = ["read"] }`)
 			d.Address, d.field = behind(t, server, blocked), ref.Parse("vault:"+nested+"/app#password")
 			return func() { d.Mounts = []string{nested} }
 		}, ""},

@@ -21,7 +21,18 @@ type Cause struct {
 }
 
 // String returns one line: the error, some hosts, and how many others.
-func (c Cause) String() string { return c.Text + ": " + c.who() + " skipped" }
+func (c Cause) String() string { return c.text() + ": " + c.who() + " skipped" }
+
+// text is the complete error or, after decoding, what the UI may show of it.
+func (c Cause) text() string {
+	if c.Text != "" {
+		return c.Text
+	}
+	if place := cmp.Or(c.Path, c.Ref.String()); place != "" {
+		return quoted(place) + ": " + c.shown()
+	}
+	return c.shown()
+}
 
 // few is how many hosts a line names; the rest are counted.
 const few = 3
@@ -40,7 +51,7 @@ func (c Cause) who() string {
 
 // LogValue returns the kind, the error and all hosts, as a group.
 func (c Cause) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("error", c.Text), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
+	return slog.GroupValue(slog.String("kind", string(c.Kind)), slog.String("error", c.text()), slog.Int("skipped", len(c.Hosts)), slog.Any("hosts", c.Hosts))
 }
 
 // causeLine is a cause in the log of a report.
@@ -53,7 +64,7 @@ type causeLine struct {
 }
 
 func (c Cause) line() causeLine {
-	line := causeLine{text: string(c.Kind) + ": " + c.String(), Kind: c.Kind, Error: c.Text, Skipped: len(c.Hosts)}
+	line := causeLine{text: string(c.Kind) + ": " + c.String(), Kind: c.Kind, Error: c.text(), Skipped: len(c.Hosts)}
 	if len(c.Hosts) <= few {
 		line.Hosts = c.Hosts
 	}

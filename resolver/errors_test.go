@@ -24,7 +24,7 @@ func TestZeroFieldError(t *testing.T) {
 	t.Parallel()
 	var zero resolver.FieldError
 	assert.Equal(t, resolver.OK, zero.Kind())
-	assert.Equal(t, ": ok", zero.Error())
+	assert.Equal(t, `"": ok`, zero.Error())
 	text, err := json.Marshal(&zero)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"field":"","kind":"ok"}`, string(text))

@@ -20,7 +20,7 @@ func unread(answer *reply.Answer, r *read) *fault.Error {
 		return reply.NotVault(fmt.Sprintf("status %d to a read", answer.Status))
 	case answer.Status == 403:
 		f = forbidden(answer, r)
-	case answer.Status == 404 && r.version != 0:
+	case answer.Status == 404 && r.version != 0 && !answer.NoMount():
 		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
 			withDataHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
 	case answer.Status == 404:
@@ -49,15 +49,20 @@ func forbidden(answer *reply.Answer, r *read) *fault.Error {
 
 // notFound is the fault for a path where Vault has nothing.
 func notFound(answer *reply.Answer, r *read) *fault.Error {
-	m := r.mount
-	do := "check the path"
-	if !m.listed {
-		do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
-	}
-	f := fault.New(fault.NotFound, "vault has no secret at "+quoted(m.api(r.path)), withDataHint(r, do))
+	m, path := r.mount, quoted(r.mount.api(r.path))
+	f := fault.New(fault.NotFound, "vault has no secret at "+path, "check the path")
 	if answer.NoMount() {
-		f.What = "vault has no mount for " + quoted(m.api(r.path))
+		f.What = "vault has no mount for " + path
 	}
+	switch {
+	case m.listed:
+	case answer.NoMount():
+		f.Do += "; if its mount is not " + quoted(m.Path) + ", name the mount in the settings"
+		f.Reason, f.Fix = "Vault has no mount for this path", "check the path; if its mount has several segments, such as team/kv, name the mount in the settings"
+	default:
+		f.Do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
+	}
+	f.Do = withDataHint(r, f.Do)
 	return f
 }
 
@@ -79,10 +84,18 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	return f
 }
 
-// withDataHint returns the advice, after a hint if the path was copied from Vault's API.
+// withDataHint returns the advice, after a hint if the path holds the namespace, or was copied
+// from Vault's API.
 func withDataHint(r *read, do string) string {
-	if m := r.mount; m.Version == 2 && strings.HasPrefix(m.below(r.path), "data/") {
+	m, below := r.mount, r.mount.below(r.path)
+	switch {
+	case !m.listed && m.table.reads != "" && strings.HasPrefix(r.path, m.table.reads+"/"):
+		return "omit " + quoted(m.table.reads+"/") + " from the path, since the namespace is in the settings; or " + do
+	case m.Version == 1:
+	case strings.HasPrefix(below, "data/"):
 		return "omit data/ from the path, since it is added automatically; or " + do
+	case strings.HasPrefix(below, "metadata/"):
+		return "omit metadata/ from the path, if it comes from Vault's API or a policy; or " + do
 	}
 	return do
 }
@@ -148,9 +161,15 @@ func denied(what, do string, r *read) *fault.Error {
 	return f
 }
 
-// notKV is the fault for a path in a mount that is not KV, or may not be.
+// notKV is the fault for a path in a mount that is not KV.
 func notKV(m *mount, why, do string) *fault.Error {
 	return fault.New(fault.NotKV, "the mount "+quoted(m.Path)+" "+why, do)
+}
+
+// mayNotBeKV is the fault for a path of which Vault does not show whether it leads to a secret.
+// What to do is for the UI, too: the path may be right.
+func mayNotBeKV(what, do string) *fault.Error {
+	return &fault.Error{Kind: fault.NotKV, What: what, Do: do, Reason: "Vault does not show whether the path is in a KV mount", Fix: do}
 }
 
 // What to do about a mount that is not KV, or whose type is unknown.

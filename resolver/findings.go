@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/luumen/patch-vault/auth"
 )
@@ -31,7 +32,8 @@ const (
 	CanWrite         = "can_write"         // the token may write or delete the secret
 	LimitedToHosts   = "limited_to_hosts"  // notice: the secret is limited to some hosts, and CheckOptions.Host is empty
 	TrailingNewline  = "trailing_newline"  // the value is one line that ends in a line break
-	SurroundingSpace = "surrounding_space" // the value begins or ends with white space
+	SurroundingSpace = "surrounding_space" // the value begins or ends with white space or an invisible character
+	FlatKey          = "flat_key"          // the value is a key in PEM form without its line breaks
 	HoldsNUL         = "holds_nul"         // the value holds a NUL
 	HoldsBOM         = "holds_bom"         // the value holds a byte order mark
 	HoldsReplacement = "holds_replacement" // the value holds U+FFFD, which Vault puts in place of invalid UTF-8
@@ -72,15 +74,22 @@ func oddValue(value string, rounded bool) []auth.Finding {
 		}
 	}
 	line := strings.TrimRight(value, "\r\n")
-	oneLine := !strings.Contains(line, "\n") // a private key should end with a line break
+	oneLine := !strings.Contains(line, "\n") // a private key should end with a line break, and loses all in an input of one line
 
 	found(oneLine && line != value, TrailingNewline, "the value ends with a line break, which is sent to the host; remove it")
-	found(strings.TrimSpace(line) != line, SurroundingSpace, "the value begins or ends with white space, which is sent to the host; remove it, unless it is intended")
+	found(strings.TrimFunc(line, isUnseen) != line, SurroundingSpace, "the value begins or ends with white space or an invisible character, which is sent to the host; remove it, unless it is intended")
+	found(oneLine && strings.HasPrefix(line, "-----BEGIN "), FlatKey, "the value is a key or certificate in PEM form without its line breaks, so it cannot be used; store it with them, such as from its file")
 	found(strings.Contains(value, "\x00"), HoldsNUL, "the value holds a NUL character; remove it")
 	found(strings.Contains(value, "\ufeff"), HoldsBOM, "the value holds a byte order mark, as some editors write; remove it")
 	found(strings.Contains(value, "\ufffd"), HoldsReplacement, "the value holds U+FFFD, which Vault puts in place of invalid UTF-8; store binary values in base64")
 	found(rounded, RoundedNumber, "the value is a number, and KV v2 keeps only 15 digits and drops trailing zeros; store it as a string")
 	return findings
+}
+
+// isUnseen reports whether r is white space or, as a zero-width space, displayed as nothing. A
+// byte order mark has a finding of its own.
+func isUnseen(r rune) bool {
+	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) && r != '\ufeff'
 }
 
 // findings returns what a run or a check found about its use of Vault, the token, which

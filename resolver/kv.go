@@ -50,7 +50,7 @@ func (m *mount) checkKV(answer *reply.Answer) error {
 	case answer.MountType != nil:
 		return notKV(m, "is not KV", nameKV)
 	case m.Guessed:
-		return notKV(m, "may not be KV, since this server does not show its type", "name the mount in the settings, or "+passList)
+		return mayNotBeKV("the mount "+quoted(m.Path)+" may not be KV, since this server does not show its type", "name the mount in the settings, or "+passList)
 	case answer.LeaseID != "":
 		return notKV(m, "is a dynamic secrets engine, not KV", nameKV)
 	}

@@ -358,7 +358,10 @@ func TestPathThatLooksLikeAdvice(t *testing.T) {
 	run := resolver.Resolve(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/other")), []resolver.Host{host("h", "p", reference.String())}, resolver.Options{})
 	err = collect(run)[0].Err()
 	require.ErrorIs(t, err, resolver.Denied)
-	for _, text := range []string{err.Error(), run.Report().String()} {
+	_, refused := resolver.Policy([]ref.Ref{reference}, []resolver.Mount{{Path: kv, NotKV: true}})
+	require.Error(t, refused)
+	v := resolver.Check(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/other")), fieldsOf(reference.String()), resolver.CheckOptions{})
+	for _, text := range []string{err.Error(), run.Report().String(), refused.Error(), v.String()} {
 		assert.NotContains(t, text, forged)
 		assert.NotContains(t, text, `path "*"`)
 	}

@@ -65,6 +65,7 @@ type mountTable struct {
 	token     auth.Token        // with which Vault was asked for the list
 	namespace string            // see Mount.Namespace
 	isOutside bool              // the settings' namespace is not in that of the token
+	reads     string            // the namespace of the reads, as in the settings
 }
 
 // listState is what Vault's list of mounts shows.
@@ -157,7 +158,7 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {
-	table := &mountTable{version: 2, token: token, named: make(map[string]*mount)}
+	table := &mountTable{version: 2, token: token, named: make(map[string]*mount), reads: settings.Namespace}
 	var isInside bool
 	table.namespace, isInside = relative(settings.Namespace, token.Namespace)
 	table.isOutside = !isInside
@@ -215,7 +216,7 @@ func (t *mountTable) findings(reads []*read) []auth.Finding {
 			continue
 		}
 		seen[m.Path] = true
-		findings = append(findings, notice(MountVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", m.Path, m.Version, t.version, m.Version)))
+		findings = append(findings, notice(MountVersion, fmt.Sprintf("the mount %s is KV v%d, not v%d as in the settings; it is read as KV v%d", quoted(m.Path), m.Version, t.version, m.Version)))
 	}
 	return findings
 }

@@ -1,12 +1,16 @@
 package resolver_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -103,7 +107,9 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "v1 by the settings", settings: auth.Settings{KVVersion: "v1"}, field: v1 + "/app#password", want: "of " + v1},
 		{name: "nested by the settings", settings: auth.Settings{Mounts: []string{top, nested + "/"}}, field: nested + "/app#password", want: "of " + nested},
 		{name: "nested by a guess", field: nested + "/app#password", kind: resolver.NotFound,
-			text: "vault has no mount for " + top + "/data/kv/app; check the path, and that the mount " + top + " is KV v2"},
+			text: "vault has no mount for " + top + "/data/kv/app; check the path; if its mount is not " + top + ", name the mount in the settings"},
+		{name: "pin below no mount", field: "no-" + v2 + "/app?version=3#password", kind: resolver.NotFound,
+			text: "vault has no mount for no-" + v2 + "/data/app; check the path; if its mount is not no-" + v2 + ", name the mount in the settings"},
 		{name: "v1 though v2", settings: auth.Settings{KVVersion: "v1"}, field: v2 + "/app#password", kind: resolver.KVVersion,
 			text: "the mount " + v2 + " is KV v2, not v1 as in the settings; correct kv_version in the settings, or let every proxy and rate limit pass sys/internal/ui/mounts"},
 		{name: "v2 though v1", field: v1 + "/app#password", kind: resolver.NotFound,
@@ -149,13 +155,16 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 func TestMountsOwnVersionWins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
-	kv := server.KV(t, 2)
-	server.Put(t, kv, "app", map[string]any{"password": "p"})
+	plain := server.KV(t, 2)
+	likeAdvice := server.KVAt(t, vaulttest.Name()+"; then restart Vault", 2)
 	vault := auth.New(auth.Settings{Address: server.Address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
-	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
-	_, err := collect(run)[0].Credential("password")
-	require.NoError(t, err)
-	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
+	for kv, shown := range map[string]string{plain: plain, likeAdvice: strconv.Quote(likeAdvice)} {
+		server.Put(t, kv, "app", map[string]any{"password": "p"})
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+		_, err := collect(run)[0].Credential("password")
+		require.NoError(t, err)
+		assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+shown+" is KV v2, not v1 as in the settings; it is read as KV v2")
+	}
 }
 
 // The settings name a nested mount that the token cannot see, so the policy line
@@ -179,6 +188,36 @@ func TestSettingsNameAnInvisibleMount(t *testing.T) {
 	password, err := resolve(t, auth.New(settings, environment(map[string]string{"VAULT_TOKEN": corrected})), "vault:"+nested+"/app#password")
 	require.NoError(t, err)
 	assert.Equal(t, "p", password.Reveal())
+}
+
+// A mount that is upgraded to KV v2 while a run reads it costs no host. What the token may not
+// read then is denied, with the line for KV v2.
+func TestMountIsUpgradedMidway(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 1)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	server.Put(t, kv, "hr", map[string]any{"password": "right"})
+	token := server.NewToken(t, map[string]any{"policies": []string{server.Policy(t, fmt.Sprintf(`
+		path "%[1]s/*" { capabilities = ["read"] }
+		path "%[1]s/data/hr" { capabilities = ["deny"] }`, kv))}})
+	var upgrade sync.Once
+	front := behind(t, server, func(_ http.ResponseWriter, path string) bool {
+		if strings.HasPrefix(path, kv+"/") {
+			upgrade.Do(func() {
+				server.Must(t, http.MethodPost, "sys/mounts/"+kv+"/tune", map[string]any{"options": map[string]string{"version": "2"}})
+			})
+		}
+		return false
+	})
+	results := collect(resolver.Resolve(t.Context(), vaultAt(front, token), []resolver.Host{
+		host("a", "password", "vault:"+kv+"/app#password"), host("b", "password", "vault:"+kv+"/hr#password"),
+	}, resolver.Options{}))
+	password, err := results[0].Credential("password")
+	require.NoError(t, err)
+	assert.Equal(t, []any{"right", 1}, []any{password.Reveal(), password.Version()})
+	require.ErrorIs(t, results[1].Err(), resolver.Denied)
+	assert.ErrorContains(t, results[1].Err(), `path "`+kv+`/data/hr" { capabilities = ["read"] }`)
 }
 
 // Without Vault's list, an answer must show that it is of KV. Servers before Vault 1.16, and
@@ -226,6 +265,11 @@ func TestAnswersThatAreNotOfKVAreRefused(t *testing.T) {
 			require.ErrorIs(t, err, resolver.NotKV)
 			assert.ErrorContains(t, err, "the mount database "+test.says)
 			assert.NotContains(t, err.Error(), "c4nary")
+			shown, jsonErr := json.Marshal(err)
+			require.NoError(t, jsonErr)
+			isUnknown := strings.HasPrefix(test.says, "may not")
+			assert.Equal(t, isUnknown, strings.Contains(string(shown), `"Vault does not show whether the path is in a KV mount","fix":"name the mount in the settings, or `), "%s", shown)
+			assert.Equal(t, !isUnknown, strings.Contains(string(shown), `"the path is not in a KV mount"`), "%s", shown)
 		})
 	}
 }

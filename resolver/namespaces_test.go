@@ -116,6 +116,43 @@ func writeIn(t *testing.T, server *vaulttest.Server, namespace, kv string) {
 	}, time.Minute, 5*time.Millisecond)
 }
 
+// A path that repeats the namespace of the settings is in no mount, whatever the policy. The
+// advice is to omit it.
+func TestNamespaceInThePath(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	namespace, kv, at := "team"+vaulttest.Name(), "kv-"+vaulttest.Name(), ""
+	if newNamespace(t, server, "", namespace) {
+		at = namespace + "/"
+	}
+	writeIn(t, server, at, kv)
+	reader := server.ReaderToken(t, at+kv+"/data/app")
+	for _, test := range []struct {
+		name, token string
+		unlists     bool
+	}{
+		{"a reader", reader, false},
+		{"a root token", server.Token, false},
+		{"a root token, without the list of mounts", server.Token, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			address := server.Address
+			if test.unlists {
+				address = behind(t, server, refuses("sys/internal/"))
+			}
+			vault := auth.New(auth.Settings{Address: address, Namespace: namespace + "/"}, environment(map[string]string{"VAULT_TOKEN": test.token}))
+			_, err := resolve(t, vault, "vault:"+namespace+"/"+kv+"/app#password")
+			assert.ErrorContains(t, err, " omit "+namespace+"/ from the path, since the namespace is in the settings; or ")
+			if test.unlists {
+				return // OpenBao does not show the type of a guessed mount
+			}
+			_, err = resolve(t, vault, "vault:"+kv+"/app#password")
+			assert.NoError(t, err)
+		})
+	}
+}
+
 // A policy in the token's namespace names paths of a namespace below it relative to its
 // own, in errors and in Policy. A server without namespaces ignores them, and needs the line
 // without the prefix. The advice is followed.

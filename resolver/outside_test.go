@@ -183,6 +183,37 @@ func TestNamesFromOutsideAreQuoted(t *testing.T) {
 	}
 }
 
+// A secret that is too large comes from Vault, and the UI does not say otherwise.
+func TestSecretThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	part := strings.Repeat("x", 1<<20-1)
+	server.Put(t, kv, "app", map[string]any{"password": "right", "a": part, "b": part, "c": part, "d": part})
+	vault := connect(server, server.ReaderToken(t, kv+"/data/app"))
+	_, err := resolve(t, vault, "vault:"+kv+"/app#password")
+	require.ErrorIs(t, err, resolver.BadResponse)
+	v := resolver.Check(t.Context(), vault, fieldsOf("vault:"+kv+"/app#password"), resolver.CheckOptions{}).Fields[0]
+	assert.Equal(t, []string{"bad_response", "the server's answer is larger than 4 MiB", "store smaller values in Vault, or fewer in one secret"}, []string{string(v.Kind), v.Reason, v.Fix})
+
+	server.Put(t, kv, "app", map[string]any{"password": "right", "a": part, "b": part})
+	_, err = resolve(t, vault, "vault:"+kv+"/app#password")
+	assert.NoError(t, err, "fewer in one secret")
+}
+
+// A name that is empty, or has a space at its beginning or end, is quoted. Otherwise nobody sees
+// why luumen_hosts does not match it.
+func TestNamesThatAreHardToSee(t *testing.T) {
+	t.Parallel()
+	run := resolver.Resolve(t.Context(), nil, []resolver.Host{host("web-1 ", "password", "vault:x"), host("", "", "x")}, resolver.Options{})
+	results := collect(run)
+	assert.Contains(t, results[0].String(), `"web-1 ": password: `)
+	assert.Equal(t, `"": ready`, results[1].String())
+	_, err := results[1].Credential(" password")
+	assert.EqualError(t, err, `" password": the host has no such field`)
+	assert.Contains(t, run.Report().String(), `skipped "web-1 " (bad_reference)`)
+}
+
 // If Vault says that a mount is KV, a lease proves nothing: KV v1 can lease its secrets.
 func TestKVThatLendsItsSecrets(t *testing.T) {
 	t.Parallel()

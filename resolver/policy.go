@@ -29,7 +29,7 @@ func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 		}
 		m := table.find(r.Path())
 		if why := m.refusal(r.Path()); why != "" {
-			refused = append(refused, errors.New(r.String()+": "+why))
+			refused = append(refused, errors.New(quoted(r.String())+": "+why))
 			continue
 		}
 		// If a mount is wrong, secrets of KV v1 and v2 can have the same path of the API.

@@ -27,11 +27,17 @@ func (p Problem) outcome() string {
 		return string(OK)
 	case p.Text != "":
 		return string(p.Kind) + ": " + p.Text
-	case p.Offset != nil:
-		syntax := ref.SyntaxError{Part: p.Part, Offset: *p.Offset, Reason: p.Reason, Fix: p.Fix}
-		return string(p.Kind) + ": " + syntax.Error()
 	}
-	return string(p.Kind) + ": " + p.Reason + "; " + p.Fix
+	return string(p.Kind) + ": " + p.shown()
+}
+
+// shown is what the UI may show of the error.
+func (p Problem) shown() string {
+	if p.Offset != nil {
+		syntax := ref.SyntaxError{Part: p.Part, Offset: *p.Offset, Reason: p.Reason, Fix: p.Fix}
+		return syntax.Error()
+	}
+	return p.Reason + "; " + p.Fix
 }
 
 // problemOf describes an error; nil means OK.

@@ -112,3 +112,14 @@ func TestWhoAnswers(t *testing.T) {
 		})
 	}
 }
+
+// The UI is told who limits the rate: raising Vault's own quota would not help.
+func TestUISeesThatAProxyLimitsTheRate(t *testing.T) {
+	t.Parallel()
+	server := rawServer(t, "HTTP/1.1 429 Too Many Requests\r\nServer: nginx\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html></html>")
+	vault := auth.New(auth.Settings{Address: "http://" + server}, environment(map[string]string{"VAULT_TOKEN": "s.token"}))
+	v := resolver.Check(t.Context(), vault, nil, resolver.CheckOptions{Patience: brief}).Connection
+	assert.Equal(t, resolver.RateLimited, v.Kind)
+	assert.Equal(t, "a proxy in front of Vault is rate limiting the agent now; a run waits up to 60 s for it to pass", v.Reason)
+	assert.Equal(t, "raise its limit, or set VAULT_RATE_LIMIT on the Patch server", v.Fix)
+}

@@ -11,9 +11,10 @@ import (
 // that they cannot pass for another line of a log, for another part of a policy, or for advice.
 
 // quoted returns a name from outside, quoted if it holds anything unprintable, or what could
-// pass for a line of a policy or another piece of advice.
+// pass for a line of a policy or another piece of advice, and if it would not be seen as it is:
+// empty, or with a space at its beginning or end.
 func quoted(name string) string {
-	if strings.ContainsAny(name, `";{`) || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if name == "" || strings.TrimSpace(name) != name || strings.ContainsAny(name, `";{`) || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(name)
 	}
 	return name

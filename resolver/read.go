@@ -181,6 +181,11 @@ func (p *plan) readSecret(ctx context.Context, client *api.Client, r *read) (*se
 	if err != nil {
 		return nil, err
 	}
+	if m.listed && m.Version == 1 && answer.ReadAsV1() { // upgraded since Vault listed it
+		upgraded := *m
+		upgraded.Version, r.mount = 2, &upgraded
+		return p.readSecret(ctx, client, r)
+	}
 	secret, err := secretIn(answer, data, r)
 	if !m.listed && slices.Contains(ofMount, kindOf(err)) {
 		if table := p.listAgain(ctx, client); table != m.table {
@@ -203,9 +208,9 @@ func whyUnsent(r *read) *fault.Error {
 	case m.NotKV:
 		return notKV(m, "is not KV", nameKV)
 	case !m.listed && namesTokens(r.path):
-		return notKV(m, "may not be KV, since Vault does not show its type", nameKV+"; if it is in one, "+passList)
+		return mayNotBeKV("the mount "+quoted(m.Path)+" may not be KV, since Vault does not show its type", nameKV+"; if it is in one, "+passList)
 	case m.Guessed && m.Version == 1 && isBelowMetadata(r.path):
-		return fault.New(fault.NotKV, quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
+		return mayNotBeKV(quoted(r.path)+" may be the metadata of a KV v2 mount, not a secret", "name its mount in the settings, if it is KV v1")
 	case m.below(r.path) == "":
 		return fault.New(fault.NotFound, quoted(r.path)+" is a mount, not a secret", "write the path of the secret below it")
 	case r.version != 0 && m.Version == 1:

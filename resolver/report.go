@@ -40,7 +40,8 @@ func (r *run) report() Report {
 	return report
 }
 
-// String returns the report in a few lines, for the agent's log.
+// String returns the report in a few lines. They are for the agent's log alone or, if r was
+// decoded from JSON, for the UI.
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d ready, %d skipped", counted(r.Hosts, "host"), r.Ready, r.Skipped)
@@ -68,7 +69,7 @@ func (r Report) String() string {
 		b.WriteByte('\n')
 	}
 	for _, c := range r.Causes {
-		fmt.Fprintf(&b, "skipped %s (%s): %s\n", c.who(), c.Kind, c.Text)
+		fmt.Fprintf(&b, "skipped %s (%s): %s\n", c.who(), c.Kind, c.text())
 	}
 	for _, f := range r.Findings {
 		fmt.Fprintln(&b, f)

@@ -266,6 +266,35 @@ func TestResultPrints(t *testing.T) {
 	}
 }
 
+// A decoded report, such as in a backend, says of each cause what the UI may show.
+func TestReportThatWasDecoded(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	run := resolver.Resolve(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/app")), []resolver.Host{
+		host("a", "p", "vault:"+kv+"/hr#password"), host("b", "p", "vault:"+kv+"/app#pasword"), host("c", "p", "vault:x"),
+	}, resolver.Options{})
+	collect(run)
+	data, err := json.Marshal(run.Report())
+	require.NoError(t, err)
+	var decoded resolver.Report
+	require.NoError(t, json.Unmarshal(data, &decoded))
+	for _, line := range []string{
+		"skipped a (denied): " + kv + "/hr: the agent may not read this path; check that the path and its mount exist",
+		"skipped b (no_key): vault:" + kv + "/app#pasword: the secret has no such key; check the key; ",
+		"skipped c (bad_reference): key at byte 7: no # and key after the path; write vault:PATH#KEY",
+	} {
+		assert.Contains(t, decoded.String(), "\n"+line)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("run ended", "report", decoded, "cause", decoded.Causes[0])
+	for _, c := range decoded.Causes {
+		assert.Contains(t, c.String(), c.Reason)
+		assert.Contains(t, log.String(), c.Reason)
+	}
+}
+
 // A line of the log holds a hundred causes, and says how many more there are.
 func TestReportOfManyCauses(t *testing.T) {
 	t.Parallel()

@@ -61,12 +61,14 @@ func (v Verdict) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
 // String returns one line; see [Verdicts.String].
 func (v Verdict) String() string {
-	what := v.Ref.String()
+	what := quoted(v.Ref.String())
 	switch {
 	case v.Part != "":
 		return v.outcome()
-	case what == "":
+	case v.Ref.IsZero():
 		what = "no reference to check"
+	case v.Version != 0 && v.Created.IsZero(): // Vault sent no time, or one that JSON cannot hold
+		what += fmt.Sprintf(" (version %d)", v.Version)
 	case v.Version != 0:
 		what += fmt.Sprintf(" (version %d, written %s)", v.Version, fault.Time(v.Created))
 	}

@@ -106,6 +106,10 @@ notice: another thing
 2 of 4 fields would not be resolved
 `, v.String())
 
+	undated := v.Fields[0]
+	undated.Created = time.Time{}
+	assert.Equal(t, "vault:kv/app#password (version 7): ok", undated.String())
+
 	for address, first := range map[string]string{"": "vault: not_configured: ", "nonsense": "vault: settings: "} {
 		unset := resolver.Check(t.Context(), auth.New(auth.Settings{Address: address}, environment(nil)), nil, resolver.CheckOptions{})
 		assert.True(t, strings.HasPrefix(unset.String(), first), "%s", unset)

@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ func TestWrappedAnswers(t *testing.T) {
 			require.ErrorIs(t, err, resolver.BadResponse)
 			assert.ErrorContains(t, err, "wraps its answers; remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy")
 			assert.NotContains(t, err.Error(), "hvs.")
+			shown, jsonErr := json.Marshal(err)
+			require.NoError(t, jsonErr)
+			assert.Contains(t, string(shown), `"reason":"Vault wraps its answers","fix":"remove wrapping`)
 			isWarned := slices.ContainsFunc(run.Report().Findings, func(f auth.Finding) bool { return f.Code == auth.TokenNotRevoked })
 			assert.Equal(t, test.method != "token", isWarned, "the token of the login is in the wrapped answer")
 		})

@@ -62,7 +62,7 @@ var advices = map[Kind]advice{
 	Settings:      {"the Vault settings are wrong", "correct them"},
 	Environment:   {"the agent's environment on the Patch server is wrong", "correct it there; the agent's log names the variable"},
 	Pinned:        {"the Patch server does not allow this", "use the Vault, the namespace and the paths that it allows, or change its pins"},
-	Unreachable:   {"Vault does not answer the Patch server", "check Vault, the network, and any proxy between them; the agent's log has the cause"},
+	Unreachable:   {"Vault does not answer the Patch server", "check the address, that Vault runs there, the network, and any proxy between them; the agent's log has the cause"},
 	TLS:           {"cannot establish a trusted TLS connection to Vault", "check the certificates; the agent's log says which variable helps"},
 	Sealed:        {"Vault is sealed or not initialized", "unseal it"},
 	NoActiveNode:  {"the Vault cluster has no active node, or this node cannot reach it", "check the cluster"},

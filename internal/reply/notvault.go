@@ -37,7 +37,11 @@ func NotVault(detail string) *fault.Error {
 
 // wrapped is the fault for a wrapped answer: instead of the data, it holds a token.
 func wrapped(who string) *fault.Error {
-	return fault.New(fault.BadResponse, who+" wraps its answers", "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval")
+	const do = "remove wrapping from the proxy in front of Vault, and min_wrapping_ttl from the policy, or its control_group, which needs a person's approval"
+	return &fault.Error{
+		Kind: fault.BadResponse, What: who + " wraps its answers", Do: do,
+		Reason: "Vault wraps its answers", Fix: do, // it is a Vault
+	}
 }
 
 // isFromGateway reports whether only a gateway in front of Vault answers with this status,
@@ -150,9 +154,10 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 
 // LimitedByProxy is the fault for a proxy that refuses what comes too fast.
 func LimitedByProxy(detail string) *fault.Error {
+	const do = "raise its limit, or set VAULT_RATE_LIMIT on the Patch server"
 	return &fault.Error{
-		Kind: fault.RateLimited, What: "the proxy in front of vault is rate limiting the agent", Detail: detail,
-		Do: "raise its limit, or set VAULT_RATE_LIMIT on the Patch server",
+		Kind: fault.RateLimited, What: "the proxy in front of vault is rate limiting the agent", Detail: detail, Do: do,
+		Reason: "a proxy in front of Vault is rate limiting the agent", Fix: do,
 	}
 }
 

@@ -36,8 +36,11 @@ func maxBody(request *http.Request) int {
 var errTooLarge = errors.New("the answer is too large")
 
 func (w *Wire) tooLarge(request *http.Request) *fault.Error {
-	return fault.New(fault.BadResponse, "the answer of "+w.Address()+" is larger than "+strconv.Itoa(maxBody(request)>>20)+" MiB",
-		"store smaller values in Vault, or ask for less at once")
+	size := "larger than " + strconv.Itoa(maxBody(request)>>20) + " MiB"
+	return &fault.Error{
+		Kind: fault.BadResponse, What: "the answer of " + w.Address() + " is " + size, Do: "store smaller values in Vault, or ask for less at once",
+		Reason: "the server's answer is " + size, Fix: "store smaller values in Vault, or fewer in one secret",
+	}
 }
 
 // readAll reads the body to its end, but no more than an answer may have.

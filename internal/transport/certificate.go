@@ -78,6 +78,7 @@ func (d distrust) wrongName(leaf *x509.Certificate) {
 		if d.isProxy {
 			f.Do = "use a name of the certificate in " + d.proxyVariable()
 		}
+		f.Fix = f.Do
 	}
 }
 

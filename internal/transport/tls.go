@@ -41,7 +41,9 @@ func (p peer) notTLS(record tls.RecordHeaderError) *fault.Error {
 	}
 	name := "the server at " + p.Address()
 	if string(record.RecordHeader[:]) != "HTTP/" {
-		return fault.New(fault.TLS, name+" does not speak TLS", "check the port in the address")
+		f := fault.New(fault.TLS, name+" does not speak TLS", "check the port in the address")
+		f.Fix = f.Do
+		return f
 	}
 	f := fault.New(fault.TLS, name+" expects http, not https",
 		"check the port in the address, and configure Vault's listener with TLS: over http, anyone on the network could read its secrets")
@@ -71,10 +73,12 @@ func (p peer) alert(operation *net.OpError) *fault.Error {
 		}
 	case strings.Contains(alert, "unrecognized name"):
 		f.Do = p.orServerName("use a host name in the address that the server knows, or set VAULT_TLS_SERVER_NAME on the Patch server")
+		f.Fix = f.Do
 	default:
 		f.Do = "if the server demands a client certificate, set VAULT_CLIENT_CERT and VAULT_CLIENT_KEY on the Patch server to one that it accepts; check that it speaks TLS 1.2 or later, with ECDHE"
 		if strings.Contains(alert, "internal error") {
 			f.Do = "use the port of Vault's API in the address, 8200 by default: the cluster port, 8201, refuses all but Vault itself; " + f.Do
+			f.Fix = f.Do
 		}
 	}
 	return f

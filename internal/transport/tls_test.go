@@ -171,6 +171,8 @@ func TestTLS(t *testing.T) {
 			if server.not != "" {
 				assert.NotContains(t, f.Fault.Error(), server.not)
 			}
+			_, fix := f.Fault.ForUI()
+			assert.Equal(t, strings.Contains(f.Fault.Do, "in the address"), strings.Contains(fix, "in the address"), "the address is a setting of the UI")
 			assertSafe(t, f)
 		})
 	}
@@ -306,6 +308,7 @@ func TestWrongScheme(t *testing.T) {
 			assert.Equal(t, fault.TLS, f.Fault.Kind)
 			assert.True(t, f.Unsent)
 			assert.Contains(t, f.Fault.Error(), "does not speak TLS; check the port in the address")
+			assert.Equal(t, "check the port in the address", f.Fault.Fix)
 			assertSafe(t, f)
 		})
 	}
