@@ -89,8 +89,8 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 func withDataHint(r *read, do string) string {
 	m, below := r.mount, r.mount.below(r.path)
 	switch {
-	case !m.listed && m.table.reads != "" && strings.HasPrefix(r.path, m.table.reads+"/"):
-		return "omit " + quoted(m.table.reads+"/") + " from the path, since the namespace is in the settings; or " + do
+	case !m.listed && m.table.inSettings != "" && strings.HasPrefix(r.path, m.table.inSettings+"/"):
+		return "omit " + quoted(m.table.inSettings+"/") + " from the path, since the namespace is in the settings; or " + do
 	case m.Version == 1:
 	case strings.HasPrefix(below, "data/"):
 		return "omit data/ from the path, since it is added automatically; or " + do

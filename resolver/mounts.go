@@ -56,16 +56,16 @@ func (m Mount) below(path string) string {
 
 // mountTable finds the mount of a path.
 type mountTable struct {
-	list      listState         // whether Vault's list is available
-	listed    map[string]*mount // those of references in Vault's list, by path
-	forToken  bool              // Vault's list is that of a token; otherwise anyone may get it
-	fault     *fault.Error      // why there is no list, if Vault did not answer
-	named     map[string]*mount // those in the settings, by path
-	version   int               // of KV in the settings, for other mounts
-	token     auth.Token        // with which Vault was asked for the list
-	namespace string            // see Mount.Namespace
-	isOutside bool              // the settings' namespace is not in that of the token
-	reads     string            // the namespace of the reads, as in the settings
+	list       listState         // whether Vault's list is available
+	listed     map[string]*mount // those of references in Vault's list, by path
+	forToken   bool              // Vault's list is that of a token; otherwise anyone may get it
+	fault      *fault.Error      // why there is no list, if Vault did not answer
+	named      map[string]*mount // those in the settings, by path
+	version    int               // of KV in the settings, for other mounts
+	token      auth.Token        // with which Vault was asked for the list
+	namespace  string            // see Mount.Namespace
+	isOutside  bool              // the settings' namespace is not in that of the token
+	inSettings string            // the namespace in the settings
 }
 
 // listState is what Vault's list of mounts shows.
@@ -158,7 +158,7 @@ func relative(namespace, ofToken string) (below string, ok bool) {
 
 // unlisted is the table without Vault's list.
 func unlisted(settings auth.Settings, token auth.Token) *mountTable {
-	table := &mountTable{version: 2, token: token, named: make(map[string]*mount), reads: settings.Namespace}
+	table := &mountTable{version: 2, token: token, named: make(map[string]*mount), inSettings: settings.Namespace}
 	var isInside bool
 	table.namespace, isInside = relative(settings.Namespace, token.Namespace)
 	table.isOutside = !isInside
