@@ -366,8 +366,8 @@ func TestPlanHoldsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// A run does not hold the values that the caller is done with. The test measures the
-// whole process, so it is not parallel.
+// A run does not hold the values that the caller is done with, nor any after the loop. The
+// test measures the whole process, so it is not parallel.
 func TestRunLetsValuesGo(t *testing.T) {
 	const mib = 1 << 20
 	const n = 8 // values of 512 KiB, so 4 MiB in all
@@ -388,6 +388,15 @@ func TestRunLetsValuesGo(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2*n, results)
+
+	run = resolver.Resolve(t.Context(), server.start(t), hosts, resolver.Options{})
+	before = heap()
+	for range run.Results() {
+		require.Eventually(t, func() bool { return heap()-before > 3*mib }, time.Minute, 100*time.Millisecond)
+		break
+	}
+	require.Eventually(t, func() bool { return heap()-before < 2*mib }, time.Minute, 100*time.Millisecond)
+	assert.Equal(t, 2*n-1, run.Report().NotTaken, "the run, which the report needs, holds no value that was not taken")
 }
 
 // The errors of a server are kept as an *api.ResponseError of a few
