@@ -57,6 +57,7 @@ func TestWarning(t *testing.T) {
 		{"a no-break space before the colon", "vault\u00a0:secret/a#key", space},
 		{"a full-width colon", "vault：secret/a#key", wide},
 		{"a full-width colon, without a key", "vault：secret/a", wide},
+		{"a full-width letter and a space", "ｖault :secret/a", wide},
 		{"a small colon", "vault﹕secret/a", wide},
 		{"a ratio sign", "vault∶secret/a", wide},
 		{"a modifier letter colon", "vault꞉secret/a", wide},
@@ -121,6 +122,7 @@ func TestWarning(t *testing.T) {
 		{"single quotes and a capital", " 'Vault:secret/a' ", quoted},
 		{"backquotes", "`vault:secret/a`", quoted},
 		{"typographic quotes", "“vault:secret/a”", quoted},
+		{"German quotes", "„vault:secret/a“", quoted},
 		{"the object form as text", `{"path":"secret/a","key":"key"}`, quoted},
 
 		{"an escaped literal", "literal:vault:secret/a#key", ""},
