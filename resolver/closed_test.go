@@ -50,6 +50,7 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 		{"[!d]*", "web-1", false, true},
 		{"[^d]*", "web-1", true, false},
 		{"[^d]*", "db-1", false, false},
+		{strings.Repeat(",", 507) + "web-*", "web-1", true, false}, // as long as Vault stores
 	} {
 		path := fmt.Sprint("app", i)
 		server.Put(t, kv, path, map[string]any{"p": "right"})
