@@ -80,6 +80,17 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 	}
 }
 
+// A list that is longer than Vault stores matches no host.
+func TestListOfHostsThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		secretV2(w, `{"password":"right"}`, `{"luumen_hosts":"web-*`+strings.Repeat(",", 508)+`"}`)
+	}}
+	run := resolver.Resolve(t.Context(), server.start(t), []resolver.Host{host("web-1", "password", "vault:secret/app#password")}, resolver.Options{})
+	assert.ErrorIs(t, collect(run)[0].Err(), resolver.NotForHost)
+	assert.Contains(t, codes(run.Report().Findings), resolver.HostsMalformed)
+}
+
 // If Vault's list of mounts is blocked, hosts get nothing but KV secrets, whatever the
 // settings say, even with a root token.
 func TestNothingButKVIsGivenUnlisted(t *testing.T) {
