@@ -369,7 +369,7 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
-	for name, found := range map[string]bool{"luumen_host": true, "Luumen_Hosts": true, "luumen-hosts": true, "owner": false, "hosts": false} {
+	for name, found := range map[string]bool{"luumen_host": true, "Luumen_Hosts": true, "LUUMEN_HOSTS": true, "luumen-hosts": true, "luumen-host": true, "owner": false, "hosts": false} {
 		path := vaulttest.Name()
 		server.Put(t, kv, path, map[string]any{"k": "v"})
 		server.Metadata(t, kv, path, map[string]string{name: "web-*"})
