@@ -76,7 +76,7 @@ func TestAnswersThatProveNothing(t *testing.T) {
 		text   string
 	}{
 		{404, `{"errors":[]}`}, {404, `{"errors":["no handler for route \"x\""]}`}, {404, `{"errors":["unknown endpoint"]}`},
-		{200, `{"errors":[]}`}, {200, `{"server_time_utc":0}`}, {200, `{"request_id":"x","data":{}}`}, {200, `{"request_id":"x","data":null}`},
+		{200, `{"errors":[]}`}, {200, `{"errors":[],"data":{"k":"x"}}`}, {200, `{"server_time_utc":0}`}, {200, `{"request_id":"x","data":{}}`}, {200, `{"request_id":"x","data":null}`},
 		{200, `{"request_id":"x","data":{"secret":{},"auth":{}}}`}, {200, `{"request_id":"x","data":{"secret": {}}}`}, {200, `{"request_id":"x","data":{"secret":null}}`},
 		{200, `{"request_id":"x","data":{"auth":{},"secret":{"open/":{"description":"","options":{"version":"2"},"type":"kv"}}}}`}, // listing_visibility=unauth
 		{403, `{"errors":["Access denied by gateway"]}`}, {403, `{"errors":[]}`},
