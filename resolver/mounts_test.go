@@ -52,6 +52,20 @@ func withoutList(status int, contentType, body string) func(w http.ResponseWrite
 
 var blocked = withoutList(403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
 
+// An address with a path is right if Vault accepts the token there, even if the list of
+// mounts is not found.
+func TestListOfMountsIsNotFoundBelowAPath(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	listless := behind(t, server, withoutList(404, "application/json", `{"errors":[]}`))
+	front := inFront(t, &vaulttest.Server{Address: listless}, func(r *http.Request) { r.URL.Path = strings.TrimPrefix(r.URL.Path, "/vault") })
+	credential, err := resolve(t, vaultAt(front+"/vault", server.ReaderToken(t, kv+"/data/app")), "vault:"+kv+"/app#password")
+	require.NoError(t, err)
+	assert.Equal(t, "right", credential.Reveal())
+}
+
 // If the list of mounts is not available, the run warns and uses the settings. The
 // next run tries again.
 func TestListOfMountsIsBlocked(t *testing.T) {
