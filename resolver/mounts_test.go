@@ -165,10 +165,12 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "app", map[string]any{"password": "p"})
+	server.Put(t, kv, "other", map[string]any{"password": "p"})
 	vault := auth.New(auth.Settings{Address: server.Address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
-	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password", "other", "vault:"+kv+"/other#password")}, resolver.Options{})
 	_, err := collect(run)[0].Credential("password")
 	require.NoError(t, err)
+	assert.Equal(t, []string{resolver.MountVersion}, codes(run.Report().Findings), "one for both paths")
 	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
 }
 
