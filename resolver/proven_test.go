@@ -134,6 +134,7 @@ func TestReadThatAProxyAnswers(t *testing.T) {
 		{"201", 201, answer, "(status 201 to a read)"},
 		{"203", 203, answer, "(status 203 to a read)"},
 		{"206", 206, answer[:100] + "}}", "(status 206"},
+		{"without a request id", 200, strings.Replace(answer, `"5"`, `""`, 1), "(status 200, application/json at "},
 		{"cut off", 200, answer[:len(answer)-30], "(status 200, not the JSON of an answer)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
