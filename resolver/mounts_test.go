@@ -174,6 +174,29 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+kv+" is KV v2, not v1 as in the settings; it is read as KV v2")
 }
 
+// A host whose path is surely denied does not wait for the paths that are read.
+func TestPathThatIsNotReadIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	taken := make(chan struct{})
+	server := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, _ string) {
+		select {
+		case <-taken:
+			secretV2(w, `{"password":"x"}`, "null")
+		case <-r.Context().Done():
+		}
+	}}
+	hosts := []resolver.Host{host("read", "password", "vault:secret/app#password"), host("denied", "password", "vault:other/app#password")}
+	var order []int
+	for i, result := range resolver.Resolve(t.Context(), server.start(t), hosts, resolver.Options{Workers: 1}).Results() {
+		if order = append(order, i); len(order) == 1 {
+			close(taken)
+			assert.ErrorIs(t, result.Err(), resolver.Denied)
+		}
+	}
+	assert.Equal(t, []int{1, 0}, order)
+	assert.EqualValues(t, 1, server.reads.Load(), "no attempt had to end for it")
+}
+
 // The settings name a nested mount that the token cannot see, so the policy line
 // is not a guess.
 func TestSettingsNameAnInvisibleMount(t *testing.T) {
