@@ -91,6 +91,19 @@ func TestListOfHostsThatIsTooLong(t *testing.T) {
 	assert.Contains(t, codes(run.Report().Findings), resolver.HostsMalformed)
 }
 
+// If it is unknown which hosts may get a secret, none gets it, wherever the rest of the
+// answer is.
+func TestListOfHostsThatIsNoText(t *testing.T) {
+	t.Parallel()
+	for _, custom := range []string{`{"luumen_hosts":["web-*"]}`, `{"luumen_hosts":7}`, `["luumen_hosts"]`, `"luumen_hosts"`} {
+		server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+			whole(w, 200, `{"request_id":"5a9f","lease_id":"","data":{"data":{"password":"hidden"},"metadata":{"version":1,"custom_metadata":`, custom, `}},"mount_type":"kv"}`)
+		}}
+		err := resolver.One(t.Context(), server.start(t), host("web-1", "password", "vault:secret/app#password"), resolver.Options{}).Err()
+		assert.ErrorIs(t, err, resolver.BadResponse, custom)
+	}
+}
+
 // If Vault's list of mounts is blocked, hosts get nothing but KV secrets, whatever the
 // settings say, even with a root token.
 func TestNothingButKVIsGivenUnlisted(t *testing.T) {
