@@ -176,6 +176,25 @@ func TestWorkPerHostIsBounded(t *testing.T) {
 	}
 }
 
+// Null in place of a secret has no key.
+func TestNullInPlaceOfASecret(t *testing.T) {
+	t.Parallel()
+	for version, kind := range map[string]resolver.Kind{"1": resolver.BadResponse, "2": resolver.NoKey} {
+		server := &hostileVault{
+			mounts: `{"auth":{},"secret":{"secret/":{"type":"kv","options":{"version":"` + version + `"}}}}`,
+			read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+				if version == "1" {
+					whole(w, 200, `{"request_id":"5a9f","lease_id":"","data":null,"mount_type":"kv"}`)
+				} else {
+					secretV2(w, "null", "null")
+				}
+			},
+		}
+		err := resolver.One(t.Context(), server.start(t), host("h", "password", "vault:secret/app#password"), resolver.Options{}).Err()
+		assert.ErrorIs(t, err, kind, "v%s", version)
+	}
+}
+
 // An error shows a long key once, in the reference.
 func TestLongKeyIsShownOnce(t *testing.T) {
 	t.Parallel()
