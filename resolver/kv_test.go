@@ -419,7 +419,7 @@ func TestNearMatch(t *testing.T) {
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "a", map[string]any{"password": "1", "pin": "2", "user_name": "3", "user_nama": "4", "größe": "5", "für": "6", "port": "7"})
 	for key, near := range map[string]string{
-		"pasword": "password", "passwrod": "password", "Password": "password", "pssword!": "password", "passwordxy": "password",
+		"pasword": "password", "passwrod": "password", "Password": "password", "pssword!": "password", "passwordxy": "password", "mypassword": "password",
 		"passwordxyz": "", "pas": "", "pan": "", "pins": "", "user_namx": "user_nama", "username": "user_name", "gröss": "größe", "fůr": "", "por": "", "token": "",
 		"password\ufe0f": "password", "pаssword": "password", // invisible, and Cyrillic
 	} {
