@@ -362,6 +362,12 @@ func TestPathThatLooksLikeAdvice(t *testing.T) {
 		assert.NotContains(t, text, forged)
 		assert.NotContains(t, text, `path "*"`)
 	}
+	for _, name := range []string{"a;b", "a{b", `a"b`} {
+		reference, err := ref.New(kv+"/"+name, "k", 0)
+		require.NoError(t, err)
+		err = resolver.One(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/other")), host("h", "p", reference.String()), resolver.Options{}).Err()
+		assert.ErrorContains(t, err, "the agent's token may not read "+strconv.Quote(kv+"/data/"+name))
+	}
 }
 
 // If luumen_hosts is misspelt, every host gets the secret, and a warning says so.
