@@ -197,6 +197,34 @@ func TestPathThatIsNotReadIsKnownAtOnce(t *testing.T) {
 	assert.EqualValues(t, 1, server.reads.Load(), "no attempt had to end for it")
 }
 
+// If the list of mounts ends the run, the hosts do not wait for the revocation.
+func TestListOfMountsThatEndsTheRun(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount, id := appRole(t, server, map[string]any{})
+	taken := make(chan struct{})
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		switch path {
+		case mountList:
+			whole(w, 404, `{"errors":["namespace not found"]}`)
+		case "auth/token/revoke-self":
+			<-taken
+			return false
+		default:
+			return false
+		}
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}))
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:secret/app#password")}, resolver.Options{})
+	for _, result := range run.Results() {
+		assert.ErrorIs(t, result.Err(), resolver.Settings)
+		close(taken)
+	}
+	assert.NotContains(t, codes(run.Report().Findings), auth.TokenNotRevoked, "it waited for the hosts")
+	assertNoToken(t, server, mount)
+}
+
 // The settings name a nested mount that the token cannot see, so the policy line
 // is not a guess.
 func TestSettingsNameAnInvisibleMount(t *testing.T) {
