@@ -102,6 +102,11 @@ func TestListOfHostsThatIsNoText(t *testing.T) {
 		err := resolver.One(t.Context(), server.start(t), host("web-1", "password", "vault:secret/app#password"), resolver.Options{}).Err()
 		assert.ErrorIs(t, err, resolver.BadResponse, custom)
 	}
+	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		whole(w, 200, `{"request_id":"5a9f","lease_id":"","data":{"data":{"password":"hidden"}},"mount_type":"kv"}`)
+	}}
+	err := resolver.One(t.Context(), server.start(t), host("web-1", "password", "vault:secret/app#password"), resolver.Options{}).Err()
+	assert.ErrorIs(t, err, resolver.BadResponse, "no metadata")
 }
 
 // If Vault's list of mounts is blocked, hosts get nothing but KV secrets, whatever the
