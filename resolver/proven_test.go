@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -90,6 +91,28 @@ func TestAnswersThatProveNothing(t *testing.T) {
 		v = resolver.Check(t.Context(), vaultAt(wrongServer(t, always(body.status, body.text)), "hvs.garbage-token-xxxx"), fieldsOf("vault:secret/a#k"), resolver.CheckOptions{})
 		assert.False(t, v.Connection.LoggedIn, "%d %s", body.status, body.text)
 	}
+}
+
+// Until Vault has accepted the token, an answer to a read that is not Vault's is one to every
+// read.
+func TestPageInPlaceOfTheFirstSecret(t *testing.T) {
+	t.Parallel()
+	var reads atomic.Int64
+	address := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/secret/") {
+			reads.Add(1)
+			w.Header().Set("Content-Type", "text/html")
+			io.WriteString(w, "<html>")
+			return
+		}
+		always(404, `{"errors":[]}`)(w, r)
+	})
+	run := resolver.Resolve(t.Context(), vaultAt(address, "hvs.garbage-token-xxxx"), ofPaths(40, "secret/%d"), resolver.Options{Workers: 1})
+	for _, result := range collect(run) {
+		assert.ErrorIs(t, result.Err(), resolver.BadResponse)
+	}
+	assert.EqualValues(t, 1, reads.Load())
+	assert.Len(t, run.Report().Causes, 1)
 }
 
 // If a mount can be listed without a token, a proxy that drops the token is still found out.
