@@ -95,6 +95,8 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			text: "vault has no secret at " + v1 + "/none; check the path"},
 		{name: "doubled data/", field: "vault:" + v2 + "/data/app#password", kind: resolver.NotFound, reads: 1,
 			text: "vault has no secret at %s/data/data/app; omit data/ from the path, since it is added automatically"},
+		{name: "data/ on v1", field: "vault:" + v1 + "/data/none#password", kind: resolver.NotFound, reads: 1,
+			text: "vault has no secret at " + v1 + "/data/none; check the path"},
 		{name: "a mount is no secret", field: "vault:" + nested + "#password", kind: resolver.NotFound,
 			text: nested + " is a mount, not a secret; write the path of the secret below it"},
 		{name: "deleted", field: "vault:" + v2 + "/deleted#password", kind: resolver.Deleted, reads: 1,
