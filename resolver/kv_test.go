@@ -425,10 +425,10 @@ func TestNearMatch(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
-	server.Put(t, kv, "a", map[string]any{"password": "1", "pin": "2", "user_name": "3", "user_nama": "4", "größe": "5", "für": "6", "port": "7"})
+	server.Put(t, kv, "a", map[string]any{"password": "1", "pin": "2", "user_name": "3", "user_nama": "4", "größe": "5", "für": "6", "port": "7", "gräfin": "8"})
 	for key, near := range map[string]string{
 		"pasword": "password", "passwrod": "password", "Password": "password", "pssword!": "password", "passwordxy": "password", "mypassword": "password",
-		"passwordxyz": "", "pas": "", "pan": "", "pins": "", "user_namx": "user_nama", "username": "user_name", "gröss": "größe", "fůr": "", "por": "", "token": "",
+		"passwordxyz": "", "pas": "", "pan": "", "pins": "", "user_namx": "user_nama", "username": "user_name", "gröss": "größe", "fůr": "", "por": "", "grafin": "gräfin", "token": "",
 		"password\ufe0f": "password", "pаssword": "password", // invisible, and Cyrillic
 	} {
 		_, err := resolve(t, connect(server, server.Token), "vault:"+kv+"/a#"+key)
