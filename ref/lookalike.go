@@ -59,7 +59,7 @@ func literalWarning(text string) string {
 // fixRest says what else to correct in text besides its missing mark.
 func fixRest(text string) string {
 	if _, err := parseReference(mark + text); err != nil {
-		return ", and " + strings.TrimSuffix(err.Fix, fixLiteral)
+		return ", and " + err.Fix
 	}
 	return ""
 }

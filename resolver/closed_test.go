@@ -50,6 +50,7 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 		{"[!d]*", "web-1", false, true},
 		{"[^d]*", "web-1", true, false},
 		{"[^d]*", "db-1", false, false},
+		{strings.Repeat(",", 507) + "web-*", "web-1", true, false}, // as long as Vault stores
 	} {
 		path := fmt.Sprint("app", i)
 		server.Put(t, kv, path, map[string]any{"p": "right"})
@@ -77,6 +78,35 @@ func TestHostsOfASecretAreClosedByDefault(t *testing.T) {
 		v := resolver.Check(t.Context(), connect(server, server.Token), fieldsOf("vault:"+kv+"/app#p"), resolver.CheckOptions{})
 		assert.Equal(t, kind, v.Fields[0].Kind, "%q: %s", hosts, v)
 	}
+}
+
+// A list that is longer than Vault stores matches no host.
+func TestListOfHostsThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		secretV2(w, `{"password":"right"}`, `{"luumen_hosts":"web-*`+strings.Repeat(",", 508)+`"}`)
+	}}
+	run := resolver.Resolve(t.Context(), server.start(t), []resolver.Host{host("web-1", "password", "vault:secret/app#password")}, resolver.Options{})
+	assert.ErrorIs(t, collect(run)[0].Err(), resolver.NotForHost)
+	assert.Contains(t, codes(run.Report().Findings), resolver.HostsMalformed)
+}
+
+// If it is unknown which hosts may get a secret, none gets it, wherever the rest of the
+// answer is.
+func TestListOfHostsThatIsNoText(t *testing.T) {
+	t.Parallel()
+	for _, custom := range []string{`{"luumen_hosts":["web-*"]}`, `{"luumen_hosts":7}`, `["luumen_hosts"]`, `"luumen_hosts"`} {
+		server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+			whole(w, 200, `{"request_id":"5a9f","lease_id":"","data":{"data":{"password":"hidden"},"metadata":{"version":1,"custom_metadata":`, custom, `}},"mount_type":"kv"}`)
+		}}
+		err := resolver.One(t.Context(), server.start(t), host("web-1", "password", "vault:secret/app#password"), resolver.Options{}).Err()
+		assert.ErrorIs(t, err, resolver.BadResponse, custom)
+	}
+	server := &hostileVault{read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+		whole(w, 200, `{"request_id":"5a9f","lease_id":"","data":{"data":{"password":"hidden"}},"mount_type":"kv"}`)
+	}}
+	err := resolver.One(t.Context(), server.start(t), host("web-1", "password", "vault:secret/app#password"), resolver.Options{}).Err()
+	assert.ErrorIs(t, err, resolver.BadResponse, "no metadata")
 }
 
 // If Vault's list of mounts is blocked, hosts get nothing but KV secrets, whatever the

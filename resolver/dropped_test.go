@@ -114,6 +114,27 @@ func TestEmptyListAndPathsThatAreNotAskedFor(t *testing.T) {
 		assert.ErrorIs(t, results[20].Err(), resolver.Denied)
 		assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
 	}
+	run := resolver.Resolve(t.Context(), connect(server, token), []resolver.Host{host("h", "password", "vault:team/auth/x#password")}, resolver.Options{})
+	assert.ErrorIs(t, collect(run)[0].Err(), resolver.NotKV)
+	assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
+}
+
+// A secret that is read shows that an empty list of mounts is wrong.
+func TestEmptyListAndASecret(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	var hosts []resolver.Host
+	for i := range 3 {
+		server.Put(t, kv, fmt.Sprint("app", i), map[string]any{"password": "right"})
+		hosts = append(hosts, host("h", "password", fmt.Sprintf("vault:%s/app%d#password", kv, i)))
+	}
+	address := behind(t, server, withoutList(200, "application/json", `{"request_id":"1","data":{"secret":{}}}`))
+	run := resolver.Resolve(t.Context(), vaultAt(address, server.ReaderToken(t, kv+"/data/*")), hosts, resolver.Options{})
+	for _, result := range collect(run) {
+		assert.NoError(t, result.Err())
+	}
+	assert.Contains(t, codes(run.Report().Findings), resolver.MountsUnknown)
 }
 
 // Where the list of mounts is empty, a policy denial of one path is one of all, unless the

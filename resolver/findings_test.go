@@ -62,6 +62,8 @@ func TestCheckFindsOddValues(t *testing.T) {
 		{"a space inside", canary.Secret + " " + canary.Secret, nil, nil},
 		{"a NUL", canary.Secret + "\x00" + canary.Secret, []string{resolver.HoldsNUL}, []string{resolver.HoldsNUL}},
 		{"a BOM", "\ufeff" + canary.Secret, []string{resolver.HoldsBOM}, []string{resolver.HoldsBOM}},
+		{"a BOM inside", canary.Secret + "\ufeff" + canary.Secret, []string{resolver.HoldsBOM}, []string{resolver.HoldsBOM}},
+		{"what was no text", canary.Secret + "\ufffd", []string{resolver.HoldsReplacement}, []string{resolver.HoldsReplacement}},
 		{"a number", 12345678901234, []string{resolver.RoundedNumber}, nil},
 		{"a negative number", -12345678901234, []string{resolver.RoundedNumber}, nil},
 		{"digits in a text", "12345678901234", nil, nil},

@@ -176,6 +176,25 @@ func TestWorkPerHostIsBounded(t *testing.T) {
 	}
 }
 
+// Null in place of a secret has no key.
+func TestNullInPlaceOfASecret(t *testing.T) {
+	t.Parallel()
+	for version, kind := range map[string]resolver.Kind{"1": resolver.BadResponse, "2": resolver.NoKey} {
+		server := &hostileVault{
+			mounts: `{"auth":{},"secret":{"secret/":{"type":"kv","options":{"version":"` + version + `"}}}}`,
+			read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+				if version == "1" {
+					whole(w, 200, `{"request_id":"5a9f","lease_id":"","data":null,"mount_type":"kv"}`)
+				} else {
+					secretV2(w, "null", "null")
+				}
+			},
+		}
+		err := resolver.One(t.Context(), server.start(t), host("h", "password", "vault:secret/app#password"), resolver.Options{}).Err()
+		assert.ErrorIs(t, err, kind, "v%s", version)
+	}
+}
+
 // An error shows a long key once, in the reference.
 func TestLongKeyIsShownOnce(t *testing.T) {
 	t.Parallel()
@@ -366,8 +385,8 @@ func TestPlanHoldsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// A run does not hold the values that the caller is done with. The test measures the
-// whole process, so it is not parallel.
+// A run does not hold the values that the caller is done with, nor any after the loop. The
+// test measures the whole process, so it is not parallel.
 func TestRunLetsValuesGo(t *testing.T) {
 	const mib = 1 << 20
 	const n = 8 // values of 512 KiB, so 4 MiB in all
@@ -388,6 +407,15 @@ func TestRunLetsValuesGo(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2*n, results)
+
+	run = resolver.Resolve(t.Context(), server.start(t), hosts, resolver.Options{})
+	before = heap()
+	for range run.Results() {
+		require.Eventually(t, func() bool { return heap()-before > 3*mib }, time.Minute, 100*time.Millisecond)
+		break
+	}
+	require.Eventually(t, func() bool { return heap()-before < 2*mib }, time.Minute, 100*time.Millisecond)
+	assert.Equal(t, 2*n-1, run.Report().NotTaken, "the run, which the report needs, holds no value that was not taken")
 }
 
 // The errors of a server are kept as an *api.ResponseError of a few

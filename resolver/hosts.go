@@ -57,7 +57,7 @@ func parseHosts(text string) hostList {
 		glob = normalHost(strings.TrimSpace(glob))
 		_, err := path.Match(literalBackslash.Replace(glob), "")
 		switch {
-		case err != nil || strings.Contains(glob, "[!") || !utf8.ValidString(glob) || otherForm.MatchString(glob):
+		case err != nil || strings.Contains(glob, "[!") || otherForm.MatchString(glob):
 			// path.Match has no [!, and would match what it excludes in a shell.
 			list.malformed = true
 		case glob != "":
@@ -82,8 +82,8 @@ func (l hostList) allows(host string) bool {
 	host = normalHost(host)
 	return slices.ContainsFunc(l.globs, func(glob string) bool {
 		// A name with a bracket does not match itself as a glob, so it is also compared as it is.
-		ok, err := path.Match(literalBackslash.Replace(glob), host)
-		return glob == host || ok && err == nil
+		ok, _ := path.Match(literalBackslash.Replace(glob), host) // cannot fail: parseHosts refuses a malformed one
+		return glob == host || ok
 	})
 }
 

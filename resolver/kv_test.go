@@ -95,6 +95,8 @@ func TestKindsOfAHealthyVault(t *testing.T) {
 			text: "vault has no secret at " + v1 + "/none; check the path"},
 		{name: "doubled data/", field: "vault:" + v2 + "/data/app#password", kind: resolver.NotFound, reads: 1,
 			text: "vault has no secret at %s/data/data/app; omit data/ from the path, since it is added automatically"},
+		{name: "data/ on v1", field: "vault:" + v1 + "/data/none#password", kind: resolver.NotFound, reads: 1,
+			text: "vault has no secret at " + v1 + "/data/none; check the path"},
 		{name: "a mount is no secret", field: "vault:" + nested + "#password", kind: resolver.NotFound,
 			text: nested + " is a mount, not a secret; write the path of the secret below it"},
 		{name: "deleted", field: "vault:" + v2 + "/deleted#password", kind: resolver.Deleted, reads: 1,
@@ -365,6 +367,12 @@ func TestPathThatLooksLikeAdvice(t *testing.T) {
 		assert.NotContains(t, text, forged)
 		assert.NotContains(t, text, `path "*"`)
 	}
+	for _, name := range []string{"a;b", "a{b", `a"b`} {
+		reference, err := ref.New(kv+"/"+name, "k", 0)
+		require.NoError(t, err)
+		err = resolver.One(t.Context(), connect(server, server.ReaderToken(t, kv+"/data/other")), host("h", "p", reference.String()), resolver.Options{}).Err()
+		assert.ErrorContains(t, err, "the agent's token may not read "+strconv.Quote(kv+"/data/"+name))
+	}
 }
 
 // If luumen_hosts is misspelt, every host gets the secret, and a warning says so.
@@ -372,7 +380,7 @@ func TestMisspeltHostsOfASecret(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
-	for name, found := range map[string]bool{"luumen_host": true, "Luumen_Hosts": true, "luumen-hosts": true, "owner": false, "hosts": false} {
+	for name, found := range map[string]bool{"luumen_host": true, "Luumen_Hosts": true, "LUUMEN_HOSTS": true, "luumen-hosts": true, "luumen-host": true, "owner": false, "hosts": false} {
 		path := vaulttest.Name()
 		server.Put(t, kv, path, map[string]any{"k": "v"})
 		server.Metadata(t, kv, path, map[string]string{name: "web-*"})
@@ -420,10 +428,10 @@ func TestNearMatch(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
-	server.Put(t, kv, "a", map[string]any{"password": "1", "pin": "2", "user_name": "3", "user_nama": "4", "größe": "5"})
+	server.Put(t, kv, "a", map[string]any{"password": "1", "pin": "2", "user_name": "3", "user_nama": "4", "größe": "5", "für": "6", "port": "7", "gräfin": "8"})
 	for key, near := range map[string]string{
-		"pasword": "password", "passwrod": "password", "Password": "password", "pssword!": "password", "passwordxy": "password",
-		"passwordxyz": "", "pas": "", "pan": "", "pins": "", "user_namx": "user_nama", "username": "user_name", "gröss": "größe", "token": "",
+		"pasword": "password", "passwrod": "password", "Password": "password", "pssword!": "password", "passwordxy": "password", "mypassword": "password",
+		"passwordxyz": "", "pas": "", "pan": "", "pins": "", "user_namx": "user_nama", "username": "user_name", "gröss": "größe", "fůr": "", "por": "", "grafin": "gräfin", "token": "",
 		"password\ufe0f": "password", "pаssword": "password", // invisible, and Cyrillic
 	} {
 		_, err := resolve(t, connect(server, server.Token), "vault:"+kv+"/a#"+key)

@@ -56,6 +56,20 @@ func withoutList(status int, contentType, body string) func(w http.ResponseWrite
 
 var blocked = withoutList(403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`)
 
+// An address with a path is right if Vault accepts the token there, even if the list of
+// mounts is not found.
+func TestListOfMountsIsNotFoundBelowAPath(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	server.Put(t, kv, "app", map[string]any{"password": "right"})
+	listless := behind(t, server, withoutList(404, "application/json", `{"errors":[]}`))
+	front := inFront(t, &vaulttest.Server{Address: listless}, func(r *http.Request) { r.URL.Path = strings.TrimPrefix(r.URL.Path, "/vault") })
+	credential, err := resolve(t, vaultAt(front+"/vault", server.ReaderToken(t, kv+"/data/app")), "vault:"+kv+"/app#password")
+	require.NoError(t, err)
+	assert.Equal(t, "right", credential.Reveal())
+}
+
 // If the list of mounts is not available, the run warns and uses the settings. The
 // next run tries again.
 func TestListOfMountsIsBlocked(t *testing.T) {
@@ -151,7 +165,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 	}
 }
 
-// A mount's own version wins over the settings, with a notice.
+// A mount's own version wins over the settings, with one notice for all its paths.
 func TestMountsOwnVersionWins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
@@ -160,11 +174,64 @@ func TestMountsOwnVersionWins(t *testing.T) {
 	vault := auth.New(auth.Settings{Address: server.Address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
 	for kv, shown := range map[string]string{plain: plain, likeAdvice: strconv.Quote(likeAdvice)} {
 		server.Put(t, kv, "app", map[string]any{"password": "p"})
-		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
+		server.Put(t, kv, "other", map[string]any{"password": "p"})
+		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:"+kv+"/app#password", "other", "vault:"+kv+"/other#password")}, resolver.Options{})
 		_, err := collect(run)[0].Credential("password")
 		require.NoError(t, err)
+		assert.Equal(t, []string{resolver.MountVersion}, codes(run.Report().Findings))
 		assert.Contains(t, texts(run.Report().Findings), "notice: the mount "+shown+" is KV v2, not v1 as in the settings; it is read as KV v2")
 	}
+}
+
+// A host whose path is surely denied does not wait for the paths that are read.
+func TestPathThatIsNotReadIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	taken := make(chan struct{})
+	server := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, _ string) {
+		select {
+		case <-taken:
+			secretV2(w, `{"password":"x"}`, "null")
+		case <-r.Context().Done():
+		}
+	}}
+	hosts := []resolver.Host{host("read", "password", "vault:secret/app#password"), host("denied", "password", "vault:other/app#password")}
+	var order []int
+	for i, result := range resolver.Resolve(t.Context(), server.start(t), hosts, resolver.Options{Workers: 1}).Results() {
+		if order = append(order, i); len(order) == 1 {
+			close(taken)
+			assert.ErrorIs(t, result.Err(), resolver.Denied)
+		}
+	}
+	assert.Equal(t, []int{1, 0}, order)
+	assert.EqualValues(t, 1, server.reads.Load(), "no attempt had to end for it")
+}
+
+// If the list of mounts ends the run, the hosts do not wait for the revocation.
+func TestListOfMountsThatEndsTheRun(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	mount, id := appRole(t, server, map[string]any{})
+	taken := make(chan struct{})
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		switch path {
+		case mountList:
+			whole(w, 404, `{"errors":["namespace not found"]}`)
+		case "auth/token/revoke-self":
+			<-taken
+			return false
+		default:
+			return false
+		}
+		return true
+	})
+	vault := auth.New(auth.Settings{Address: address, AuthMethod: "approle"}, environment(map[string]string{"VAULT_APPROLE_MOUNT": mount, "VAULT_ROLE_ID": id}))
+	run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", "vault:secret/app#password")}, resolver.Options{})
+	for _, result := range run.Results() {
+		assert.ErrorIs(t, result.Err(), resolver.Settings)
+		close(taken)
+	}
+	assert.NotContains(t, codes(run.Report().Findings), auth.TokenNotRevoked, "it waited for the hosts")
+	assertNoToken(t, server, mount)
 }
 
 // The settings name a nested mount that the token cannot see, so the policy line

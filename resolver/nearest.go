@@ -43,7 +43,6 @@ func edits(a, b string) int {
 		// Cells further than two from the diagonal are far.
 		from, to := max(0, i-far), min(len(y), i+far+1)
 		diagonal := row[from]
-		row[from] = far
 		if from == 0 {
 			row[0] = min(i+1, far)
 		}

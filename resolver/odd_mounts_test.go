@@ -45,6 +45,9 @@ func TestPathWithAReservedSegmentInAKVMount(t *testing.T) {
 		for token, want := range map[string][]resolver.Kind{granted: {resolver.OK, resolver.Denied, resolver.OK}, byHand: {resolver.OK, resolver.OK, resolver.OK}} {
 			v := resolver.Check(t.Context(), connect(server, token), fields, resolver.CheckOptions{})
 			assert.Equal(t, want, []resolver.Kind{v.Fields[0].Kind, v.Fields[1].Kind, v.Fields[2].Kind}, "%s", v)
+			policy, err := resolver.Policy(refs, v.Mounts)
+			assert.NoError(t, err, "Vault lists the mount")
+			assert.Contains(t, policy, `path "`+mount+`/data/apps/auth/db" {`)
 		}
 	}
 }

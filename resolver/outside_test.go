@@ -214,6 +214,37 @@ func TestNamesThatAreHardToSee(t *testing.T) {
 	assert.Contains(t, run.Report().String(), `skipped "web-1 " (bad_reference)`)
 }
 
+// Vault's list says that a mount is KV, so neither a lease nor a missing type, as before Vault
+// 1.16, makes its answer another engine's.
+func TestListedKVThatLendsWithoutAType(t *testing.T) {
+	t.Parallel()
+	server := &hostileVault{
+		mounts: `{"auth":{},"secret":{"secret/":{"type":"kv","options":{"version":"1"}}}}`,
+		read: func(w http.ResponseWriter, _ *http.Request, _ string) {
+			whole(w, 200, `{"request_id":"5a9f","lease_id":"secret/app/8Kq1","renewable":false,"lease_duration":3600,"data":{"password":"right","ttl":"1h"},"wrap_info":null,"warnings":null,"auth":null}`)
+		},
+	}
+	password, err := resolve(t, server.start(t), "vault:secret/app#password")
+	require.NoError(t, err)
+	assert.Equal(t, "right", password.Reveal())
+}
+
+// A secret of KV v1 can have keys like those in the configuration of KV v2: all of them if
+// Vault lists the mount, and some in any case.
+func TestSecretLikeAConfiguration(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 1)
+	server.Put(t, kv, "all", map[string]any{"cas_required": "a", "delete_version_after": "b", "max_versions": "right"})
+	server.Put(t, kv, "one", map[string]any{"max_versions": "right"})
+	for path, address := range map[string]string{"all": server.Address, "one": behind(t, server, blocked)} {
+		vault := auth.New(auth.Settings{Address: address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+		value, err := resolve(t, vault, "vault:"+kv+"/"+path+"#max_versions")
+		require.NoError(t, err, path)
+		assert.Equal(t, "right", value.Reveal())
+	}
+}
+
 // If Vault says that a mount is KV, a lease proves nothing: KV v1 can lease its secrets.
 func TestKVThatLendsItsSecrets(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -76,7 +77,7 @@ func TestAnswersThatProveNothing(t *testing.T) {
 		text   string
 	}{
 		{404, `{"errors":[]}`}, {404, `{"errors":["no handler for route \"x\""]}`}, {404, `{"errors":["unknown endpoint"]}`},
-		{200, `{"errors":[]}`}, {200, `{"server_time_utc":0}`}, {200, `{"request_id":"x","data":{}}`}, {200, `{"request_id":"x","data":null}`},
+		{200, `{"errors":[]}`}, {200, `{"errors":[],"data":{"k":"x"}}`}, {200, `{"server_time_utc":0}`}, {200, `{"request_id":"x","data":{}}`}, {200, `{"request_id":"x","data":null}`},
 		{200, `{"request_id":"x","data":{"secret":{},"auth":{}}}`}, {200, `{"request_id":"x","data":{"secret": {}}}`}, {200, `{"request_id":"x","data":{"secret":null}}`},
 		{200, `{"request_id":"x","data":{"auth":{},"secret":{"open/":{"description":"","options":{"version":"2"},"type":"kv"}}}}`}, // listing_visibility=unauth
 		{403, `{"errors":["Access denied by gateway"]}`}, {403, `{"errors":[]}`},
@@ -90,6 +91,28 @@ func TestAnswersThatProveNothing(t *testing.T) {
 		v = resolver.Check(t.Context(), vaultAt(wrongServer(t, always(body.status, body.text)), "hvs.garbage-token-xxxx"), fieldsOf("vault:secret/a#k"), resolver.CheckOptions{})
 		assert.False(t, v.Connection.LoggedIn, "%d %s", body.status, body.text)
 	}
+}
+
+// Until Vault has accepted the token, an answer to a read that is not Vault's is one to every
+// read.
+func TestPageInPlaceOfTheFirstSecret(t *testing.T) {
+	t.Parallel()
+	var reads atomic.Int64
+	address := wrongServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/secret/") {
+			reads.Add(1)
+			w.Header().Set("Content-Type", "text/html")
+			io.WriteString(w, "<html>")
+			return
+		}
+		always(404, `{"errors":[]}`)(w, r)
+	})
+	run := resolver.Resolve(t.Context(), vaultAt(address, "hvs.garbage-token-xxxx"), ofPaths(40, "secret/%d"), resolver.Options{Workers: 1})
+	for _, result := range collect(run) {
+		assert.ErrorIs(t, result.Err(), resolver.BadResponse)
+	}
+	assert.EqualValues(t, 1, reads.Load())
+	assert.Len(t, run.Report().Causes, 1)
 }
 
 // If a mount can be listed without a token, a proxy that drops the token is still found out.
@@ -134,6 +157,7 @@ func TestReadThatAProxyAnswers(t *testing.T) {
 		{"201", 201, answer, "(status 201 to a read)"},
 		{"203", 203, answer, "(status 203 to a read)"},
 		{"206", 206, answer[:100] + "}}", "(status 206"},
+		{"without a request id", 200, strings.Replace(answer, `"5"`, `""`, 1), "(status 200, application/json at "},
 		{"cut off", 200, answer[:len(answer)-30], "(status 200, not the JSON of an answer)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

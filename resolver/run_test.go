@@ -11,9 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -115,6 +118,28 @@ func TestLiteralsNeverWaitForVault(t *testing.T) {
 	assert.Equal(t, len(literals), run.Report().Ready)
 	assert.Zero(t, run.Report().Requests)
 	assert.Empty(t, connections)
+}
+
+// A run without references does not log in, however long its loop takes.
+func TestLiteralsNeedNoLogin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var isAsked atomic.Bool
+		vault := auth.New(auth.Settings{Address: "http://127.0.0.1", AuthMethod: "own"}, auth.Options{
+			Getenv: func(string) string { return "" },
+			Methods: map[string]func() (api.AuthMethod, error){"own": func() (api.AuthMethod, error) {
+				isAsked.Store(true)
+				return nil, errors.New("no login")
+			}},
+		})
+		for field, want := range map[string]bool{"literal": false, "vault:secret/app#password": true} {
+			isAsked.Store(false)
+			for range resolver.Resolve(t.Context(), vault, []resolver.Host{host("h", "password", field)}, resolver.Options{}).Results() {
+				synctest.Wait()
+				assert.Equal(t, want, isAsked.Load(), field)
+			}
+		}
+	})
 }
 
 func TestHostsWithoutReferencesComeFirst(t *testing.T) {

@@ -336,6 +336,32 @@ func TestLateListThatChangesNothing(t *testing.T) {
 	assert.NotContains(t, codes(run.Report().Findings), resolver.MountsUnknown)
 }
 
+// A list of mounts that comes late shows that an answer without the mount's type, as OpenBao
+// sends it, is one of KV. It is not asked for again.
+func TestLateListAndAnAnswerWithoutAType(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	kv := server.KV(t, 2)
+	var reads atomic.Int64
+	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+		switch {
+		case path == mountList && reads.Load() == 0:
+			whole(w, 500, `{"errors":["internal error"]}`)
+		case path == kv+"/data/app":
+			reads.Add(1)
+			whole(w, 200, `{"request_id":"5a9f","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":{"password":"right"},"metadata":{"created_time":"2026-11-24T04:21:30.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}},"wrap_info":null,"warnings":null,"auth":null}`)
+		default:
+			return false
+		}
+		return true
+	})
+	run := resolver.Resolve(t.Context(), vaultAt(address, server.Token), []resolver.Host{host("h", "password", "vault:"+kv+"/app#password")}, resolver.Options{Patience: 3 * brief})
+	password, err := collect(run)[0].Credential("password")
+	require.NoError(t, err)
+	assert.Equal(t, "right", password.Reveal())
+	assert.EqualValues(t, 1, reads.Load())
+}
+
 // The notice about a mount's version does not depend on when the list came.
 func TestLateListNamesTheVersionOfEveryMount(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,7 @@ func (k Kind) Error() string { return string(k) }
 // To add one, write a line here, one in advices and one in resolver/kind.go; in package
 // resolver a case in TestEachKind (-update writes its golden file), a row in
 // advice_test.go that follows the advice, and a case in secrecy_test.go; and a row in
-// the README. Raise it in resolver's secretV2 if it concerns every host that wants the
+// the README. Raise it in resolver's secretIn if it concerns every host that wants the
 // secret, or in field.resolve if it depends on the host. If it concerns a field or a key
 // alone, add it to FieldError.shared in resolver/cause.go.
 const (

@@ -37,6 +37,8 @@ func TestMaskErrors(t *testing.T) {
 		{"a letter like s", `{"errorſ":["bad ` + token + `"]}`, `{"errorſ":["bad [masked]"]}`},
 		{"twice", `{"errors":["` + token + `"],"ERRORS":["` + token + `"]}`, `{"ERRORS":["[masked]"],"errors":["[masked]"]}`},
 		{"data stays", `{"data":{"a":1.10},"errors":["` + token + `"]}`, `{"data":{"a":1.10},"errors":["[masked]"]}`},
+		{"another form", `{"errors":"bad ` + token + `"}`, `{"errors":["\"bad [masked]\""]}`},
+		{"another form, in other letters", `{"errors":[],"Errors":{"a":"` + token + `"}}`, `{"Errors":["{\"a\":\"[masked]\"}"],"errors":[]}`},
 		{"no JSON", token, token},
 	} {
 		t.Run(body.name, func(t *testing.T) {

@@ -18,7 +18,7 @@ func TestRedirects(t *testing.T) {
 		for _, location := range []struct{ name, header, target string }{
 			{"to another host", "Location: http://OTHER/v1/secret/data/app", "to http://OTHER"},
 			{"to https", "Location: https://OTHER/v1/secret/data/app", "to https://OTHER"},
-			{"to a page", "Location: /ui/", "to ADDRESS"},
+			{"to a page", "Location: /ui/", "to ADDRESS); set the address of Vault itself"},
 			{"to a page elsewhere", "Location: https://sso.example/login", "to https://sso.example"},
 			{"relative", "Location: /v1/secret/data/app", "to ADDRESS"},
 			{"to the token", "Location: http://" + token + ".example.com/v1/" + token, "to http://[masked].example.com"},

@@ -136,6 +136,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"a long text", vault(500, `{"errors":["`+strings.Repeat("long ", 1000)+`"]}`), fault.ServerError, later, false, "… at ADDRESS"},
 		{"the token in the text", vault(500, `{"errors":["bad token `+token+`"]}`), fault.ServerError, later, false, "bad token [masked] at"},
 		{"a token of another namespace", vault(500, `{"errors":["failed to look up namespace from the token: no namespace"]}`), fault.Token, never, false, "vault does not know the token's namespace or cannot read the token"},
+		{"a token that cannot be parsed", vault(500, `{"errors":["error parsing token"]}`), fault.Token, never, false, "vault does not know the token's namespace or cannot read the token"},
 		{"a login's words about another request", vault(500, `{"errors":["could not load configuration"]}`), fault.ServerError, later, false, "vault answers 500 (could not load configuration at ADDRESS); see Vault's own log"},
 		{"no such namespace", vault(404, `{"errors":["namespace not found"]}`), fault.Settings, never, false, "vault has no such namespace (namespace not found at ADDRESS); correct namespace in the settings"},
 		{"a mount that is upgraded", vault(400, `{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}`), fault.ServerError, later, false, "vault is upgrading this mount to KV v2"},
