@@ -148,6 +148,18 @@ func TestPoisonedInSequence(t *testing.T) {
 	}
 }
 
+// A slow Vault has time to answer the request after one that spent the budget: it shows that
+// Vault is not down.
+func TestSlowAnswerAfterAPoisonedRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		r := play(t.Context(), p, 10, 1, after(budget/12-time.Second).poisoned(hangs, 5))
+		assert.Equal(t, []int{5}, r.failed())
+		assert.Nil(t, p.Over())
+	})
+}
+
 // A quota that refuses all requests for good ends patience soon, though they come one after
 // another, and each fails with no other beside it.
 func TestRefusedInSequence(t *testing.T) {

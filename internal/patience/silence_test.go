@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/internal/patience"
 )
@@ -29,5 +30,10 @@ func TestWaitForARequestThatIsGivenUp(t *testing.T) {
 		silence, last := p.Silence()
 		assert.Equal(t, 5*time.Second, silence)
 		assert.Nil(t, last)
+
+		require.NoError(t, p.Do(t.Context(), answered))
+		time.Sleep(time.Hour)
+		silence, _ = p.Silence()
+		assert.Zero(t, silence, "Vault has answered since")
 	})
 }
