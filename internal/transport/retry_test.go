@@ -725,6 +725,29 @@ func TestInternalError(t *testing.T) {
 			})
 		})
 	}
+	t.Run("well at first and later, but not in between", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			var asked []string
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				switch {
+				case !strings.HasSuffix(q.URL.Path, "/sys/health"):
+					errorsOf(500, bare)(w, q)
+				case len(asked) == 1:
+					asked = append(asked, "not well")
+					errorsOf(503, "Vault is sealed")(w, q)
+				default:
+					asked = append(asked, "well")
+					says200(w, q)
+				}
+			})
+			_, err := do(t.Context(), r, http.MethodGet, "auth/token/lookup-self")
+			require.ErrorIs(t, err, fault.Token)
+			assert.Equal(t, []string{"well", "not well", "well", "well"}, asked)
+			assert.GreaterOrEqual(t, time.Since(began), 3*budget/12)
+		})
+	})
 	t.Run("it passes", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
