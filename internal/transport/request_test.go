@@ -247,6 +247,17 @@ func TestConnections(t *testing.T) {
 	assert.LessOrEqual(t, opened.Load(), int64(2*most))
 	assert.Equal(t, int(opened.Load()), w.Dials())
 	assert.Equal(t, requests, w.Requests())
+
+	// They are kept even if none is in use for a moment.
+	const rounds = 20
+	for range rounds {
+		for range most {
+			group.Go(func() { send(t, w) })
+		}
+		group.Wait()
+	}
+	assert.LessOrEqual(t, opened.Load(), int64(2*most+rounds/2))
+	assert.LessOrEqual(t, peak.Load(), int64(2*most))
 	w.Close()
 	assert.Eventually(t, func() bool { return open.Load() == 0 }, generous, time.Millisecond)
 }

@@ -151,6 +151,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"500", errorsOf(500, "internal error"), put, true, 2},
 		{"500 in the words of a login", errorsOf(500, "could not load configuration"), get, false, 2},
 		{"closed", closes, get, false, 2},
+		{"closed", closes, "LIST", false, 2},
 		{"closed", closes, put, false, 1},
 		{"hangs", hangs, get, false, 2},
 		{"hangs", hangs, put, false, 1},
