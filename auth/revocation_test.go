@@ -3,7 +3,9 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -140,6 +142,30 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	if assert.Len(t, r.warnings(), 1) {
 		assert.Contains(t, r.warnings()[0], "did not answer with a token")
 		assert.Contains(t, r.warnings()[0], "(the login approle at auth/approle)")
+	}
+}
+
+// A login that waits for a connection when the run ends has made no token, so no warning says
+// that one may be left.
+func TestLoginThatWasNotSent(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		cancel()
+		io.Copy(io.Discard, conn) // the handshake is never answered
+	}()
+	r := readOnce(ctx, auth.New(auth.Settings{Address: "https://" + listener.Addr().String(), AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()))
+	assert.ErrorIs(t, r.err, context.Canceled)
+	for _, warning := range r.warnings() {
+		assert.NotContains(t, warning, "a login was sent")
 	}
 }
 
