@@ -569,6 +569,7 @@ func TestPermanentFaults(t *testing.T) {
 		{"one TLS handshake fails", script(healthy).poisoned(always(untrusted), 5), 1, 1000},
 		{"two fail, with answers in between", script(healthy).poisoned(always(untrusted), 5, 500), 2, 1000},
 		{"all do", always(untrusted), 1000, workers + 1},
+		{"a fault concerns the run", always(elsewhere), 1000, workers + 1},
 	} {
 		t.Run(run.name, func(t *testing.T) {
 			t.Parallel()
