@@ -119,7 +119,7 @@ func TestPathPins(t *testing.T) {
 		refuses []string
 	}{
 		{"", []string{"a/b", "secret/luumen/windev"}, nil},
-		{"secret/luumen", []string{"secret/luumen", "secret/luumen/windev"}, []string{"secret", "secret/luumen2", "secret/Luumen/x", "secret/other", "team/secret/luumen"}},
+		{"secret/luumen", []string{"secret/luumen", "secret/luumen/windev", "secret/luumen/a/b/c"}, []string{"secret", "secret/luumen2", "secret/Luumen/x", "secret/other", "team/secret/luumen"}},
 		{" secret/a/ , team/kv ", []string{"secret/a/x", "team/kv/y"}, []string{"secret/ab", "team/kv2"}},
 		{"kv", []string{"kv/a"}, []string{"kv2/a"}},
 		{"kv/a#b", []string{ref.Parse("vault:kv/a%23b#c").Ref().Path()}, []string{"kv/a%23b"}},
