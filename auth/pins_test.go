@@ -147,3 +147,31 @@ func TestPathPinsOfAPolicy(t *testing.T) {
 		assertKind(t, vault.ValidatePath("secret/a/x"), fault.Pinned, says)
 	}
 }
+
+// If the paths are pinned and the namespace is not, every run says so.
+func TestPathPinsWithoutANamespace(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		pins  variables
+		warns bool
+	}{
+		{variables{"LUUMEN_VAULT_PATHS": "secret/luumen"}, true},
+		{variables{"LUUMEN_VAULT_PATHS": "secret/luumen", "VAULT_NAMESPACE": "team"}, false},
+		{variables{}, false},
+	} {
+		server := newStandIn(t, nil)
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, test.pins.and(variables{"VAULT_TOKEN": "t"}).options()))
+		require.NoError(t, r.err)
+		var found []auth.Finding
+		for _, f := range r.usage.Findings {
+			if f.Code == auth.NamespaceNotPinned {
+				found = append(found, f)
+			}
+		}
+		assert.Equal(t, test.warns, len(found) == 1, "%v: %v", test.pins, r.usage.Findings)
+		for _, f := range found {
+			assert.True(t, f.Notice, "it may be intended")
+			assert.Contains(t, f.Text, "the UI still chooses the namespace")
+		}
+	}
+}
