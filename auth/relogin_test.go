@@ -455,6 +455,7 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		kind    string
+		uses    int           // of a token; 0 means no limit
 		lease   int           // seconds
 		delay   time.Duration // of the answer to a login
 		says    string        // of a dead token
@@ -463,17 +464,18 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 		reads   int           // reads that are answered
 		logins  int
 	}{
-		{"the time to live counts from when the login was sent", "service", 1, slow, dead, all, 3, 3, 3},
-		{"one that expires once", "service", 1, slow, dead, all, 2, 2, 2},
-		{"one that is alive by its time was revoked: once in a run", "service", 3600, 0, dead, all, 3, 2, 2},
-		{"0 never ends: it was revoked", "service", 0, 0, dead, all, 3, 2, 2},
-		{"one that never served ends the run", "service", 3600, 0, dead, 0, 3, 0, 1},
-		{"one that never served ends the run, though its time is over", "service", 1, slow, dead, 0, 3, 0, 1},
-		{"one that never served after one that did is replaced three times", "service", 1, slow, dead, 1, 3, 1, 5},
-		{"a batch token: once a second", "batch", 3600, 0, dead, all, 3, 3, 3},
-		{"one that expired, in the words of a denial, as OpenBao may say it", "service", 1, slow, byPolicy, all, 2, 2, 2},
-		{"a denial", "service", 3600, 0, byPolicy, all, 3, 3, 1},
-		{"a denial in the words of another", "service", 3600, 0, foreign, all, 3, 3, 1},
+		{"the time to live counts from when the login was sent", "service", 0, 1, slow, dead, all, 3, 3, 3},
+		{"one that expires once", "service", 0, 1, slow, dead, all, 2, 2, 2},
+		{"one that is alive by its time was revoked: once in a run", "service", 0, 3600, 0, dead, all, 3, 2, 2},
+		{"0 never ends: it was revoked", "service", 0, 0, 0, dead, all, 3, 2, 2},
+		{"one that never served ends the run", "service", 0, 3600, 0, dead, 0, 3, 0, 1},
+		{"one that never served ends the run, though its time is over", "service", 0, 1, slow, dead, 0, 3, 0, 1},
+		{"one that never served after one that did is replaced three times", "service", 0, 1, slow, dead, 1, 3, 1, 5},
+		{"one with few uses, which may be used up before it serves: once in a run", "service", 5, 3600, 0, dead, 0, 3, 0, 2},
+		{"a batch token: once a second", "batch", 0, 3600, 0, dead, all, 3, 3, 3},
+		{"one that expired, in the words of a denial, as OpenBao may say it", "service", 0, 1, slow, byPolicy, all, 2, 2, 2},
+		{"a denial", "service", 0, 3600, 0, byPolicy, all, 3, 3, 1},
+		{"a denial in the words of another", "service", 0, 3600, 0, foreign, all, 3, 3, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -487,7 +489,7 @@ func TestWhichDeadTokenIsReplaced(t *testing.T) {
 					token := fmt.Sprintf("hvs.number-%d", logins)
 					mu.Unlock()
 					time.Sleep(test.delay)
-					say(w, 200, fmt.Sprintf(`{"request_id":"1","auth":{"client_token":%q,"accessor":"a","token_type":%q,"lease_duration":%d},"mount_type":""}`, token, test.kind, test.lease))
+					say(w, 200, fmt.Sprintf(`{"request_id":"1","auth":{"client_token":%q,"accessor":"a","token_type":%q,"num_uses":%d,"lease_duration":%d},"mount_type":""}`, token, test.kind, test.uses, test.lease))
 				case strings.HasSuffix(r.URL.Path, "/app"):
 					mu.Lock()
 					defer mu.Unlock()
