@@ -43,6 +43,8 @@ func TestEnvironment(t *testing.T) {
 		{"both", "token", variables{"VAULT_TOKEN": canary, "VAULT_TOKEN_FILE": canary}, []string{"VAULT_TOKEN and VAULT_TOKEN_FILE are both set"}},
 		{"one empty", "token", variables{"VAULT_TOKEN": "t", "VAULT_TOKEN_FILE": " "}, nil},
 		{"control character", "token", variables{"VAULT_TOKEN": canary + "\n" + canary}, []string{"VAULT_TOKEN holds several lines"}},
+		{"space in a token", "", variables{"VAULT_TOKEN": canary + " " + canary}, []string{"VAULT_TOKEN holds a character that no token has"}},
+		{"non-ASCII character in a token", "", variables{"VAULT_TOKEN": canary + "é"}, []string{"VAULT_TOKEN holds a character that no token has"}},
 		{"AppRole", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}, nil},
 		{"AppRole without secret id", "approle", variables{"VAULT_ROLE_ID": "r"}, nil},
 		{"AppRole without role id", "approle", variables{"VAULT_SECRET_ID": canary}, []string{"neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set"}},
