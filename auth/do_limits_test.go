@@ -104,6 +104,18 @@ func TestDoWithoutAVaultOrAUse(t *testing.T) {
 	assert.NotEmpty(t, zero.Effective())
 }
 
+// The zero options are those that the documentation names.
+func TestDefaultsOfDo(t *testing.T) {
+	t.Parallel()
+	o := auth.WithDefaults(auth.DoOptions{})
+	assert.Equal(t, 60*time.Second, o.Patience)
+	assert.Equal(t, 16, o.Connections)
+	assert.NotEmpty(t, o.RunID)
+	assert.NotEqual(t, o.RunID, auth.WithDefaults(auth.DoOptions{}).RunID)
+	long := strings.Repeat("1234567 ", 100)
+	assert.Equal(t, strings.Repeat("1234567", 100)[:128], auth.WithDefaults(auth.DoOptions{RunID: long + "é\r\n"}).RunID)
+}
+
 // Names that only begin or end like a token or an id are names.
 func TestNamesThatResembleCredentials(t *testing.T) {
 	t.Parallel()

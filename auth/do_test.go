@@ -157,6 +157,12 @@ func TestDoKeepsTheToken(t *testing.T) {
 		_, err = sign(ctx, elsewhere, path)
 		assert.ErrorContains(t, err, "an address other than the one in the settings")
 
+		downgraded := client.WithRequestCallbacks(func(r *api.Request) {
+			r.URL.Scheme = map[string]string{"http": "https", "https": "http"}[r.URL.Scheme]
+		})
+		_, err = sign(ctx, downgraded, path)
+		assert.ErrorContains(t, err, "an address other than the one in the settings")
+
 		// A server may resolve it, and lead elsewhere.
 		upwards := client.WithRequestCallbacks(func(r *api.Request) { r.URL.Path = "/v1/../" + path })
 		_, err = sign(ctx, upwards, path)

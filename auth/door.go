@@ -75,20 +75,16 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 // send sends a request to Vault, and to no other server.
 func (d *door) send(request *http.Request) (*http.Response, *reply.Answer, error) {
 	s := d.session
-	last := s.logins.Last
 	switch {
 	case !s.isForVault(request):
 		return nil, nil, fault.New(fault.Login, "its request was not for the API at the address in the settings, so it was not sent", "fix the method")
 	case hasControl(request.Header):
 		return nil, nil, fault.New(fault.Login, "its request had a header with a line break or another control character, so it was not sent", "fix the method")
-	case last.Err() != nil:
+	case s.logins.Last.Err() != nil:
 		return nil, nil, errClosed
 	}
 	response, err := s.logins.RoundTrip(request)
 	if err != nil {
-		if last.Err() != nil {
-			s.warnOfUnclearLogin() // it took longer than a run waits for it
-		}
 		return nil, nil, err
 	}
 	answer, err := reply.Parse(response, nil)

@@ -43,6 +43,8 @@ func TestEnvironment(t *testing.T) {
 		{"both", "token", variables{"VAULT_TOKEN": canary, "VAULT_TOKEN_FILE": canary}, []string{"VAULT_TOKEN and VAULT_TOKEN_FILE are both set"}},
 		{"one empty", "token", variables{"VAULT_TOKEN": "t", "VAULT_TOKEN_FILE": " "}, nil},
 		{"control character", "token", variables{"VAULT_TOKEN": canary + "\n" + canary}, []string{"VAULT_TOKEN holds several lines"}},
+		{"space in a token", "", variables{"VAULT_TOKEN": canary + " " + canary}, []string{"VAULT_TOKEN holds a character that no token has"}},
+		{"non-ASCII character in a token", "", variables{"VAULT_TOKEN": canary + "é"}, []string{"VAULT_TOKEN holds a character that no token has"}},
 		{"AppRole", "approle", variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}, nil},
 		{"AppRole without secret id", "approle", variables{"VAULT_ROLE_ID": "r"}, nil},
 		{"AppRole without role id", "approle", variables{"VAULT_SECRET_ID": canary}, []string{"neither VAULT_ROLE_ID nor VAULT_ROLE_ID_FILE is set"}},
@@ -376,6 +378,38 @@ func TestVaultsTLSIsNotForTheProxy(t *testing.T) {
 			assertKind(t, r.err, fault.TLS, test.says)
 		})
 	}
+}
+
+// An https proxy that asks for a client certificate does not get Vault's, and must speak TLS 1.2
+// like Vault.
+func TestClientCertificateIsNotForTheProxy(t *testing.T) {
+	t.Parallel()
+	certificate := vaulttest.NewCertificate(t, nil, vaulttest.CertificateConfig{})
+	pair, key := vaulttest.Pair(t, "agent")
+	run := func(t *testing.T, config *tls.Config, answer http.HandlerFunc) error {
+		config.Certificates = []tls.Certificate{certificate.TLS()}
+		return readOnce(t.Context(), auth.New(auth.Settings{Address: "https://vault.example:8200"}, variables{
+			"VAULT_TOKEN": "t", "VAULT_PROXY_ADDR": vaulttest.ServeTLS(t, config, answer), "VAULT_CACERT_BYTES": certificate.PEM(),
+			"VAULT_CLIENT_CERT": inFile(t, pair), "VAULT_CLIENT_KEY": inFile(t, key),
+		}.options()), "secret/app").err
+	}
+	t.Run("it asks for one", func(t *testing.T) {
+		t.Parallel()
+		var asked, got atomic.Int32
+		err := run(t, &tls.Config{ClientAuth: tls.RequestClientCert}, func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			got.Add(int32(len(r.TLS.PeerCertificates)))
+			w.WriteHeader(http.StatusForbidden)
+		})
+		assertKind(t, err, fault.Unreachable, "the proxy answers 403")
+		assert.NotZero(t, asked.Load())
+		assert.Zero(t, got.Load(), "certificates")
+	})
+	t.Run("it speaks TLS 1.1", func(t *testing.T) {
+		t.Parallel()
+		err := run(t, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, http.NotFound)
+		assertKind(t, err, fault.TLS, "the proxy refused the TLS connection")
+	})
 }
 
 // The Patch server may be set up for a method that nobody chose in the UI.

@@ -15,6 +15,9 @@ var VersionIn = versionIn
 // ParseHealth parses the answer of sys/health.
 var ParseHealth = parseHealth
 
+// WithDefaults returns the options that a use has.
+func WithDefaults(options DoOptions) DoOptions { return options.withDefaults() }
+
 // Renewal returns what errors say about replacing a dead given token.
 func Renewal(v *Vault) string {
 	c, err := v.inner().config()

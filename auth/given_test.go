@@ -219,26 +219,29 @@ func TestTokenFileIsReadOnceMore(t *testing.T) {
 func TestWhatIsSaidOfAnExpiry(t *testing.T) {
 	t.Parallel()
 	const agents = "a Vault Agent or Proxy answers with its own token"
+	const day = 24 * 60 * 60
 	inVariable, inAFile := variables{"VAULT_TOKEN": "t"}, variables{"VAULT_TOKEN_FILE": inFile(t, "t")}
 	for _, test := range []struct {
 		name    string
 		v       variables
-		ttl     int // of 3600 seconds
+		ttl     int // in seconds
+		of      int // when it was created
 		members string
 		says    string
 	}{
-		{"periodic", inVariable, 2000, `"id":"t","accessor":"a","renewable":true,"period":3600`, "a run before then renews it"},
-		{"periodic, but not for ever", inVariable, 2000, `"id":"t","accessor":"a","renewable":true,"period":3600,"explicit_max_ttl":7200`, "; replace it"},
-		{agents, inVariable, 2000, `"id":"hvs.agents-own","renewable":true`, ""},
-		{"in a file, with more than a tenth left", inAFile, 500, `"id":"t","accessor":"a","renewable":false`, ""},
-		{"in a file, with less than a tenth left", inAFile, 300, `"id":"t","accessor":"a","renewable":false`, "; replace it"},
+		{"periodic", inVariable, 2000, 3600, `"id":"t","accessor":"a","renewable":true,"period":3600`, "a run before then renews it"},
+		{"periodic, but not for ever", inVariable, 2000, 3600, `"id":"t","accessor":"a","renewable":true,"period":3600,"explicit_max_ttl":7200`, "; replace it"},
+		{agents, inVariable, 2000, 3600, `"id":"hvs.agents-own","renewable":true`, ""},
+		{"in a file, with more than a tenth left", inAFile, 500, 3600, `"id":"t","accessor":"a","renewable":false`, ""},
+		{"in a file, with less than a tenth left", inAFile, 300, 3600, `"id":"t","accessor":"a","renewable":false`, "; replace it"},
+		{"in a file, made for 30 days, with 5 left", inAFile, 5 * day, 30 * day, `"id":"t","accessor":"a","renewable":false`, "; replace it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
 				isLookup := strings.HasSuffix(r.URL.Path, "/lookup-self")
 				if isLookup {
-					say(w, 200, `{"request_id":"1","data":{"ttl":`+fmt.Sprint(test.ttl)+`,"creation_ttl":3600,"expire_time":"`+time.Now().Add(time.Duration(test.ttl)*time.Second).Format(time.RFC3339)+`","type":"service",`+test.members+`},"mount_type":"token"}`)
+					say(w, 200, `{"request_id":"1","data":{"ttl":`+fmt.Sprint(test.ttl)+`,"creation_ttl":`+fmt.Sprint(test.of)+`,"expire_time":"`+time.Now().Add(time.Duration(test.ttl)*time.Second).Format(time.RFC3339)+`","type":"service",`+test.members+`},"mount_type":"token"}`)
 				}
 				return isLookup
 			})

@@ -119,7 +119,7 @@ func TestPathPins(t *testing.T) {
 		refuses []string
 	}{
 		{"", []string{"a/b", "secret/luumen/windev"}, nil},
-		{"secret/luumen", []string{"secret/luumen", "secret/luumen/windev"}, []string{"secret", "secret/luumen2", "secret/Luumen/x", "secret/other", "team/secret/luumen"}},
+		{"secret/luumen", []string{"secret/luumen", "secret/luumen/windev", "secret/luumen/a/b/c"}, []string{"secret", "secret/luumen2", "secret/Luumen/x", "secret/other", "team/secret/luumen"}},
 		{" secret/a/ , team/kv ", []string{"secret/a/x", "team/kv/y"}, []string{"secret/ab", "team/kv2"}},
 		{"kv", []string{"kv/a"}, []string{"kv2/a"}},
 		{"kv/a#b", []string{ref.Parse("vault:kv/a%23b#c").Ref().Path()}, []string{"kv/a%23b"}},
@@ -145,5 +145,33 @@ func TestPathPinsOfAPolicy(t *testing.T) {
 	} {
 		vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": pins}.options())
 		assertKind(t, vault.ValidatePath("secret/a/x"), fault.Pinned, says)
+	}
+}
+
+// If the paths are pinned and the namespace is not, every run says so.
+func TestPathPinsWithoutANamespace(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		pins  variables
+		warns bool
+	}{
+		{variables{"LUUMEN_VAULT_PATHS": "secret/luumen"}, true},
+		{variables{"LUUMEN_VAULT_PATHS": "secret/luumen", "VAULT_NAMESPACE": "team"}, false},
+		{variables{}, false},
+	} {
+		server := newStandIn(t, nil)
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, test.pins.and(variables{"VAULT_TOKEN": "t"}).options()))
+		require.NoError(t, r.err)
+		var found []auth.Finding
+		for _, f := range r.usage.Findings {
+			if f.Code == auth.NamespaceNotPinned {
+				found = append(found, f)
+			}
+		}
+		assert.Equal(t, test.warns, len(found) == 1, "%v: %v", test.pins, r.usage.Findings)
+		for _, f := range found {
+			assert.True(t, f.Notice, "it may be intended")
+			assert.Contains(t, f.Text, "the UI still chooses the namespace")
+		}
 	}
 }

@@ -147,6 +147,7 @@ func TestLookBeforeTheRevocation(t *testing.T) {
 		{"none", "a", 200, "application/json", `{"request_id":"1","data":{"ttl":5}}`, false, another},
 		{"an empty one", "a", 200, "application/json", `{"request_id":"1","data":{"accessor":""}}`, false, another},
 		{"an empty one, of a login with none", "", 200, "application/json", `{"request_id":"1","data":{"accessor":""}}`, false, another},
+		{"an empty one of a token, of a login with none", "", 200, "application/json", `{"request_id":"1","data":{"accessor":"","ttl":5}}`, false, another},
 		{"no data", "a", 200, "application/json", `{"request_id":"1","data":null}`, false, another},
 		{"data of another form", "a", 200, "application/json", `{"request_id":"1","data":["a"]}`, false, another},
 		{"denied", "a", 403, "application/json", `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, false, lines},

@@ -3,7 +3,9 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/luumen/patch-vault/auth"
+	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/vaulttest"
 )
 
@@ -140,6 +143,58 @@ func TestLoginThatIsNeverAnswered(t *testing.T) {
 	if assert.Len(t, r.warnings(), 1) {
 		assert.Contains(t, r.warnings()[0], "did not answer with a token")
 		assert.Contains(t, r.warnings()[0], "(the login approle at auth/approle)")
+	}
+}
+
+// A proxy may compress the answer to a login, or change it in another way, so that nobody can
+// read the token in it. A page in its place shows no login.
+func TestLoginWhoseAnswerCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		header, value string
+		warns         bool
+	}{
+		{"Content-Encoding", "br", true},
+		{"Content-Type", "application/octet-stream", true},
+		{"Content-Type", "text/html", false},
+	} {
+		t.Run(test.value, func(t *testing.T) {
+			t.Parallel()
+			server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set(test.header, test.value)
+				io.WriteString(w, "unreadable")
+				return true
+			})
+			r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r"}.options()))
+			assertKind(t, r.err, fault.BadResponse)
+			assert.Equal(t, []string{"PUT auth/approle/login"}, server.requests())
+			assert.Equal(t, test.warns, strings.Contains(strings.Join(r.warnings(), "|"), "a login was sent"), r.warnings())
+		})
+	}
+}
+
+// A login that waits for a connection when the run ends has made no token, so no warning says
+// that one may be left.
+func TestLoginThatWasNotSent(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		cancel()
+		io.Copy(io.Discard, conn) // the handshake is never answered
+	}()
+	r := readOnce(ctx, auth.New(auth.Settings{Address: "https://" + listener.Addr().String(), AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "the-role-id"}.options()))
+	assert.ErrorIs(t, r.err, context.Canceled)
+	for _, warning := range r.warnings() {
+		assert.NotContains(t, warning, "a login was sent")
 	}
 }
 

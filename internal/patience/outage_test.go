@@ -181,9 +181,28 @@ func TestFaultsOfOneCause(t *testing.T) {
 					most = dialsOfStandbys
 				}
 				assert.LessOrEqual(t, len(r.sends), most+2)
+				if other == standby { // an election ends soon, even if a dead node is among the probes
+					for i, at := range r.sends[4:] {
+						assert.Less(t, at-r.sends[i+3], 5*time.Second, "before the send at %s", at)
+					}
+				}
 			})
 		})
 	}
+}
+
+// Agents that lose the same Vault at the same moment do not send their probes together.
+func TestProbesOfTwoRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sends [2][]time.Duration
+		for i := range sends {
+			sends[i] = play(t.Context(), patience.New(budget, patience.Limits{}), 2, 2, always(refused)).sends
+		}
+		for i := 4; i < min(len(sends[0]), len(sends[1])); i++ { // the first ones are sent at once
+			assert.NotEqual(t, sends[0][i], sends[1][i], "send %d", i)
+		}
+	})
 }
 
 // Requests that were never sent and ones that failed take turns as the prober.
@@ -550,6 +569,7 @@ func TestPermanentFaults(t *testing.T) {
 		{"one TLS handshake fails", script(healthy).poisoned(always(untrusted), 5), 1, 1000},
 		{"two fail, with answers in between", script(healthy).poisoned(always(untrusted), 5, 500), 2, 1000},
 		{"all do", always(untrusted), 1000, workers + 1},
+		{"a fault concerns the run", always(elsewhere), 1000, workers + 1},
 	} {
 		t.Run(run.name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +147,38 @@ func TestPoisonedInSequence(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The answers to requests that say nothing of others do not make one fail alone: it is tried
+// for the whole budget.
+func TestAnswersBesideAFailingRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		play(t.Context(), p, 1, 1, healthy)
+		var group sync.WaitGroup
+		group.Go(func() {
+			for began := time.Now(); time.Since(began) < budget; time.Sleep(time.Second) {
+				assert.NoError(t, p.Try(t.Context(), &patience.Request{Beside: true}, answered))
+			}
+		})
+		time.Sleep(blip)
+		r := play(t.Context(), p, 1, 1, script(always(reset)).between(budget/2, forever, healthy))
+		assert.Empty(t, r.failed())
+		group.Wait()
+	})
+}
+
+// A slow Vault has time to answer the request after one that spent the budget: it shows that
+// Vault is not down.
+func TestSlowAnswerAfterAPoisonedRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := patience.New(budget, patience.Limits{})
+		r := play(t.Context(), p, 10, 1, after(budget/12-time.Second).poisoned(hangs, 5))
+		assert.Equal(t, []int{5}, r.failed())
+		assert.Nil(t, p.Over())
+	})
 }
 
 // A quota that refuses all requests for good ends patience soon, though they come one after

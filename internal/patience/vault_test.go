@@ -28,6 +28,7 @@ var (
 
 	untrusted = &patience.Failure{Fault: fault.New(fault.TLS, "vault's certificate is not trusted", "")}
 	foreign   = &patience.Failure{Fault: fault.New(fault.BadResponse, "the answer is not Vault's", "")}
+	elsewhere = &patience.Failure{Fault: fault.New(fault.Settings, "vault has no such namespace", "").OfRun()}
 )
 
 const (

@@ -42,6 +42,10 @@ func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 // NewAnswerConn returns the connection that net/http gets.
 func NewAnswerConn(conn net.Conn) net.Conn { return newAnswerConn(conn, &node{}) }
 
+// BeginOn and EndOn count the requests that use the connection that net/http gets.
+func BeginOn(conn net.Conn) { conn.(*answerConn).begin() }
+func EndOn(conn net.Conn)   { conn.(*answerConn).end() }
+
 // WithAnswerConn is a context for one request over an answerConn.
 func WithAnswerConn(ctx context.Context) context.Context {
 	var conn *answerConn

@@ -164,6 +164,17 @@ func TestProxyEchoesAShortPassword(t *testing.T) {
 	}
 }
 
+// The user name at a proxy is part of its credentials.
+func TestProxyEchoesItsUser(t *testing.T) {
+	t.Parallel()
+	s := serveRaw(t, vault(500, `{"errors":["the proxy does not know CANARYuser."]}`))
+	at := *s.address
+	at.User = url.UserPassword("CANARYuser", proxyPassword)
+	f := fails(t, newWire(t, transport.Config{Address: &url.URL{Scheme: "http", Host: "vault.example.com"}, Proxy: proxyAt(&at)}))
+	assert.ErrorContains(t, f.Fault, "the proxy does not know [masked].")
+	assertHidesProxyPassword(t, f)
+}
+
 // An https proxy gets neither Vault's server name nor the client certificate.
 func TestHTTPSProxy(t *testing.T) {
 	t.Parallel()

@@ -247,6 +247,17 @@ func TestConnections(t *testing.T) {
 	assert.LessOrEqual(t, opened.Load(), int64(2*most))
 	assert.Equal(t, int(opened.Load()), w.Dials())
 	assert.Equal(t, requests, w.Requests())
+
+	// They are kept even if none is in use for a moment.
+	const rounds = 20
+	for range rounds {
+		for range most {
+			group.Go(func() { send(t, w) })
+		}
+		group.Wait()
+	}
+	assert.LessOrEqual(t, opened.Load(), int64(2*most+rounds/2))
+	assert.LessOrEqual(t, peak.Load(), int64(2*most))
 	w.Close()
 	assert.Eventually(t, func() bool { return open.Load() == 0 }, generous, time.Millisecond)
 }
@@ -275,23 +286,31 @@ func TestFreshConnectionAfterAFailure(t *testing.T) {
 	assert.Equal(t, 4, w.Dials())
 }
 
-// Close ends a hanging handshake that nothing waits for.
+// Close ends a connection that nothing waits for any more, and whose other end says nothing.
 func TestCloseEndsWhatHangs(t *testing.T) {
 	t.Parallel()
-	closed := make(chan struct{}, 1)
-	address := serveConnections(t, func(conn net.Conn) {
-		io.Copy(io.Discard, conn)
-		closed <- struct{}{}
-	})
-	address.Scheme = "https"
-	w := wireTo(t, address)
-	_, f := transport.SendOnce(w, request(t, w, http.MethodGet, "a"), 100*time.Millisecond)
-	require.NotNil(t, f)
-	w.Close()
-	select {
-	case <-closed:
-	case <-time.After(generous / 2):
-		assert.Fail(t, "the connection is still open")
+	for _, name := range []string{"a handshake", "a proxy"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			closed := make(chan struct{}, 1)
+			address := serveConnections(t, func(conn net.Conn) {
+				io.Copy(io.Discard, conn)
+				closed <- struct{}{}
+			})
+			config := transport.Config{Address: &url.URL{Scheme: "https", Host: address.Host}}
+			if name == "a proxy" {
+				config.Address.Host, config.Proxy = "vault.example.com", proxyAt(address)
+			}
+			w := newWire(t, config)
+			_, f := transport.SendOnce(w, request(t, w, http.MethodGet, "a"), 100*time.Millisecond)
+			require.NotNil(t, f)
+			w.Close()
+			select {
+			case <-closed:
+			case <-time.After(generous / 2):
+				assert.Fail(t, "the connection is still open")
+			}
+		})
 	}
 }
 

@@ -151,6 +151,7 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"500", errorsOf(500, "internal error"), put, true, 2},
 		{"500 in the words of a login", errorsOf(500, "could not load configuration"), get, false, 2},
 		{"closed", closes, get, false, 2},
+		{"closed", closes, "LIST", false, 2},
 		{"closed", closes, put, false, 1},
 		{"hangs", hangs, get, false, 2},
 		{"hangs", hangs, put, false, 1},
@@ -534,6 +535,32 @@ func TestProxyPacesWith503(t *testing.T) {
 	}
 }
 
+// Two paths that were refused and then answered show such a proxy. From then on a read that
+// it refuses waits before it is sent again. A write is not sent again: Vault may have acted on
+// it.
+func TestTwoPathsShowAProxyThatPaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		requests := make(map[string]int)
+		r := overPipes(t, 1, func(w http.ResponseWriter, q *http.Request) {
+			if requests[q.URL.Path]++; requests[q.URL.Path] == 1 {
+				pageOf(503)(w, q)
+				return
+			}
+			says200(w, q)
+		})
+		for i := range 3 {
+			began := time.Now()
+			_, err := do(t.Context(), r, http.MethodGet, fmt.Sprintf("secret/data/%d", i))
+			require.NoError(t, err)
+			assert.Equal(t, i == 2, time.Since(began) >= time.Second, "path %d: %s", i, time.Since(began))
+		}
+		_, err := do(t.Context(), r, http.MethodPut, "secret/data/write")
+		assert.ErrorContains(t, err, "not repeated")
+		assert.Equal(t, 1, requests["/v1/secret/data/write"])
+	})
+}
+
 // Once a proxy has paced, its nodes can still go down, which is an outage. A request that the
 // proxy had refused twice by then may be lost.
 func TestOutageBehindAProxyThatPaces(t *testing.T) {
@@ -725,6 +752,29 @@ func TestInternalError(t *testing.T) {
 			})
 		})
 	}
+	t.Run("well at first and later, but not in between", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			var asked []string
+			r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+				switch {
+				case !strings.HasSuffix(q.URL.Path, "/sys/health"):
+					errorsOf(500, bare)(w, q)
+				case len(asked) == 1:
+					asked = append(asked, "not well")
+					errorsOf(503, "Vault is sealed")(w, q)
+				default:
+					asked = append(asked, "well")
+					says200(w, q)
+				}
+			})
+			_, err := do(t.Context(), r, http.MethodGet, "auth/token/lookup-self")
+			require.ErrorIs(t, err, fault.Token)
+			assert.Equal(t, []string{"well", "not well", "well", "well"}, asked)
+			assert.GreaterOrEqual(t, time.Since(began), 3*budget/12)
+		})
+	})
 	t.Run("it passes", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -767,6 +817,40 @@ func TestInternalError(t *testing.T) {
 			assert.Equal(t, time.Second, time.Since(began))
 		})
 	})
+}
+
+// Vault's health is asked for a second time, over a fresh connection, if a node behind a
+// balancer may be down, but not of a server that is not Vault or says nothing.
+func TestHealthIsAskedForTwice(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		first    step
+		requests int
+	}{
+		{"answered", says200, 1},
+		{"closed", closes, 2},
+		{"502 of a balancer", pageOf(502), 2},
+		{"not Vault", pageOf(200), 1},
+		{"silence", hangs, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int64
+				r := overPipes(t, 1, func(w http.ResponseWriter, q *http.Request) {
+					if requests.Add(1) == 1 {
+						c.first(w, q)
+						return
+					}
+					says200(w, q)
+				})
+				_, _, ok := r.Health(t.Context())
+				assert.Equal(t, int64(c.requests), requests.Load())
+				assert.Equal(t, c.name == "answered" || c.requests == 2, ok)
+			})
+		})
+	}
 }
 
 // A request ends with its own context and with the run's. A login under way goes on until

@@ -277,3 +277,34 @@ func TestStrayAnswerServesNoOtherRequest(t *testing.T) {
 	group.Wait()
 	assert.Zero(t, strays.Load())
 }
+
+// The same, for each moment at which net/http can give the connection to the next request.
+func TestStrayAnswerWhenTheNextRequestBegins(t *testing.T) {
+	t.Parallel()
+	for _, order := range []struct {
+		name string
+		next func(net.Conn)
+	}{
+		{"after the end of the first", func(conn net.Conn) { transport.EndOn(conn); transport.BeginOn(conn) }},
+		{"before the end of the first", func(conn net.Conn) { transport.BeginOn(conn); transport.EndOn(conn) }},
+	} {
+		t.Run(order.name, func(t *testing.T) {
+			t.Parallel()
+			client, server := net.Pipe()
+			defer server.Close()
+			go io.WriteString(server, strayHeader+strayLength+strayHeader+strayLength)
+			conn := transport.NewAnswerConn(client)
+			transport.BeginOn(conn)
+			response, err := http.ReadResponse(bufio.NewReaderSize(conn, 64), nil)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.Equal(t, strayWhole, string(body))
+
+			order.next(conn)
+			n, err := conn.Read(make([]byte, 64))
+			assert.Zero(t, n)
+			assert.Error(t, err)
+		})
+	}
+}
