@@ -7,8 +7,8 @@ import (
 )
 
 // Warning says why a literal looks like a mistyped reference, or another product's, and
-// what to write instead, or returns "". The text continues "this field", and never holds
-// text from the literal.
+// what to write instead, or returns "". Put "this field" before the text, which never
+// quotes the literal.
 func (v Value) Warning() string {
 	text, ok := v.Reveal()
 	if !ok || marked(text) {
