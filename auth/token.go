@@ -23,7 +23,7 @@ type Token struct {
 	Batch     bool      `json:"batch,omitempty"`     // cannot be revoked or renewed
 	Proven    bool      `json:"-"`                   // Vault accepted the token
 	Known     bool      `json:"known"`               // Vault reported expiry, uses and policies; otherwise they are zero
-	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires; in reports and checks also for the token of a login, which is revoked
+	Expires   time.Time `json:"expires,omitzero"`    // zero if it never expires; in reports and checks, also zero for the token of a login
 	TTL       int       `json:"ttl,omitempty"`       // time to live in seconds; 0 if it never expires
 	UsesLeft  *int      `json:"uses_left,omitempty"` // nil if there is no limit; for a given token in reports and checks, what is left after their reads
 	Renewable bool      `json:"-"`

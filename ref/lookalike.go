@@ -7,8 +7,8 @@ import (
 )
 
 // Warning says why a literal looks like a mistyped reference, or another product's, or why
-// the path of a reference looks mistyped, and what to write instead, or returns "". The
-// text continues "this field", and never holds text from the field.
+// the path of a reference looks mistyped, and what to write instead, or returns "". Put
+// "this field" before the text, which never quotes the field.
 func (v Value) Warning() string {
 	if strings.HasPrefix(v.ref.path, mark) { // a whole reference was pasted as the path
 		return "has vault: in its path; " + fixPath

@@ -154,7 +154,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { d.Address = right }
 		}), ""},
 		{"a mount with /login", resolver.Login, "write VAULT_APPROLE_MOUNT without /login", wrong("VAULT_APPROLE_MOUNT", "RIGHT/login"), ""},
-		{"a mount that is not there", resolver.Login, "check that auth/nowhere exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
+		{"a mount that is not there", resolver.Login, "check that auth/nowhere (VAULT_APPROLE_MOUNT) exists in this namespace", wrong("VAULT_APPROLE_MOUNT", "nowhere"), ""},
 		{"the credentials of another mount", resolver.Login, "with the id of the role at auth/" + elsewhere + " in this namespace", wrong("VAULT_APPROLE_MOUNT", elsewhere), ""},
 		{"a disabled entity", resolver.Login, notDisabled, appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() { return d.disableEntity(t, server, a.Mount) }), ""},
 		{"JWT, a disabled entity", resolver.Login, notDisabled, jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() { return d.disableEntity(t, server, j.Mount) }), ""},

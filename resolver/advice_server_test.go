@@ -230,14 +230,14 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.Namespace, d.v["VAULT_NAMESPACE"] = "other", "team"
 			return func() { d.Namespace, d.v["VAULT_NAMESPACE"] = "", "" }
 		}, ""},
-		{"a pinned path", resolver.Pinned, "name a secret below one of its prefixes, or add one on the Patch server", func(_ *testing.T, d *desk) func() {
+		{"a pinned path", resolver.Pinned, "name a secret below one of these paths, or add this path to the list on the Patch server", func(_ *testing.T, d *desk) func() {
 			d.v["LUUMEN_VAULT_PATHS"] = "secret"
 			return func() { d.v["LUUMEN_VAULT_PATHS"] += "," + d.mount() }
 		}, ""},
 		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
-		{"a pinned path with a key", resolver.Pinned, "add one on the Patch server, without escapes, a key, or the data/ or metadata/ of policies", pinnedPaths("MOUNT/app#password", "MOUNT/app"), ""},
+		{"a pinned path with a key", resolver.Pinned, "add this path to the list on the Patch server, without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/app#password", "MOUNT/app"), ""},
 		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
-		{"a pinned path of metadata", resolver.Pinned, "a key, or the data/ or metadata/ of policies", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
+		{"a pinned path of metadata", resolver.Pinned, "without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
 		{"a timeout that is none", resolver.Environment, "write seconds such as 10, or 10s", settingOf("VAULT_CLIENT_TIMEOUT", "soon", "10"), ""},
 		{"a rate that is none", resolver.Environment, "write requests a second such as 100, or rate:burst", settingOf("VAULT_RATE_LIMIT", "many", "100:20"), ""},

@@ -81,6 +81,9 @@ func prove(t *testing.T, newDesk func(t *testing.T) *desk, all []advice) {
 			assert.NotContains(t, err.Error(), "\n")
 			v := resolver.Check(t.Context(), d.vault(), []ref.Value{d.field}, resolver.CheckOptions{Host: d.host, Patience: brief})
 			assert.Equal(t, a.kind, v.Fields[0].Kind, "%s", v)
+			if strings.HasPrefix(a.says, "omit data/") || strings.HasPrefix(a.says, "omit metadata/") {
+				assert.Contains(t, v.Fields[0].Fix, a.says, "the person who typed the path sees the UI alone")
+			}
 			t.Log(err)
 			d.patience = 0
 			follow()
@@ -189,16 +192,16 @@ func TestAdviceAboutPaths(t *testing.T) {
 			policy := granted(t, d, `path "`+d.mount()+`/*" { capabilities = ["read"] min_wrapping_ttl = "1s" }`)
 			return func() { set(t, policy, strings.Replace(reading(d), `/data/*`, `/*`, 1)) }
 		}, ""},
-		{"denied by another policy", resolver.Denied, "or a policy, perhaps this one, denies the path", func(t *testing.T, d *desk) func() {
+		{"denied by another policy", resolver.Denied, "or one of the token's policies denies the path", func(t *testing.T, d *desk) func() {
 			denying := server.Policy(t, `path "`+d.mount()+`/data/app" { capabilities = ["deny"] }`)
 			d.v["VAULT_TOKEN"] = server.NewToken(t, map[string]any{"policies": []string{"default", denying, server.Policy(t, reading(d))}, "ttl": "999h"})
 			return func() { set(t, denying, `path "nothing" { capabilities = ["read"] }`) }
 		}, ""},
-		{"denied by the same policy", resolver.Denied, "or a policy, perhaps this one, denies the path", func(t *testing.T, d *desk) func() {
+		{"denied by the same policy", resolver.Denied, "or one of the token's policies denies the path", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, reading(d)+"\n"+`path "`+d.mount()+`/data/app" { capabilities = ["deny"] }`)
 			return func() { set(t, policy, reading(d)) }
 		}, ""},
-		{"denied by the same policy, which shows no mount", resolver.Denied, "if a policy already has this line, a policy, perhaps this one, denies the path", func(t *testing.T, d *desk) func() {
+		{"denied by the same policy, which shows no mount", resolver.Denied, "if a policy already has this line, one of the token's policies denies the path", func(t *testing.T, d *desk) func() {
 			policy := granted(t, d, `path "nothing" { capabilities = ["read"] }`+"\n"+`path "`+d.mount()+`/data/app" { capabilities = ["read", "deny"] }`)
 			return func() { set(t, policy, lineIn(t, d.run(t))) }
 		}, ""},
@@ -220,11 +223,20 @@ func TestAdviceAboutPaths(t *testing.T) {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/data/app#password"), field("vault:%s/app#password"))(t, d)
 		}, ""},
+		{"data/ typed along, which shows no mount", resolver.Denied, "omit data/ from the path", func(t *testing.T, d *desk) func() {
+			policy := granted(t, d, `path "nothing" { capabilities = ["read"] }`)
+			follow := typed(field("vault:%s/data/app#password"), field("vault:%s/app#password"))(t, d)
+			return func() { set(t, policy, reading(d)); follow() }
+		}, ""},
+		{"metadata/ typed along, denied", resolver.Denied, "omit metadata/ from the path", typed(field("vault:%s/metadata/app#password"), field("vault:%s/app#password")), ""},
+		{"metadata/ typed along, not found", resolver.NotFound, "omit metadata/ from the path", func(t *testing.T, d *desk) func() {
+			granted(t, d, reading(d))
+			return typed(field("vault:%s/metadata/app#password"), field("vault:%s/app#password"))(t, d)
+		}, ""},
 		{"data/ typed along, pinned", resolver.NoVersion, "omit data/ from the path", func(t *testing.T, d *desk) func() {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/data/app?version=1#password"), field("vault:%s/app?version=1#password"))(t, d)
 		}, ""},
-		{"metadata/ typed along", resolver.Denied, "omit metadata/ from the path", typed(field("vault:%s/metadata/app#password"), field("vault:%s/app#password")), ""},
 		{"not found", resolver.NotFound, "vault has no secret at ", func(t *testing.T, d *desk) func() {
 			granted(t, d, reading(d))
 			return typed(field("vault:%s/ap#password"), field("vault:%s/app#password"))(t, d)

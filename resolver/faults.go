@@ -22,7 +22,7 @@ func unread(answer *reply.Answer, r *read) *fault.Error {
 		f = forbidden(answer, r)
 	case answer.Status == 404 && r.version != 0 && !answer.NoMount():
 		f = fault.New(fault.NoVersion, fmt.Sprintf("vault has no version %d of %s, or no such secret", r.version, path),
-			withDataHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
+			withAPIHint(r, "check the pinned version, or omit it")+orOtherVersion(r.mount))
 	case answer.Status == 404:
 		f = notFound(answer, r)
 	default:
@@ -33,7 +33,7 @@ func unread(answer *reply.Answer, r *read) *fault.Error {
 		}
 	}
 	f.Cause = answer.ResponseError()
-	return f
+	return forUI(f, r)
 }
 
 // forbidden is the fault for a path that Vault refuses to read.
@@ -62,7 +62,7 @@ func notFound(answer *reply.Answer, r *read) *fault.Error {
 	default:
 		f.Do += fmt.Sprintf(", and that the mount %s is KV v%d", quoted(m.Path), m.Version)
 	}
-	f.Do = withDataHint(r, f.Do)
+	f.Do = withAPIHint(r, f.Do)
 	return f
 }
 
@@ -84,9 +84,9 @@ func deleted(answer *reply.Answer, meta metadata, r *read) *fault.Error {
 	return f
 }
 
-// withDataHint returns the advice, after a hint if the path holds the namespace, or was copied
+// withAPIHint returns the advice, after a hint if the path holds the namespace, or was copied
 // from Vault's API.
-func withDataHint(r *read, do string) string {
+func withAPIHint(r *read, do string) string {
 	m, below := r.mount, r.mount.below(r.path)
 	switch {
 	case !m.listed && m.table.inSettings != "" && strings.HasPrefix(r.path, m.table.inSettings+"/"):
@@ -94,10 +94,20 @@ func withDataHint(r *read, do string) string {
 	case m.Version == 1:
 	case strings.HasPrefix(below, "data/"):
 		return "omit data/ from the path, since it is added automatically; or " + do
-	case strings.HasPrefix(below, "metadata/"):
-		return "omit metadata/ from the path, if it comes from Vault's API or a policy; or " + do
+	case strings.HasPrefix(below, "metadata/"): // Vault's command line shows it, too
+		return "omit metadata/ from the path; or " + do
 	}
 	return do
+}
+
+// forUI gives the fix for the UI the same hint, for the person who typed the path. A fault
+// with a fix of its own has no hint.
+func forUI(f *fault.Error, r *read) *fault.Error {
+	if f.Fix == "" {
+		_, fix := f.ForUI()
+		f.Fix = withAPIHint(r, fix)
+	}
+	return f
 }
 
 // invisible is the fault for a path in no mount that the token can see, so that it can read
@@ -111,8 +121,8 @@ func invisible(r *read) *fault.Error {
 	var f *fault.Error
 	switch {
 	case table.forToken && slices.Contains(table.token.Policies, "root"): // it sees every mount
-		f = fault.New(fault.Denied, "vault has no mount for "+path, withDataHint(r, check+command))
-		f.Reason, f.Fix = "Vault has no mount for this path", check
+		f = fault.New(fault.Denied, "vault has no mount for "+path, withAPIHint(r, check+command))
+		f.Reason, f.Fix = "Vault has no mount for this path", withAPIHint(r, check)
 	case namesTokens(r.path): // no line, since it could grant a token
 		f = denied("the agent's token can see no mount for "+path,
 			check+" and is KV"+command+"; then grant the token read on "+quoted(m.granted(r.path))+" by hand", r)
@@ -121,7 +131,7 @@ func invisible(r *read) *fault.Error {
 		if !table.forToken {
 			do += "; or let the proxy in front of Vault pass the header X-Vault-Token"
 		}
-		f = denied("the agent's token can see no mount for "+path, do, r)
+		f = forUI(denied("the agent's token can see no mount for "+path, do, r), r)
 	}
 	return f
 }
@@ -130,7 +140,7 @@ func invisible(r *read) *fault.Error {
 // gives the other reasons, and then a policy that denies the path.
 func granting(r *read, other string) string {
 	m := r.mount
-	return withDataHint(r, "add to its policy: "+grant(m.granted(r.path))) + ifGuessed(m) + "; if a policy already has this line, " + other + "a policy, perhaps this one, denies the path"
+	return withAPIHint(r, "add to its policy: "+grant(m.granted(r.path))) + ifGuessed(m) + "; if a policy already has this line, " + other + "one of the token's policies denies the path"
 }
 
 // ifGuessed is a hint for a mount that neither Vault nor the settings name.

@@ -131,7 +131,7 @@ func TestListOfMountsIsBlocked(t *testing.T) {
 		{name: "v2 though v1, and something is there", field: v1 + "/odd#password", kind: resolver.KVVersion,
 			text: "the mount " + v1 + " is KV v1, not v2 as in the settings"},
 		{name: "denied", token: reader, field: v2 + "/other#password", kind: resolver.Denied,
-			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; the mount ` + v2 + ` of KV v2 is a guess: if it is wrong, name the mount in the settings; if a policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or a policy, perhaps this one, denies the path`},
+			text: `the agent's token may not read ` + v2 + `/data/other; add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }; the mount ` + v2 + ` of KV v2 is a guess: if it is wrong, name the mount in the settings; if a policy already has this line, it has wrapping or parameter conditions (min_wrapping_ttl, required_parameters), or one of the token's policies denies the path`},
 		{name: "denied, mount by the settings", settings: auth.Settings{Mounts: []string{v2}}, token: reader, field: v2 + "/other#password", kind: resolver.Denied,
 			text: `add to its policy: path "` + v2 + `/data/other" { capabilities = ["read"] }`},
 		{name: "not KV", settings: auth.Settings{KVVersion: "v1"}, field: transit + "/keys/a#name", kind: resolver.NotKV,

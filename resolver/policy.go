@@ -14,11 +14,12 @@ import (
 
 // Policy returns the policy, in HCL, that grants read on the references and nothing more,
 // for the namespace that the agent logs in to. Check the whole configuration for it, since a
-// policy is replaced as a whole. If the connection is OK, give Policy the mounts of the check
-// and all references, except those of kind NotKV, KVVersion or Pinned, which must be
-// corrected first. For a path in none of the mounts, its first segment is taken as the
-// mount, with a comment. Zero references are skipped. The error has a line for each reference that
-// a policy cannot grant alone; the policy grants the rest.
+// policy is replaced as a whole; keep what auth.Vault.Do needs in another policy. If the
+// connection is OK, give Policy the mounts of the check and all references, except those of
+// kind NotKV, KVVersion or Pinned, which must be corrected first. For a path in none of the
+// mounts, its first segment is taken as the mount, with a comment. Zero references are
+// skipped. The error has a line for each reference that a policy cannot grant alone; the
+// policy grants the rest.
 func Policy(references []ref.Ref, mounts []Mount) (string, error) {
 	table := tableOf(mounts)
 	lines := make(map[string]*mount) // by what they grant

@@ -6,7 +6,7 @@
 //	for i, result := range run.Results() {
 //		password, err := result.Credential("password")
 //		if err != nil {
-//			continue // skipped; the report has the reason, once for all hosts that share it
+//			continue // skipped; the report has the reason, unless it is ErrNoField
 //		}
 //		connect(hosts[i], password.Reveal())
 //	}

@@ -31,7 +31,7 @@ var methods = map[string]method{
 			{[]phrase{{"failed to determine alias name", "1.21"}}, // a 500
 				"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
 			{[]phrase{permissionDenied}, // for a locked role id, and for a missing mount
-				"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT exists in this namespace, and that the entity of this login is not disabled"},
+				"after several refused logins Vault locks a role id, for 15 minutes by default: wait, or unlock it: vault write -f sys/locked-users/ACCESSOR/unlock/ROLE_ID, with the mount's accessor from vault auth list; otherwise, check that auth/MOUNT (VAULT_METHOD_MOUNT) exists in this namespace, and that the entity of this login is not disabled"},
 		},
 		silent: "vault's storage or audit device hangs, such as a full disk, or a pipe or socket without a reader: see Vault's own log",
 	},
@@ -54,7 +54,7 @@ var methods = map[string]method{
 			{[]phrase{{"could not load backend configuration", "1.14 1.21 bao"}}, // a 500
 				"configure the mount in Vault: vault write auth/MOUNT/config kubernetes_host=…"},
 			{[]phrase{permissionDenied},
-				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
+				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT (VAULT_METHOD_MOUNT) exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
 		},
 		silent: "vault waits for the Kubernetes API server: check kubernetes_host in auth/MOUNT/config, and the network from Vault to it",
 	},
@@ -124,7 +124,7 @@ var anyMethod = method{
 		{[]phrase{noMount},
 			"check the mount and the namespace"},
 		{[]phrase{permissionDenied},
-			"check that auth/MOUNT exists in this namespace, that its role allows the Patch server's address, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
+			"check that auth/MOUNT (VAULT_METHOD_MOUNT) exists in this namespace, that its role allows the Patch server's address, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
 	},
 	silent: "check the server that Vault asks for this login, and the network from Vault to it",
 }
@@ -158,7 +158,7 @@ func WaitHint(name, mount string) string {
 // naming names the mount in the advice, and its variable.
 func naming(name, mount, do string) string {
 	if mount == "" {
-		return strings.ReplaceAll(do, "auth/MOUNT", "its mount")
+		return strings.NewReplacer("auth/MOUNT (VAULT_METHOD_MOUNT)", "its mount", "auth/MOUNT", "its mount").Replace(do)
 	}
 	return strings.NewReplacer("VAULT_METHOD_MOUNT", "VAULT_"+strings.ToUpper(name)+"_MOUNT", "auth/MOUNT", "auth/"+mount).Replace(do)
 }

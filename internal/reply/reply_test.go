@@ -144,8 +144,8 @@ func TestLoginHint(t *testing.T) {
 		{"approle", "invalid role or secret ID", "compare VAULT_ROLE_ID"},
 		{"jwt", `error validating token: invalid not before (nbf) claim: token not yet valid`, "compare the clocks"},
 		{"jwt", `error validating claims: claim "sub" does not match`, "compare the claims"},
-		{"kubernetes", "permission denied", "auth/k8s exists"},
-		{"cert", "permission denied", "auth/k8s exists in this namespace"},
+		{"kubernetes", "permission denied", "auth/k8s (VAULT_KUBERNETES_MOUNT) exists"},
+		{"cert", "permission denied", "auth/k8s (VAULT_CERT_MOUNT) exists in this namespace"},
 		{"custom", "no handler for route", "check the mount and the namespace"},
 		{"jwt", "error verifying token signature: fetching keys oidc: get keys failed: x509: certificate has expired or is not yet valid", "vault cannot fetch the keys"},
 		{"custom", "what is this?", ""},
@@ -156,7 +156,8 @@ func TestLoginHint(t *testing.T) {
 			continue
 		}
 		assert.Contains(t, hint, refusal.hint)
-		assert.NotContains(t, hint, "MOUNT")
+		assert.NotContains(t, hint, "/MOUNT")
+		assert.NotContains(t, hint, "METHOD")
 	}
 }
 
@@ -166,6 +167,7 @@ func TestLoginHintOfAHandedInMethod(t *testing.T) {
 	for _, name := range []string{"approle", "kubernetes", "custom"} {
 		hint := reply.LoginHint(name, "", []string{"permission denied"})
 		assert.Contains(t, hint, "check that its mount exists in this namespace")
+		assert.NotContains(t, hint, "MOUNT")
 		assert.NotContains(t, reply.WaitHint(name, ""), "auth/")
 		assert.Empty(t, reply.LoginHint(name, "", []string{`invalid role name "patch"`}), "it may be mistyped")
 	}

@@ -164,7 +164,7 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 		down.Unsent = true
 		return &down
 	}
-	const slower = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to less"
+	const slower = "raise its limit, or set VAULT_RATE_LIMIT=RATE:BURST on the Patch server to stay below it"
 	if r.count >= p.enough(e.retry.Patience.Answers()) {
 		refused := *f.Fault
 		refused.Do += "; it also limits the rate of requests, which may be the cause: " + slower
