@@ -54,9 +54,10 @@ func (p *pace) take(now time.Time) (wait time.Duration) {
 	return p.untilNext(now)
 }
 
-// spend lets a request go that cannot wait. The next ones wait longer for it.
+// spend lets a request go that cannot wait. The next one waits longer for it, but not for
+// several at once: that could take longer than patience.
 func (p *pace) spend(now time.Time) {
-	if p.limiter != nil {
+	if p.limiter != nil && p.limiter.TokensAt(now) > -1 {
 		p.limiter.ReserveN(now, 1)
 	}
 }
