@@ -85,7 +85,7 @@ func (s *session) mayHaveToken(request *http.Request) error {
 	case request.Header.Get(api.AuthHeaderName) != "" || request.Header.Get("Authorization") != "":
 		return errors.New("vault: the client adds its token itself; a request with another one is not sent (call ClearToken on a client that has one)")
 	case !s.isForVault(request):
-		return errors.New("vault: the token is not sent to an address other than the one in the settings, or for a path that is empty or holds . or ..")
+		return errors.New("vault: the token is not sent to an address other than the one in the settings, or for a path that holds . or .., or is empty")
 	case hasControl(request.Header):
 		return errors.New("vault: a request with a line break or another control character in a header is not sent")
 	}
