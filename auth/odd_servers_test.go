@@ -53,7 +53,7 @@ func TestHostWithOtherLettersIsAnother(t *testing.T) {
 		assert.ErrorContains(t, err, "the token is not sent to an address other than the one in the settings")
 		require.NoError(t, client.SetAddress("http://VAULT.internal"))
 		_, err = client.Logical().ReadWithContext(ctx, "")
-		assert.ErrorContains(t, err, "with an empty path")
+		assert.ErrorContains(t, err, "or is empty")
 		_, err = client.Logical().ReadWithContext(ctx, "secret/app")
 		return err
 	})
