@@ -65,7 +65,8 @@ func TestListOfMountsIsNotFoundBelowAPath(t *testing.T) {
 	server.Put(t, kv, "app", map[string]any{"password": "right"})
 	listless := behind(t, server, withoutList(404, "application/json", `{"errors":[]}`))
 	front := inFront(t, &vaulttest.Server{Address: listless}, func(r *http.Request) { r.URL.Path = strings.TrimPrefix(r.URL.Path, "/vault") })
-	credential, err := resolve(t, vaultAt(front+"/vault", server.ReaderToken(t, kv+"/data/app")), "vault:"+kv+"/app#password")
+	vault := auth.New(auth.Settings{Address: front + "/vault", Mounts: []string{kv}}, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/app")}))
+	credential, err := resolve(t, vault, "vault:"+kv+"/app#password")
 	require.NoError(t, err)
 	assert.Equal(t, "right", credential.Reveal())
 }

@@ -238,7 +238,7 @@ func TestSecretLikeAConfiguration(t *testing.T) {
 	server.Put(t, kv, "all", map[string]any{"cas_required": "a", "delete_version_after": "b", "max_versions": "right"})
 	server.Put(t, kv, "one", map[string]any{"max_versions": "right"})
 	for path, address := range map[string]string{"all": server.Address, "one": behind(t, server, blocked)} {
-		vault := auth.New(auth.Settings{Address: address, KVVersion: "v1"}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
+		vault := auth.New(auth.Settings{Address: address, KVVersion: "v1", Mounts: []string{kv}}, environment(map[string]string{"VAULT_TOKEN": server.Token}))
 		value, err := resolve(t, vault, "vault:"+kv+"/"+path+"#max_versions")
 		require.NoError(t, err, path)
 		assert.Equal(t, "right", value.Reveal())

@@ -77,6 +77,7 @@ var unsupported = map[string]map[string]string{
 		"TestUnwell/the_token_has_expired":                                                           plainDenial,
 		"TestTokenDiesMidway":                                                                        plainDenial,
 		"TestListOfMountsIsBlocked":                                                                  noMountType,
+		"TestEmptyListAndASecret":                                                                    noMountType,
 		"TestPolicyOfWhatACheckSaw/guessed,_right_by_a_secret":                                       noMountType,
 		"TestQuotaCostsNoHost":                                                                       "OpenBao in dev mode may serve less than the quota of this test",
 		"TestCheckTheServer":                                                                         "OpenBao has namespaces, and this is about a server without",
