@@ -19,7 +19,7 @@ type Settings struct {
 	KVVersion  string   `json:"kv_version,omitempty"`  // "v1" or "v2"; empty means v2. The version that Vault lists for a mount wins
 	AuthMethod string   `json:"auth_method,omitempty"` // token, approle, kubernetes, jwt, cert, or one of Options.Methods; empty means token
 	Namespace  string   `json:"namespace,omitempty"`   // empty means VAULT_NAMESPACE, or none
-	Mounts     []string `json:"mounts,omitempty"`      // at most 1,000, such as team/kv; used if Vault's own list is blocked or lacks them
+	Mounts     []string `json:"mounts,omitempty"`      // at most 1,000, such as team/kv; used if Vault's own list is blocked or empty
 
 	faults []Fault // of decoding
 }
