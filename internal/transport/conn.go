@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// readBuffer is the size of net/http's own buffer before an answerConn. The lines of Vault's
-// headers are shorter, and its secrets longer: both would take more time otherwise.
+// readBuffer is the size of net/http's own buffer before an answerConn. It holds a whole line
+// of Vault's headers, which net/http would copy otherwise. It is smaller than the answer to a
+// read, since what fits into it is read byte by byte.
 const readBuffer = 128
 
 // answerConn gives net/http one answer at a time. net/http logs the bytes that it finds
