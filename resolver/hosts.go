@@ -69,7 +69,7 @@ func parseHosts(text string) hostList {
 
 // otherForm matches globs of lists in other forms, such as JSON, YAML, and regular
 // expressions. A host's name may hold an apostrophe, and end in $.
-var otherForm = regexp.MustCompile("[{};|\"]|^['`“”‘’„‚«»‹›!^]|^- |['`“”‘’„‚«»‹›]$|\\.\\*\\$$")
+var otherForm = regexp.MustCompile("[{};|\"，、；]|^['`“”‘’„‚«»‹›!^]|^- |['`“”‘’„‚«»‹›]$|\\.\\*\\$$")
 
 // allows reports whether a host may get the secret.
 func (l hostList) allows(host string) bool {

@@ -95,7 +95,7 @@ func TestHostsInOtherForms(t *testing.T) {
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "app", map[string]any{"password": "right"})
 	vault := connect(server, server.ReaderToken(t, kv+"/data/app"))
-	for _, list := range []string{`["db-1"]`, "db-1;db-2", "{db-1}", `"db-1"`, "'db-1'", "`db-1`", "“db-1”", "!web-*", "^db-1$", "db-.*$", "- db-1"} {
+	for _, list := range []string{`["db-1"]`, "db-1;db-2", "db-1，db-2", "db-1、db-2", "{db-1}", `"db-1"`, "'db-1'", "`db-1`", "“db-1”", "!web-*", "^db-1$", "db-.*$", "- db-1"} {
 		server.Metadata(t, kv, "app", map[string]string{"luumen_hosts": list})
 		run := resolver.Resolve(t.Context(), vault, []resolver.Host{host("db-1", "password", "vault:"+kv+"/app#password"), host("d", "password", "vault:"+kv+"/app#password")}, resolver.Options{})
 		for _, result := range collect(run) {
