@@ -281,10 +281,14 @@ func TestCheckEndsWhileItReads(t *testing.T) {
 }
 
 // A check that ends while reads are under way at a slow Vault says so, and not that Vault
-// does not answer.
+// does not answer. Of a path that only meets 429s it says that.
 func TestCheckEndsBeforeASlowVaultAnswers(t *testing.T) {
 	t.Parallel()
-	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, _ string) {
+	h := &hostileVault{read: func(w http.ResponseWriter, r *http.Request, path string) {
+		if strings.HasSuffix(path, "refused") {
+			always(429, `{"errors":["request path \"x\": rate limit quota exceeded"]}`)(w, r)
+			return
+		}
 		select {
 		case <-time.After(800 * time.Millisecond):
 		case <-r.Context().Done():
@@ -292,12 +296,14 @@ func TestCheckEndsBeforeASlowVaultAnswers(t *testing.T) {
 		secretV2(w, `{"password":"x"}`, "null")
 	}}
 	vault := auth.New(auth.Settings{Address: h.start(t).Settings().Address}, environment(map[string]string{"VAULT_TOKEN": "hvs.any", "VAULT_CLIENT_TIMEOUT": "3"}))
-	var texts []string
+	texts := []string{"vault:secret/refused#password"}
 	for i := range 200 {
 		texts = append(texts, fmt.Sprintf("vault:secret/%d#password", i))
 	}
+	fields := resolver.Check(t.Context(), vault, fieldsOf(texts...), resolver.CheckOptions{}).Fields
+	assert.Equal(t, resolver.RateLimited, fields[0].Kind, fields[0].Text)
 	unread := 0
-	for _, field := range resolver.Check(t.Context(), vault, fieldsOf(texts...), resolver.CheckOptions{}).Fields {
+	for _, field := range fields[1:] {
 		if field.Kind != resolver.OK {
 			unread++
 			assert.Contains(t, field.Text, "vault answers too slowly for a check")

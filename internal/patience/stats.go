@@ -68,6 +68,13 @@ func (p *Patience) Silence() (d time.Duration, last *fault.Error) {
 	return p.sinceWaiting(since), p.lastFault
 }
 
+// LastFault returns how the request last failed, or nil if it did not since it was answered.
+func (p *Patience) LastFault(r *Request) *fault.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return r.fault
+}
+
 // silentSince returns when the silence began, or zero in the state well.
 func (p *Patience) silentSince() time.Time {
 	if p.failingSince.IsZero() {

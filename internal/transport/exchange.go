@@ -19,6 +19,7 @@ type exchange struct {
 	request  *http.Request
 	header   http.Header     // sent in place of the request's own
 	sending  context.Context // ends each attempt
+	shared   *patience.Request
 	began    time.Time
 	optional optional // zero unless the run can go on without an answer
 
@@ -64,7 +65,7 @@ func (e *exchange) limit(left time.Duration) (time.Duration, *patience.Failure) 
 	switch {
 	case r.isCheck():
 		if left = r.attempt(); left <= 0 {
-			return 0, r.tooSlow()
+			return 0, e.tooSlow()
 		}
 	case r.isLogin() && left < r.Wire.config.Timeout:
 		left -= left / 10 // time to ask for Vault's health; see isWaiting
@@ -134,7 +135,7 @@ func (e *exchange) orFinal(ctx context.Context, f *patience.Failure) *patience.F
 		return f.Final()
 	case r.isCheck() && isSilence(f) && !r.isLogin() && (e.isOptional() || r.Patience.HasAnswers()):
 		if f.CutShort && !e.isOptional() {
-			return r.tooSlow()
+			return e.tooSlow()
 		}
 		return f.Final() // Vault is there, and other requests go on
 	case e.optional.end == AtOnce && mayBeBlocked(f):
@@ -187,8 +188,24 @@ func (e *exchange) reasonAtEnd() *fault.Error {
 	if e.last != nil && e.last.Retry == patience.Later && !isCutShort {
 		return e.last.Fault.After(time.Since(e.began))
 	}
-	if _, last := r.Patience.Silence(); last != nil && !isCutShort && !r.Patience.IsPaced() {
+	if _, last := r.Patience.Silence(); last != nil && last.Kind != fault.RateLimited && !isCutShort && !r.Patience.IsPaced() {
 		return last
 	}
-	return r.tooSlow().Fault
+	return e.tooSlow().Fault
+}
+
+// tooSlow is the failure for a request for which a check has no time left.
+func (e *exchange) tooSlow() *patience.Failure {
+	isPaced := e.retry.Patience.IsPaced()
+	if last := e.retry.Patience.LastFault(e.shared); last != nil && last.Kind == fault.RateLimited && !isPaced {
+		return &patience.Failure{Fault: last.After(time.Since(e.began))} // a quota refuses this request alone
+	}
+	f := fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
+		"check fewer references at once, or check again; if the next run fails as well, check Vault's load and the network")
+	f.Reason, f.Fix = TooSlow, "check fewer references at once; a run waits longer"
+	if isPaced {
+		f.Kind, f.What = fault.RateLimited, "a rate limit lets too few requests through for a check, which ends before a run does"
+		f.Do = "check fewer references at once; a run goes on at the allowed rate"
+	}
+	return &patience.Failure{Fault: f}
 }

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/luumen/patch-vault/internal/fault"
 	"github.com/luumen/patch-vault/internal/patience"
 )
 
@@ -77,12 +76,11 @@ func (r *Retry) Send(request *http.Request, header http.Header) (*http.Response,
 		defer endLast()
 	}
 	own, _ := ownIn(request.Context())
-	e := &exchange{retry: r, request: request, header: header, sending: sending, began: time.Now(), optional: r.optional(own.Optional)}
-	shared := own.Request
-	if shared == nil {
-		shared = &patience.Request{Beside: own.Optional == AtOnce}
+	e := &exchange{retry: r, request: request, header: header, sending: sending, shared: own.Request, began: time.Now(), optional: r.optional(own.Optional)}
+	if e.shared == nil {
+		e.shared = &patience.Request{Beside: own.Optional == AtOnce}
 	}
-	err := r.Patience.Try(ctx, shared, e.once)
+	err := r.Patience.Try(ctx, e.shared, e.once)
 	if err == nil {
 		return e.response, nil
 	}
@@ -117,18 +115,6 @@ func (r *Retry) attempt() time.Duration {
 
 // TooSlow is the reason, for the UI, of a request for which a check has no time left.
 const TooSlow = "the check ended before Vault had answered all of it"
-
-// tooSlow is the failure for a request for which a check has no time left.
-func (r *Retry) tooSlow() *patience.Failure {
-	f := fault.New(fault.Unreachable, "vault answers too slowly for a check, which ends before a run does",
-		"check fewer references at once, or check again; if the next run fails as well, check Vault's load and the network")
-	f.Reason, f.Fix = TooSlow, "check fewer references at once; a run waits longer"
-	if r.Patience.IsPaced() {
-		f.Kind, f.What = fault.RateLimited, "a rate limit lets too few requests through for a check, which ends before a run does"
-		f.Do = "check fewer references at once; a run goes on at the allowed rate"
-	}
-	return &patience.Failure{Fault: f}
-}
 
 // Times returns how long each answered request took.
 func (r *Retry) Times() []time.Duration {
