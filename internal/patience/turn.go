@@ -60,10 +60,25 @@ func (p *Patience) nextAtRate(now time.Time) *Request {
 	return p.waiting[i]
 }
 
-// waitsLonger reports whether the request waits before its last attempt, although others were
-// answered, since Vault may have gone down.
+// waitsLonger reports whether the request waits before its last attempt, since Vault may have
+// gone down.
 func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
-	return r.ownFailures >= triesAlone-1 && r.tried(now) < p.budget/12 && p.servesOthers(r) && p.mayHaveGoneDown(r)
+	return p.mayBeDown(r) && r.tried(now) < p.budget/12
+}
+
+// MayBeDown reports whether the request fails alone if it fails once more, although Vault may
+// have gone down since others were answered.
+func (p *Patience) MayBeDown(r *Request) bool {
+	if r.fault == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.outage && p.mayBeDown(r)
+}
+
+func (p *Patience) mayBeDown(r *Request) bool {
+	return r.ownFailures >= triesAlone-1 && p.servesOthers(r) && p.mayHaveGoneDown(r)
 }
 
 // nextProber alternates between the groups, and within each between a request that failed

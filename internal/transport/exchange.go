@@ -37,8 +37,12 @@ type exchange struct {
 // once sends the request once.
 func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failure {
 	limit, f := e.limit(left)
-	if f == nil && e.login.unclear > 0 {
+	switch {
+	case f != nil:
+	case e.login.unclear > 0:
 		limit, f = e.awaitHealth(ctx, limit)
+	case !e.isOptional() && e.retry.Patience.MayBeDown(e.shared):
+		f = e.whyDown(ctx, limit)
 	}
 	if f != nil {
 		return f
@@ -56,6 +60,18 @@ func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failu
 		return &patience.Failure{Fault: f.Fault.OfRun()} // a token that never served ends the run
 	}
 	return e.orFinal(ctx, f)
+}
+
+// whyDown asks for Vault's health before a request could fail alone, and returns why Vault as
+// a whole is down, or nil.
+func (e *exchange) whyDown(ctx context.Context, limit time.Duration) *patience.Failure {
+	_, f := e.retry.health(ctx, "", min(limit, e.retry.Patience.Budget()/12))
+	if f == nil || f.Retry != patience.Later {
+		return nil
+	}
+	down := *f
+	down.Unsent = true // it is not the request's own failure
+	return &down
 }
 
 // limit returns how long the next attempt may take of the patience that is left, or why

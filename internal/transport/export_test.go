@@ -15,7 +15,7 @@ func SendOnce(w *Wire, request *http.Request, limit time.Duration) (*http.Respon
 	p := patience.New(time.Minute, patience.Limits{})
 	p.Try(request.Context(), &patience.Request{}, func(context.Context, time.Duration) *patience.Failure { return nil })
 	r := &Retry{Patience: p, Wire: w, Run: request.Context()}
-	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), began: time.Now()}
+	s := &exchange{retry: r, request: request, header: request.Header, sending: request.Context(), shared: &patience.Request{}, began: time.Now()}
 	f := s.once(request.Context(), limit)
 	return s.response, f
 }
