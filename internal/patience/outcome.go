@@ -171,10 +171,11 @@ func (p *Patience) servesOthersThanRefused(r *Request, now time.Time) bool {
 // request fails alone.
 func (p *Patience) doubt(r *Request, sent, now time.Time, f *Failure) (alone bool) {
 	r.failures++
-	if p.mayBeItsOwn(sent, f) {
+	isOwn := p.mayBeItsOwn(sent, f)
+	if isOwn {
 		r.ownFailures++
 	}
-	if p.failsAlone(r, now) {
+	if p.failsAlone(r, now, isOwn) {
 		return true
 	}
 	r.retryAt = now.Add(p.backoff(r.failures, false))
@@ -349,13 +350,13 @@ func (p *Patience) unservedSince(r *Request) time.Time {
 	return r.unservedAt
 }
 
-// failsAlone reports whether the request fails while others are answered, or has
-// spent the whole budget.
-func (p *Patience) failsAlone(r *Request, now time.Time) bool {
+// failsAlone reports whether the request fails while others are answered, or has spent the
+// whole budget.
+func (p *Patience) failsAlone(r *Request, now time.Time, isOwn bool) bool {
 	if now.Sub(latest(now.Add(-r.tried(now)), p.outageEndedAt)) >= p.budget {
 		return true
 	}
-	return r.ownFailures >= triesAlone && p.servesOthers(r)
+	return isOwn && r.ownFailures >= triesAlone && now.Sub(r.firstSent) >= p.moment() && p.servesOthers(r)
 }
 
 // checkClock ends patience when the clock reaches the budget. But if only one request has
