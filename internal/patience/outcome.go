@@ -356,7 +356,7 @@ func (p *Patience) failsAlone(r *Request, now time.Time, isOwn bool) bool {
 	if now.Sub(latest(now.Add(-r.tried(now)), p.outageEndedAt)) >= p.budget {
 		return true
 	}
-	return isOwn && r.ownFailures >= triesAlone && now.Sub(r.firstSent) >= p.moment() && p.servesOthers(r)
+	return isOwn && r.ownFailures >= triesAlone && now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.moment() && p.servesOthers(r)
 }
 
 // checkClock ends patience when the clock reaches the budget. But if only one request has
