@@ -1,9 +1,11 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,12 +32,16 @@ var (
 // those in the good one fail only in an outage of Vault.
 type simulation struct {
 	good, bad   int // paths
+	goodMounts  int // 0 means 1
 	badMounts   int // 0 means 1
 	workers     int
 	badFails    *patience.Failure // in a bad mount
 	outageFails *patience.Failure // in the outage
+	againFails  *patience.Failure // in the second one, if it differs
 	from, lasts time.Duration     // the outage
-	latency     time.Duration     // of a healthy read
+	share       float64           // of the requests that fail in the outage; 0 means all
+	again       time.Duration     // from its end until one in which all fail; 0 means none
+	latency     time.Duration     // of a healthy read, less up to a half
 	served      int               // paths of the good mount
 	servedAt    time.Duration     // when the last of them was
 	inOutage    int               // requests in the outage
@@ -50,7 +56,7 @@ const (
 func (s *simulation) run(random *rand.Rand) {
 	var reads []*read
 	for i := range s.good + s.bad {
-		path := "good"
+		path := fmt.Sprint("good", i%max(s.goodMounts, 1))
 		if i >= s.good {
 			path = fmt.Sprint("bad", i%max(s.badMounts, 1))
 		}
@@ -65,20 +71,28 @@ func (s *simulation) run(random *rand.Rand) {
 		return func(_ context.Context, limit time.Duration) *patience.Failure {
 			var f *patience.Failure
 			hangs := false
-			switch at := time.Since(began); {
-			case s.from <= at && at < s.from+s.lasts:
-				f, hangs = s.outageFails, s.outageFails == nil
+			mu.Lock()
+			took := s.latency - time.Duration(random.Int64N(int64(s.latency)/2))
+			isOut := s.fails(time.Since(began), random)
+			mu.Unlock()
+			switch {
+			case isOut:
+				f = s.outageFails
+				if time.Since(began) >= s.from+s.lasts {
+					f = cmp.Or(s.againFails, f)
+				}
+				hangs = f == nil
 				mu.Lock()
 				s.inOutage++
 				mu.Unlock()
-			case r.mount.Path != "good":
+			case strings.HasPrefix(r.mount.Path, "bad"):
 				f, hangs = s.badFails, s.badFails == nil
 			}
 			if hangs {
 				time.Sleep(min(limit, simulatedTimeout))
 				return late
 			}
-			time.Sleep(s.latency)
+			time.Sleep(took)
 			return f
 		}
 	}
@@ -99,6 +113,37 @@ func (s *simulation) run(random *rand.Rand) {
 	}
 	working.Wait()
 	s.over = p.Over()
+}
+
+// fails reports whether a request fails in an outage.
+func (s *simulation) fails(at time.Duration, random *rand.Rand) bool {
+	since := at - s.from
+	if s.again > 0 && since >= s.lasts+s.again {
+		return since < 2*s.lasts+s.again
+	}
+	return since >= 0 && since < s.lasts && (s.share == 0 || random.Float64() < s.share)
+}
+
+// A balancer meets nodes that are down, and soon after all of Vault is down, with another
+// cause: failures of the first time say nothing of a path that fails again the second time.
+func TestOutageAfterSomeNodesWereDown(t *testing.T) {
+	t.Parallel()
+	faults := []*patience.Failure{reset, broken, page, sealed}
+	lost := 0
+	for seed := range uint64(1000) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 2))
+			s := &simulation{
+				good: 200 + random.IntN(1000), goodMounts: 2 + random.IntN(2), workers: 4 + random.IntN(13), latency: 8 * time.Millisecond,
+				outageFails: faults[random.IntN(len(faults))], againFails: faults[random.IntN(len(faults))], share: 0.2 + random.Float64()*0.3,
+				lasts: time.Duration(random.Int64N(int64(2 * time.Second))), again: time.Duration(1 + random.Int64N(int64(100*time.Millisecond))),
+			}
+			s.from = time.Duration(random.Int64N(int64(s.latency)*int64(s.good)/int64(s.workers) + 1))
+			s.run(random)
+			lost += s.good - s.served
+		})
+	}
+	assert.LessOrEqual(t, lost, 5, "a path may meet such a node three times by chance")
 }
 
 // While the paths of one mount always fail, an outage of Vault that is shorter than patience

@@ -277,12 +277,19 @@ func (p *Patience) noteFailure(r *Request, sent, now time.Time, f *Failure) {
 	}
 }
 
-// noteFirst notes the first attempt that failed.
+// noteFirst notes the first attempt that failed, apart from those of which a later answer to
+// another request showed that they were not the request's own failures.
 func (p *Patience) noteFirst(r *Request, sent, now time.Time) {
-	if !r.firstSent.IsZero() {
+	if r.firstSent.IsZero() {
+		r.firstSent = sent
+	}
+	if r.fault != nil && p.recoveredAt[cause(r.fault)].After(r.failedAt) {
+		r.ownFailures, r.unservedAt = 0, time.Time{}
+	}
+	if !r.unservedAt.IsZero() {
 		return
 	}
-	r.firstSent, r.unservedAt = sent, now
+	r.unservedAt = now
 	if long := sent.Add(p.moment()); long.Before(now) {
 		r.unservedAt = long
 	}

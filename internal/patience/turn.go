@@ -63,7 +63,12 @@ func (p *Patience) nextAtRate(now time.Time) *Request {
 // waitsLonger reports whether the request waits before its last attempt, since Vault may have
 // gone down.
 func (p *Patience) waitsLonger(r *Request, now time.Time) bool {
-	return p.mayBeDown(r) && r.tried(now) < p.budget/12
+	return p.isLastTry(r) && r.tried(now) < p.budget/12 && p.mayHaveGoneDown(r)
+}
+
+// isLastTry reports whether the request fails alone if it fails once more.
+func (p *Patience) isLastTry(r *Request) bool {
+	return r.ownFailures >= triesAlone-1 && p.servesOthers(r)
 }
 
 // MayBeDown reports whether the request fails alone if it fails once more, although Vault may
@@ -74,11 +79,7 @@ func (p *Patience) MayBeDown(r *Request) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.outage && p.mayBeDown(r)
-}
-
-func (p *Patience) mayBeDown(r *Request) bool {
-	return r.ownFailures >= triesAlone-1 && p.servesOthers(r) && p.mayHaveGoneDown(r)
+	return !p.outage && p.isLastTry(r) && (p.mayHaveGoneDown(r) || time.Since(p.servedAt) > p.moment())
 }
 
 // nextProber alternates between the groups, and within each between a request that failed
