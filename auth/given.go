@@ -72,7 +72,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 		}
 		return s.examine(ctx, s.token.Load())
 	case reply.ByPolicy:
-		t.accepted.Store(true)
+		t.setAccepted()
 	}
 	switch {
 	case data == nil:
@@ -82,7 +82,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	case data.UsesLeft < 0:
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a use limit")
 	}
-	t.served.Store(true)
+	t.setServed()
 	if data.ID != "" && data.ID != t.secret && data.Accessor == "" {
 		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}

@@ -65,7 +65,7 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
 // mean that the token may not be used from here.
 func (t *token) mayBeDead() bool {
-	wasAccepted := t.facts.Given && t.accepted.Load() // by a look-up that a policy denied
+	wasAccepted := t.facts.Given && t.isProven() // by a look-up that a policy denied
 	return wasAccepted || t.mayHaveServed() || t.isExpired()
 }
 
@@ -135,7 +135,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}
 	if answer.Refusal() == reply.DeadToken {
 		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
-		if given && !t.served.Load() {
+		if given && !t.hasServed() {
 			f.What += ", or belongs to another Vault or namespace"
 		}
 		return withOddity(f, t.odd)

@@ -84,12 +84,38 @@ type token struct {
 	odd      string // what is unusual about it, if it was given
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
 	modern   bool   // its login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
-	foreign  bool   // its look-up was answered as Vault never does; set before use is called
+	foreign  bool   // its look-up was answered as Vault never does: only an answer with data shows that it is served; set before use is called
 	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
 
-	accepted atomic.Bool // Vault accepted it: it comes from a login, or was refused by policy alone
-	served   atomic.Bool // Vault served a request with it
+	standing atomic.Int32 // one of those below
 }
+
+// The standing of a token is what Vault's answers have shown of it. It only rises:
+//
+//	handed out in a login, or given          unproven
+//	Vault's own answer to a login held it    accepted
+//	a policy denied its look-up              accepted
+//	a policy denied a request with it        accepted, unless the request is optional
+//	its look-up described a token            served
+//	Vault served a request with it           served; see isServed
+const (
+	tokenUnproven int32 = iota
+	tokenAccepted
+	tokenServed
+)
+
+func (t *token) setAccepted() { t.standing.CompareAndSwap(tokenUnproven, tokenAccepted) }
+func (t *token) setServed()   { t.standing.Store(tokenServed) }
+
+// isProven reports whether Vault accepted the token.
+func (t *token) isProven() bool { return t.standing.Load() >= tokenAccepted }
+
+// hasServed reports whether Vault has answered a request with the token.
+func (t *token) hasServed() bool { return t.standing.Load() == tokenServed }
+
+// mayHaveServed is hasServed, as far as is known. A token with a limited number of uses can be
+// used up before the first answer arrives.
+func (t *token) mayHaveServed() bool { return t.hasServed() || t.facts.UsesLeft != nil }
 
 // newToken returns the token of a login in the namespace.
 func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
@@ -134,14 +160,6 @@ func (t *token) isExpired() bool { return t.expiresWithin(0) }
 func (t *token) expiresWithin(d time.Duration) bool {
 	return !t.facts.Expires.IsZero() && time.Until(t.facts.Expires) <= d
 }
-
-// isProven reports whether Vault accepted the token.
-func (t *token) isProven() bool { return t.accepted.Load() || t.served.Load() }
-
-// mayHaveServed reports whether Vault has answered a request with the token, as far as
-// is known. A token with a limited number of uses can be used up before the first
-// answer arrives.
-func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
 // facts describes the session's token.
 func (s *session) facts() Token {
