@@ -61,9 +61,10 @@ type session struct {
 	logins   *transport.Retry
 	clients  clients
 
-	token  atomic.Pointer[token]       // in use; nil before the first
-	fatal  atomic.Pointer[fault.Error] // why no token works any more; set under login
-	health atomic.Pointer[Health]
+	health *Health // set by askHealth, for which run waits; nil if unknown
+
+	token atomic.Pointer[token]       // in use; nil before the first
+	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login
 
 	returned atomic.Bool // use has returned
 	door     door

@@ -51,7 +51,7 @@ func milliseconds(name string, d time.Duration) slog.Attr {
 }
 
 func (s *session) usage() Usage {
-	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Health: s.health.Load(), Findings: s.findings.list()}
+	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Health: s.health, Findings: s.findings.list()}
 	if s.wire == nil {
 		return usage
 	}
