@@ -62,8 +62,8 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	if err != nil {
 		return s.lookFailed(t, err)
 	}
-	switch answer.Refusal() {
-	case reply.DeadToken, reply.BareDenial:
+	switch refusal := answer.Refusal(); {
+	case refusal.IsOfToken():
 		s.login.Lock()
 		err := s.replace(ctx, t, answer)
 		s.login.Unlock()
@@ -71,7 +71,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 			return err
 		}
 		return s.examine(ctx, s.token.Load())
-	case reply.ByPolicy:
+	case refusal == reply.ByPolicy:
 		t.setAccepted()
 	}
 	switch {

@@ -40,19 +40,17 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return s.fatal.Load()
 	case s.token.Load() != used:
 		return nil // another request has replaced it already
-	case (refusal == reply.ByPolicy || refusal == reply.InOtherWords) && !used.isExpired():
+	case !refusal.IsOfToken() && !used.isExpired():
 		return nil
-	case transport.Decides(request): // no other request shows it
-	case used.facts.UsesLeft != nil, isAlive:
+	case !transport.Decides(request) && (isAlive || used.facts.UsesLeft != nil):
 		return nil // the next request decides, without a look-up that costs a use
-	}
-	if transport.IsOptional(request) && used.isProven() {
+	case transport.IsOptional(request) && used.isProven():
 		ctx, client := s.about(ctx, used, s.reads)
 		look, _, err := s.look(ctx, client)
 		if err != nil {
 			return ctx.Err()
 		}
-		if r := look.Refusal(); r != reply.DeadToken && r != reply.BareDenial {
+		if !look.Refusal().IsOfToken() {
 			return nil
 		}
 	}
