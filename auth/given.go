@@ -89,10 +89,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	t.facts = s.factsIn(data, sent)
 	lifetime, renewable := seconds(max(data.CreationTTL, data.Period)), data.Renewable
 	if renewable && data.TTL > 0 && seconds(data.TTL) < lifetime/2 {
-		t.facts.Expires, renewable = s.renew(ctx, client, lifetime, t.facts.Expires)
-		if t.facts.UsesLeft != nil {
-			*t.facts.UsesLeft-- // the renewal costs one
-		}
+		renewable = s.renew(ctx, client, t, lifetime)
 	}
 	s.warnOfExpiry(t.facts.Expires, lifetime, renewable && data.Period > 0 && data.MaxTTL == 0)
 	return nil
@@ -147,12 +144,17 @@ func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, period
 	s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(expires), fault.Duration(max(left, 0)), do)})
 }
 
-// renew renews the token of a client for a whole lifetime, and returns when it now expires.
-// Without an increment, Vault repeats that of the last renewal, which may have been short.
-func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.Duration, expires time.Time) (until time.Time, ok bool) {
+// renew renews a given token for a whole lifetime, with a client that has it, and reports
+// whether Vault did so. Without an increment, Vault repeats that of the last renewal, which
+// may have been short.
+func (s *session) renew(ctx context.Context, client *api.Client, t *token, lifetime time.Duration) bool {
+	if t.facts.UsesLeft != nil {
+		*t.facts.UsesLeft-- // refused or not
+	}
 	answer, err := reply.Write(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true}), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 	if err == nil && answer.Ok() && answer.Auth != nil {
-		return time.Now().Add(seconds(answer.Auth.LeaseDuration)), true
+		t.facts.Expires = time.Now().Add(seconds(answer.Auth.LeaseDuration))
+		return true
 	}
 	do, detail := ";", ""
 	switch {
@@ -163,6 +165,6 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	case !answer.Ok():
 		detail = "vault answered: " + answer.Words()
 	}
-	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed" + do + " replace the token before " + fault.Time(expires), Detail: detail})
-	return expires, false
+	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed" + do + " replace the token before " + fault.Time(t.facts.Expires), Detail: detail})
+	return false
 }

@@ -85,7 +85,7 @@ type token struct {
 	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
 	modern   bool   // its login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
 	foreign  bool   // its look-up was answered as Vault never does: only an answer with data shows that it is served; set before use is called
-	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
+	facts    Token  // without Proven and TTL, which session.facts adds; only examine and renew change it, before use is called
 
 	standing atomic.Int32 // one of those below
 }
