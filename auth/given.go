@@ -54,7 +54,8 @@ func (l *lookup) isToken() bool {
 	return l.ID != "" || l.Accessor != "" || l.TTL != 0 || l.CreationTTL != 0 || l.Policies != nil
 }
 
-// examine looks up a given token once, renews it, and warns if it expires soon.
+// examine looks up a given token once, renews it, and warns if it expires soon. It sets
+// expiryUnknown if the look-up does not show that.
 func (s *session) examine(ctx context.Context, t *token) error {
 	ctx, client := s.about(ctx, t, s.reads)
 	sent := time.Now()
@@ -77,7 +78,7 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	switch {
 	case data == nil:
 		t.foreign = answer.Ok() || answer.Status == http.StatusNotFound
-		s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"})
+		s.expiryUnknown = &Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"}
 		return nil
 	case data.UsesLeft < 0:
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a use limit")
@@ -95,8 +96,8 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	return nil
 }
 
-// lookFailed returns the error of a look-up without an answer, or warns of it if the run can
-// go on.
+// lookFailed returns the error of a look-up without an answer, or keeps the warning of it if
+// the run can go on.
 func (s *session) lookFailed(t *token, err error) error {
 	f, ok := err.(*fault.Error)
 	switch {
@@ -107,8 +108,16 @@ func (s *session) lookFailed(t *token, err error) error {
 	case f.Run, f.Kind == fault.TLS:
 		return f // the requests that follow fail, too
 	}
-	s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + reply.Unanswered("auth/token/lookup-self", f), Detail: f.Error()})
+	s.expiryUnknown = &Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + reply.Unanswered("auth/token/lookup-self", f), Detail: f.Error()}
 	return nil
+}
+
+// warnOfUnknownExpiry warns after the use that the look-up did not show when the token expires.
+// If nothing at all was answered, or no token worked, the errors say more than this finding.
+func (s *session) warnOfUnknownExpiry() {
+	if s.expiryUnknown != nil && s.patience.HasAnswers() && (s.fatal.Load() == nil || s.token.Load().hasServed()) {
+		s.findings.add(*s.expiryUnknown)
+	}
 }
 
 // factsIn describes a given token, by the answer to its look-up.
@@ -149,7 +158,7 @@ func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, period
 // may have been short.
 func (s *session) renew(ctx context.Context, client *api.Client, t *token, lifetime time.Duration) bool {
 	if t.facts.UsesLeft != nil {
-		*t.facts.UsesLeft-- // refused or not
+		*t.facts.UsesLeft-- // the renewal costs one, refused or not
 	}
 	answer, err := reply.Write(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true}), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 	if err == nil && answer.Ok() && answer.Auth != nil {

@@ -61,7 +61,8 @@ type session struct {
 	logins   *transport.Retry
 	clients  clients
 
-	health *Health // set by askHealth, for which run waits; nil if unknown
+	health        *Health  // set by askHealth, for which run waits; nil if unknown
+	expiryUnknown *Finding // set by examine, for warnOfUnknownExpiry; nil if there is nothing to warn of
 
 	token atomic.Pointer[token]       // in use; nil before the first
 	fatal atomic.Pointer[fault.Error] // why no token works any more; set under login
@@ -129,6 +130,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		asking.Go(func() { s.askHealth(ctx) })
 	}
 	defer func() { // even if use panics
+		s.warnOfUnknownExpiry()
 		s.warnOfSilence(caller, canceled.Load()) // before anything else is waited for
 		asking.Wait()
 		s.finish(end) // from here on, no token is made

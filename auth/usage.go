@@ -58,10 +58,6 @@ func (s *session) usage() Usage {
 	usage.Requests, usage.Connections = s.wire.Requests(), s.wire.Dials()
 	usage.Retries, usage.Waited = s.patience.Stats()
 	times := append(s.reads.Times(), s.logins.Times()...)
-	if len(times) == 0 || s.fatal.Load() != nil && !s.token.Load().hasServed() {
-		// Nothing at all was answered, or no token worked: the errors say more than this finding.
-		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenExpiryUnknown })
-	}
 	if len(times) == 0 {
 		return usage
 	}
