@@ -46,7 +46,7 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 func (s *session) load(c credentials) (credentials, error) {
 	for _, from := range []*source{&c.credential, &c.secretID} {
 		if from.file != "" {
-			text, err := readCredential(&s.findings, from.variable, from.file)
+			text, err := file{from.variable, from.file}.credential(&s.findings)
 			if err != nil {
 				return credentials{}, err
 			}
