@@ -146,14 +146,3 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy in front of Vault drops the header X-Vault-Token"
 	return withOddity(f, t.odd)
 }
-
-// withOddity returns the fault for a refused credential with what is unusual about the
-// credential, which is the likeliest cause.
-func withOddity(f *fault.Error, odd string) *fault.Error {
-	if odd == "" {
-		return f
-	}
-	explained := *f
-	explained.Do = odd + "; otherwise, " + f.Do
-	return &explained
-}
