@@ -18,7 +18,7 @@ import (
 // door is the RoundTripper of logins. It is open during one, and notes Vault's answers and
 // every token that Vault makes. Methods may send requests from several goroutines.
 type door struct {
-	session  *session
+	session  *session     // set by connect
 	requests sync.RWMutex // held for reading by each request
 
 	mu       sync.Mutex // guards the rest

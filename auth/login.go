@@ -17,7 +17,8 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// obtain gets a token and makes it the session's. A given token may be the same as before.
+// obtain gets a token and makes it the session's. A given token may be the same as before. The
+// caller has locked s.login, unless use has not been called.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	s.obtainedAt = time.Now()
 	c, err := s.load(s.config.credentials)

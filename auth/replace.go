@@ -77,7 +77,7 @@ func (t *token) mayBeDead() bool {
 //	given, served                         what the file holds by now, as often as that happens
 //	given, not served                     what the file holds by now, once in a run
 //
-// The run also ends if the file holds the same token.
+// The run also ends if the file holds the same token. The caller has locked s.login.
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
 	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
 		s.door.disown(dead)

@@ -80,14 +80,17 @@ func TokenOf(ctx context.Context) Token {
 // token is a token and what is known of it.
 type token struct {
 	secret   string
-	accessor string
-	odd      string // what is unusual about it, if it was given
-	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
-	modern   bool   // its login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
-	foreign  bool   // its look-up was answered as Vault never does: only an answer with data shows that it is served; set before use is called
-	facts    Token  // without Proven and TTL, which session.facts adds; only examine and renew change it, before use is called
+	facts    Token        // without Proven and TTL, which session.facts adds; only examine and renew change it, before use is called
+	standing atomic.Int32 // see tokenUnproven
 
-	standing atomic.Int32 // one of those below
+	// Of a token from a login.
+	accessor string
+	index    string // X-Vault-Index of the login, set by the door: a performance standby must know the token before it accepts it
+	modern   bool   // set by the door if the login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
+
+	// Of a given token.
+	odd     string // what is unusual about it
+	foreign bool   // set by examine if its look-up was answered as Vault never does: only an answer with data shows then that it is served
 }
 
 // The standing of a token is what Vault's answers have shown of it. It only rises:
