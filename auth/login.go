@@ -90,8 +90,8 @@ type loginResult struct {
 	err    error
 }
 
-// callMethod makes a login method and calls it. It recovers a panic, which would end the agent,
-// and drops its text, which may hold credentials.
+// callMethod makes a login method and calls it. It recovers a panic, which would end the
+// agent, and drops its text, which may hold credentials.
 func (s *session) callMethod(c credentials) loginResult {
 	client := s.clients.logins.WithNamespace(s.config.loginNamespace) // a copy, since a method may change it
 	ctx := s.logins.Last
@@ -118,19 +118,21 @@ func (s *session) callMethod(c credentials) loginResult {
 	return <-returned // a built-in method ends with its request
 }
 
-// awaitMethod waits for a method that was handed in, which may never return. It gives up when Vault
-// has not answered for a whole patience, a check must end, or the last moments are over.
+// awaitMethod waits for a method that was handed in, which may never return. It gives up when
+// Vault has not answered for a whole patience, a check must end, or the last moments are over.
 func (s *session) awaitMethod(returned <-chan loginResult) loginResult {
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
-	left := func() time.Duration {
-		if until := s.logins.Until; !until.IsZero() {
-			return time.Until(until) + grace
-		}
-		// A request ends with patience; a busy machine then needs time to return it.
-		return s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3)) - s.door.silence()
-	}
+	// A request ends with patience; a busy machine then needs time to return it.
+	mostSilence := s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3))
 	silent := loginResult{err: errSilent}
 	for {
+		left := mostSilence - s.door.silence()
+		if until := s.logins.Until; !until.IsZero() {
+			left = time.Until(until) + grace
+		}
+		if left <= 0 {
+			return silent
+		}
 		select {
 		case result := <-returned:
 			return result
@@ -141,10 +143,7 @@ func (s *session) awaitMethod(returned <-chan loginResult) loginResult {
 			case <-time.After(grace):
 				return silent
 			}
-		case <-time.After(left()):
-			if left() <= 0 {
-				return silent
-			}
+		case <-time.After(left): // Vault may have answered meanwhile
 		}
 	}
 }
