@@ -95,12 +95,11 @@ type token struct {
 
 // The standing of a token is what Vault's answers have shown of it. It only rises:
 //
-//	handed out in a login, or given          unproven
-//	Vault's own answer to a login held it    accepted
-//	a policy denied its look-up              accepted
-//	a policy denied a request with it        accepted, unless the request is optional
-//	its look-up described a token            served
-//	Vault served a request with it           served; see isServed
+//	it was given, or a handed-in method returned it from elsewhere    unproven
+//	the door saw Vault make it                                        accepted
+//	a policy denied its look-up, or a request that is not optional    accepted
+//	its look-up described it                                          served
+//	a request with it was answered as isServed wants                  served
 const (
 	tokenUnproven int32 = iota
 	tokenAccepted
@@ -113,7 +112,7 @@ func (t *token) setServed()   { t.standing.Store(tokenServed) }
 // isProven reports whether Vault accepted the token.
 func (t *token) isProven() bool { return t.standing.Load() >= tokenAccepted }
 
-// hasServed reports whether Vault has answered a request with the token.
+// hasServed reports whether Vault served a request with the token, or described it.
 func (t *token) hasServed() bool { return t.standing.Load() == tokenServed }
 
 // mayHaveServed is hasServed, as far as is known. A token with a limited number of uses can be
