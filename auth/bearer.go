@@ -36,8 +36,8 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if response.StatusCode != http.StatusForbidden || s.isLogin(request) {
-			if !t.served.Load() && isServed(request, response) && (!t.foreign || reply.HasData(response)) {
-				t.served.Store(true)
+			if !t.hasServed() && t.isServed(request, response) {
+				t.setServed()
 			}
 			return response, nil
 		}
@@ -50,7 +50,7 @@ func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		if s.token.Load() == t {
 			if answer.Refusal() == reply.ByPolicy && !transport.IsOptional(request) {
-				t.accepted.Store(true)
+				t.setAccepted()
 			}
 			return response, nil
 		}
@@ -65,9 +65,11 @@ func (s *session) isLogin(request *http.Request) bool {
 	return segments[0] == "auth" && slices.Contains(segments, "login") && !transport.IsOwn(request)
 }
 
-// isServed reports whether an answer shows that Vault accepted the token.
-func isServed(request *http.Request, response *http.Response) bool {
+// isServed reports whether an answer shows that Vault served a request with the token.
+func (t *token) isServed(request *http.Request, response *http.Response) bool {
 	switch {
+	case t.foreign && !reply.HasData(response):
+		return false
 	case transport.IsMountList(request):
 		return reply.ListsForToken(response)
 	case response.StatusCode == http.StatusNoContent:

@@ -18,12 +18,13 @@ import (
 func (t trust) cas(found *findings) ([]byte, error) {
 	switch t.caVariable {
 	case "VAULT_CACERT":
-		data, err := readFile(found, t.caVariable, t.ca, maxCAFile)
+		bundle := file{t.caVariable, t.ca}
+		data, err := bundle.read(found, maxCAFile)
 		if err != nil {
 			return nil, err
 		}
 		if !holdsCertificate(data) {
-			return nil, badFile(t.caVariable, t.ca, "holds no certificate in PEM form", "name a file of certificates in PEM form (openssl x509 -inform der -in FILE -out NEW converts one in DER form)")
+			return nil, bundle.bad("holds no certificate in PEM form", "name a file of certificates in PEM form (openssl x509 -inform der -in FILE -out NEW converts one in DER form)")
 		}
 		return data, nil
 	case "VAULT_CACERT_BYTES":
@@ -32,45 +33,45 @@ func (t trust) cas(found *findings) ([]byte, error) {
 		}
 		return []byte(t.ca), nil
 	case "VAULT_CAPATH":
-		return casInFolder(found, t.ca)
+		return casInFolder(found, file{t.caVariable, t.ca})
 	}
 	return nil, nil
 }
 
 // casInFolder returns the CA certificates in the files of VAULT_CAPATH. A file that cannot
 // be read is an error only if no other file has a certificate.
-func casInFolder(found *findings, folder string) ([]byte, error) {
-	entries, err := os.ReadDir(folder)
+func casInFolder(found *findings, folder file) ([]byte, error) {
+	entries, err := os.ReadDir(folder.name)
 	if err != nil {
-		f := unreadable("VAULT_CAPATH", folder, err)
+		bad := folder.unreadable(err)
 		if !errors.Is(err, fs.ErrPermission) {
-			f.Do = "set VAULT_CAPATH to the folder of the CA files, or VAULT_CACERT to one file"
+			bad.Do = "set VAULT_CAPATH to the folder of the CA files, or VAULT_CACERT to one file"
 		}
-		return nil, f
+		return nil, bad
 	}
-	if info, err := os.Stat(folder); err == nil {
-		warnIfExposed(found, "VAULT_CAPATH", folder, info.Mode()&^0o004, false) // listing it does no harm
+	if info, err := os.Stat(folder.name); err == nil {
+		folder.warnIfExposed(found, info.Mode()&^0o004, false) // listing it does no harm
 	}
 	var all []byte
 	var unread error
 	for _, entry := range entries {
-		name := filepath.Join(folder, entry.Name())
-		if info, err := os.Stat(name); err == nil && info.IsDir() {
+		f := file{folder.variable, filepath.Join(folder.name, entry.Name())}
+		if info, err := os.Stat(f.name); err == nil && info.IsDir() {
 			continue // Kubernetes has folders beside links to the files in them
 		}
-		data, err := readFile(found, "VAULT_CAPATH", name, maxCAFile)
+		data, err := f.read(found, maxCAFile)
 		switch {
 		case err != nil:
 			unread = cmp.Or(unread, err)
 		case !bytes.Contains(data, []byte("-----BEGIN ")): // no certificate
 		case len(all)+len(data) > maxCAFile:
-			return nil, badFile("VAULT_CAPATH", folder, fmt.Sprintf("holds more than %d MiB of certificates", maxCAFile>>20), "put only the CA of Vault there")
+			return nil, folder.bad(fmt.Sprintf("holds more than %d MiB of certificates", maxCAFile>>20), "put only the CA of Vault there")
 		default:
 			all = append(append(all, data...), '\n')
 		}
 	}
 	if !holdsCertificate(all) {
-		return nil, cmp.Or[error](unread, badFile("VAULT_CAPATH", folder, "holds no certificate", "put files with certificates in PEM form directly into it"))
+		return nil, cmp.Or[error](unread, folder.bad("holds no certificate", "put files with certificates in PEM form directly into it"))
 	}
 	if unread != nil {
 		found.add(Finding{Code: FileUnread, Text: unread.Error()})
@@ -79,11 +80,12 @@ func casInFolder(found *findings, folder string) ([]byte, error) {
 }
 
 func (t trust) pair(found *findings) (*tls.Certificate, error) {
-	certificate, err := readFile(found, "VAULT_CLIENT_CERT", t.certFile, maxFile)
+	certificate, err := file{"VAULT_CLIENT_CERT", t.certFile}.read(found, maxFile)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readFile(found, "VAULT_CLIENT_KEY", t.keyFile, maxFile)
+	keyFile := file{"VAULT_CLIENT_KEY", t.keyFile}
+	key, err := keyFile.read(found, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +95,7 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 	}
 	// The cause is omitted: it can quote the text that could not be parsed.
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
-		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
+		return nil, keyFile.bad("is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
 	}
 	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key in PEM form", "name the two files of one pair, the client's own certificate first in its file")
 }

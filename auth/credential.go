@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/luumen/patch-vault/internal/fault"
 )
 
 // credentialIn returns the credential in the text of a variable or of its file, or why the
@@ -140,4 +142,15 @@ func oddity(variable, text string) string {
 func isFileName(text string) bool {
 	text = strings.TrimPrefix(text, "@")
 	return strings.HasPrefix(text, "/") || filepath.IsAbs(text)
+}
+
+// withOddity returns the fault for a refused credential with what is unusual about the
+// credential, which is the likeliest cause.
+func withOddity(f *fault.Error, odd string) *fault.Error {
+	if odd == "" {
+		return f
+	}
+	explained := *f
+	explained.Do = odd + "; otherwise, " + f.Do
+	return &explained
 }

@@ -18,7 +18,7 @@ import (
 // door is the RoundTripper of logins. It is open during one, and notes Vault's answers and
 // every token that Vault makes. Methods may send requests from several goroutines.
 type door struct {
-	session  *session
+	session  *session     // set by connect
 	requests sync.RWMutex // held for reading by each request
 
 	mu       sync.Mutex // guards the rest
@@ -61,7 +61,7 @@ func (d *door) RoundTrip(request *http.Request) (*http.Response, error) {
 	// A renewal returns the token that it renews, which is not a new one.
 	if a := answer.Auth; a != nil && a.ClientToken != "" && said.find(a.ClientToken) == nil && !slices.Contains(given, a.ClientToken) {
 		t := s.newToken(a, strings.Trim(request.Header.Get(api.NamespaceHeaderName), "/"), transport.SentAt(response))
-		t.accepted.Store(true)
+		t.setAccepted()
 		t.modern = answer.MountType != nil
 		t.index = response.Header.Get("X-Vault-Index")
 		said.tokens = append(said.tokens, t)

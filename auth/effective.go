@@ -173,10 +173,6 @@ func (e *environment) shown(v variable) string {
 	}
 }
 
-func isFileVariable(variable string) bool {
-	return strings.HasSuffix(variable, "_FILE") || slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"}, variable)
-}
-
 // String returns a line for each setting.
 func (e Effective) String() string {
 	var b strings.Builder

@@ -26,68 +26,71 @@ const (
 	bom = "\ufeff"
 )
 
-// readCredential returns the credential in the file that a variable names.
-func readCredential(found *findings, variable, name string) (string, error) {
-	data, err := readFile(found, variable, name, maxFile)
+// file is a file or folder that a variable names.
+type file struct{ variable, name string }
+
+// credential returns the credential in the file.
+func (f file) credential(found *findings) (string, error) {
+	data, err := f.read(found, maxFile)
 	if err != nil {
 		return "", err
 	}
-	credential, reason, fix := credentialIn(variable, string(data))
+	credential, reason, fix := credentialIn(f.variable, string(data))
 	switch {
 	case reason != "":
-		return "", badFile(variable, name, reason, fix)
+		return "", f.bad(reason, fix)
 	case credential == "":
-		return "", badFile(variable, name, "is empty", "write the credential into it")
+		return "", f.bad("is empty", "write the credential into it")
 	}
 	return credential, nil
 }
 
-// readFile returns the content of a regular file that a variable names. It follows links,
-// and warns of a file that every user can read or write.
-func readFile(found *findings, variable, name string, most int64) ([]byte, error) {
-	file, err := openFile(name)
+// read returns the content of a regular file. It follows links, and warns of a file that
+// every user can read or write.
+func (f file) read(found *findings, most int64) ([]byte, error) {
+	opened, err := openFile(f.name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		do := "create it, or set " + variable + " to the right one"
-		if !filepath.IsAbs(name) {
-			do = "write its full path: what " + variable + " holds now is not shown, as it may be a secret"
+		do := "create it, or set " + f.variable + " to the right one"
+		if !filepath.IsAbs(f.name) {
+			do = "write its full path: what " + f.variable + " holds now is not shown, as it may be a secret"
 		}
-		return nil, badFile(variable, name, "does not exist", do)
+		return nil, f.bad("does not exist", do)
 	case err != nil:
-		return nil, unreadable(variable, name, err)
+		return nil, f.unreadable(err)
 	}
-	defer file.Close()
+	defer opened.Close()
 	// Stat the open file, not its name, which may name another file by now.
-	info, err := file.Stat()
+	info, err := opened.Stat()
 	switch {
 	case err != nil:
-		return nil, unreadable(variable, name, err)
+		return nil, f.unreadable(err)
 	case !info.Mode().IsRegular():
-		return nil, badFile(variable, name, "is not a regular file", "name a regular file")
+		return nil, f.bad("is not a regular file", "name a regular file")
 	}
-	file.SetReadDeadline(time.Now().Add(time.Second)) // some files of /proc can block; others ignore the deadline
-	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	opened.SetReadDeadline(time.Now().Add(time.Second)) // some files of /proc can block; others ignore the deadline
+	data, err := io.ReadAll(io.LimitReader(opened, most+1))
 	if err != nil {
-		return nil, unreadable(variable, name, err)
+		return nil, f.unreadable(err)
 	}
 	if int64(len(data)) > most {
-		return nil, badFile(variable, name, fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one")
+		return nil, f.bad(fmt.Sprintf("is larger than %d KiB", most>>10), "name the right one")
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
-		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8")
+		return nil, f.bad("is UTF-16", "save it as UTF-8")
 	}
-	warnIfExposed(found, variable, name, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
+	f.warnIfExposed(found, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
 	return bytes.TrimPrefix(data, []byte(bom)), nil
 }
 
 // warnIfExposed warns of a file that every user of the machine can write, or can read
 // although it is not public.
-func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, holdsKey bool) {
-	if runtime.GOOS == "windows" || isProjected(name) {
+func (f file) warnIfExposed(found *findings, mode fs.FileMode, holdsKey bool) {
+	if runtime.GOOS == "windows" || isProjected(f.name) {
 		return
 	}
-	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, variable) && !holdsKey
+	public := slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT"}, f.variable) && !holdsKey
 	canRead, canWrite := mode.Perm()&0o004 != 0 && !public, mode.Perm()&0o002 != 0
 	can, right := "read", "r"
 	switch {
@@ -98,7 +101,7 @@ func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, hol
 	case !canRead:
 		return
 	}
-	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it", variable, can, shownFile(name), right)})
+	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it", f.variable, can, shownFile(f.name), right)})
 }
 
 // isProjected reports whether the kubelet writes the file and so decides its mode. Links
@@ -121,21 +124,22 @@ func isProjected(name string) bool {
 	return false
 }
 
-func unreadable(variable, name string, err error) *fault.Error {
+func (f file) unreadable(err error) *fault.Error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // without the name; see shownFile
 	}
 	do := "give the agent's user the right to read it"
 	if !errors.Is(err, fs.ErrPermission) {
-		do = "set " + variable + " to one that can be read"
+		do = "set " + f.variable + " to one that can be read"
 	}
-	f := badFile(variable, name, "cannot be read", do)
-	f.Detail, f.Cause = err.Error(), err
-	return f
+	bad := f.bad("cannot be read", do)
+	bad.Detail, bad.Cause = err.Error(), err
+	return bad
 }
 
-func badFile(variable, name, reason, do string) *fault.Error {
-	return fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", variable, shownFile(name), reason), do)
+// bad is the fault for the file.
+func (f file) bad(reason, do string) *fault.Error {
+	return fault.New(fault.Environment, fmt.Sprintf("%s: %s %s", f.variable, shownFile(f.name), reason), do)
 }
 
 // shownFile returns a file's name for a message. A relative one is not shown, since it

@@ -54,7 +54,8 @@ func (l *lookup) isToken() bool {
 	return l.ID != "" || l.Accessor != "" || l.TTL != 0 || l.CreationTTL != 0 || l.Policies != nil
 }
 
-// examine looks up a given token once, renews it, and warns if it expires soon.
+// examine looks up a given token once, renews it, and warns if it expires soon. It sets
+// expiryUnknown if the look-up does not show that.
 func (s *session) examine(ctx context.Context, t *token) error {
 	ctx, client := s.about(ctx, t, s.reads)
 	sent := time.Now()
@@ -62,8 +63,8 @@ func (s *session) examine(ctx context.Context, t *token) error {
 	if err != nil {
 		return s.lookFailed(t, err)
 	}
-	switch answer.Refusal() {
-	case reply.DeadToken, reply.BareDenial:
+	switch refusal := answer.Refusal(); {
+	case refusal.IsOfToken():
 		s.login.Lock()
 		err := s.replace(ctx, t, answer)
 		s.login.Unlock()
@@ -71,35 +72,32 @@ func (s *session) examine(ctx context.Context, t *token) error {
 			return err
 		}
 		return s.examine(ctx, s.token.Load())
-	case reply.ByPolicy:
-		t.accepted.Store(true)
+	case refusal == reply.ByPolicy:
+		t.setAccepted()
 	}
 	switch {
 	case data == nil:
 		t.foreign = answer.Ok() || answer.Status == http.StatusNotFound
-		s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"})
+		s.expiryUnknown = &Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: it may not read auth/token/lookup-self; grant read on it, or let the proxy in front of Vault pass it"}
 		return nil
 	case data.UsesLeft < 0:
 		return fault.New(fault.Token, "the given token had one use left, which its look-up used", "replace it with one without a use limit")
 	}
-	t.served.Store(true)
+	t.setServed()
 	if data.ID != "" && data.ID != t.secret && data.Accessor == "" {
 		return nil // a Vault Agent or Proxy puts its own token in place of each, and renews that one
 	}
 	t.facts = s.factsIn(data, sent)
 	lifetime, renewable := seconds(max(data.CreationTTL, data.Period)), data.Renewable
 	if renewable && data.TTL > 0 && seconds(data.TTL) < lifetime/2 {
-		t.facts.Expires, renewable = s.renew(ctx, client, lifetime, t.facts.Expires)
-		if t.facts.UsesLeft != nil {
-			*t.facts.UsesLeft-- // the renewal costs one
-		}
+		renewable = s.renew(ctx, client, t, lifetime)
 	}
 	s.warnOfExpiry(t.facts.Expires, lifetime, renewable && data.Period > 0 && data.MaxTTL == 0)
 	return nil
 }
 
-// lookFailed returns the error of a look-up without an answer, or warns of it if the run can
-// go on.
+// lookFailed returns the error of a look-up without an answer, or keeps the warning of it if
+// the run can go on.
 func (s *session) lookFailed(t *token, err error) error {
 	f, ok := err.(*fault.Error)
 	switch {
@@ -110,8 +108,16 @@ func (s *session) lookFailed(t *token, err error) error {
 	case f.Run, f.Kind == fault.TLS:
 		return f // the requests that follow fail, too
 	}
-	s.findings.add(Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + reply.Unanswered("auth/token/lookup-self", f), Detail: f.Error()})
+	s.expiryUnknown = &Finding{Code: TokenExpiryUnknown, Text: "the token's expiry is unknown: " + reply.Unanswered("auth/token/lookup-self", f), Detail: f.Error()}
 	return nil
+}
+
+// warnOfUnknownExpiry warns after the use that the look-up did not show when the token expires.
+// If nothing at all was answered, or no token worked, the errors say more than this finding.
+func (s *session) warnOfUnknownExpiry() {
+	if s.expiryUnknown != nil && s.patience.HasAnswers() && (s.fatal.Load() == nil || s.token.Load().hasServed()) {
+		s.findings.add(*s.expiryUnknown)
+	}
 }
 
 // factsIn describes a given token, by the answer to its look-up.
@@ -147,12 +153,17 @@ func (s *session) warnOfExpiry(expires time.Time, lifetime time.Duration, period
 	s.findings.add(Finding{Code: TokenExpires, Text: fmt.Sprintf("the given token expires at %s, in %s; %s", fault.Time(expires), fault.Duration(max(left, 0)), do)})
 }
 
-// renew renews the token of a client for a whole lifetime, and returns when it now expires.
-// Without an increment, Vault repeats that of the last renewal, which may have been short.
-func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.Duration, expires time.Time) (until time.Time, ok bool) {
+// renew renews a given token for a whole lifetime, with a client that has it, and reports
+// whether Vault did so. Without an increment, Vault repeats that of the last renewal, which
+// may have been short.
+func (s *session) renew(ctx context.Context, client *api.Client, t *token, lifetime time.Duration) bool {
+	if t.facts.UsesLeft != nil {
+		*t.facts.UsesLeft-- // the renewal costs one, refused or not
+	}
 	answer, err := reply.Write(transport.WithOwn(ctx, transport.Own{Optional: transport.AtOnce, Harmless: true}), client, "auth/token/renew-self", map[string]int{"increment": int(lifetime.Seconds())}, nil)
 	if err == nil && answer.Ok() && answer.Auth != nil {
-		return time.Now().Add(seconds(answer.Auth.LeaseDuration)), true
+		t.facts.Expires = time.Now().Add(seconds(answer.Auth.LeaseDuration))
+		return true
 	}
 	do, detail := ";", ""
 	switch {
@@ -163,6 +174,6 @@ func (s *session) renew(ctx context.Context, client *api.Client, lifetime time.D
 	case !answer.Ok():
 		detail = "vault answered: " + answer.Words()
 	}
-	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed" + do + " replace the token before " + fault.Time(expires), Detail: detail})
-	return expires, false
+	s.findings.add(Finding{Code: TokenNotRenewed, Text: "the given token could not be renewed" + do + " replace the token before " + fault.Time(t.facts.Expires), Detail: detail})
+	return false
 }

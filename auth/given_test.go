@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -254,6 +255,31 @@ func TestWhatIsSaidOfAnExpiry(t *testing.T) {
 			assert.Equal(t, test.name != agents, r.usage.Token.Known)
 			assert.True(t, r.usage.Token.Proven)
 		})
+	}
+}
+
+// A proxy that blocks the look-up hides when the token expires. That is worth a warning only if
+// the token worked: otherwise, the error says more.
+func TestUnknownExpiryOfADeadToken(t *testing.T) {
+	t.Parallel()
+	for _, serving := range []int32{0, 1} {
+		var served atomic.Int32
+		server := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/lookup-self"):
+				say(w, 403, `{"errors":["blocked by the gateway"]}`)
+			case served.Load() == serving:
+				say(w, 403, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`) // as Vault 1.21 says it
+			default:
+				served.Add(1)
+				return false
+			}
+			return true
+		})
+		r := readOnce(t.Context(), auth.New(auth.Settings{Address: server.address}, variables{"VAULT_TOKEN": "hvs.given"}.options()), "secret/app", "secret/app")
+		assertKind(t, r.err, fault.Token, "expired, revoked or used up")
+		isUnknown := func(f auth.Finding) bool { return f.Code == auth.TokenExpiryUnknown }
+		assert.Equal(t, serving > 0, slices.ContainsFunc(r.usage.Findings, isUnknown), "it served %d times", serving)
 	}
 }
 

@@ -22,7 +22,7 @@ type Health struct {
 // the requests of the login show why, or a proxy blocks this one alone.
 func (s *session) askHealth(ctx context.Context) {
 	if answer, at, ok := s.logins.Health(ctx); ok {
-		s.health.Store(parseHealth(answer, at))
+		s.health = parseHealth(answer, at)
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 	"github.com/luumen/patch-vault/internal/transport"
 )
 
-// obtain gets a token and makes it the session's. A given token may be the same as before.
+// obtain gets a token and makes it the session's. A given token may be the same as before. The
+// caller has locked s.login, unless use has not been called.
 func (s *session) obtain(ctx context.Context) (*token, error) {
 	s.obtainedAt = time.Now()
 	c, err := s.load(s.config.credentials)
@@ -46,7 +47,7 @@ func (s *session) obtain(ctx context.Context) (*token, error) {
 func (s *session) load(c credentials) (credentials, error) {
 	for _, from := range []*source{&c.credential, &c.secretID} {
 		if from.file != "" {
-			text, err := readCredential(&s.findings, from.variable, from.file)
+			text, err := file{from.variable, from.file}.credential(&s.findings)
 			if err != nil {
 				return credentials{}, err
 			}
@@ -67,7 +68,7 @@ func (s *session) load(c credentials) (credentials, error) {
 // ends, so that its token can be revoked: otherwise the token could live for 768 hours.
 func (s *session) logIn(ctx context.Context, c credentials) (*token, error) {
 	s.door.open()
-	result := s.enter(c)
+	result := s.callMethod(c)
 	t, err := s.outcome(result, s.door.close(), c.odd)
 	if t != nil {
 		s.token.Store(t) // even if ctx has ended: the token before it is dead
@@ -89,9 +90,9 @@ type loginResult struct {
 	err    error
 }
 
-// enter makes a login method and calls it. It recovers a panic, which would end the agent,
-// and drops its text, which may hold credentials.
-func (s *session) enter(c credentials) loginResult {
+// callMethod makes a login method and calls it. It recovers a panic, which would end the
+// agent, and drops its text, which may hold credentials.
+func (s *session) callMethod(c credentials) loginResult {
 	client := s.clients.logins.WithNamespace(s.config.loginNamespace) // a copy, since a method may change it
 	ctx := s.logins.Last
 	if !s.config.method.handedIn {
@@ -112,24 +113,26 @@ func (s *session) enter(c credentials) loginResult {
 		result = loginResult{secret, err}
 	}()
 	if s.config.method.handedIn {
-		return s.await(returned)
+		return s.awaitMethod(returned)
 	}
 	return <-returned // a built-in method ends with its request
 }
 
-// await waits for a method that was handed in, which may never return. It gives up when Vault
-// has not answered for a whole patience, a check must end, or the last moments are over.
-func (s *session) await(returned <-chan loginResult) loginResult {
+// awaitMethod waits for a method that was handed in, which may never return. It gives up when
+// Vault has not answered for a whole patience, a check must end, or the last moments are over.
+func (s *session) awaitMethod(returned <-chan loginResult) loginResult {
 	const grace = 250 * time.Millisecond // for a method to return after its last answer
-	left := func() time.Duration {
-		if until := s.logins.Until; !until.IsZero() {
-			return time.Until(until) + grace
-		}
-		// A request ends with patience; a busy machine then needs time to return it.
-		return s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3)) - s.door.silence()
-	}
+	// A request ends with patience; a busy machine then needs time to return it.
+	mostSilence := s.options.Patience + max(grace, min(lastMoments, s.options.Patience/3))
 	silent := loginResult{err: errSilent}
 	for {
+		left := mostSilence - s.door.silence()
+		if until := s.logins.Until; !until.IsZero() {
+			left = time.Until(until) + grace
+		}
+		if left <= 0 {
+			return silent
+		}
 		select {
 		case result := <-returned:
 			return result
@@ -140,10 +143,7 @@ func (s *session) await(returned <-chan loginResult) loginResult {
 			case <-time.After(grace):
 				return silent
 			}
-		case <-time.After(left()):
-			if left() <= 0 {
-				return silent
-			}
+		case <-time.After(left): // Vault may have answered meanwhile
 		}
 	}
 }
@@ -155,7 +155,7 @@ func (s *session) outcome(result loginResult, said said, odd string) (*token, er
 	}
 	a := result.secret.Auth
 	if strings.ContainsFunc(a.ClientToken, unicode.IsControl) {
-		return nil, fault.New(fault.Login, s.where()+" returned a token with a line break or another control character", "fix the method")
+		return nil, fault.New(fault.Login, s.loginName()+" returned a token with a line break or another control character", "fix the method")
 	}
 	if t := said.find(a.ClientToken); t != nil {
 		return t, nil
@@ -174,7 +174,7 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	case err == errSilent && last != nil:
 		return s.ofLogin(last) // the method waits for Vault
 	case err == errCrashed, err == errSilent:
-		return fault.New(fault.Login, s.where()+" failed: "+err.Error(), "fix the method")
+		return fault.New(fault.Login, s.loginName()+" failed: "+err.Error(), "fix the method")
 	case isFault: // vault/api returns no error for a redirect
 		return s.ofLogin(failed)
 	case answer != nil && !s.config.method.handedIn && (answer.Ok() && answer.Auth == nil || answer.Status == http.StatusNotFound && !answer.NoMount()):
@@ -185,25 +185,25 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 	case answer != nil && answer.Status == http.StatusNoContent:
 		return reply.NoContent()
 	case err == nil:
-		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount, and that the login needs no second factor")
+		return fault.New(fault.Login, s.loginName()+" returned no token", "check the method's mount, and that the login needs no second factor")
 	case !s.config.method.handedIn: // vault/api cannot decode it
 		return reply.NotVault("not the JSON of a login at " + s.wire.Address())
 	}
 	// The method's own error is not shown: it may quote its credentials.
-	return fault.New(fault.Login, s.where()+" failed", "see what the method logged, and check what it needs on the Patch server")
+	return fault.New(fault.Login, s.loginName()+" failed", "see what the method logged, and check what it needs on the Patch server")
 }
 
-// where names the login for messages.
-func (s *session) where() string {
+// loginName names the login for messages.
+func (s *session) loginName() string {
 	m := s.config.method
 	if m.handedIn {
 		return "the login method " + m.name
 	}
-	where := "the login " + m.name + " at auth/" + s.config.credentials.mount
+	name := "the login " + m.name + " at auth/" + s.config.credentials.mount
 	if namespace := s.config.loginNamespace; namespace != "" {
-		where += " in namespace " + s.wire.Sent.Words(namespace)
+		name += " in namespace " + s.wire.Sent.Words(namespace)
 	}
-	return where
+	return name
 }
 
 // refused is the fault for a login that Vault refused.
@@ -216,7 +216,7 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 		odd = cmp.Or(odd, "write "+m.mountVariable().name+" without /login, unless the mount's own name ends in it")
 	}
 	return withOddity(&fault.Error{
-		Kind: fault.Login, What: s.where() + " was refused",
+		Kind: fault.Login, What: s.loginName() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
 		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
 		Cause:  answer.ResponseError(),
@@ -231,7 +231,7 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 		return f
 	}
 	m, mount, named := s.config.method, s.config.credentials.mount, *f
-	named.What = s.where() + ": " + f.What
+	named.What = s.loginName() + ": " + f.What
 	response, isAnswer := f.Cause.(*api.ResponseError)
 	switch {
 	case f.Kind == fault.Login && isAnswer:
@@ -244,5 +244,5 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 
 // warnOfUnclearLogin warns of a token that Vault may have made, although no answer shows it.
 func (s *session) warnOfUnclearLogin() {
-	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, but Vault did not answer with a token, and any token that it made is not revoked; give the role a short token_ttl", Detail: s.where()})
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "a login was sent, but Vault did not answer with a token, and any token that it made is not revoked; give the role a short token_ttl", Detail: s.loginName()})
 }

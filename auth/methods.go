@@ -46,13 +46,6 @@ type credentials struct {
 	odd        string // what is unusual about them once they are loaded; empty if nothing is
 }
 
-// variable is an environment variable that the library reads.
-type variable struct {
-	name      string
-	plain     bool   // it cannot hold a secret, so its value may be shown
-	otherwise string // the default
-}
-
 const tokenMethod = "token"
 
 var methods = []method{

@@ -164,6 +164,30 @@ func TestDenialIsNoReasonToLogIn(t *testing.T) {
 	assert.Len(t, r.requests(t, server), 35)
 }
 
+// A token that served, and was then denied something, still counts as one that served.
+func TestTokenDiesAfterADenial(t *testing.T) {
+	t.Parallel()
+	server := vaulttest.Shared(t)
+	secret := newSecret(t, server)
+	a, vault := approle(t, server, map[string]any{"token_policies": secret.policy})
+	_, err := do(t.Context(), vault, auth.DoOptions{}, func(ctx context.Context, client *api.Client) error {
+		for _, read := range []struct {
+			path   string
+			status int
+		}{{secret.path, 200}, {"secret/data/forbidden", 403}} {
+			answer, err := get(ctx, client, read.path)
+			require.NoError(t, err)
+			assert.Equal(t, read.status, answer.Status)
+		}
+		server.Must(t, "POST", "sys/leases/revoke-prefix/auth/"+a.Mount+"/login", map[string]any{"sync": true})
+		answer, err := get(ctx, client, secret.path)
+		require.NoError(t, err)
+		assert.Equal(t, 200, answer.Status)
+		return nil
+	})
+	require.NoError(t, err)
+}
+
 // A token that may not be used from this address is not replaced: a new one could not
 // be used either.
 func TestSourceAddress(t *testing.T) {

@@ -40,19 +40,17 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 		return s.fatal.Load()
 	case s.token.Load() != used:
 		return nil // another request has replaced it already
-	case (refusal == reply.ByPolicy || refusal == reply.InOtherWords) && !used.isExpired():
+	case !refusal.IsOfToken() && !used.isExpired():
 		return nil
-	case transport.Decides(request): // no other request shows it
-	case used.facts.UsesLeft != nil, isAlive:
+	case !transport.Decides(request) && (isAlive || used.facts.UsesLeft != nil):
 		return nil // the next request decides, without a look-up that costs a use
-	}
-	if transport.IsOptional(request) && used.isProven() {
+	case transport.IsOptional(request) && used.isProven():
 		ctx, client := s.about(ctx, used, s.reads)
 		look, _, err := s.look(ctx, client)
 		if err != nil {
 			return ctx.Err()
 		}
-		if r := look.Refusal(); r != reply.DeadToken && r != reply.BareDenial {
+		if !look.Refusal().IsOfToken() {
 			return nil
 		}
 	}
@@ -65,7 +63,7 @@ func (s *session) replaceIfDead(ctx context.Context, request *http.Request, used
 // mayBeDead reports whether a bare denial may mean that the token is dead. It can also
 // mean that the token may not be used from here.
 func (t *token) mayBeDead() bool {
-	wasAccepted := t.facts.Given && t.accepted.Load() // by a look-up that a policy denied
+	wasAccepted := t.facts.Given && t.isProven() // by a look-up that a policy denied
 	return wasAccepted || t.mayHaveServed() || t.isExpired()
 }
 
@@ -79,7 +77,7 @@ func (t *token) mayBeDead() bool {
 //	given, served                         what the file holds by now, as often as that happens
 //	given, not served                     what the file holds by now, once in a run
 //
-// The run also ends if the file holds the same token.
+// The run also ends if the file holds the same token. The caller has locked s.login.
 func (s *session) replace(ctx context.Context, dead *token, answer *reply.Answer) error {
 	if answer.Refusal() == reply.DeadToken || dead.isExpired() {
 		s.door.disown(dead)
@@ -135,7 +133,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	f := &fault.Error{Kind: fault.Token, Cause: answer.ResponseError()}
 	if answer.Refusal() == reply.DeadToken {
 		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
-		if given && !t.served.Load() {
+		if given && !t.hasServed() {
 			f.What += ", or belongs to another Vault or namespace"
 		}
 		return withOddity(f, t.odd)
@@ -147,15 +145,4 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()
 	f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy in front of Vault drops the header X-Vault-Token"
 	return withOddity(f, t.odd)
-}
-
-// withOddity returns the fault for a refused credential with what is unusual about the
-// credential, which is the likeliest cause.
-func withOddity(f *fault.Error, odd string) *fault.Error {
-	if odd == "" {
-		return f
-	}
-	explained := *f
-	explained.Do = odd + "; otherwise, " + f.Do
-	return &explained
 }

@@ -32,39 +32,42 @@ func (s *session) revoke(ctx context.Context) {
 // Agent or Proxy can put its own token in place of ours, and revoke-self would then
 // revoke that one.
 func (s *session) revokeOne(ctx context.Context, t *token, chain *transport.Retry) {
-	until := "until it expires"
-	if !t.facts.Expires.IsZero() {
-		until = "until " + fault.Time(t.facts.Expires)
-	}
-	warn := func(what, do, detail string) {
-		if t.expiresWithin(time.Minute) {
-			return // its token_ttl is as short as the warning asks for
-		}
-		s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives " + until + "; " + do, Detail: detail})
-	}
 	const grant = "grant read on auth/token/lookup-self and update on auth/token/revoke-self, give the role a short token_ttl (1m), or use a batch token"
 	ctx, client := s.about(ctx, t, chain)
 	answer, data, err := s.look(ctx, client)
 	switch {
 	case err != nil:
-		warn("was not revoked, because Vault did not answer its look-up,", grant, reason(err, chain.Patience))
+		s.warnNotRevoked(t, "was not revoked, because Vault did not answer its look-up,", grant, whyUnanswered(err, chain.Patience))
 		return
 	case s.saysDead(t, answer):
 		return
 	case !answer.Ok():
-		warn("was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
+		s.warnNotRevoked(t, "was not revoked, because it may not look itself up,", grant, "vault answered: "+answer.Words())
 		return
 	case data == nil || t.accessor == "" || data.Accessor != t.accessor:
-		warn("was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy in front of Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl (1m), or use a batch token", "")
+		s.warnNotRevoked(t, "was not revoked, because Vault shows another token in its place,", "a Vault Agent or Proxy in front of Vault uses its own token: connect to Vault itself, or use auth_method token; give the role a short token_ttl (1m), or use a batch token", "")
 		return
 	}
 	answer, err = reply.Write(transport.WithOwn(ctx, transport.Own{Harmless: true}), client, "auth/token/revoke-self", struct{}{}, nil)
 	switch {
 	case err != nil:
-		warn("could not be revoked", grant, reason(err, chain.Patience))
+		s.warnNotRevoked(t, "could not be revoked", grant, whyUnanswered(err, chain.Patience))
 	case !answer.Ok() && !s.saysDead(t, answer):
-		warn("could not be revoked", grant, "vault answered: "+answer.Words())
+		s.warnNotRevoked(t, "could not be revoked", grant, "vault answered: "+answer.Words())
 	}
+}
+
+// warnNotRevoked warns that a token lives on, unless its token_ttl is as short as the warning
+// asks for.
+func (s *session) warnNotRevoked(t *token, what, do, detail string) {
+	if t.expiresWithin(time.Minute) {
+		return
+	}
+	until := "it expires"
+	if !t.facts.Expires.IsZero() {
+		until = fault.Time(t.facts.Expires)
+	}
+	s.findings.add(Finding{Code: TokenNotRevoked, Text: "the run's token " + what + " and lives until " + until + "; " + do, Detail: detail})
 }
 
 // saysDead reports whether an answer to a token that worked says that it is dead.
@@ -80,8 +83,8 @@ func (s *session) saysDead(t *token, answer *reply.Answer) bool {
 	return false
 }
 
-// reason says why a request was not answered.
-func reason(err error, p *patience.Patience) string {
+// whyUnanswered says why a request was not answered.
+func whyUnanswered(err error, p *patience.Patience) string {
 	if _, ok := err.(*fault.Error); ok {
 		return err.Error()
 	}

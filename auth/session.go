@@ -55,22 +55,27 @@ type session struct {
 	config   *config
 	options  DoOptions
 	findings findings
+
+	// Made by connect. The wire is nil if that failed early.
 	patience *patience.Patience
 	wire     *transport.Wire
-	reads    *transport.Retry
-	logins   *transport.Retry
+	reads    *transport.Retry // below the bearer
+	logins   *transport.Retry // below the door
 	clients  clients
 
-	token  atomic.Pointer[token]       // in use; nil before the first
-	fatal  atomic.Pointer[fault.Error] // why no token works any more; set under login
-	health atomic.Pointer[Health]
+	health        *Health  // set by askHealth, for which run waits; nil if unknown
+	expiryUnknown *Finding // set by examine, for warnOfUnknownExpiry; nil if there is nothing to warn of
 
-	returned atomic.Bool // use has returned
+	token atomic.Pointer[token]       // in use; nil before the first
+	fatal atomic.Pointer[fault.Error] // why no token works any more; set by end
+
+	returned atomic.Bool // use has returned, so the bearer sends nothing
 	door     door
 
+	// What replace goes by.
 	login      sync.Mutex // one login at a time; guards the rest
-	loginCount int        // so far
-	obtainedAt time.Time  // when the latest token was asked for
+	loginCount int        // counted by obtain
+	obtainedAt time.Time  // when obtain was last called
 	spare      int        // tokens that may still expire without serving a request; 0 until one served
 	replaced   bool       // a token that had not expired was replaced, which happens once in a run
 }
@@ -128,6 +133,7 @@ func (s *session) run(ctx context.Context, use func(context.Context, *api.Client
 		asking.Go(func() { s.askHealth(ctx) })
 	}
 	defer func() { // even if use panics
+		s.warnOfUnknownExpiry()
 		s.warnOfSilence(caller, canceled.Load()) // before anything else is waited for
 		asking.Wait()
 		s.finish(end) // from here on, no token is made

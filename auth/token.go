@@ -80,16 +80,44 @@ func TokenOf(ctx context.Context) Token {
 // token is a token and what is known of it.
 type token struct {
 	secret   string
-	accessor string
-	odd      string // what is unusual about it, if it was given
-	index    string // X-Vault-Index of its login: a performance standby must know the token before it accepts it
-	modern   bool   // its login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
-	foreign  bool   // its look-up was answered as Vault never does; set before use is called
-	facts    Token  // without Proven and TTL, which session.facts adds; only examine changes it, before use is called
+	facts    Token        // without Proven and TTL, which session.facts adds; only examine and renew change it, before use is called
+	standing atomic.Int32 // see tokenUnproven
 
-	accepted atomic.Bool // Vault accepted it: it comes from a login, or was refused by policy alone
-	served   atomic.Bool // Vault served a request with it
+	// Of a token from a login.
+	accessor string
+	index    string // X-Vault-Index of the login, set by the door: a performance standby must know the token before it accepts it
+	modern   bool   // set by the door if the login's answer tells the mount type, as since Vault 1.16; others say only permission denied of a dead token
+
+	// Of a given token.
+	odd     string // what is unusual about it
+	foreign bool   // set by examine if its look-up was answered as Vault never does: only an answer with data shows then that it is served
 }
+
+// The standing of a token is what Vault's answers have shown of it. It only rises:
+//
+//	it was given, or a handed-in method returned it from elsewhere    unproven
+//	the door saw Vault make it                                        accepted
+//	a policy denied its look-up, or a request that is not optional    accepted
+//	its look-up described it                                          served
+//	a request with it was answered as isServed wants                  served
+const (
+	tokenUnproven int32 = iota
+	tokenAccepted
+	tokenServed
+)
+
+func (t *token) setAccepted() { t.standing.CompareAndSwap(tokenUnproven, tokenAccepted) }
+func (t *token) setServed()   { t.standing.Store(tokenServed) }
+
+// isProven reports whether Vault accepted the token.
+func (t *token) isProven() bool { return t.standing.Load() >= tokenAccepted }
+
+// hasServed reports whether Vault served a request with the token, or described it.
+func (t *token) hasServed() bool { return t.standing.Load() == tokenServed }
+
+// mayHaveServed is hasServed, as far as is known. A token with a limited number of uses can be
+// used up before the first answer arrives.
+func (t *token) mayHaveServed() bool { return t.hasServed() || t.facts.UsesLeft != nil }
 
 // newToken returns the token of a login in the namespace.
 func (s *session) newToken(a *reply.Auth, namespace string, sent time.Time) *token {
@@ -134,14 +162,6 @@ func (t *token) isExpired() bool { return t.expiresWithin(0) }
 func (t *token) expiresWithin(d time.Duration) bool {
 	return !t.facts.Expires.IsZero() && time.Until(t.facts.Expires) <= d
 }
-
-// isProven reports whether Vault accepted the token.
-func (t *token) isProven() bool { return t.accepted.Load() || t.served.Load() }
-
-// mayHaveServed reports whether Vault has answered a request with the token, as far as
-// is known. A token with a limited number of uses can be used up before the first
-// answer arrives.
-func (t *token) mayHaveServed() bool { return t.served.Load() || t.facts.UsesLeft != nil }
 
 // facts describes the session's token.
 func (s *session) facts() Token {

@@ -51,17 +51,13 @@ func milliseconds(name string, d time.Duration) slog.Attr {
 }
 
 func (s *session) usage() Usage {
-	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Health: s.health.Load(), Findings: s.findings.list()}
+	usage := Usage{RunID: s.options.RunID, Token: s.facts(), Health: s.health, Findings: s.findings.list()}
 	if s.wire == nil {
 		return usage
 	}
 	usage.Requests, usage.Connections = s.wire.Requests(), s.wire.Dials()
 	usage.Retries, usage.Waited = s.patience.Stats()
 	times := append(s.reads.Times(), s.logins.Times()...)
-	if len(times) == 0 || s.fatal.Load() != nil && !s.token.Load().served.Load() {
-		// Nothing at all was answered, or no token worked: the errors say more than this finding.
-		usage.Findings = slices.DeleteFunc(usage.Findings, func(f Finding) bool { return f.Code == TokenExpiryUnknown })
-	}
 	if len(times) == 0 {
 		return usage
 	}

@@ -1,5 +1,10 @@
 package auth
 
+import (
+	"slices"
+	"strings"
+)
+
 // SecretVariables returns the names of the variables that can hold secrets, to keep from
 // processes that the agent starts. It omits the standard proxy variables, which other
 // programs need. Windows ignores the case of names.
@@ -16,6 +21,18 @@ func SecretVariables() []string {
 		// The library does not read these, but they hold secrets if they are set.
 		"VAULT_HEADERS", "VAULT_HTTP_PROXY", "VAULT_MFA", "VAULT_APPROLE_ROLE_ID", "VAULT_APPROLE_SECRET_ID", "VAULT_JWT", "VAULT_ID_TOKEN", "VAULT_K8S_SERVICE_ACCOUNT_TOKEN",
 		"VAULT_DEV_ROOT_TOKEN_ID", "BAO_DEV_ROOT_TOKEN_ID", "ANSIBLE_HASHI_VAULT_TOKEN", "BAO_TOKEN", "BAO_HEADERS", "BAO_HTTP_PROXY", "BAO_PROXY_ADDR", "BAO_MFA")
+}
+
+// variable is an environment variable that the library reads.
+type variable struct {
+	name      string
+	plain     bool   // it cannot hold a secret, so its value may be shown
+	otherwise string // the default
+}
+
+// isFileVariable reports whether a variable names a file or a folder.
+func isFileVariable(variable string) bool {
+	return strings.HasSuffix(variable, "_FILE") || slices.Contains([]string{"VAULT_CACERT", "VAULT_CAPATH", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"}, variable)
 }
 
 // general are the variables of all login methods, except the standard proxy

@@ -67,9 +67,9 @@ func isBadHeaders(value string) bool {
 // does: a FIFO would block it.
 func checkForAPI() error {
 	found := &findings{} // dropped: these warnings are given where the files are used
-	for _, name := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
-		if file := os.Getenv(name); file != "" {
-			if _, err := readFile(found, name, file, maxCAFile); err != nil {
+	for _, variable := range []string{api.EnvVaultCACert, api.EnvVaultClientCert, api.EnvVaultClientKey} {
+		if name := os.Getenv(variable); name != "" {
+			if _, err := (file{variable, name}).read(found, maxCAFile); err != nil {
 				return err
 			}
 		}
@@ -80,12 +80,12 @@ func checkForAPI() error {
 	}
 	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return unreadable(api.EnvVaultCAPath, folder, err)
+			return file{api.EnvVaultCAPath, folder}.unreadable(err)
 		}
 		if entry.IsDir() {
 			return nil
 		}
-		_, err = readFile(found, api.EnvVaultCAPath, path, maxCAFile)
+		_, err = file{api.EnvVaultCAPath, path}.read(found, maxCAFile)
 		if bad, ok := err.(*fault.Error); ok {
 			f := *bad
 			f.Do = "use VAULT_CACERT instead: vault/api accepts only a folder of certificates in PEM form" // so not one that Kubernetes mounts

@@ -155,6 +155,9 @@ const (
 	BareDenial           // not allowed from this address, a disabled entity, or no token; before 1.17 and on OpenBao, perhaps a dead token
 )
 
+// IsOfToken reports whether Vault refuses the token itself, not just the request.
+func (r Refusal) IsOfToken() bool { return r == DeadToken || r == BareDenial }
+
 // Refusal returns the meaning of a 403, which only its text shows.
 func (a *Answer) Refusal() Refusal {
 	switch {
