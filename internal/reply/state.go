@@ -119,6 +119,20 @@ var states = []state{
 		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault accepts requests only through a balancer that it trusts",
 			Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer in front of Vault"}},
 
+	// The listener refuses every request, even one for its health, before it looks at the path.
+	{status: []int{http.StatusBadRequest}, retry: patience.Never, unsent: true,
+		says: []phrase{
+			{"malformed x-forwarded-for", "1.21"},
+			{"unescape the client certificate", "1.21"},
+			{"decode the client certificate", "1.21"},
+			{"convert the client certificate", "src"},
+			{"parse the client certificate", "1.21"},
+			{"unknown decode option", "src"},
+		},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault does not accept a header of the proxy in front of it",
+			Do:     "compare what the proxy sends in X-Forwarded-For, or as the client's certificate, with the options x_forwarded_for_… of Vault's listener",
+			Reason: "Vault does not accept a header of the proxy in front of it", Fix: "compare the headers of that proxy with the options x_forwarded_for_… of Vault's listener"}},
+
 	{status: []int{http.StatusBadRequest}, retry: patience.Later,
 		says: []phrase{
 			{"Upgrading from non-versioned to versioned data", "1.14 1.21 bao"},
