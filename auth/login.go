@@ -182,10 +182,12 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
 	case answer != nil && !answer.Ok():
 		return s.refused(answer, odd)
+	case answer != nil && answer.Auth != nil && answer.Auth.SecondFactor != nil: // in place of the token
+		return fault.New(fault.Login, s.where()+" needs a second factor, which the agent cannot give", "exempt it from login MFA in Vault: its mount, method and entity in identity/mfa/login-enforcement")
 	case answer != nil && answer.Status == http.StatusNoContent:
 		return reply.NoContent()
 	case err == nil:
-		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount, and that the login needs no second factor")
+		return fault.New(fault.Login, s.where()+" returned no token", "check the method's mount")
 	case !s.config.method.handedIn: // vault/api cannot decode it
 		return reply.NotVault("not the JSON of a login at " + s.wire.Address())
 	}

@@ -53,8 +53,7 @@ func unlock(t *testing.T, server *vaulttest.Server, mount, user string, err erro
 	server.Must(t, http.MethodPost, strings.NewReplacer("ACCESSOR", accessor, "ROLE_ID", user).Replace(command[1]), nil)
 }
 
-// Not proven here: response-wrapped secret ids and second factors, for which the only
-// fix is another login.
+// Not proven here: response-wrapped secret ids, for which the only fix is another login.
 func TestAdviceAboutLogins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -90,6 +89,13 @@ func TestAdviceAboutLogins(t *testing.T) {
 	prove(t, withToken(server), []advice{
 		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID, or its file, with the id of the role at auth/approle-", wrong("VAULT_ROLE_ID", "wrong"), ""},
 		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed", wrong("VAULT_SECRET_ID", "wrong"), ""},
+		{"a second factor", resolver.Login, "needs a second factor, which the agent cannot give; exempt it from login MFA in Vault: its mount", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			accessor := vaulttest.Text(server.Must(t, http.MethodGet, "sys/auth/"+a.Mount, nil), "data", "accessor")
+			factor := vaulttest.Text(server.Must(t, http.MethodPost, "identity/mfa/method/totp", map[string]any{"issuer": "Vault"}), "data", "method_id")
+			enforcement := "identity/mfa/login-enforcement/" + a.Mount
+			server.Must(t, http.MethodPost, enforcement, map[string]any{"mfa_method_ids": factor, "auth_method_accessors": accessor})
+			return func() { server.Must(t, http.MethodDelete, enforcement, nil) }
+		}), ""},
 		{"a destroyed secret id", resolver.Login, "used up or destroyed", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			a.Destroy(t, d.v["VAULT_SECRET_ID"])
 			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
@@ -296,6 +302,14 @@ func TestAdviceAboutLogins(t *testing.T) {
 			certificate, key := c.IssueBetween(t, "agent", time.Time{}, time.Now().Add(-time.Minute))
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }
+		}), ""},
+		{"a certificate that names no OCSP server", resolver.Login, "or set ocsp_enabled=false on the role", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			role := map[string]any{"certificate": c.Authority(), "token_policies": policyOf(t, server, d), "ocsp_enabled": true}
+			server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
+			return func() {
+				role["ocsp_enabled"] = false
+				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
+			}
 		}), ""},
 		{"a certificate before a proxy that ends TLS", resolver.Login, "connect to Vault's own TLS listener", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			d.behindTLS(t, server)

@@ -22,7 +22,7 @@ type hint struct {
 var methods = map[string]method{
 	"approle": {
 		refused: []hint{
-			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}},
+			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}, {"invalid secret_id", "src"}}, // the second if it was used up just now
 				"compare VAULT_ROLE_ID, or its file, with the id of the role at auth/MOUNT in this namespace; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
 			{[]phrase{{"restrictions on the secret ID", "1.21"}},
 				"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
@@ -87,8 +87,10 @@ var methods = map[string]method{
 				"compare the clocks of Vault and the CA of the certificate in VAULT_CLIENT_CERT"},
 			{[]phrase{{"failed to verify client's certificate", "1.21 bao"}},
 				"replace the certificate in VAULT_CLIENT_CERT with a valid one for client authentication (clientAuth)"},
+			{[]phrase{{"additionally got errors during verification", "1.21"}}, // beside the words below; only OCSP has any
+				"vault cannot verify the certificate by OCSP: check that an OCSP server is named in it or in ocsp_servers_override of the role and answers, and the network from Vault to it, or set ocsp_enabled=false on the role"},
 			{[]phrase{{"all constraints", "1.14 1.21 bao"}, {"invalid certificate", "1.14 1.21 bao"}}, // the words before all constraints differ
-				"add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount lists the certificate"},
+				"add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount or an OCSP server says that the certificate is revoked"},
 			{[]phrase{{"missing name in alias", "1.21"}}, // a 500
 				"replace the certificate in VAULT_CLIENT_CERT with one that has a common name"},
 			{[]phrase{{"client certificate", "1.14 1.21 bao"}},
