@@ -136,7 +136,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	if answer.Refusal() == reply.DeadToken {
 		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
 		if given && !t.served.Load() {
-			f.What += ", or belongs to another Vault or namespace"
+			f.What += ", is a wrapping token, or belongs to another Vault or namespace"
 		}
 		return withOddity(f, t.odd)
 	}

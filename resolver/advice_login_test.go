@@ -70,6 +70,13 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { d.v[variable] = right }
 		})
 	}
+	encoded := func(variable string) func(*testing.T, *desk) func() {
+		return appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
+			right := d.v[variable]
+			d.v[variable] = inBase64(right)
+			return func() { d.v[variable] = right }
+		})
+	}
 	roleOf := func(t *testing.T, a *vaulttest.AppRole, settings map[string]any) {
 		server.Must(t, http.MethodPost, "auth/"+a.Mount+"/role/"+a.Role, settings)
 	}
@@ -131,6 +138,8 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a quote, a bracket, a comma, a semicolon,", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
 		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a quote, a bracket, a comma, a semicolon,", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
 		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
+		{"a role id that was encoded twice", resolver.Login, "VAULT_ROLE_ID is in base64: write it decoded", encoded("VAULT_ROLE_ID"), ""},
+		{"a secret id that was encoded twice", resolver.Login, "VAULT_SECRET_ID is in base64: write it decoded", encoded("VAULT_SECRET_ID"), ""},
 		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},
 		{"the name along with the secret id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_SECRET_ID", "VAULT_SECRET_ID=RIGHT"), ""},
 		{"the name along with the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "export role_id=RIGHT"), ""},
@@ -213,6 +222,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { d.v["VAULT_JWT_FILE"] = inFile(t, j.Token(t, nil)) }
 		}), ""},
 		{"JWT in quotes", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone: write it without anything before or after it", jwtAs(server, func(jwt string) string { return `"` + jwt + `"` }), ""},
+		{"a JWT that was encoded twice", resolver.Login, "VAULT_JWT_FILE is in base64: write it decoded", jwtAs(server, inBase64), ""},
 		{"Bearer before the JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return "Bearer " + jwt }), ""},
 		{"half a JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return jwt[:strings.LastIndex(jwt, ".")] }), ""},
 		{"another algorithm than the mount takes", resolver.Login, "and with its algorithm in jwt_supported_algs", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {

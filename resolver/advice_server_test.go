@@ -2,6 +2,8 @@ package resolver_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -27,12 +29,19 @@ func settingOf(variable, wrong, right string) func(*testing.T, *desk) func() {
 
 // pasted sets VAULT_TOKEN to the token between two texts, and then to the token alone.
 func pasted(before, after string) func(*testing.T, *desk) func() {
+	return tokenAs(func(token string) string { return before + token + after })
+}
+
+// tokenAs sets VAULT_TOKEN to the func's result, and then to the token.
+func tokenAs(content func(token string) string) func(*testing.T, *desk) func() {
 	return func(_ *testing.T, d *desk) func() {
 		right := d.v["VAULT_TOKEN"]
-		d.v["VAULT_TOKEN"] = before + right + after
+		d.v["VAULT_TOKEN"] = content(right)
 		return func() { d.v["VAULT_TOKEN"] = right }
 	}
 }
+
+func inBase64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
 // inTokenFile writes the func's result to a token file, and then the token alone.
 func inTokenFile(content func(token string) string) func(*testing.T, *desk) func() {
@@ -129,6 +138,33 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			file := inFile(t, d.v["VAULT_TOKEN"])
 			d.v["VAULT_TOKEN"] = file
 			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
+		}, ""},
+		{"the name of a file in the home folder as the token", resolver.Token, "the credential in VAULT_TOKEN looks like the name of a file", func(t *testing.T, d *desk) func() {
+			file := inFile(t, d.v["VAULT_TOKEN"])
+			d.v["VAULT_TOKEN"] = "~/.vault-token"
+			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
+		}, ""},
+		{"a Secret that was encoded twice", resolver.Token, "the credential in VAULT_TOKEN is in base64: write it decoded", tokenAs(inBase64), ""},
+		{"a Secret file that was encoded twice, with a line break", resolver.Token, "the credential in VAULT_TOKEN_FILE is in base64: write it decoded", inTokenFile(func(t string) string { return inBase64(t+"\n") + "\n" }), ""},
+		{"the answer of jq that found no token", resolver.Token, "or is a placeholder: write the credential itself", inTokenFile(func(string) string { return "null\n" }), ""},
+		{"a token that PowerShell encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string { return "01000000d08c9ddf0115d1118c7a00c04fc297eb" + hex.EncodeToString([]byte(t)) }), ""},
+		{"a token that transit encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string { return "vault:v1:" + inBase64(t) }), ""},
+		{"the accessor in place of the token", resolver.Token, "the credential in VAULT_TOKEN looks like the accessor of a token: write the token itself", func(t *testing.T, d *desk) func() {
+			right := d.v["VAULT_TOKEN"]
+			_, answer, err := server.DoAs(right, http.MethodGet, "auth/token/lookup-self", nil)
+			require.NoError(t, err)
+			d.v["VAULT_TOKEN"] = vaulttest.Text(answer, "data", "accessor")
+			return func() { d.v["VAULT_TOKEN"] = right }
+		}, ""},
+		{"a wrapping token", resolver.Token, "is a wrapping token, or belongs to another Vault", func(t *testing.T, d *desk) func() {
+			sink := server.Proxy(t, vaulttest.ProxyConfig{Agent: true, AutoAuth: map[string]any{"token_policies": "default"}, WrapTTL: "5m"}).Sink
+			text, err := os.ReadFile(sink)
+			require.NoError(t, err)
+			var wrapped struct{ Token string }
+			require.NoError(t, json.Unmarshal(text, &wrapped))
+			right := d.v["VAULT_TOKEN"]
+			d.v["VAULT_TOKEN"] = wrapped.Token
+			return func() { d.v["VAULT_TOKEN"] = right }
 		}, ""},
 		{"a batch token with more behind it", resolver.Token, "check that the token belongs to this Vault and has no quotes or other characters around it", batch(func(t string) string { return t + "=" }), ""},
 		{"a batch token that lost its end", resolver.Token, "otherwise, replace it", batch(func(t string) string {
