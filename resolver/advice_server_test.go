@@ -147,7 +147,9 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"a Secret that was encoded twice", resolver.Token, "the credential in VAULT_TOKEN is in base64: write it decoded", tokenAs(inBase64), ""},
 		{"a Secret file that was encoded twice, with a line break", resolver.Token, "the credential in VAULT_TOKEN_FILE is in base64: write it decoded", inTokenFile(func(t string) string { return inBase64(t+"\n") + "\n" }), ""},
 		{"the answer of jq that found no token", resolver.Token, "or is a placeholder: write the credential itself", inTokenFile(func(string) string { return "null\n" }), ""},
-		{"a token that PowerShell encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string { return "01000000d08c9ddf0115d1118c7a00c04fc297eb" + hex.EncodeToString([]byte(t)) }), ""},
+		{"a token that PowerShell encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string {
+			return "01000000d08c9ddf0115d1118c7a00c04fc297eb" + hex.EncodeToString([]byte(t))
+		}), ""},
 		{"a token that transit encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string { return "vault:v1:" + inBase64(t) }), ""},
 		{"the accessor in place of the token", resolver.Token, "the credential in VAULT_TOKEN looks like the accessor of a token: write the token itself", func(t *testing.T, d *desk) func() {
 			right := d.v["VAULT_TOKEN"]
