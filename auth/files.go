@@ -62,6 +62,8 @@ func readFile(found *findings, variable, name string, most int64) ([]byte, error
 	switch {
 	case err != nil:
 		return nil, unreadable(variable, name, err)
+	case info.IsDir(): // as a mounted Secret or ConfigMap is
+		return nil, badFile(variable, name, "is a folder", "name a file in it")
 	case !info.Mode().IsRegular():
 		return nil, badFile(variable, name, "is not a regular file", "name a regular file")
 	}
@@ -98,7 +100,7 @@ func warnIfExposed(found *findings, variable, name string, mode fs.FileMode, hol
 	case !canRead:
 		return
 	}
-	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it", variable, can, shownFile(name), right)})
+	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it, or set its mode where it is mounted from, such as defaultMode in Kubernetes", variable, can, shownFile(name), right)})
 }
 
 // isProjected reports whether the kubelet writes the file and so decides its mode. Links

@@ -197,10 +197,10 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", right
 			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
 		}, ""},
-		{"a folder in place of the token file", resolver.Environment, "is not a regular file; name a regular file", func(t *testing.T, d *desk) func() {
-			right := d.v["VAULT_TOKEN"]
-			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", t.TempDir()
-			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
+		{"a folder in place of the token file", resolver.Environment, "is a folder; name a file in it", func(t *testing.T, d *desk) func() {
+			file := inFile(t, d.v["VAULT_TOKEN"])
+			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", filepath.Dir(file)
+			return func() { d.v["VAULT_TOKEN_FILE"] = file }
 		}, ""},
 		{"Agent's sink with wrap_ttl", resolver.Environment, "holds JSON, as Vault Agent writes it with wrap_ttl; remove wrap_ttl from Agent's sink", func(t *testing.T, d *desk) func() {
 			role := map[string]any{"token_policies": policyOf(t, server, d)}
