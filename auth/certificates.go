@@ -95,7 +95,16 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
 		return nil, badFile("VAULT_CLIENT_KEY", t.keyFile, "is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
 	}
-	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key in PEM form", "name the two files of one pair, the client's own certificate first in its file")
+	return nil, t.noPair()
+}
+
+// noPair is the fault for a certificate and a key that do not belong together, or are none.
+func (t trust) noPair() *fault.Error {
+	f := fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key in PEM form", "name the two files of one pair, the client's own certificate first in its file")
+	if isSystemdsCopy(t.certFile) || isSystemdsCopy(t.keyFile) {
+		f.Do = "if the pair was renewed, restart the service, since systemd copied files for LoadCredential= when it started; otherwise, " + f.Do
+	}
+	return f
 }
 
 // holdsCertificate reports whether PEM data holds a certificate that can be parsed.

@@ -220,9 +220,17 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.where() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
+		Do:     s.thenRestart(cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential)),
 		Cause:  answer.ResponseError(),
 	}, odd)
+}
+
+// thenRestart adds to advice what a change of the credentials needs.
+func (s *session) thenRestart(do string) string {
+	if restart := s.config.credentials.restart(); restart != "" {
+		return do + "; " + restart
+	}
+	return do
 }
 
 const checkCredential = "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"
@@ -237,7 +245,7 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	response, isAnswer := f.Cause.(*api.ResponseError)
 	switch {
 	case f.Kind == fault.Login && isAnswer:
-		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
+		named.Do = s.thenRestart(cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential))
 	case f.Kind == fault.Login && f.Cause != nil: // silence
 		named.Do = strings.TrimSuffix(reply.WaitHint(m.name, mount)+"; "+f.Do, "; ")
 	}
