@@ -94,6 +94,11 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.Address += "/V1"
 			return func() { d.Address = right }
 		}, ""},
+		{"a path in the address of a Vault without web pages", resolver.BadResponse, "omit /vault from the address", func(t *testing.T, d *desk) func() {
+			own := vaulttest.NewUninitialized(t) // whose configuration does not ask for them
+			d.Address = own.Address + "/vault"
+			return func() { d.Address, d.patience = own.Address, brief }
+		}, resolver.Sealed},
 		{"a path in the address of a server without web pages", resolver.BadResponse, "omit /vault from the address", func(t *testing.T, d *desk) func() {
 			right := d.Address
 			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
