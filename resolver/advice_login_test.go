@@ -321,7 +321,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
 			}
 		}), ""},
-		{"a certificate before a proxy that ends TLS", resolver.Login, "connect to Vault's own TLS listener", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"a certificate before a proxy that ends TLS", resolver.Login, "connect to Vault's own TLS listener, and remove tls_disable_client_certs from it; a proxy that terminates TLS must", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			d.behindTLS(t, server)
 			return func() { d.Address = server.Address }
 		}), ""},

@@ -94,7 +94,7 @@ var methods = map[string]method{
 			{[]phrase{{"missing name in alias", "1.21"}}, // a 500
 				"replace the certificate in VAULT_CLIENT_CERT with one that has a common name"},
 			{[]phrase{{"client certificate", "1.14 1.21 bao"}},
-				"connect to Vault's own TLS listener: a proxy that terminates TLS cannot pass the certificate on"},
+				"connect to Vault's own TLS listener, and remove tls_disable_client_certs from it; a proxy that terminates TLS must pass the certificate on in a header that the listener names in x_forwarded_for_client_cert_header"},
 			{[]phrase{{"tls connection required", "1.14 1.21"}},
 				"use https in the address: a certificate proves nothing over http"},
 		},
