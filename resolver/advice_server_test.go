@@ -278,7 +278,8 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.v["LUUMEN_VAULT_PATHS"] += "," + d.mount() }
 		}, ""},
 		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
-		{"a pinned path with a key", resolver.Pinned, "add this path to the list on the Patch server, without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/app#password", "MOUNT/app"), ""},
+		{"a pinned path with a key", resolver.Pinned, "add this path to the list on the Patch server, after a comma, without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/app#password", "MOUNT/app"), ""},
+		{"pinned paths with semicolons", resolver.Pinned, "or add this path to the list on the Patch server, after a comma", pinnedPaths("MOUNT/app;secret", "MOUNT/app,secret"), ""},
 		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
 		{"a pinned path of metadata", resolver.Pinned, "without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
