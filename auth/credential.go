@@ -58,9 +58,11 @@ func notToken(text string) (reason, fix string) {
 func isForToken(variable string) bool { return strings.HasPrefix(variable, "VAULT_TOKEN") }
 
 // isCutOff reports whether a token is a batch token that was cut off. Vault 1.21 and
-// OpenBao 2.6 panic on one that is this short, and close the connection.
+// OpenBao 2.6 panic on one that is this short, and close the connection. Another dot in it
+// begins the accessor of a namespace.
 func isCutOff(token string) bool {
 	body, isBatch := strings.CutPrefix(strings.TrimPrefix(token, "hv"), "b.")
+	body, _, _ = strings.Cut(body, ".")
 	return isBatch && strings.HasPrefix(body, "AAAA") && len(body) < 44
 }
 

@@ -179,6 +179,7 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return t[:len(t)-body%4-3]
 		}), ""},
 		{"the start of a batch token", resolver.Environment, "holds a batch token that is cut off; write the whole token", batch(func(t string) string { return t[:40] }), ""},
+		{"a dot too many in a batch token", resolver.Environment, "holds a batch token that is cut off; write the whole token", batch(func(t string) string { return t[:40] + "." + t[40:] }), ""},
 		{"JSON around the token", resolver.Environment, "holds JSON, not the credential alone; write the credential alone", pasted(`{"token":"`, `"}`), ""},
 		{"the answer of vault login as JSON", resolver.Environment, "write the credential alone", inTokenFile(func(t string) string { return `{"auth":{"client_token":"` + t + `"}}` }), ""},
 		{"a PEM block", resolver.Environment, "holds a PEM block, not the credential; write the credential alone", inTokenFile(func(t string) string {
