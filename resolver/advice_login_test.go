@@ -138,6 +138,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a quote, a bracket, a comma, a semicolon,", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
 		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a quote, a bracket, a comma, a semicolon,", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
 		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
+		{"a secret id that is too long", resolver.Login, "set VAULT_SECRET_ID, or its file, to the secret id alone", wrong("VAULT_SECRET_ID", strings.Repeat("RIGHT", 128)), ""},
 		{"a role id that was encoded twice", resolver.Login, "VAULT_ROLE_ID is in base64: write it decoded", encoded("VAULT_ROLE_ID"), ""},
 		{"a secret id that was encoded twice", resolver.Login, "VAULT_SECRET_ID is in base64: write it decoded", encoded("VAULT_SECRET_ID"), ""},
 		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},

@@ -28,6 +28,8 @@ var methods = map[string]method{
 				"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 			{[]phrase{{"missing secret_id", "1.14 1.21 bao"}},
 				"set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or set bind_secret_id=false on the role"},
+			{[]phrase{{"failed to create HMAC of secret_id", "1.21"}}, // a 500
+				"set VAULT_SECRET_ID, or its file, to the secret id alone: this one is too long"},
 			{[]phrase{{"failed to determine alias name", "1.21"}}, // a 500
 				"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
 			{[]phrase{permissionDenied}, // for a locked role id, and for a missing mount
