@@ -125,7 +125,7 @@ func TestLoginErrors(t *testing.T) {
 		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "then create a new secret id; restart the agent after a change of VAULT_ROLE_ID or VAULT_SECRET_ID"},
 		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed"},
 		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
-		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
+		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address, as Vault sees it, in the role"},
 		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "exists in this namespace"},
 		{"Kubernetes, wrong role", "kubernetes", kubernetes(k, "nobody", k.Token(t, nil)), "400 invalid role name", "check VAULT_KUBERNETES_ROLE"},
 		{"Kubernetes, refused review", "kubernetes", kubernetes(refusing, "patch", refusing.Token(t, nil)), "403 permission denied", "token_reviewer_jwt"},

@@ -148,7 +148,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"lines of JSON in the secret id", resolver.Environment, "holds JSON, not the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`+"\n{}"), ""},
 		{"another line of the env file in the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "VAULT_ADDR=https://vault.example:8200\r\nVAULT_ROLE_ID=RIGHT"), ""},
 		{"JSON in the secret id", resolver.Environment, "write the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`), ""},
-		{"a source address that the secret id is not for", resolver.Login, "allow the Patch server's address in the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a source address that the secret id is not for", resolver.Login, "allow the Patch server's address, as Vault sees it, in the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"secret_id_bound_cidrs": "192.0.2.0/24"})
 			d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
 			return func() {
@@ -160,7 +160,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.v["VAULT_SECRET_ID"] = a.SecretID(t, map[string]any{"cidr_list": "192.0.2.0/24"})
 			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
 		}), ""},
-		{"a source address that the token is not for", resolver.Token, "check that it may be used from the Patch server's address (token_bound_cidrs)", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a source address that the token is not for", resolver.Token, "check that it may be used from the Patch server's address as Vault sees it (token_bound_cidrs)", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"token_bound_cidrs": "192.0.2.0/24"})
 			return func() { roleOf(t, a, map[string]any{"token_bound_cidrs": "127.0.0.0/8"}) }
 		}), ""},
@@ -532,7 +532,7 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 				made.Recreate("default/runner")
 				return follow
 			}, ""},
-		{"an address that the role does not allow", resolver.Login, "that its role allows the Patch server's address (token_bound_cidrs)",
+		{"an address that the role does not allow", resolver.Login, "that its role allows the Patch server's address as Vault sees it (token_bound_cidrs)",
 			with(func(_ *testing.T, k *cluster) map[string]any {
 				k.role["token_bound_cidrs"] = "192.0.2.0/24"
 				return nil

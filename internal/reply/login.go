@@ -25,7 +25,7 @@ var methods = map[string]method{
 			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}, {"invalid secret_id", "src"}}, // the second if it was used up just now
 				"compare VAULT_ROLE_ID, or its file, with the id of the role at auth/MOUNT in this namespace; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
 			{[]phrase{{"restrictions on the secret ID", "1.21"}},
-				"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
+				"allow the Patch server's address, as Vault sees it, in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 			{[]phrase{{"missing secret_id", "1.14 1.21 bao"}},
 				"set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or set bind_secret_id=false on the role"},
 			{[]phrase{{"failed to create HMAC of secret_id", "1.21"}}, // a 500
@@ -56,7 +56,7 @@ var methods = map[string]method{
 			{[]phrase{{"could not load backend configuration", "1.14 1.21 bao"}}, // a 500
 				"configure the mount in Vault: vault write auth/MOUNT/config kubernetes_host=…"},
 			{[]phrase{permissionDenied},
-				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT (VAULT_METHOD_MOUNT) exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
+				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT (VAULT_METHOD_MOUNT) exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address as Vault sees it (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
 		},
 		silent: "vault waits for the Kubernetes API server: check kubernetes_host in auth/MOUNT/config, and the network from Vault to it",
 	},
@@ -124,11 +124,11 @@ var otherMethod = hint{
 var anyMethod = method{
 	refused: []hint{
 		{[]phrase{{"CIDR", "1.14 1.21 bao"}},
-			"allow the Patch server's address in the role"},
+			"allow the Patch server's address, as Vault sees it, in the role"},
 		{[]phrase{noMount},
 			"check the mount and the namespace"},
 		{[]phrase{permissionDenied},
-			"check that auth/MOUNT (VAULT_METHOD_MOUNT) exists in this namespace, that its role allows the Patch server's address, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
+			"check that auth/MOUNT (VAULT_METHOD_MOUNT) exists in this namespace, that its role allows the Patch server's address as Vault sees it, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
 	},
 	silent: "check the server that Vault asks for this login, and the network from Vault to it",
 }
