@@ -211,6 +211,8 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"JWT, not valid yet", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"nbf": ago(-10 * time.Minute)}), ""},
 		{"JWT, issued in the future", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-10 * time.Minute)}), ""},
 		{"JWT, from a clock that is ahead", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-time.Hour), "nbf": ago(-time.Hour), "exp": ago(-2 * time.Hour)}), ""},
+		{"JWT with a number as its subject", resolver.Login, "let the issuer write the claims as JWTs have them: iss and sub as strings", jwtOf(server, map[string]any{"sub": 7}), ""},
+		{"JWT with a text as its time", resolver.Login, "exp, nbf and iat as numbers", jwtOf(server, map[string]any{"exp": time.Now().Add(time.Hour).Format(time.RFC3339)}), ""},
 		{"JWT without a time", resolver.Login, "let the issuer add exp to the token", jwtOf(server, map[string]any{"iat": nil, "nbf": nil, "exp": nil}), ""},
 		{"JWT of another audience", resolver.Login, demandedClaims, jwtWith(server, map[string]any{"aud": "luumen"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			return func() {

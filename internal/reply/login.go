@@ -68,6 +68,8 @@ var methods = map[string]method{
 				"check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
 			{[]phrase{{"expired", "1.14 1.21 bao"}},
 				"check what writes the token file, and why it did not renew it; compare the clocks"},
+			{[]phrase{{"unmarshal", "1.21"}},
+				"let the issuer write the claims as JWTs have them: iss and sub as strings, aud as a string or a list of them, exp, nbf and iat as numbers"},
 			{[]phrase{{"no issued at (iat)", "1.21"}},
 				"let the issuer add exp to the token"},
 			{[]phrase{{"not yet valid", "1.21"}, {"issued in the future", "1.21"}, {"not before (nbf)", "1.14"}},
