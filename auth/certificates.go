@@ -27,6 +27,9 @@ func (t trust) cas(found *findings) ([]byte, error) {
 		}
 		return data, nil
 	case "VAULT_CACERT_BYTES":
+		if isPEMInBase64([]byte(t.ca)) {
+			return nil, fault.New(fault.Environment, t.caVariable+" is in base64", decodeIt)
+		}
 		if !holdsCertificate([]byte(t.ca)) {
 			return nil, fault.New(fault.Environment, t.caVariable+" holds no certificate in PEM form", "set it to certificates in PEM form, with their line breaks and without quotes, or set VAULT_CACERT to the name of their file")
 		}

@@ -143,7 +143,7 @@ func oddity(variable, text string) string {
 	case oddShape.MatchString(text):
 		shape = `holds a quote, a bracket, a comma, a semicolon, \n, white space, or a non-ASCII or invisible character, or is a placeholder: write the credential itself, alone`
 	case isEncoded(text):
-		shape = "is in base64: write it decoded (a Kubernetes Secret has it in base64 under data, and as it is under stringData)"
+		shape = "is in base64: " + decodeIt
 	case encrypted.MatchString(text):
 		shape = "is encrypted: decrypt it"
 	case isJWT(text):
@@ -161,6 +161,9 @@ func oddity(variable, text string) string {
 	}
 	return "the credential in " + variable + " " + shape
 }
+
+// decodeIt says what to do about a text in base64.
+const decodeIt = "write it decoded (a Kubernetes Secret has it in base64 under data, and as it is under stringData)"
 
 func isFileName(text string) bool {
 	text = strings.TrimPrefix(text, "@")

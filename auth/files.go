@@ -79,8 +79,16 @@ func readFile(found *findings, variable, name string, most int64) ([]byte, error
 		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
 		return nil, badFile(variable, name, "is UTF-16", "save it as UTF-8")
 	}
+	if isPEMInBase64(data) {
+		return nil, badFile(variable, name, "is in base64", decodeIt)
+	}
 	warnIfExposed(found, variable, name, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
 	return bytes.TrimPrefix(data, []byte(bom)), nil
+}
+
+// isPEMInBase64 reports whether data in PEM form was encoded once more.
+func isPEMInBase64(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(data), []byte("LS0tLS1CRUdJTi")) // -----BEGIN
 }
 
 // warnIfExposed warns of a file that every user of the machine can write, or can read

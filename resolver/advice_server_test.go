@@ -301,6 +301,18 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
 			return func() { d.v["VAULT_CACERT"] = whole(t) }
 		}, ""},
+		{"a CA that was encoded twice", resolver.Environment, "is in base64; write it decoded", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"] = inFile(t, inBase64(string(content))+"\n")
+			return func() { d.v["VAULT_CACERT"] = inFile(t, string(content)) }
+		}, ""},
+		{"a CA in its variable that was encoded twice", resolver.Environment, "VAULT_CACERT_BYTES is in base64; write it decoded", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", inBase64(string(content))
+			return func() { d.v["VAULT_CACERT_BYTES"] = string(content) }
+		}, ""},
 		{"a file's name in place of a CA", resolver.Environment, "or set VAULT_CACERT to the name of their file", func(_ *testing.T, d *desk) func() {
 			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile
 			return func() { d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = server.CAFile, "" }
