@@ -174,6 +174,24 @@ func TestLoginThatFailsInVault(t *testing.T) {
 	assert.Len(t, r.requests(t, server), 1)
 }
 
+// Vault compares bound CIDRs with what a proxy writes into X-Forwarded-For, as it stands.
+func TestLoginFromAnAddressWithAPort(t *testing.T) {
+	t.Parallel()
+	for status, words := range map[int]string{
+		400: `source address \"1.2.3.4:5678\" unauthorized by CIDR restrictions on the role: invalid IP address`,
+		500: "failed to get connection information", // of an IPv6 address
+	} {
+		server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+			say(w, status, `{"errors":["`+words+`"]}`)
+			return true
+		})
+		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}.options())
+		r := readOnce(t.Context(), vault)
+		assertKind(t, r.err, fault.Login, "let the proxy in front of Vault write the address alone into X-Forwarded-For")
+		assert.Len(t, server.requests(), 1)
+	}
+}
+
 // Hints depend on Vault's own words alone, not on the address beside them.
 func TestHintsAreVaultsWords(t *testing.T) {
 	t.Parallel()

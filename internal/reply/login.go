@@ -24,6 +24,8 @@ var methods = map[string]method{
 		refused: []hint{
 			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}, {"invalid secret_id", "src"}}, // the second if it was used up just now
 				"compare VAULT_ROLE_ID, or its file, with the id of the role at auth/MOUNT in this namespace; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
+			{[]phrase{{"invalid IP address", "1.21"}, {"failed to get connection information", "1.21"}}, // the second is a 500
+				"let the proxy in front of Vault write the address alone into X-Forwarded-For: some, such as Azure Application Gateway, add the port"},
 			{[]phrase{{"restrictions on the secret ID", "1.21"}},
 				"allow the Patch server's address, as Vault sees it, in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 			{[]phrase{{"missing secret_id", "1.14 1.21 bao"}},

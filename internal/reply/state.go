@@ -93,6 +93,7 @@ var states = []state{
 			{"failed to determine alias name", "1.21"},
 			{"missing role_id", "bao"},
 			{"failed to create HMAC of secret_id", "1.21"},
+			{"failed to get connection information", "1.21"},
 			{"missing name in alias", "1.21"},
 			{"could not parse UID from claims", "1.21"},
 			{"service account namespace and name must be set", "1.21"},
