@@ -28,6 +28,9 @@ func (t trust) cas(found *findings) ([]byte, error) {
 		}
 		return data, nil
 	case "VAULT_CACERT_BYTES":
+		if isPEMInBase64([]byte(t.ca)) {
+			return nil, fault.New(fault.Environment, t.caVariable+" is in base64", decodeIt)
+		}
 		if !holdsCertificate([]byte(t.ca)) {
 			return nil, fault.New(fault.Environment, t.caVariable+" holds no certificate in PEM form", "set it to certificates in PEM form, with their line breaks and without quotes, or set VAULT_CACERT to the name of their file")
 		}
@@ -97,7 +100,16 @@ func (t trust) pair(found *findings) (*tls.Certificate, error) {
 	if bytes.Contains(key, []byte("ENCRYPTED")) {
 		return nil, keyFile.bad("is encrypted", "decrypt it: openssl pkey -in KEY -out NEW, and let only the agent's user read it")
 	}
-	return nil, fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key in PEM form", "name the two files of one pair, the client's own certificate first in its file")
+	return nil, t.noPair()
+}
+
+// noPair is the fault for a certificate and a key that do not belong together, or are none.
+func (t trust) noPair() *fault.Error {
+	f := fault.New(fault.Environment, "VAULT_CLIENT_CERT and VAULT_CLIENT_KEY are not a certificate and its key in PEM form", "name the two files of one pair, the client's own certificate first in its file")
+	if isSystemdsCopy(t.certFile) || isSystemdsCopy(t.keyFile) {
+		f.Do = "if the pair was renewed, restart the service, since systemd copied files for LoadCredential= when it started; otherwise, " + f.Do
+	}
+	return f
 }
 
 // holdsCertificate reports whether PEM data holds a certificate that can be parsed.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"path/filepath"
 	"regexp"
@@ -59,9 +60,11 @@ func notToken(text string) (reason, fix string) {
 func isForToken(variable string) bool { return strings.HasPrefix(variable, "VAULT_TOKEN") }
 
 // isCutOff reports whether a token is a batch token that was cut off. Vault 1.21 and
-// OpenBao 2.6 panic on one that is this short, and close the connection.
+// OpenBao 2.6 panic on one that is this short, and close the connection. Another dot in it
+// begins the accessor of a namespace.
 func isCutOff(token string) bool {
 	body, isBatch := strings.CutPrefix(strings.TrimPrefix(token, "hv"), "b.")
+	body, _, _ = strings.Cut(body, ".")
 	return isBatch && strings.HasPrefix(body, "AAAA") && len(body) < 44
 }
 
@@ -104,18 +107,34 @@ func isID(text string) bool { return idShape.MatchString(text) }
 // isSecretLike reports whether a text may be a credential, the start of one, an id, or a URL
 // with user info. It may also be a name, so it is hidden, not rejected.
 func isSecretLike(text string) bool {
-	return isCredential(text) || isID(text) || startShape.MatchString(text) || hasUser(text)
+	return isCredential(text) || isID(text) || startShape.MatchString(text) || hasUser(text) || isEncoded(text)
+}
+
+// isEncoded reports whether a text is a credential in base64, as the YAML of a Kubernetes
+// Secret has it. Encoded twice, it reaches the agent like this.
+func isEncoded(text string) bool {
+	plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+	decoded := trimmed(string(plain))
+	return err == nil && (isCredential(decoded) || isID(decoded) || startShape.MatchString(decoded))
 }
 
 // oddShape matches a text with what credentials seldom have: a sign of a placeholder, of quotes
-// or of brackets at an end, or anything but visible ASCII.
-var oddShape = regexp.MustCompile(`^[$%<{["']|[%>}\]"',;]$|\\[nr]$|[^!-~]`)
+// or of brackets at an end, or anything but visible ASCII; or a word that programs such as jq
+// write if there is no credential.
+var oddShape = regexp.MustCompile(`^[$%<{["']|[%>}\]"',;]$|\\[nr]$|[^!-~]|^(?i:null|nil|none|undefined)$`)
+
+// encrypted matches what ConvertFrom-SecureString of PowerShell writes, and Vault's transit.
+var encrypted = regexp.MustCompile(`^(01000000d08c9ddf[0-9a-f]+|vault:v[0-9]+:.+)$`)
+
+// accessorShape matches the accessor of a token, with or without that of a namespace. The
+// tokens of Vault 1.10 and later begin with hvs. or hvb.
+var accessorShape = regexp.MustCompile(`^[A-Za-z0-9]{24}(\.[A-Za-z0-9]{5,6})?$`)
 
 // oddity says what is unusual about a text as the credential of a variable, to explain why
 // Vault refused it; empty if nothing is. It is no reason not to send the text: operators can
 // choose any as an id, and Vault Enterprise can take a JWT as a token.
 func oddity(variable, text string) string {
-	if strings.HasSuffix(variable, "_JWT_FILE") {
+	if strings.HasSuffix(variable, "_JWT_FILE") && !isEncoded(text) {
 		if isJWT(text) {
 			return ""
 		}
@@ -125,12 +144,18 @@ func oddity(variable, text string) string {
 	switch {
 	case oddShape.MatchString(text):
 		shape = `holds a quote, a bracket, a comma, a semicolon, \n, white space, or a non-ASCII or invisible character, or is a placeholder: write the credential itself, alone`
+	case isEncoded(text):
+		shape = "is in base64: " + decodeIt
+	case encrypted.MatchString(text):
+		shape = "is encrypted: decrypt it"
 	case isJWT(text):
 		shape = "is a JWT: to log in with one, choose the method jwt, or kubernetes for that of a pod"
 	case isFileName(text):
 		shape = "looks like the name of a file: set " + strings.TrimSuffix(variable, "_FILE") + "_FILE to it"
 	case isForToken(variable) && isID(text):
 		shape = "looks like an id, such as a secret id: to log in with one, choose the method approle"
+	case isForToken(variable) && accessorShape.MatchString(text):
+		shape = "looks like the accessor of a token: write the token itself"
 	case !isForToken(variable) && startShape.MatchString(text):
 		shape = "looks like a token: response-wrapped secret ids are not supported, so write the secret id itself, or use the token file of Vault Agent"
 	default:
@@ -139,9 +164,17 @@ func oddity(variable, text string) string {
 	return "the credential in " + variable + " " + shape
 }
 
+// decodeIt says what to do about a text in base64.
+const decodeIt = "write it decoded (a Kubernetes Secret has it in base64 under data, and as it is under stringData)"
+
 func isFileName(text string) bool {
 	text = strings.TrimPrefix(text, "@")
-	return strings.HasPrefix(text, "/") || filepath.IsAbs(text)
+	for _, start := range []string{"/", "~/", "./", "../", "file:"} {
+		if strings.HasPrefix(text, start) {
+			return true
+		}
+	}
+	return filepath.IsAbs(text)
 }
 
 // withOddity returns the fault for a refused credential with what is unusual about the

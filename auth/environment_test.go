@@ -430,3 +430,38 @@ func TestTokenInSystemdsCopyOfAFile(t *testing.T) {
 	assert.Contains(t, do, "LoadCredential=")
 	assert.Contains(t, do, "restart the service")
 }
+
+// A changed variable needs a restart of the agent, and so does a file that systemd copied.
+func TestRestartAfterAChange(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		method string
+		v      variables
+		want   string
+	}{
+		{"approle", variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}, "restart the agent after a change of VAULT_ROLE_ID or VAULT_SECRET_ID"},
+		{"approle", variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID_FILE": "/etc/luumen/secret_id"}, "restart the agent after a change of VAULT_ROLE_ID"},
+		{"approle", variables{"VAULT_ROLE_ID": "r"}, "restart the agent after a change of VAULT_ROLE_ID"},
+		{"approle", variables{"VAULT_ROLE_ID_FILE": "/etc/luumen/role_id", "VAULT_SECRET_ID_FILE": "/etc/luumen/secret_id"}, ""},
+		{"approle", variables{"VAULT_ROLE_ID_FILE": "/run/credentials/x.service/r", "VAULT_SECRET_ID_FILE": "/run/credentials/x.service/s"}, "restart the service after a change of the file that LoadCredential= names for VAULT_ROLE_ID_FILE or VAULT_SECRET_ID_FILE, which systemd copied when the service started"},
+		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": "/run/credentials/x.service/jwt"}, "names for VAULT_JWT_FILE, which systemd copied"},
+		{"jwt", variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": "/var/run/jwt"}, ""},
+		{"cert", variables{"VAULT_CLIENT_CERT": "/c", "VAULT_CLIENT_KEY": "/k"}, ""},
+	} {
+		do := auth.Restart(auth.New(auth.Settings{Address: "https://vault.example", AuthMethod: test.method}, test.v.options()))
+		if test.want == "" {
+			assert.Empty(t, do, "%v", test.v)
+			continue
+		}
+		assert.Contains(t, do, test.want)
+	}
+}
+
+// A renewed certificate does not fit the copy that systemd made of the key before it.
+func TestPairOfWhichSystemdCopiedOne(t *testing.T) {
+	t.Parallel()
+	const key = "/run/credentials/luumen-patch.service/key"
+	assertKind(t, auth.NoPair("/etc/luumen/agent.pem", key), fault.Environment, "if the pair was renewed, restart the service")
+	assertKind(t, auth.NoPair(key, "/etc/luumen/agent.key"), fault.Environment, "if the pair was renewed, restart the service")
+	assert.NotContains(t, auth.NoPair("/etc/luumen/agent.pem", "/etc/luumen/agent.key").Error(), "restart")
+}

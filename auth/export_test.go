@@ -27,6 +27,20 @@ func Renewal(v *Vault) string {
 	return c.credentials.credential.renewal()
 }
 
+// Restart returns what errors of a login say about a change of its credentials.
+func Restart(v *Vault) string {
+	c, err := v.inner().config()
+	if err != nil {
+		return err.Error()
+	}
+	return c.credentials.restart()
+}
+
+// NoPair returns the error for a certificate and a key that do not belong together.
+func NoPair(certificate, key string) error {
+	return trust{certFile: certificate, keyFile: key}.noPair()
+}
+
 // NotRead are the variables without effect.
 var NotRead = notRead
 

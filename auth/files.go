@@ -65,6 +65,8 @@ func (f file) read(found *findings, most int64) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, f.unreadable(err)
+	case info.IsDir(): // as a mounted Secret or ConfigMap is
+		return nil, f.bad("is a folder", "name a file in it")
 	case !info.Mode().IsRegular():
 		return nil, f.bad("is not a regular file", "name a regular file")
 	}
@@ -80,8 +82,16 @@ func (f file) read(found *findings, most int64) ([]byte, error) {
 		// Windows PowerShell 5 writes UTF-16 when output is redirected to a file.
 		return nil, f.bad("is UTF-16", "save it as UTF-8")
 	}
+	if isPEMInBase64(data) {
+		return nil, f.bad("is in base64", decodeIt)
+	}
 	f.warnIfExposed(found, info.Mode(), bytes.Contains(data, []byte("PRIVATE KEY-----")))
 	return bytes.TrimPrefix(data, []byte(bom)), nil
+}
+
+// isPEMInBase64 reports whether data in PEM form was encoded once more.
+func isPEMInBase64(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(data), []byte("LS0tLS1CRUdJTi")) // -----BEGIN
 }
 
 // warnIfExposed warns of a file that every user of the machine can write, or can read
@@ -101,7 +111,7 @@ func (f file) warnIfExposed(found *findings, mode fs.FileMode, holdsKey bool) {
 	case !canRead:
 		return
 	}
-	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it", f.variable, can, shownFile(f.name), right)})
+	found.add(Finding{Code: FileExposed, Text: fmt.Sprintf("%s: every user of the Patch server can %s %s; chmod o-%s it, or set its mode where it is mounted from, such as defaultMode in Kubernetes", f.variable, can, shownFile(f.name), right)})
 }
 
 // isProjected reports whether the kubelet writes the file and so decides its mode. Links

@@ -75,7 +75,7 @@ func TestBadFiles(t *testing.T) {
 			{"missing", missing, "does not exist", ""},
 			{"empty", empty, "is empty", noPair},
 			{"blank", blank, "is empty", noPair},
-			{"a folder", folder, "is not a regular file", ""},
+			{"a folder", folder, "is a folder; name a file in it", ""},
 			{"a FIFO", fifo, "is not a regular file", ""},
 			{"a link to a FIFO", linkToFIFO, "is not a regular file", ""},
 			{"a device", device, "is not a regular file", ""},
@@ -134,7 +134,7 @@ func TestFilesThatOthersMayRead(t *testing.T) {
 			assert.Empty(t, r.warnings(), test.mode)
 			continue
 		}
-		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server can " + test.can + " " + link + "; chmod " + test.do + " it"}, r.warnings())
+		assert.Equal(t, []string{"VAULT_TOKEN_FILE: every user of the Patch server can " + test.can + " " + link + "; chmod " + test.do + " it, or set its mode where it is mounted from, such as defaultMode in Kubernetes"}, r.warnings())
 	}
 	// A private key is no different.
 	pair := newPair(t)

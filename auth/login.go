@@ -182,10 +182,12 @@ func (s *session) noToken(err error, said said, odd string) *fault.Error {
 		return cmp.Or(answer.NoAPI(at), reply.NotVault(fmt.Sprintf("status %d to a login at %s", answer.Status, at)))
 	case answer != nil && !answer.Ok():
 		return s.refused(answer, odd)
+	case answer != nil && answer.Auth != nil && answer.Auth.SecondFactor != nil: // in place of the token
+		return fault.New(fault.Login, s.loginName()+" needs a second factor, which the agent cannot give", "exempt it from login MFA in Vault: its mount, method and entity in identity/mfa/login-enforcement")
 	case answer != nil && answer.Status == http.StatusNoContent:
 		return reply.NoContent()
 	case err == nil:
-		return fault.New(fault.Login, s.loginName()+" returned no token", "check the method's mount, and that the login needs no second factor")
+		return fault.New(fault.Login, s.loginName()+" returned no token", "check the method's mount")
 	case !s.config.method.handedIn: // vault/api cannot decode it
 		return reply.NotVault("not the JSON of a login at " + s.wire.Address())
 	}
@@ -218,9 +220,17 @@ func (s *session) refused(answer *reply.Answer, odd string) *fault.Error {
 	return withOddity(&fault.Error{
 		Kind: fault.Login, What: s.loginName() + " was refused",
 		Detail: fmt.Sprintf("%d %s", answer.Status, answer.Words()),
-		Do:     cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential),
+		Do:     s.thenRestart(cmp.Or(reply.LoginHint(m.name, mount, answer.Errors), checkCredential)),
 		Cause:  answer.ResponseError(),
 	}, odd)
+}
+
+// thenRestart adds to advice what a change of the credentials needs.
+func (s *session) thenRestart(do string) string {
+	if restart := s.config.credentials.restart(); restart != "" {
+		return do + "; " + restart
+	}
+	return do
 }
 
 const checkCredential = "check the credential and its role; to see more, run vault monitor -log-level=debug and try again"
@@ -235,7 +245,7 @@ func (s *session) ofLogin(f *fault.Error) *fault.Error {
 	response, isAnswer := f.Cause.(*api.ResponseError)
 	switch {
 	case f.Kind == fault.Login && isAnswer:
-		named.Do = cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential)
+		named.Do = s.thenRestart(cmp.Or(reply.LoginHint(m.name, mount, response.Errors), f.Do, checkCredential))
 	case f.Kind == fault.Login && f.Cause != nil: // silence
 		named.Do = strings.TrimSuffix(reply.WaitHint(m.name, mount)+"; "+f.Do, "; ")
 	}

@@ -122,10 +122,10 @@ func TestLoginErrors(t *testing.T) {
 	}{
 		{"wrong role id", "approle", approle(a.Mount, "wrong-role-id", a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
 		{"role id of another role", "approle", approle(a.Mount, other.RoleID, a.SecretID(t, nil)), "400 invalid role or secret ID", "compare VAULT_ROLE_ID"},
-		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "set secret_id_num_uses=0"},
+		{"wrong secret id", "approle", approle(a.Mount, a.RoleID, "wrong-secret-id"), "400 invalid role or secret ID", "then create a new secret id; restart the agent after a change of VAULT_ROLE_ID or VAULT_SECRET_ID"},
 		{"used-up secret id", "approle", approle(a.Mount, a.RoleID, used), "400 invalid role or secret ID", "used up or destroyed"},
 		{"no secret id", "approle", approle(a.Mount, a.RoleID, ""), "400 missing secret_id", "bind_secret_id=false"},
-		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address"},
+		{"source address of the secret id", "approle", approle(bound.Mount, bound.RoleID, bound.SecretID(t, nil)), "CIDR restrictions", "allow the Patch server's address, as Vault sees it, in the role"},
 		{"missing mount", "approle", approle("nowhere", a.RoleID, a.SecretID(t, nil)), "403 permission denied", "exists in this namespace"},
 		{"Kubernetes, wrong role", "kubernetes", kubernetes(k, "nobody", k.Token(t, nil)), "400 invalid role name", "check VAULT_KUBERNETES_ROLE"},
 		{"Kubernetes, refused review", "kubernetes", kubernetes(refusing, "patch", refusing.Token(t, nil)), "403 permission denied", "token_reviewer_jwt"},
@@ -172,6 +172,24 @@ func TestLoginThatFailsInVault(t *testing.T) {
 	r := readOnce(t.Context(), vault)
 	assertKind(t, r.err, fault.Login, "the login kubernetes at auth/"+mount, "vault write auth/"+mount+"/config")
 	assert.Len(t, r.requests(t, server), 1)
+}
+
+// Vault compares bound CIDRs with what a proxy writes into X-Forwarded-For, as it stands.
+func TestLoginFromAnAddressWithAPort(t *testing.T) {
+	t.Parallel()
+	for status, words := range map[int]string{
+		400: `source address \"1.2.3.4:5678\" unauthorized by CIDR restrictions on the role: invalid IP address`,
+		500: "failed to get connection information", // of an IPv6 address
+	} {
+		server := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) bool {
+			say(w, status, `{"errors":["`+words+`"]}`)
+			return true
+		})
+		vault := auth.New(auth.Settings{Address: server.address, AuthMethod: "approle"}, variables{"VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}.options())
+		r := readOnce(t.Context(), vault)
+		assertKind(t, r.err, fault.Login, "let the proxy in front of Vault write the address alone into X-Forwarded-For")
+		assert.Len(t, server.requests(), 1)
+	}
 }
 
 // Hints depend on Vault's own words alone, not on the address beside them.

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -223,6 +224,20 @@ func TestCredentialInPlaceOfAName(t *testing.T) {
 		require.Error(t, r.err)
 		assert.NotContains(t, r.err.Error(), "canary", "%v", v)
 		assert.NotContains(t, r.err.Error(), uuid, "%v", v)
+	}
+	// So is a credential in base64.
+	encoded := base64.StdEncoding.EncodeToString([]byte("hvs.Kq7canaryZ9Kq7canaryZ9\n"))
+	for _, variable := range []string{"VAULT_JWT_ROLE", "VAULT_NAMESPACE"} {
+		v := variables{"VAULT_JWT_ROLE": "r", "VAULT_JWT_FILE": inFile(t, "j"), variable: encoded}
+		echo := newStandIn(t, func(w http.ResponseWriter, r *http.Request) bool {
+			say(w, 400, `{"errors":["role `+encoded+` in `+r.Header.Get("X-Vault-Namespace")+`"]}`)
+			return true
+		})
+		vault := auth.New(auth.Settings{Address: echo.address, AuthMethod: "jwt"}, v.options())
+		r := readOnce(t.Context(), vault)
+		require.Error(t, r.err)
+		assert.NotContains(t, r.err.Error(), encoded, variable)
+		assert.NotContains(t, vault.Effective().String(), encoded, variable)
 	}
 	// A pin that differs is not shown either.
 	pinned := auth.New(auth.Settings{Address: server.address, Namespace: "team"}, variables{"VAULT_TOKEN": "t", "VAULT_NAMESPACE": uuid, "LUUMEN_VAULT_PATHS": uuid}.options())

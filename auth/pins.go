@@ -60,7 +60,7 @@ func (p pathPins) permit(path string) error {
 	if p.prefixes == nil || p.contain(path) {
 		return nil
 	}
-	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of these paths, or add this path to the list on the Patch server, without escapes, key, data/ and metadata/")
+	f := fault.New(fault.Pinned, "this path is outside LUUMEN_VAULT_PATHS, so nothing was sent", "name a secret below one of these paths, or add this path to the list on the Patch server, after a comma, without escapes, key, data/ and metadata/")
 	f.Detail = "it allows " + p.shown
 	f.Fix = "name a secret below one of the paths that the Patch server allows"
 	return f

@@ -140,7 +140,7 @@ func TestPathPins(t *testing.T) {
 func TestPathPinsOfAPolicy(t *testing.T) {
 	t.Parallel()
 	for pins, says := range map[string]string{
-		"secret/data/a":     "add this path to the list on the Patch server, without escapes, key, data/ and metadata/",
+		"secret/data/a":     "add this path to the list on the Patch server, after a comma, without escapes, key, data/ and metadata/",
 		"secret/a secret/b": "it allows secret/a secret/b", "secret/a;secret/b": "it allows secret/a;secret/b",
 	} {
 		vault := auth.New(auth.Settings{Address: "https://vault.example"}, variables{"VAULT_TOKEN": "t", "LUUMEN_VAULT_PATHS": pins}.options())

@@ -134,7 +134,7 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 	if answer.Refusal() == reply.DeadToken {
 		f.What, f.Do = "the vault token is expired, revoked or used up", renewal
 		if given && !t.hasServed() {
-			f.What += ", or belongs to another Vault or namespace"
+			f.What += ", is a wrapping token, or belongs to another Vault or namespace"
 		}
 		return withOddity(f, t.odd)
 	}
@@ -143,6 +143,6 @@ func (s *session) tokenRefused(t *token, answer *reply.Answer) *fault.Error {
 		alive = "it is not expired, revoked or used up (if it is, " + renewal + "), that "
 	}
 	f.What, f.Detail = "vault refuses the token itself", answer.Words()+" at "+s.wire.Address()
-	f.Do = "check that " + alive + "it may be used from the Patch server's address (token_bound_cidrs), that its entity is not disabled, and that no proxy in front of Vault drops the header X-Vault-Token"
+	f.Do = "check that " + alive + "it may be used from the Patch server's address as Vault sees it (token_bound_cidrs), that its entity is not disabled, and that no proxy in front of Vault drops the header X-Vault-Token"
 	return withOddity(f, t.odd)
 }

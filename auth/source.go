@@ -13,12 +13,36 @@ type source struct {
 // renewal says how to replace the source's token.
 func (s source) renewal() string {
 	switch {
-	case strings.HasPrefix(s.file, "/run/credentials/"): // systemd copies files there when the service starts
+	case isSystemdsCopy(s.file):
 		return "write a new one to the file that LoadCredential= names for VAULT_TOKEN_FILE, and restart the service: " + s.file + " is systemd's copy"
 	case s.file != "":
 		return "write a new one to " + shownFile(s.file) + " (VAULT_TOKEN_FILE)"
 	}
 	return "set VAULT_TOKEN to a new one on the Patch server, and restart the agent"
+}
+
+// isSystemdsCopy reports whether systemd wrote a file when the service started, for
+// LoadCredential=.
+func isSystemdsCopy(file string) bool { return strings.HasPrefix(file, "/run/credentials/") }
+
+// restart says what a change of the credentials needs to take effect; empty if nothing.
+func (c credentials) restart() string {
+	var inVariables, copied []string
+	for _, s := range []source{c.credential, c.secretID} {
+		switch {
+		case isSystemdsCopy(s.file):
+			copied = append(copied, s.variable)
+		case s.variable != "" && s.file == "":
+			inVariables = append(inVariables, s.variable)
+		}
+	}
+	switch {
+	case copied != nil:
+		return "restart the service after a change of the file that LoadCredential= names for " + strings.Join(copied, " or ") + ", which systemd copied when the service started"
+	case inVariables != nil:
+		return "restart the agent after a change of " + strings.Join(inVariables, " or ")
+	}
+	return ""
 }
 
 // source returns the source of a credential: a variable, such as VAULT_TOKEN, or the file

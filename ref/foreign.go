@@ -13,6 +13,17 @@ var foreignForms = []struct{ prefix, inside, suffix, product string }{
 	{"${", "", "}", "a template"},  // Jenkins, Spring, Terraform, GitHub Actions
 	{"{{", "", "}}", "a template"}, // Ansible, consul-template, External Secrets, CloudFormation
 	{"((", "", "))", "Concourse"},
+	{"#{", "", "}", "a template"},  // Octopus Deploy
+	{"$(", "", ")", "a template"},  // Azure Pipelines, a shell
+	{"<%", "", "%>", "a template"}, // Puppet, Chef
+	{"[[", "", "]]", "a template"},
+	{"__", "", "__", "a template"}, // Azure Pipelines
+	{"vault kv get ", "", "", "Vault's command line"},
+	{"vault read ", "", "", "Vault's command line"},
+	{"-mount=", "", "", "Vault's command line"}, // as Vault's web pages show a path
+	{"/v1/", "/", "", "Vault's API"},            // likewise
+	{"http", "/v1/secret/", "", "Vault's API"},
+	{"http", "/ui/vault/secrets/", "", "Vault's web pages"},
 	{"$__", "{", "}", "Grafana"}, // $__vault{, $__file{
 	{"<path:", "", ">", "Argo CD"},
 	{"{vault://", "", "}", "Kong"},

@@ -10,8 +10,11 @@ import (
 // the path of a reference looks mistyped, and what to write instead, or returns "". Put
 // "this field" before the text, which never quotes the field.
 func (v Value) Warning() string {
-	if strings.HasPrefix(v.ref.path, mark) { // a whole reference was pasted as the path
+	switch path := v.ref.path; {
+	case strings.HasPrefix(path, mark): // a whole reference was pasted as the path
 		return "has vault: in its path; " + fixPath
+	case strings.HasPrefix(path, ":"):
+		return "has a colon at the beginning of its path; " + fixPath
 	}
 	text, ok := v.Reveal()
 	if !ok || marked(text) {
@@ -25,11 +28,11 @@ func (v Value) Warning() string {
 func literalWarning(text string) string {
 	const fix = ", but is used as a literal; if it is meant as a reference, "
 	const fixMark = fix + "begin the field with vault:"
-	if text == printedMask || text == jsonMask { // stored as a text in place of the field's JSON
+	if text == printedMask || text == jsonMask || isMask(text) { // stored in place of the field's JSON
 		return "is the mask of a credential, but is used as a literal; enter the credential again"
 	}
 	unquoted := strings.TrimLeft(text, "\"'`“”‘’„")
-	if unquoted != text && marked(unquoted) || strings.HasPrefix(text, "{") && strings.Contains(text, `"path"`) {
+	if unquoted != text && marked(unquoted) || looksLikeObject(text) {
 		return "looks like a reference in quotes" + fix + fixReference
 	}
 	if product := foreignProduct(text); product != "" {
@@ -52,9 +55,24 @@ func literalWarning(text string) string {
 		return "looks like a reference without vault:" + fixMark + fixRest(text)
 	case looksUnmarked(afterMark):
 		return "looks like a reference without vault:" + fixMark + fixRest(afterMark)
+	case hasPrefixFold(text, "vault") && looksUnmarked(strings.Trim(text[len("vault"):], "!$&()*+,<>[]^{|}~")): // such as vault(…)
+		return "looks like a reference without vault:" + fixMark
 	}
 	return ""
 }
+
+// looksLikeObject reports whether text may be meant as the object form of a reference, such as
+// that of YAML.
+func looksLikeObject(text string) bool {
+	if !strings.HasPrefix(text, "{") {
+		return false
+	}
+	text = strings.ToLower(text)
+	return strings.Contains(text, "path") && strings.Contains(text, "key")
+}
+
+// isMask reports whether a form may have shown text in place of a credential.
+func isMask(text string) bool { return len(text) >= 3 && strings.Trim(text, "*•●") == "" }
 
 // fixRest says what else to correct in text besides its missing mark.
 func fixRest(text string) string {

@@ -50,6 +50,11 @@ func TestWarning(t *testing.T) {
 		{"a version in the mark", "vault2:secret/a#key", unmarked},
 		{"an engine in the mark", "vault+kv:secret/a#key", unmarked},
 		{"a word in the mark", "Vault-ref:secret/a#key", unmarked},
+		{"parentheses for the colon", "vault(secret/a/b#key)", unmarked},
+		{"braces for the colon", "Vault{secret/a/b#key}", unmarked},
+		{"brackets for the colon", "vault[secret/a/b#key]", unmarked},
+		{"a comma for the colon", "vault,secret/a/b#key", unmarked},
+		{"a pipe for the colon", "vault|secret/a/b#key", unmarked},
 		{"a backslash before the colon", `vault\:secret/a#key`, unmarked},
 		{"a Windows user with a #", `DOMAIN\user#1`, ""},
 		{"a share of Windows", `\\server\share\a#key`, ""},
@@ -117,6 +122,18 @@ func TestWarning(t *testing.T) {
 		{"Conjur", "!var prod/a/key", product + "Conjur"},
 		{"1Password", "op://vault/item/field", product + "1Password"},
 		{"Keeper", "keeper://uid/field/password", product + "Keeper"},
+		{"Octopus Deploy", "#{Vault.Password}", product + "a template"},
+		{"Azure Pipelines", "$(vaultPassword)", product + "a template"},
+		{"Azure Pipelines' tokens", "__VaultPassword__", product + "a template"},
+		{"Puppet", "<%= @password %>", product + "a template"},
+		{"confd", "[[ .Password ]]", product + "a template"},
+		{"Vault's command", "vault kv get -field=password secret/a", product + "Vault's command line"},
+		{"Vault's command for KV v1", "vault read -field=password secret/a", product + "Vault's command line"},
+		{"Vault's command in a shell", "$(vault kv get -field=password secret/a)", product + "a template"},
+		{"a path for Vault's command", `-mount="secret" "luumen/windev"`, product + "Vault's command line"},
+		{"a path of Vault's API", "/v1/secret/data/a", product + "Vault's API"},
+		{"a URL of Vault's API", "https://vault.example:8200/v1/secret/data/a", product + "Vault's API"},
+		{"a URL of Vault's web pages", "https://vault.example:8200/ui/vault/secrets/secret/kv/a", product + "Vault's web pages"},
 		{"Go CDK", "hashivault://a", product + "another product"},
 		{"another product, with spaces around", " ((a))\n", product + "Concourse"},
 
@@ -125,6 +142,9 @@ func TestWarning(t *testing.T) {
 		{"backquotes", "`vault:secret/a`", quoted},
 		{"typographic quotes", "“vault:secret/a”", quoted},
 		{"German quotes", "„vault:secret/a“", quoted},
+		{"the object form in single quotes", `{'path': 'secret/a', 'key': 'key'}`, quoted},
+		{"the object form of YAML", `{path: secret/a, key: key}`, quoted},
+		{"the object form in other letters", `{"Path":"secret/a","Key":"key"}`, quoted},
 		{"the object form as text", `{"path":"secret/a","key":"key"}`, quoted},
 
 		{"an escaped literal", "literal:vault:secret/a#key", ""},
@@ -149,6 +169,9 @@ func TestWarning(t *testing.T) {
 		{"a Windows user", `DOMAIN\administrator`, ""},
 		{"a mail address", "admin@example.com", ""},
 		{"a URL", "https://vault.example/ui#key", ""},
+		{"another URL", "https://api.example/v1/hosts", ""},
+		{"a password in braces", "{pathfinder}", ""},
+		{"the word vault and parentheses", "vault(7#x)", ""},
 		{"half a form", "((a)", ""},
 		{"the other half", "a))", ""},
 		{"a form inside", "x{{a}}y", ""},
@@ -183,10 +206,12 @@ func TestWarningOfAMask(t *testing.T) {
 	field := ref.Parse("hunter2")
 	marshaled, err := json.Marshal(field)
 	require.NoError(t, err)
-	for _, text := range []string{field.String(), string(marshaled)} {
+	for _, text := range []string{field.String(), string(marshaled), "********", "••••••••", "●●●"} {
 		assert.Contains(t, ref.Parse(text).Warning(), "is the mask of a credential, but is used as a literal; enter the credential again", text)
 	}
 	assert.Empty(t, ref.Parse(field.String()+"1").Warning())
+	assert.Empty(t, ref.Parse("***hunter2***").Warning())
+	assert.Empty(t, ref.Parse("").Warning())
 }
 
 // A whole reference in the place of its path is a path by the grammar, but hardly by intention.
@@ -199,6 +224,7 @@ func TestWarningOfAReferenceAsAPath(t *testing.T) {
 		assert.Equal(t, "has vault: in its path; write the mount and the path below it, such as secret/luumen/windev", value.Warning(), field)
 	}
 	assert.Empty(t, ref.Parse("vault:vault/secret#key").Warning())
+	assert.Equal(t, "has a colon at the beginning of its path; write the mount and the path below it, such as secret/luumen/windev", ref.Parse("vault::secret/a#key").Warning())
 }
 
 // Whoever follows a warning of a reference without its mark gets a reference without a

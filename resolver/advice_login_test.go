@@ -53,8 +53,7 @@ func unlock(t *testing.T, server *vaulttest.Server, mount, user string, err erro
 	server.Must(t, http.MethodPost, strings.NewReplacer("ACCESSOR", accessor, "ROLE_ID", user).Replace(command[1]), nil)
 }
 
-// Not proven here: response-wrapped secret ids and second factors, for which the only
-// fix is another login.
+// Not proven here: response-wrapped secret ids, for which the only fix is another login.
 func TestAdviceAboutLogins(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.SharedTLS(t)
@@ -68,6 +67,13 @@ func TestAdviceAboutLogins(t *testing.T) {
 		return appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
 			right := d.v[variable]
 			d.v[variable] = strings.ReplaceAll(value, "RIGHT", right)
+			return func() { d.v[variable] = right }
+		})
+	}
+	encoded := func(variable string) func(*testing.T, *desk) func() {
+		return appRole(func(_ *testing.T, d *desk, _ *vaulttest.AppRole) func() {
+			right := d.v[variable]
+			d.v[variable] = inBase64(right)
 			return func() { d.v[variable] = right }
 		})
 	}
@@ -90,6 +96,13 @@ func TestAdviceAboutLogins(t *testing.T) {
 	prove(t, withToken(server), []advice{
 		{"a wrong role id", resolver.Login, "compare VAULT_ROLE_ID, or its file, with the id of the role at auth/approle-", wrong("VAULT_ROLE_ID", "wrong"), ""},
 		{"a wrong secret id", resolver.Login, "the secret id is wrong, expired, used up or destroyed", wrong("VAULT_SECRET_ID", "wrong"), ""},
+		{"a second factor", resolver.Login, "needs a second factor, which the agent cannot give; exempt it from login MFA in Vault: its mount", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+			accessor := vaulttest.Text(server.Must(t, http.MethodGet, "sys/auth/"+a.Mount, nil), "data", "accessor")
+			factor := vaulttest.Text(server.Must(t, http.MethodPost, "identity/mfa/method/totp", map[string]any{"issuer": "Vault"}), "data", "method_id")
+			enforcement := "identity/mfa/login-enforcement/" + a.Mount
+			server.Must(t, http.MethodPost, enforcement, map[string]any{"mfa_method_ids": factor, "auth_method_accessors": accessor})
+			return func() { server.Must(t, http.MethodDelete, enforcement, nil) }
+		}), ""},
 		{"a destroyed secret id", resolver.Login, "used up or destroyed", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			a.Destroy(t, d.v["VAULT_SECRET_ID"])
 			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
@@ -125,6 +138,9 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"a zero-width space in the role id", resolver.Login, "VAULT_ROLE_ID holds a quote, a bracket, a comma, a semicolon,", wrong("VAULT_ROLE_ID", "RIGHT\u200b"), ""},
 		{"a soft hyphen in the secret id", resolver.Login, "VAULT_SECRET_ID holds a quote, a bracket, a comma, a semicolon,", wrong("VAULT_SECRET_ID", "\u00adRIGHT"), ""},
 		{"a wrapping token as the secret id", resolver.Login, "write the secret id itself", wrong("VAULT_SECRET_ID", "hvs.CAESIJwrappingtoken"), ""},
+		{"a secret id that is too long", resolver.Login, "set VAULT_SECRET_ID, or its file, to the secret id alone", wrong("VAULT_SECRET_ID", strings.Repeat("RIGHT", 128)), ""},
+		{"a role id that was encoded twice", resolver.Login, "VAULT_ROLE_ID is in base64: write it decoded", encoded("VAULT_ROLE_ID"), ""},
+		{"a secret id that was encoded twice", resolver.Login, "VAULT_SECRET_ID is in base64: write it decoded", encoded("VAULT_SECRET_ID"), ""},
 		{"a JWT as the secret id", resolver.Login, "choose the method jwt", wrong("VAULT_SECRET_ID", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"), ""},
 		{"the name along with the secret id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_SECRET_ID", "VAULT_SECRET_ID=RIGHT"), ""},
 		{"the name along with the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "export role_id=RIGHT"), ""},
@@ -132,7 +148,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"lines of JSON in the secret id", resolver.Environment, "holds JSON, not the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`+"\n{}"), ""},
 		{"another line of the env file in the role id", resolver.Environment, "write the credential alone, without a name before it", wrong("VAULT_ROLE_ID", "VAULT_ADDR=https://vault.example:8200\r\nVAULT_ROLE_ID=RIGHT"), ""},
 		{"JSON in the secret id", resolver.Environment, "write the credential alone", wrong("VAULT_SECRET_ID", `{"secret_id":"RIGHT"}`), ""},
-		{"a source address that the secret id is not for", resolver.Login, "allow the Patch server's address in the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a source address that the secret id is not for", resolver.Login, "allow the Patch server's address, as Vault sees it, in the role", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"secret_id_bound_cidrs": "192.0.2.0/24"})
 			d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil)
 			return func() {
@@ -144,7 +160,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.v["VAULT_SECRET_ID"] = a.SecretID(t, map[string]any{"cidr_list": "192.0.2.0/24"})
 			return func() { d.v["VAULT_SECRET_ID"] = a.SecretID(t, nil) }
 		}), ""},
-		{"a source address that the token is not for", resolver.Token, "check that it may be used from the Patch server's address (token_bound_cidrs)", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
+		{"a source address that the token is not for", resolver.Token, "check that it may be used from the Patch server's address as Vault sees it (token_bound_cidrs)", appRole(func(t *testing.T, d *desk, a *vaulttest.AppRole) func() {
 			roleOf(t, a, map[string]any{"token_bound_cidrs": "192.0.2.0/24"})
 			return func() { roleOf(t, a, map[string]any{"token_bound_cidrs": "127.0.0.0/8"}) }
 		}), ""},
@@ -195,6 +211,8 @@ func TestAdviceAboutLogins(t *testing.T) {
 		{"JWT, not valid yet", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"nbf": ago(-10 * time.Minute)}), ""},
 		{"JWT, issued in the future", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-10 * time.Minute)}), ""},
 		{"JWT, from a clock that is ahead", resolver.Login, "compare the clocks of Vault and the token's issuer", jwtOf(server, map[string]any{"iat": ago(-time.Hour), "nbf": ago(-time.Hour), "exp": ago(-2 * time.Hour)}), ""},
+		{"JWT with a number as its subject", resolver.Login, "let the issuer write the claims as JWTs have them: iss and sub as strings", jwtOf(server, map[string]any{"sub": 7}), ""},
+		{"JWT with a text as its time", resolver.Login, "exp, nbf and iat as numbers", jwtOf(server, map[string]any{"exp": time.Now().Add(time.Hour).Format(time.RFC3339)}), ""},
 		{"JWT without a time", resolver.Login, "let the issuer add exp to the token", jwtOf(server, map[string]any{"iat": nil, "nbf": nil, "exp": nil}), ""},
 		{"JWT of another audience", resolver.Login, demandedClaims, jwtWith(server, map[string]any{"aud": "luumen"}, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
 			return func() {
@@ -207,6 +225,7 @@ func TestAdviceAboutLogins(t *testing.T) {
 			return func() { d.v["VAULT_JWT_FILE"] = inFile(t, j.Token(t, nil)) }
 		}), ""},
 		{"JWT in quotes", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone: write it without anything before or after it", jwtAs(server, func(jwt string) string { return `"` + jwt + `"` }), ""},
+		{"a JWT that was encoded twice", resolver.Login, "VAULT_JWT_FILE is in base64: write it decoded", jwtAs(server, inBase64), ""},
 		{"Bearer before the JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return "Bearer " + jwt }), ""},
 		{"half a JWT", resolver.Login, "VAULT_JWT_FILE does not hold a JWT alone", jwtAs(server, func(jwt string) string { return jwt[:strings.LastIndex(jwt, ".")] }), ""},
 		{"another algorithm than the mount takes", resolver.Login, "and with its algorithm in jwt_supported_algs", jwtWith(server, nil, func(t *testing.T, d *desk, j *vaulttest.JWT) func() {
@@ -297,7 +316,15 @@ func TestAdviceAboutLogins(t *testing.T) {
 			d.v["VAULT_CLIENT_CERT"], d.v["VAULT_CLIENT_KEY"] = inFile(t, certificate), inFile(t, key)
 			return func() { d.usePair(t, c) }
 		}), ""},
-		{"a certificate before a proxy that ends TLS", resolver.Login, "connect to Vault's own TLS listener", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+		{"a certificate that names no OCSP server", resolver.Login, "or set ocsp_enabled=false on the role", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
+			role := map[string]any{"certificate": c.Authority(), "token_policies": policyOf(t, server, d), "ocsp_enabled": true}
+			server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
+			return func() {
+				role["ocsp_enabled"] = false
+				server.Must(t, http.MethodPost, "auth/"+c.Mount+"/certs/"+c.Role, role)
+			}
+		}), ""},
+		{"a certificate before a proxy that ends TLS", resolver.Login, "connect to Vault's own TLS listener, and remove tls_disable_client_certs from it; a proxy that terminates TLS must", certWith(server, func(t *testing.T, d *desk, c *vaulttest.Cert) func() {
 			d.behindTLS(t, server)
 			return func() { d.Address = server.Address }
 		}), ""},
@@ -507,7 +534,7 @@ func TestAdviceAboutKubernetes(t *testing.T) {
 				made.Recreate("default/runner")
 				return follow
 			}, ""},
-		{"an address that the role does not allow", resolver.Login, "that its role allows the Patch server's address (token_bound_cidrs)",
+		{"an address that the role does not allow", resolver.Login, "that its role allows the Patch server's address as Vault sees it (token_bound_cidrs)",
 			with(func(_ *testing.T, k *cluster) map[string]any {
 				k.role["token_bound_cidrs"] = "192.0.2.0/24"
 				return nil

@@ -2,6 +2,8 @@ package resolver_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -27,12 +29,19 @@ func settingOf(variable, wrong, right string) func(*testing.T, *desk) func() {
 
 // pasted sets VAULT_TOKEN to the token between two texts, and then to the token alone.
 func pasted(before, after string) func(*testing.T, *desk) func() {
+	return tokenAs(func(token string) string { return before + token + after })
+}
+
+// tokenAs sets VAULT_TOKEN to the func's result, and then to the token.
+func tokenAs(content func(token string) string) func(*testing.T, *desk) func() {
 	return func(_ *testing.T, d *desk) func() {
 		right := d.v["VAULT_TOKEN"]
-		d.v["VAULT_TOKEN"] = before + right + after
+		d.v["VAULT_TOKEN"] = content(right)
 		return func() { d.v["VAULT_TOKEN"] = right }
 	}
 }
+
+func inBase64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
 // inTokenFile writes the func's result to a token file, and then the token alone.
 func inTokenFile(content func(token string) string) func(*testing.T, *desk) func() {
@@ -85,6 +94,11 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.Address += "/V1"
 			return func() { d.Address = right }
 		}, ""},
+		{"a path in the address of a Vault without web pages", resolver.BadResponse, "omit /vault from the address", func(t *testing.T, d *desk) func() {
+			own := vaulttest.NewUninitialized(t) // whose configuration does not ask for them
+			d.Address = own.Address + "/vault"
+			return func() { d.Address, d.patience = own.Address, brief }
+		}, resolver.Sealed},
 		{"a path in the address of a server without web pages", resolver.BadResponse, "omit /vault from the address", func(t *testing.T, d *desk) func() {
 			right := d.Address
 			d.Address = wrongServer(t, always(http.StatusNotFound, `{"errors":[]}`+"\n")) + "/vault"
@@ -130,12 +144,42 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_TOKEN"] = file
 			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
 		}, ""},
+		{"the name of a file in the home folder as the token", resolver.Token, "the credential in VAULT_TOKEN looks like the name of a file", func(t *testing.T, d *desk) func() {
+			file := inFile(t, d.v["VAULT_TOKEN"])
+			d.v["VAULT_TOKEN"] = "~/.vault-token"
+			return func() { d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", file }
+		}, ""},
+		{"a Secret that was encoded twice", resolver.Token, "the credential in VAULT_TOKEN is in base64: write it decoded", tokenAs(inBase64), ""},
+		{"a Secret file that was encoded twice, with a line break", resolver.Token, "the credential in VAULT_TOKEN_FILE is in base64: write it decoded", inTokenFile(func(t string) string { return inBase64(t+"\n") + "\n" }), ""},
+		{"the answer of jq that found no token", resolver.Token, "or is a placeholder: write the credential itself", inTokenFile(func(string) string { return "null\n" }), ""},
+		{"a token that PowerShell encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string {
+			return "01000000d08c9ddf0115d1118c7a00c04fc297eb" + hex.EncodeToString([]byte(t))
+		}), ""},
+		{"a token that transit encrypted", resolver.Token, "the credential in VAULT_TOKEN is encrypted: decrypt it", tokenAs(func(t string) string { return "vault:v1:" + inBase64(t) }), ""},
+		{"the accessor in place of the token", resolver.Token, "the credential in VAULT_TOKEN looks like the accessor of a token: write the token itself", func(t *testing.T, d *desk) func() {
+			right := d.v["VAULT_TOKEN"]
+			_, answer, err := server.DoAs(right, http.MethodGet, "auth/token/lookup-self", nil)
+			require.NoError(t, err)
+			d.v["VAULT_TOKEN"] = vaulttest.Text(answer, "data", "accessor")
+			return func() { d.v["VAULT_TOKEN"] = right }
+		}, ""},
+		{"a wrapping token", resolver.Token, "is a wrapping token, or belongs to another Vault", func(t *testing.T, d *desk) func() {
+			sink := server.Proxy(t, vaulttest.ProxyConfig{Agent: true, AutoAuth: map[string]any{"token_policies": "default"}, WrapTTL: "5m"}).Sink
+			text, err := os.ReadFile(sink)
+			require.NoError(t, err)
+			var wrapped struct{ Token string }
+			require.NoError(t, json.Unmarshal(text, &wrapped))
+			right := d.v["VAULT_TOKEN"]
+			d.v["VAULT_TOKEN"] = wrapped.Token
+			return func() { d.v["VAULT_TOKEN"] = right }
+		}, ""},
 		{"a batch token with more behind it", resolver.Token, "check that the token belongs to this Vault and has no quotes or other characters around it", batch(func(t string) string { return t + "=" }), ""},
 		{"a batch token that lost its end", resolver.Token, "otherwise, replace it", batch(func(t string) string {
 			body := len(t) - len(t[:strings.Index(t, ".")+1])
 			return t[:len(t)-body%4-3]
 		}), ""},
 		{"the start of a batch token", resolver.Environment, "holds a batch token that is cut off; write the whole token", batch(func(t string) string { return t[:40] }), ""},
+		{"a dot too many in a batch token", resolver.Environment, "holds a batch token that is cut off; write the whole token", batch(func(t string) string { return t[:40] + "." + t[40:] }), ""},
 		{"JSON around the token", resolver.Environment, "holds JSON, not the credential alone; write the credential alone", pasted(`{"token":"`, `"}`), ""},
 		{"the answer of vault login as JSON", resolver.Environment, "write the credential alone", inTokenFile(func(t string) string { return `{"auth":{"client_token":"` + t + `"}}` }), ""},
 		{"a PEM block", resolver.Environment, "holds a PEM block, not the credential; write the credential alone", inTokenFile(func(t string) string {
@@ -159,10 +203,10 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", right
 			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
 		}, ""},
-		{"a folder in place of the token file", resolver.Environment, "is not a regular file; name a regular file", func(t *testing.T, d *desk) func() {
-			right := d.v["VAULT_TOKEN"]
-			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", t.TempDir()
-			return func() { d.v["VAULT_TOKEN_FILE"] = inFile(t, right) }
+		{"a folder in place of the token file", resolver.Environment, "is a folder; name a file in it", func(t *testing.T, d *desk) func() {
+			file := inFile(t, d.v["VAULT_TOKEN"])
+			d.v["VAULT_TOKEN"], d.v["VAULT_TOKEN_FILE"] = "", filepath.Dir(file)
+			return func() { d.v["VAULT_TOKEN_FILE"] = file }
 		}, ""},
 		{"Agent's sink with wrap_ttl", resolver.Environment, "holds JSON, as Vault Agent writes it with wrap_ttl; remove wrap_ttl from Agent's sink", func(t *testing.T, d *desk) func() {
 			role := map[string]any{"token_policies": policyOf(t, server, d)}
@@ -235,7 +279,8 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 			return func() { d.v["LUUMEN_VAULT_PATHS"] += "," + d.mount() }
 		}, ""},
 		{"a pinned path as of a reference", resolver.Environment, "without vault: and separated by commas", pinnedPaths("vault:MOUNT", "MOUNT"), ""},
-		{"a pinned path with a key", resolver.Pinned, "add this path to the list on the Patch server, without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/app#password", "MOUNT/app"), ""},
+		{"a pinned path with a key", resolver.Pinned, "add this path to the list on the Patch server, after a comma, without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/app#password", "MOUNT/app"), ""},
+		{"pinned paths with semicolons", resolver.Pinned, "or add this path to the list on the Patch server, after a comma", pinnedPaths("MOUNT/app;secret", "MOUNT/app,secret"), ""},
 		{"pinned paths in JSON", resolver.Environment, "write the value alone, without brackets and quotes", pinnedPaths(`["MOUNT/app"]`, "MOUNT/app"), ""},
 		{"a pinned path of metadata", resolver.Pinned, "without escapes, key, data/ and metadata/", pinnedPaths("MOUNT/metadata/app", "MOUNT/app"), ""},
 		{"a pin that is no address", resolver.Environment, "write it like https://vault.example:8200", settingOf("VAULT_ADDR", strings.TrimPrefix(server.Address, "https://"), server.Address), ""},
@@ -255,6 +300,18 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		{"no CA in its file", resolver.Environment, "name a file of certificates in PEM form", func(t *testing.T, d *desk) func() {
 			d.v["VAULT_CACERT"] = inFile(t, "no certificate")
 			return func() { d.v["VAULT_CACERT"] = whole(t) }
+		}, ""},
+		{"a CA that was encoded twice", resolver.Environment, "is in base64; write it decoded", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"] = inFile(t, inBase64(string(content))+"\n")
+			return func() { d.v["VAULT_CACERT"] = inFile(t, string(content)) }
+		}, ""},
+		{"a CA in its variable that was encoded twice", resolver.Environment, "VAULT_CACERT_BYTES is in base64; write it decoded", func(t *testing.T, d *desk) func() {
+			content, err := os.ReadFile(server.CAFile)
+			require.NoError(t, err)
+			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", inBase64(string(content))
+			return func() { d.v["VAULT_CACERT_BYTES"] = string(content) }
 		}, ""},
 		{"a file's name in place of a CA", resolver.Environment, "or set VAULT_CACERT to the name of their file", func(_ *testing.T, d *desk) func() {
 			d.v["VAULT_CACERT"], d.v["VAULT_CACERT_BYTES"] = "", server.CAFile

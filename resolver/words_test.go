@@ -30,6 +30,11 @@ func TestWordsOfOtherServers(t *testing.T) {
 		text        string
 	}{
 		{"a listener that trusts a balancer alone", "", 400, "missing x-forwarded-for header and configured to reject when not present", resolver.Settings, "set the address of the balancer in the settings"},
+		{"a listener that skips more hops than there are", "", 400, "malformed x-forwarded-for configuration or request, hops to skip (2) would skip before earliest chain link (chain length 1)", resolver.ServerError, "compare what the proxy sends in X-Forwarded-For"},
+		{"a proxy that does not know its client", "", 400, "malformed x-forwarded-for IP address unknown", resolver.ServerError, "with the options x_forwarded_for_… of Vault's listener"},
+		{"a proxy without a client's certificate", "", 400, "failed to base64 decode the client certificate: illegal base64 data at input byte 0", resolver.ServerError, "or as the client's certificate"},
+		{"a proxy with a certificate that is escaped otherwise", "", 400, `failed to url unescape the client certificate: invalid URL escape \"%zz\"`, resolver.ServerError, "x_forwarded_for_…"},
+		{"a proxy with a certificate in another form", "", 400, "failed to parse the client certificate: x509: malformed certificate", resolver.ServerError, "x_forwarded_for_…"},
 		{"an Agent without a Vault", "", 500, `failed to get the response: Get "https://127.0.0.1:1/v1/x": dial tcp 127.0.0.1:1: connect: connection refused`, resolver.Unreachable, "see its log, check the vault stanza of its configuration"},
 		{"a Sentinel policy", kv, 403, "2 errors occurred:\n\t* egp standard policy \"root/business-hrs\" evaluation resulted in denial.\n\t* permission denied\n\n", resolver.Denied, "vault says: 2 errors occurred: * egp standard policy"},
 	} {

@@ -46,6 +46,8 @@ type Auth struct {
 	NumUses       int      `json:"num_uses"`
 	Type          string   `json:"token_type"`
 	Policies      []string `json:"policies"`
+
+	SecondFactor *struct{} `json:"mfa_requirement"` // nil if the token needs none
 }
 
 // envelope is the JSON around every answer from Vault.

@@ -22,12 +22,16 @@ type hint struct {
 var methods = map[string]method{
 	"approle": {
 		refused: []hint{
-			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}},
+			{[]phrase{{"invalid role or secret ID", "1.14 1.21 bao"}, {"invalid secret_id", "src"}}, // the second if it was used up just now
 				"compare VAULT_ROLE_ID, or its file, with the id of the role at auth/MOUNT in this namespace; if it is right, the secret id is wrong, expired, used up or destroyed: set secret_id_num_uses=0 on the role, then create a new secret id"},
+			{[]phrase{{"invalid IP address", "1.21"}, {"failed to get connection information", "1.21"}}, // the second is a 500
+				"let the proxy in front of Vault write the address alone into X-Forwarded-For: some, such as Azure Application Gateway, add the port"},
 			{[]phrase{{"restrictions on the secret ID", "1.21"}},
-				"allow the Patch server's address in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
+				"allow the Patch server's address, as Vault sees it, in the role (secret_id_bound_cidrs), and create a new secret id, without cidr_list or with the address in it"},
 			{[]phrase{{"missing secret_id", "1.14 1.21 bao"}},
 				"set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or set bind_secret_id=false on the role"},
+			{[]phrase{{"failed to create HMAC of secret_id", "1.21"}}, // a 500
+				"set VAULT_SECRET_ID, or its file, to the secret id alone: this one is too long"},
 			{[]phrase{{"failed to determine alias name", "1.21"}}, // a 500
 				"set VAULT_ROLE_ID or VAULT_ROLE_ID_FILE to the role's id"},
 			{[]phrase{permissionDenied}, // for a locked role id, and for a missing mount
@@ -54,7 +58,7 @@ var methods = map[string]method{
 			{[]phrase{{"could not load backend configuration", "1.14 1.21 bao"}}, // a 500
 				"configure the mount in Vault: vault write auth/MOUNT/config kubernetes_host=…"},
 			{[]phrase{permissionDenied},
-				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT (VAULT_METHOD_MOUNT) exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
+				"run vault monitor -log-level=debug and try again, which often shows the cause; check that auth/MOUNT (VAULT_METHOD_MOUNT) exists, its kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt (missing, expired, without system:auth-delegator), that its role allows the Patch server's address as Vault sees it (token_bound_cidrs), that the entity of this login is not disabled, and that pod and service account still exist"},
 		},
 		silent: "vault waits for the Kubernetes API server: check kubernetes_host in auth/MOUNT/config, and the network from Vault to it",
 	},
@@ -66,6 +70,8 @@ var methods = map[string]method{
 				"check VAULT_JWT_ROLE, and the roles of this mount in Vault"},
 			{[]phrase{{"expired", "1.14 1.21 bao"}},
 				"check what writes the token file, and why it did not renew it; compare the clocks"},
+			{[]phrase{{"unmarshal", "1.21"}},
+				"let the issuer write the claims as JWTs have them: iss and sub as strings, aud as a string or a list of them, exp, nbf and iat as numbers"},
 			{[]phrase{{"no issued at (iat)", "1.21"}},
 				"let the issuer add exp to the token"},
 			{[]phrase{{"not yet valid", "1.21"}, {"issued in the future", "1.21"}, {"not before (nbf)", "1.14"}},
@@ -87,12 +93,14 @@ var methods = map[string]method{
 				"compare the clocks of Vault and the CA of the certificate in VAULT_CLIENT_CERT"},
 			{[]phrase{{"failed to verify client's certificate", "1.21 bao"}},
 				"replace the certificate in VAULT_CLIENT_CERT with a valid one for client authentication (clientAuth)"},
+			{[]phrase{{"additionally got errors during verification", "1.21"}}, // beside the words below; only OCSP has any
+				"vault cannot verify the certificate by OCSP: check that an OCSP server is named in it or in ocsp_servers_override of the role and answers, and the network from Vault to it, or set ocsp_enabled=false on the role"},
 			{[]phrase{{"all constraints", "1.14 1.21 bao"}, {"invalid certificate", "1.14 1.21 bao"}}, // the words before all constraints differ
-				"add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount lists the certificate"},
+				"add the certificate, or the CA that signed it, and its name (allowed_common_names) to a role of this mount, and check VAULT_CERT_ROLE, the role's other conditions (token_bound_cidrs, allowed_…, required_extensions), and whether a CRL of the mount or an OCSP server says that the certificate is revoked"},
 			{[]phrase{{"missing name in alias", "1.21"}}, // a 500
 				"replace the certificate in VAULT_CLIENT_CERT with one that has a common name"},
 			{[]phrase{{"client certificate", "1.14 1.21 bao"}},
-				"connect to Vault's own TLS listener: a proxy that terminates TLS cannot pass the certificate on"},
+				"connect to Vault's own TLS listener, and remove tls_disable_client_certs from it; a proxy that terminates TLS must pass the certificate on in a header that the listener names in x_forwarded_for_client_cert_header"},
 			{[]phrase{{"tls connection required", "1.14 1.21"}},
 				"use https in the address: a certificate proves nothing over http"},
 		},
@@ -120,11 +128,11 @@ var otherMethod = hint{
 var anyMethod = method{
 	refused: []hint{
 		{[]phrase{{"CIDR", "1.14 1.21 bao"}},
-			"allow the Patch server's address in the role"},
+			"allow the Patch server's address, as Vault sees it, in the role"},
 		{[]phrase{noMount},
 			"check the mount and the namespace"},
 		{[]phrase{permissionDenied},
-			"check that auth/MOUNT (VAULT_METHOD_MOUNT) exists in this namespace, that its role allows the Patch server's address, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
+			"check that auth/MOUNT (VAULT_METHOD_MOUNT) exists in this namespace, that its role allows the Patch server's address as Vault sees it, that the entity of this login is not disabled, and that the user is not locked after several refused logins; vault monitor -log-level=debug shows more"},
 	},
 	silent: "check the server that Vault asks for this login, and the network from Vault to it",
 }

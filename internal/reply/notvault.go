@@ -143,6 +143,13 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
 	}
 	switch {
+	case status == http.StatusNotFound && says(start, noPage):
+		base, _ := url.Parse(s.Address) // cannot fail: it was a URL before
+		if strings.Trim(base.Path, "/") != "" {
+			failure.Fault.Do, failure.Fault.Fix = omitPath(base)
+		} else {
+			failure.Fault.Do += "; if it is a Vault in recovery mode, restart it without -recovery"
+		}
 	case status >= 500:
 		failure.Retry, failure.RetryAfter = patience.Later, retryAfter(response) // a balancer whose nodes are down for a moment
 	case status == http.StatusRequestTimeout, status == http.StatusMisdirectedRequest, status == http.StatusTooEarly:

@@ -92,6 +92,8 @@ var states = []state{
 			{"could not load configuration", "1.21"},
 			{"failed to determine alias name", "1.21"},
 			{"missing role_id", "bao"},
+			{"failed to create HMAC of secret_id", "1.21"},
+			{"failed to get connection information", "1.21"},
 			{"missing name in alias", "1.21"},
 			{"could not parse UID from claims", "1.21"},
 			{"service account namespace and name must be set", "1.21"},
@@ -118,6 +120,20 @@ var states = []state{
 		},
 		fault: fault.Error{Kind: fault.Settings, Run: true, What: "vault accepts requests only through a balancer that it trusts",
 			Do: "set the address of the balancer in the settings", Fix: "set the address of the balancer in front of Vault"}},
+
+	// The listener refuses every request, even one for its health, before it looks at the path.
+	{status: []int{http.StatusBadRequest}, retry: patience.Never, unsent: true,
+		says: []phrase{
+			{"malformed x-forwarded-for", "1.21"},
+			{"unescape the client certificate", "1.21"},
+			{"decode the client certificate", "1.21"},
+			{"convert the client certificate", "src"},
+			{"parse the client certificate", "1.21"},
+			{"unknown decode option", "src"},
+		},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault does not accept a header of the proxy in front of it",
+			Do:     "compare what the proxy sends in X-Forwarded-For, or as the client's certificate, with the options x_forwarded_for_… of Vault's listener",
+			Reason: "Vault does not accept a header of the proxy in front of it", Fix: "compare the headers of that proxy with the options x_forwarded_for_… of Vault's listener"}},
 
 	{status: []int{http.StatusBadRequest}, retry: patience.Later,
 		says: []phrase{

@@ -35,6 +35,10 @@ var wantsCertificate = []phrase{
 	{"The SSL certificate error", "nginx"},
 }
 
+// noPage is what Go's own servers answer to a path that they do not have. Vault without web
+// pages answers it to every path outside of its API and, in recovery mode, in it.
+var noPage = phrase{"404 page not found", "1.21"}
+
 // says reports whether a line contains one of the phrases.
 func says(lines []string, phrases ...phrase) bool {
 	for _, line := range lines {

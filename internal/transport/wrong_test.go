@@ -65,6 +65,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"JSON 407", vault(407, `{"errors":[]}`), fault.BadResponse, never, false, "status 407, application/json at ADDRESS"},
 		{"JSON 451", vault(451, `{"errors":[]}`), fault.BadResponse, never, false, "status 451, application/json at ADDRESS"},
 		{"empty 404", answers(404, "", ""), fault.BadResponse, never, false, "status 404, no content type"},
+		{"a Vault in recovery mode", answers(404, "text/plain; charset=utf-8", "404 page not found\n", "Cache-Control: no-store", "X-Content-Type-Options: nosniff"), fault.BadResponse, never, false, "(status 404, text/plain at ADDRESS); check the address, and the proxy or balancer in front of Vault; if it is a Vault in recovery mode, restart it without -recovery"},
 		{"304", answers(304, "", ""), fault.BadResponse, never, false, "the address redirects (304 at ADDRESS to elsewhere)"},
 		{"HTML 429", answers(429, page, html, "Retry-After: 1"), fault.RateLimited, paced, true, "the proxy in front of vault is rate limiting the agent (status 429, text/html at ADDRESS); raise its limit, or set VAULT_RATE_LIMIT on the Patch server"},
 		{"407 without a proxy", answers(407, page, html), fault.BadResponse, never, false, "status 407, text/html"},
