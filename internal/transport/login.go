@@ -13,18 +13,22 @@ import (
 // it twice is acceptable; more could use up a secret id, or leave tokens behind. So the
 // second time waits until Vault is well.
 type login struct {
-	unclear int       // how often it was sent and not answered
-	failed  time.Time // when that first happened
-	well    bool      // Vault's health was good when it was last asked for
+	unclear int               // how often it was sent and not answered
+	failed  time.Time         // when that first happened
+	failure *patience.Failure // the first time
+	well    bool              // Vault's health was good when it was last asked for
 }
 
 // unclearLogin is the failure for a login that Vault may have processed.
 func (e *exchange) unclearLogin(ctx context.Context, f *patience.Failure) *patience.Failure {
 	e.login.unclear++
 	first := e.login.unclear == 1
-	if first {
-		e.login.failed = time.Now()
+	switch {
+	case first:
+		e.login.failed, e.login.failure = time.Now(), f
 		e.retry.Unclear()
+	case f.CutShort:
+		f = e.login.failure // it says more than an attempt that had little time
 	}
 	switch {
 	case isSilence(f) && e.isWaiting(ctx):

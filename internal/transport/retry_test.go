@@ -275,6 +275,32 @@ func TestUnclearLogin(t *testing.T) {
 	}
 }
 
+// A second attempt for which patience leaves less time than usual does not hide what Vault
+// answered to the first one.
+func TestUnclearLoginIsCutShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int64
+		r := overPipes(t, 4, func(w http.ResponseWriter, q *http.Request) {
+			switch {
+			case strings.HasSuffix(q.URL.Path, "/sys/health"):
+				w.Header().Set("Content-Type", json)
+				io.WriteString(w, `{"initialized":true,"server_time_utc":1}`)
+			case requests.Add(1) == 1:
+				errorsOf(500, "the storage is broken")(w, q)
+			default:
+				hangs(w, q)
+			}
+		})
+		r.Patience, r.Unclear = patience.New(8*time.Second, patience.Limits{}), func() {}
+		_, err := do(t.Context(), r, http.MethodPost, "auth/approle/login")
+		assert.EqualValues(t, 2, requests.Load())
+		assert.ErrorIs(t, err, fault.ServerError)
+		assert.ErrorContains(t, err, "the storage is broken")
+		assert.ErrorContains(t, err, "sent twice and not repeated")
+	})
+}
+
 // A login that fails alone is sent once more after a pause, in which a proxy's limit of the
 // rate refills, or a balancer finds that a node is down.
 func TestUnclearLoginPauses(t *testing.T) {
