@@ -277,13 +277,13 @@ func (p *Patience) noteFailure(r *Request, sent, now time.Time, f *Failure) {
 	}
 }
 
-// noteFirst notes the first attempt that failed, apart from those of which a later answer to
-// another request showed that they were not the request's own failures.
+// noteFirst notes the first attempt that failed, and the first one that may have failed by the
+// request's own fault.
 func (p *Patience) noteFirst(r *Request, sent, now time.Time) {
 	if r.firstSent.IsZero() {
 		r.firstSent = sent
 	}
-	if r.fault != nil && p.recoveredAt[cause(r.fault)].After(r.failedAt) {
+	if r.fault != nil && p.recoveredAt[cause(r.fault)].After(r.failedAt) { // until then, Vault or a node was down
 		r.ownFailures, r.unservedAt = 0, time.Time{}
 	}
 	if !r.unservedAt.IsZero() {

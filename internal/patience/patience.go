@@ -174,7 +174,7 @@ type history struct {
 	fault       *fault.Error // the last one; nil until the request fails
 	ended       *fault.Error // with which it fails alone; nil until then
 	firstSent   time.Time    // when its first failed attempt was sent, apart from 429
-	unservedAt  time.Time    // when that attempt failed, or had waited a moment for an answer
+	unservedAt  time.Time    // when the first one that may be its own failed, or had waited a moment for an answer
 	failures    int          // outside of outages, since the last one
 	ownFailures int          // those outside of outages that it may have caused itself
 	failedAt    time.Time    // when it last failed
