@@ -43,7 +43,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"HTML 200", answers(200, page, html), fault.BadResponse, never, false, "the server is not Vault, or a proxy interferes (status 200, text/html at ADDRESS); check the address, and the proxy or balancer in front of Vault"},
 		{"HTML 404", answers(404, page, html), fault.BadResponse, never, false, "status 404, text/html"},
 		{"HTML 401", answers(401, page, html), fault.BadResponse, never, false, "status 401, text/html"},
-		{"HTML 502", answers(502, page, html), fault.BadResponse, later, false, "status 502, text/html"},
+		{"HTML 502", answers(502, page, html), fault.BadResponse, later, false, "(status 502, text/html at ADDRESS); check the address, that Vault runs, and that the proxy or balancer in front of it reaches it in time and does not limit the agent"},
 		{"HTML 503", answers(503, page, html), fault.BadResponse, later, false, "status 503, text/html"},
 		{"plain text", answers(200, "text/plain", bodyWords), fault.BadResponse, never, false, "status 200, text/plain"},
 		{"plain text that is JSON", answers(200, "text/plain", `{"request_id":"1","data":{}}`), fault.BadResponse, never, false, "status 200, text/plain"},
@@ -89,7 +89,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"nginx refuses a client certificate", answers(400, "text/html", "<html>\r\n<head><title>400 The SSL certificate error</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n<center>The SSL certificate error</center>\r\n<hr><center>nginx/1.28.0</center>\r\n</body>\r\n</html>\r\n", "Connection: close"), fault.TLS, never, false, "demands a client certificate that it accepts"},
 
 		// Not HTTP as it should be.
-		{"closed without an answer", says(), fault.Unreachable, later, false, "vault unreachable (connection closed in the middle of the answer at ADDRESS)"},
+		{"closed without an answer", says(), fault.Unreachable, later, false, "vault unreachable (connection closed without an answer at ADDRESS)"},
 		{"reset", func(conn net.Conn) { conn.(*net.TCPConn).SetLinger(0) }, fault.Unreachable, later, false, "vault unreachable (connection reset at ADDRESS)"},
 		{"reset in the middle", func(conn net.Conn) {
 			says("HTTP/1.1 200 OK", "Content-Type: application/json", "Content-Length: 100", "", `{"request_id`)(conn)
