@@ -58,7 +58,7 @@ func TestProxyFails(t *testing.T) {
 		{"wants Basic among others", answers(407, page, html, `Proxy-Authenticate: Negotiate, basic realm="x"`), "https", patience.Never, "(the proxy answers 407 at the proxy PROXY in front", fault.Unreachable},
 		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", fault.Unreachable},
 		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", fault.Unreachable},
-		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "the server is not Vault, or a proxy interferes (status 503, text/html", fault.BadResponse},
+		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "(status 503, text/html at http://vault.example.com); check the address, that Vault runs, and VAULT_PROXY_ADDR on the Patch server", fault.BadResponse},
 		{"closes", says(), "https", patience.Later, "connection closed", fault.Unreachable},
 		{"closes, plain", says(), "http", patience.Later, "VAULT_PROXY_ADDR on the Patch server, and the network", fault.Unreachable},
 		{"limits its clients", answers(429, page, html), "https", patience.Paced, "the proxy in front of vault is rate limiting the agent (the proxy answers 429", fault.RateLimited},
