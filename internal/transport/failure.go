@@ -154,6 +154,8 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 	case refusal.retry == patience.Paced:
 		f = reply.LimitedByProxy(f.Detail)
 		f.Cause = cause
+	case refusal.retry == patience.Later: // Vault may be down behind it
+		f.Do = "check the address, that Vault runs there, that the proxy reaches it and lets the agent through, and " + w.proxyVariable()
 	}
 	return &patience.Failure{Fault: f, Retry: refusal.retry, Unsent: true}
 }
