@@ -131,6 +131,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"standby without a leader", vault(503, `{"errors":["no active Vault instance found"]}`), fault.NoActiveNode, later, true, "vault has no active node"},
 		{"standby, not active", vault(503, `{"errors":["node is not active"]}`), fault.NoActiveNode, later, true, "vault has no active node"},
 		{"internal error", vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`), fault.ServerError, later, false, "vault answers 500 (1 error occurred: * internal error at ADDRESS); see Vault's own log; if nothing is answered, a full or missing audit device is a common cause"},
+		{"a path that Vault 1.14 refuses", vault(500, `{"errors":["1 error occurred:\n\t* read failed: relative paths not supported\n\n"]}`), fault.ServerError, never, true, "vault refuses this path (1 error occurred: * read failed: relative paths not supported at ADDRESS); check the path"},
 		{"a value that is too long", vault(500, `{"errors":["JSON string value exceeds allowed length"]}`), fault.ServerError, later, false, "at ADDRESS); see Vault's own log"},
 		{"502 without a text", vault(502, `{"errors":[]}`), fault.ServerError, later, false, "vault answers 502 (ADDRESS);"},
 		{"a long text", vault(500, `{"errors":["`+strings.Repeat("long ", 1000)+`"]}`), fault.ServerError, later, false, "… at ADDRESS"},
