@@ -346,6 +346,11 @@ func TestAdviceAboutThePatchServer(t *testing.T) {
 		}, ""},
 		{"a name that does not exist", resolver.Unreachable, "check the name in the address", address(func(string) string { return "https://vault.invalid:8200" }), ""},
 		{"a proxy that does not run", resolver.Unreachable, "check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there", settingOf("VAULT_PROXY_ADDR", "http://127.0.0.1:1", ""), ""},
+		{"a balancer without nodes", resolver.BadResponse, "check the address, that Vault runs, and that the proxy or balancer in front of it reaches it", func(t *testing.T, d *desk) func() {
+			good := d.Address
+			d.Address, d.patience = wrongServer(t, page(502)), brief
+			return func() { d.Address = good }
+		}, ""},
 		{"not a Vault", resolver.BadResponse, "check the address, and the proxy or balancer in front of Vault", func(t *testing.T, d *desk) func() {
 			good := d.Address
 			d.Address = wrongServer(t, page(200))

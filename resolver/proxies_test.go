@@ -81,11 +81,11 @@ func TestWhoAnswers(t *testing.T) {
 	}{
 		{"tinyproxy, wrong password, http", tinyproxy401, "http", "http", resolver.BadResponse, []string{"status 401, text/html", "VAULT_PROXY_ADDR on the Patch server with the credentials in it"}},
 		{"tinyproxy, wrong password, https", tinyproxy401, "http", "https", resolver.Unreachable, []string{"the proxy answers 401", "check VAULT_PROXY_ADDR on the Patch server, the credentials in it"}},
-		{"tinyproxy, Vault is away", tinyproxy500, "http", "http", resolver.BadResponse, []string{"status 500, text/html", "check the address, and VAULT_PROXY_ADDR on the Patch server"}},
+		{"tinyproxy, Vault is away", tinyproxy500, "http", "http", resolver.BadResponse, []string{"status 500, text/html", "check the address, that Vault runs, and VAULT_PROXY_ADDR on the Patch server"}},
 		{"https:// of tinyproxy", "", "https", "https", resolver.Unreachable, []string{"vault unreachable through the proxy (no answer within", "check VAULT_PROXY_ADDR on the Patch server, that the proxy runs there (http:// or https://, and its port)"}},
 		{"https:// of tinyproxy, http", "", "https", "http", resolver.Unreachable, []string{"vault unreachable through the proxy (no answer within", "check VAULT_PROXY_ADDR"}},
 		{"a proxy that hangs", "", "http", "https", resolver.Unreachable, []string{"vault unreachable through the proxy", "check VAULT_PROXY_ADDR"}},
-		{"HAProxy without a server", haproxy503, "", "http", resolver.BadResponse, []string{"status 503, text/html", "check the address, and the proxy or balancer in front of Vault"}},
+		{"HAProxy without a server", haproxy503, "", "http", resolver.BadResponse, []string{"status 503, text/html", "that Vault runs, and that the proxy or balancer in front of it reaches it"}},
 		{"HAProxy without a server, behind a proxy", haproxy503, "http", "http", resolver.BadResponse, []string{"status 503, text/html", "VAULT_PROXY_ADDR"}},
 		{"HAProxy's https", "close", "", "http", resolver.Unreachable, []string{"connection closed", "if the server expects https, use https in the address"}},
 		{"a Vault that hangs", "", "", "http", resolver.Unreachable, []string{"vault unreachable (no answer within", "check the address, that Vault runs there"}},

@@ -27,6 +27,14 @@ func (p *Patience) Answers() int {
 	return p.answers
 }
 
+// AwaitsFirstSince reports whether none of the requests that were sent after a time has been
+// answered, and others than the caller's are under way.
+func (p *Patience) AwaitsFirstSince(at time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sending > 1 && !p.servedSent.After(at)
+}
+
 // IsPaced reports whether the rate of requests is limited, by the operator or by Vault.
 func (p *Patience) IsPaced() bool {
 	p.mu.Lock()

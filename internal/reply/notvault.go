@@ -139,8 +139,14 @@ func (s Source) notVault(response *http.Response) *patience.Failure {
 		return &patience.Failure{Fault: LimitedByProxy(detail), Retry: patience.Paced, Unsent: true, RetryAfter: retryAfter(response)}
 	}
 	failure := permanent(NotVault(detail))
+	runs := ""
+	if status >= 500 { // a proxy says so that it gets no answer from Vault
+		runs = "that Vault runs, "
+		failure.Fault.Do = "check the address, that Vault runs, and that the proxy or balancer in front of it reaches it in time and does not limit the agent"
+		failure.Fault.Fix = "check the address, that Vault runs, and any proxy in front of it"
+	}
 	if s.Proxy != "" {
-		failure.Fault.Do = "check the address, and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
+		failure.Fault.Do = "check the address, " + runs + "and " + s.Proxy + " on the Patch server with the credentials in it: the proxy there may have answered in Vault's place"
 	}
 	switch {
 	case status == http.StatusNotFound && says(start, noPage):

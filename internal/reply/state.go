@@ -42,6 +42,12 @@ var states = []state{
 		fault: fault.Error{Kind: fault.ServerError, What: "vault or the proxy in front of it refuses the request",
 			Do: "check what headers the proxy requires, and that nothing in front of it drops them"}},
 
+	// Two dots in a segment of the path. Later releases answer 400.
+	{status: []int{500}, retry: patience.Never, unsent: true,
+		says: []phrase{{"relative paths not supported", "1.14"}},
+		fault: fault.Error{Kind: fault.ServerError, What: "vault refuses this path", Do: "check the path",
+			Reason: "Vault refuses this path", Fix: "check the path"}},
+
 	{status: []int{500}, retry: patience.Later, unsent: true,
 		says: []phrase{{"Vault server temporarily overloaded", "src"}},
 		fault: fault.Error{Kind: fault.ServerError, What: "vault is overloaded and refuses requests",

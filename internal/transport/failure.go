@@ -43,7 +43,7 @@ func (w *Wire) failureOf(err error, sending *progress) *patience.Failure {
 	case isReset(err):
 		f.Detail = "connection reset"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		p.closed(f, failure.Unsent)
+		p.closed(f, err, failure.Unsent)
 	case isClosedIdle(err):
 		f.Detail, f.Cause = "connection closed", io.EOF
 	case isOperation:
@@ -102,11 +102,15 @@ func noAnswer(f *fault.Error, limit time.Duration, cutShort bool) {
 	}
 }
 
-// closed fills in that the server closed the connection.
-func (p peer) closed(f *fault.Error, unsent bool) {
+// closed fills in that the server closed the connection. A balancer without nodes does so
+// without an answer.
+func (p peer) closed(f *fault.Error, err error, unsent bool) {
 	f.Detail, f.Cause = "connection closed in the middle of the answer", io.ErrUnexpectedEOF
-	if unsent {
+	switch {
+	case unsent:
 		f.Detail = "connection closed before the request was sent"
+	case errors.Is(err, io.EOF):
+		f.Detail = "connection closed without an answer"
 	}
 	if p.config.Address.Scheme == "http" && !p.dialer.forwards() && !p.isProxy {
 		f.Do += "; if the server expects https, use https in the address" // HAProxy closes the connection without an answer
@@ -150,6 +154,8 @@ func (w *Wire) refusedByProxy(refusal proxyRefusal) *patience.Failure {
 	case refusal.retry == patience.Paced:
 		f = reply.LimitedByProxy(f.Detail)
 		f.Cause = cause
+	case refusal.retry == patience.Later: // Vault may be down behind it
+		f.Do = "check the address, that Vault runs there, that the proxy reaches it and lets the agent through, and " + w.proxyVariable()
 	}
 	return &patience.Failure{Fault: f, Retry: refusal.retry, Unsent: true}
 }

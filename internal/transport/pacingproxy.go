@@ -151,6 +151,9 @@ func (p *pacingProxy) judge(e *exchange, f *patience.Failure) *patience.Failure 
 	r := p.of(e.request.URL.Path)
 	isNew := time.Since(r.last) >= time.Second
 	if p.passed < paceAfter {
+		// The proxy may keep requests waiting that are too fast, and refuse the rest. Then those
+		// that it accepts again are answered late.
+		isNew = isNew && (r.last.IsZero() || !e.retry.Patience.AwaitsFirstSince(r.last))
 		if isNew {
 			r.last = time.Now()
 		}

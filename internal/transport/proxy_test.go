@@ -57,8 +57,8 @@ func TestProxyFails(t *testing.T) {
 		{"wants its own password as a scheme", answers(407, page, html, "Proxy-Authenticate: "+proxyPassword), "https", patience.Never, "(the proxy answers 407 and asks for [masked] at the proxy PROXY in front", fault.Unreachable},
 		{"wants Basic among others", answers(407, page, html, `Proxy-Authenticate: Negotiate, basic realm="x"`), "https", patience.Never, "(the proxy answers 407 at the proxy PROXY in front", fault.Unreachable},
 		{"forbids it", answers(403, page, html), "https", patience.Never, "the proxy answers 403", fault.Unreachable},
-		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "the proxy answers 503", fault.Unreachable},
-		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "the server is not Vault, or a proxy interferes (status 503, text/html", fault.BadResponse},
+		{"does not reach Vault", answers(503, page, html), "https", patience.Later, "(the proxy answers 503 at the proxy PROXY in front of https://vault.example.com); check the address, that Vault runs there, that the proxy reaches it and lets the agent through, and VAULT_PROXY_ADDR on the Patch server", fault.Unreachable},
+		{"does not reach Vault, plain", answers(503, page, html), "http", patience.Later, "(status 503, text/html at http://vault.example.com); check the address, that Vault runs, and VAULT_PROXY_ADDR on the Patch server", fault.BadResponse},
 		{"closes", says(), "https", patience.Later, "connection closed", fault.Unreachable},
 		{"closes, plain", says(), "http", patience.Later, "VAULT_PROXY_ADDR on the Patch server, and the network", fault.Unreachable},
 		{"limits its clients", answers(429, page, html), "https", patience.Paced, "the proxy in front of vault is rate limiting the agent (the proxy answers 429", fault.RateLimited},
@@ -363,7 +363,11 @@ func TestSOCKS(t *testing.T) {
 				assert.Equal(t, fault.Unreachable, f.Fault.Kind)
 				assert.Equal(t, proxy.retry, f.Retry)
 				assert.True(t, f.Unsent)
-				assert.Contains(t, f.Fault.Error(), "the proxy does not connect the agent to vault ("+proxy.text+" at the proxy "+host+" in front of "+address.String()+"); check VAULT_PROXY_ADDR on the Patch server, the credentials in it")
+				do := "check VAULT_PROXY_ADDR on the Patch server, the credentials in it"
+				if proxy.retry == patience.Later {
+					do = "check the address, that Vault runs there, that the proxy reaches it and lets the agent through, and VAULT_PROXY_ADDR on the Patch server"
+				}
+				assert.Contains(t, f.Fault.Error(), "the proxy does not connect the agent to vault ("+proxy.text+" at the proxy "+host+" in front of "+address.String()+"); "+do)
 				assertSafe(t, f)
 				assertHidesProxyPassword(t, f)
 			})

@@ -565,6 +565,29 @@ func TestProxyPacesWith503(t *testing.T) {
 	}
 }
 
+// A proxy that limits the rate can keep requests waiting and refuse the rest, as nginx's limit_req
+// with a burst does. A request that it refuses while those wait does not fail alone: nothing
+// has shown yet that later ones are answered.
+func TestProxyQueuesAndPacesWith503(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const wait = 3 * time.Second // in the queue
+		began := time.Now()
+		var waiting atomic.Int64
+		r := overPipes(t, 16, func(w http.ResponseWriter, q *http.Request) {
+			time.Sleep(time.Millisecond)
+			if strings.HasSuffix(q.URL.Path, "/data/3") && time.Since(began) < wait*3/2 {
+				pageOf(503)(w, q)
+				return
+			}
+			time.Sleep(min(wait, time.Duration(waiting.Add(1))*wait/15)) // it is empty at first
+			says200(w, q)
+		})
+		r.Patience = patience.New(10*time.Second, patience.Limits{})
+		assert.Empty(t, each(t.Context(), r, 60))
+	})
+}
+
 // Two paths that were refused and then answered show such a proxy. From then on a read that
 // it refuses waits before it is sent again. A write is not sent again: Vault may have acted on
 // it.

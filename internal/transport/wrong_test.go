@@ -43,7 +43,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"HTML 200", answers(200, page, html), fault.BadResponse, never, false, "the server is not Vault, or a proxy interferes (status 200, text/html at ADDRESS); check the address, and the proxy or balancer in front of Vault"},
 		{"HTML 404", answers(404, page, html), fault.BadResponse, never, false, "status 404, text/html"},
 		{"HTML 401", answers(401, page, html), fault.BadResponse, never, false, "status 401, text/html"},
-		{"HTML 502", answers(502, page, html), fault.BadResponse, later, false, "status 502, text/html"},
+		{"HTML 502", answers(502, page, html), fault.BadResponse, later, false, "(status 502, text/html at ADDRESS); check the address, that Vault runs, and that the proxy or balancer in front of it reaches it in time and does not limit the agent"},
 		{"HTML 503", answers(503, page, html), fault.BadResponse, later, false, "status 503, text/html"},
 		{"plain text", answers(200, "text/plain", bodyWords), fault.BadResponse, never, false, "status 200, text/plain"},
 		{"plain text that is JSON", answers(200, "text/plain", `{"request_id":"1","data":{}}`), fault.BadResponse, never, false, "status 200, text/plain"},
@@ -90,7 +90,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"nginx refuses a client certificate", answers(400, "text/html", "<html>\r\n<head><title>400 The SSL certificate error</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n<center>The SSL certificate error</center>\r\n<hr><center>nginx/1.28.0</center>\r\n</body>\r\n</html>\r\n", "Connection: close"), fault.TLS, never, false, "demands a client certificate that it accepts"},
 
 		// Not HTTP as it should be.
-		{"closed without an answer", says(), fault.Unreachable, later, false, "vault unreachable (connection closed in the middle of the answer at ADDRESS)"},
+		{"closed without an answer", says(), fault.Unreachable, later, false, "vault unreachable (connection closed without an answer at ADDRESS)"},
 		{"reset", func(conn net.Conn) { conn.(*net.TCPConn).SetLinger(0) }, fault.Unreachable, later, false, "vault unreachable (connection reset at ADDRESS)"},
 		{"reset in the middle", func(conn net.Conn) {
 			says("HTTP/1.1 200 OK", "Content-Type: application/json", "Content-Length: 100", "", `{"request_id`)(conn)
@@ -132,6 +132,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"standby without a leader", vault(503, `{"errors":["no active Vault instance found"]}`), fault.NoActiveNode, later, true, "vault has no active node"},
 		{"standby, not active", vault(503, `{"errors":["node is not active"]}`), fault.NoActiveNode, later, true, "vault has no active node"},
 		{"internal error", vault(500, `{"errors":["1 error occurred:\n\t* internal error\n\n"]}`), fault.ServerError, later, false, "vault answers 500 (1 error occurred: * internal error at ADDRESS); see Vault's own log; if nothing is answered, a full or missing audit device is a common cause"},
+		{"a path that Vault 1.14 refuses", vault(500, `{"errors":["1 error occurred:\n\t* read failed: relative paths not supported\n\n"]}`), fault.ServerError, never, true, "vault refuses this path (1 error occurred: * read failed: relative paths not supported at ADDRESS); check the path"},
 		{"a value that is too long", vault(500, `{"errors":["JSON string value exceeds allowed length"]}`), fault.ServerError, later, false, "at ADDRESS); see Vault's own log"},
 		{"502 without a text", vault(502, `{"errors":[]}`), fault.ServerError, later, false, "vault answers 502 (ADDRESS);"},
 		{"a long text", vault(500, `{"errors":["`+strings.Repeat("long ", 1000)+`"]}`), fault.ServerError, later, false, "… at ADDRESS"},

@@ -139,10 +139,8 @@ func (s *Server) enableAudit() error {
 	if s.AuditFile == "" {
 		return nil
 	}
-	if isOpenBao(s.args[0]) {
-		if err := s.auditUserAgent(); err != nil {
-			return err
-		}
+	if err := s.auditUserAgent(); err != nil {
+		return err
 	}
 	_, err := s.call(context.Background(), "PUT", "sys/audit/file", map[string]any{
 		"type": "file",

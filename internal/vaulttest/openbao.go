@@ -29,8 +29,8 @@ var openBao sync.Map // program to func() bool, which asks it once
 // allowsAudit lets OpenBao create the audit device with its API, as Vault does.
 const allowsAudit = "unsafe_allow_api_audit_creation = true\n"
 
-// auditUserAgent makes OpenBao write the User-Agent to its audit file, as Vault does by
-// default.
+// auditUserAgent makes OpenBao and old releases of Vault, such as 1.14, write the User-Agent to
+// the audit file, as later ones do by default.
 func (s *Server) auditUserAgent() error {
 	_, err := s.call(context.Background(), "POST", "sys/config/auditing/request-headers/user-agent", map[string]any{"hmac": false})
 	return err
