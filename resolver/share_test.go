@@ -28,21 +28,22 @@ var (
 	busy   = &patience.Failure{Fault: &fault.Error{Kind: fault.RateLimited, What: "status 429"}, Retry: patience.Paced, Unsent: true}
 )
 
-// simulation is a run over a good mount and some bad ones. Reads in the bad ones always fail;
-// those in the good one fail only in an outage of Vault.
+// simulation is a run over some good mounts and some bad ones. Reads in the bad ones fail always,
+// or until some time; those in the good ones fail only in an outage of Vault.
 type simulation struct {
 	good, bad   int // paths
 	goodMounts  int // 0 means 1
 	badMounts   int // 0 means 1
 	workers     int
 	badFails    *patience.Failure // in a bad mount
+	badUntil    time.Duration     // 0 means always
 	outageFails *patience.Failure // in the outage
 	againFails  *patience.Failure // in the second one, if it differs
 	from, lasts time.Duration     // the outage
 	share       float64           // of the requests that fail in the outage; 0 means all
 	again       time.Duration     // from its end until one in which all fail; 0 means none
 	latency     time.Duration     // of a healthy read, less up to a half
-	served      int               // paths of the good mount
+	served      int               // paths
 	servedAt    time.Duration     // when the last of them was
 	inOutage    int               // requests in the outage
 	over        *fault.Error      // why patience ended
@@ -85,7 +86,7 @@ func (s *simulation) run(random *rand.Rand) {
 				mu.Lock()
 				s.inOutage++
 				mu.Unlock()
-			case strings.HasPrefix(r.mount.Path, "bad"):
+			case strings.HasPrefix(r.mount.Path, "bad") && (s.badUntil == 0 || time.Since(began) < s.badUntil):
 				f, hangs = s.badFails, s.badFails == nil
 			}
 			if hangs {
@@ -122,6 +123,23 @@ func (s *simulation) fails(at time.Duration, random *rand.Rand) bool {
 		return since < 2*s.lasts+s.again
 	}
 	return since >= 0 && since < s.lasts && (s.share == 0 || random.Float64() < s.share)
+}
+
+// A few paths that fail for less than a moment, while others are answered, are read. They are
+// sent again at once, and that often if an outage seems to begin and end in between.
+func TestFewPathsThatFailForAMoment(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(500) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 3))
+			s := &simulation{
+				good: 100 + random.IntN(1000), bad: 2 + random.IntN(3), badMounts: 1 + random.IntN(2), workers: 2 + random.IntN(15), latency: 3 * time.Millisecond,
+				badFails: page, badUntil: time.Duration(5+random.IntN(250)) * time.Millisecond,
+			}
+			s.run(random)
+			assert.Equal(t, s.good+s.bad, s.served, "seed %d: %+v", seed, *s)
+		})
+	}
 }
 
 // A balancer meets nodes that are down, and soon after all of Vault is down, with another

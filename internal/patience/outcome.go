@@ -358,12 +358,14 @@ func (p *Patience) unservedSince(r *Request) time.Time {
 }
 
 // failsAlone reports whether the request fails while others are answered, or has spent the
-// whole budget.
+// whole budget. One that gives way is tried for a moment at least, since its worker serves
+// others meanwhile.
 func (p *Patience) failsAlone(r *Request, now time.Time, isOwn bool) bool {
 	if now.Sub(latest(now.Add(-r.tried(now)), p.outageEndedAt)) >= p.budget {
 		return true
 	}
-	return isOwn && r.ownFailures >= triesAlone && now.Sub(latest(r.firstSent, p.outageEndedAt)) >= p.moment() && p.servesOthers(r)
+	isSoon := r.Others != nil && now.Sub(r.firstSent) < p.moment()
+	return isOwn && r.ownFailures >= triesAlone && !isSoon && p.servesOthers(r)
 }
 
 // checkClock ends patience when the clock reaches the budget. But if only one request has

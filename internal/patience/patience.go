@@ -34,9 +34,10 @@
 //
 //   - In an outage it is Vault's.
 //   - Outside of one, a request that fails three times while others are answered fails
-//     alone, but not within a moment. A failure does not count if Vault did not see the
-//     request, or if a request that failed for the same cause has just been answered: then
-//     one node behind a balancer is down, and a request may meet it three times.
+//     alone; one that gives way to others does not do so within a moment. A failure does not
+//     count if Vault did not see the request, or if a request that failed for the same cause
+//     has just been answered: then one node behind a balancer is down, and a request may meet
+//     it three times.
 //   - Others are answered if one was since the request, or another of its group, first
 //     failed. Then two requests that fail are not an outage. If those others were all sent
 //     before that failure, Vault may have gone down since: then three are an outage, and a

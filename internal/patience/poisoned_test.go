@@ -258,20 +258,3 @@ func every(n, below int) (requests []int) {
 	}
 	return requests
 }
-
-// A few requests that fail for a moment, while others are answered, are served. They are sent
-// again at once, and that often if an outage begins and ends in between.
-func TestFewRequestsThatFailForAMoment(t *testing.T) {
-	t.Parallel()
-	for _, workers := range []int{2, 3, 4, 8} {
-		for _, requests := range [][]int{{0, 1}, {0, 2}, {3, 4}, {0, 1, 2}, {3, 4, 5}, {0, 1, 2, 3}} {
-			for _, moment := range []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond} {
-				synctest.Test(t, func(t *testing.T) {
-					vault := script(healthy).poisoned(script(healthy).between(0, moment, always(gateway)), requests...)
-					r := play(t.Context(), patience.New(budget, patience.Limits{}), 2000, workers, vault)
-					assert.Empty(t, r.failed(), "%d workers, requests %v fail for %s", workers, requests, moment)
-				})
-			}
-		}
-	}
-}
