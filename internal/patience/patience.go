@@ -41,8 +41,9 @@
 //   - Others are answered if one was since the request, or another of its group, first
 //     failed. Then two requests that fail are not an outage. If those others were all sent
 //     before that failure, Vault may have gone down since: then three are an outage, and a
-//     request that failed twice waits until it has been tried for a twelfth of the budget,
-//     and its caller should ask for Vault's health ([Patience.MayBeDown]).
+//     request that failed twice waits until it has been tried for a twelfth of the budget.
+//     Before a third attempt, its caller should ask for Vault's health, if no other request
+//     was answered for a moment ([Patience.MayBeDown]).
 //   - A request that fails with no other to compare it with has the whole budget. Then
 //     it fails alone if others were answered before. The next ones show whether Vault
 //     is down; a twelfth of the budget is left for that.

@@ -258,3 +258,34 @@ func every(n, below int) (requests []int) {
 	}
 	return requests
 }
+
+// Before the third attempt of a request, Vault may have gone down if no other was answered for
+// a moment.
+func TestMayBeDown(t *testing.T) {
+	t.Parallel()
+	for others, mayBeDown := range map[int]bool{
+		10_000: false, // answered all the time
+		4:      true,  // answered before the second attempt fails
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p, request := patience.New(budget, patience.Limits{}), &patience.Request{}
+			var answering sync.WaitGroup
+			answering.Go(func() {
+				for range others {
+					assert.NoError(t, p.Do(t.Context(), func(context.Context, time.Duration) *patience.Failure {
+						time.Sleep(400 * time.Microsecond)
+						return nil
+					}))
+				}
+			})
+			var reported []bool
+			p.Try(t.Context(), request, func(context.Context, time.Duration) *patience.Failure {
+				reported = append(reported, p.MayBeDown(request))
+				time.Sleep(time.Millisecond)
+				return broken
+			})
+			assert.Equal(t, []bool{false, false, mayBeDown}, reported, "%d others", others)
+			answering.Wait()
+		})
+	}
+}

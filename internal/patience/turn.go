@@ -72,14 +72,14 @@ func (p *Patience) isLastTry(r *Request) bool {
 }
 
 // MayBeDown reports whether the request fails alone if it fails once more, although Vault may
-// have gone down since others were answered.
+// have gone down: no other request was answered for a moment.
 func (p *Patience) MayBeDown(r *Request) bool {
 	if r.fault == nil {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.outage && p.isLastTry(r) && (p.mayHaveGoneDown(r) || time.Since(p.servedAt) > p.moment())
+	return !p.outage && p.isLastTry(r) && time.Since(p.servedAt) > p.moment()
 }
 
 // nextProber alternates between the groups, and within each between a request that failed
