@@ -29,7 +29,8 @@ type answerConn struct {
 	node   *node
 
 	mu        sync.Mutex
-	underWay  int  // requests that use the connection
+	isTaken   bool // a request got the connection and is not written yet
+	underWay  int  // requests that were written, and whose answer was not read yet
 	inHeader  bool // the header of an answer is being read
 	emptyLine bool // so far, the current line of the header is empty
 	stray     bool // there was data after an answer
@@ -39,12 +40,28 @@ func newAnswerConn(conn net.Conn, node *node) *answerConn {
 	return &answerConn{Conn: conn, buffer: bufio.NewReader(conn), node: node}
 }
 
-// begin counts a request that gets the connection, before it is written.
+// begin notes that a request got the connection. Until net/http writes it, it takes no answer:
+// net/http may not expect one yet, and would log it.
 func (c *answerConn) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.underWay++
-	c.inHeader, c.emptyLine = true, false
+	c.isTaken = true
+}
+
+func (c *answerConn) Write(p []byte) (int, error) {
+	c.sends()
+	return c.Conn.Write(p)
+}
+
+// sends counts the request that got the connection, once.
+func (c *answerConn) sends() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isTaken {
+		c.isTaken = false
+		c.underWay++
+		c.inHeader, c.emptyLine = true, false
+	}
 }
 
 // end counts a request whose answer has been read. net/http calls it before it reads

@@ -42,8 +42,10 @@ func DialWith(w *Wire, dial func(ctx context.Context) (net.Conn, error)) {
 // NewAnswerConn returns the connection that net/http gets.
 func NewAnswerConn(conn net.Conn) net.Conn { return newAnswerConn(conn, &node{}) }
 
-// BeginOn and EndOn count the requests that use the connection that net/http gets.
-func BeginOn(conn net.Conn) { conn.(*answerConn).begin() }
+// TakeOn gives a request the connection that net/http gets, BeginOn also begins to write it, and
+// EndOn notes that its answer has been read.
+func TakeOn(conn net.Conn)  { conn.(*answerConn).begin() }
+func BeginOn(conn net.Conn) { conn.(*answerConn).begin(); conn.(*answerConn).sends() }
 func EndOn(conn net.Conn)   { conn.(*answerConn).end() }
 
 // WithAnswerConn is a context for one request over an answerConn.

@@ -168,6 +168,38 @@ func TestStrayBytes(t *testing.T) {
 	assert.Empty(t, stderr.String())
 }
 
+// Data that arrives when a request has got the connection, but is not written yet, is stray, too:
+// net/http does not expect an answer then.
+func TestStrayBytesBeforeTheRequest(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		here, there := net.Pipe()
+		conn := transport.NewAnswerConn(here)
+		transport.TakeOn(conn)
+		var server sync.WaitGroup
+		server.Go(func() {
+			defer there.Close()
+			if written {
+				io.ReadFull(there, make([]byte, len("request")))
+			}
+			io.WriteString(there, stray)
+		})
+		if written {
+			_, err := io.WriteString(conn, "request")
+			require.NoError(t, err)
+		}
+		n, err := conn.Read(make([]byte, 100))
+		if written {
+			assert.NoError(t, err)
+			assert.NotZero(t, n)
+		} else {
+			assert.Error(t, err)
+			assert.Zero(t, n)
+		}
+		conn.Close()
+		server.Wait()
+	}
+}
+
 // The capture hears what net/http alone logs, on each way: so TestStrayBytes, and
 // the tests of all packages, would not pass without the care that a Wire takes.
 func TestNetHTTPLogsStrayBytes(t *testing.T) {
