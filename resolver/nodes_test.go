@@ -168,42 +168,45 @@ func TestProxyThatFailsButAcceptsConnections(t *testing.T) {
 }
 
 // The whole Vault goes down when the last read of a run is under way: others that were sent
-// before it are still answered then. It waits as long as Vault does not answer at all.
+// before it are still answered then. It waits as long as Vault does not answer at all, and is
+// read then even if a proxy blocks sys/health.
 func TestVaultGoesDownAtTheLastRead(t *testing.T) {
 	t.Parallel()
 	server := vaulttest.Shared(t)
 	kv := server.KV(t, 2)
 	server.Put(t, kv, "first", map[string]any{"password": "right"})
 	server.Put(t, kv, "last", map[string]any{"password": "right"})
-	sent, failed := make(chan struct{}), make(chan struct{}) // the first read is sent; the last one has failed
-	var tries, askedForHealth atomic.Int32
-	address := behind(t, server, func(w http.ResponseWriter, path string) bool {
-		isDown := true
-		switch path {
-		case kv + "/data/last":
-			<-sent
-			if tries.Add(1) == 2 {
-				close(failed)
+	for _, blocked := range []bool{false, true} {
+		sent, failed := make(chan struct{}), make(chan struct{}) // the first read is sent; the last one has failed
+		var tries, askedForHealth atomic.Int32
+		address := behind(t, server, func(w http.ResponseWriter, path string) bool {
+			isDown := true
+			switch path {
+			case kv + "/data/last":
+				<-sent
+				if tries.Add(1) == 2 {
+					close(failed)
+				}
+				isDown = askedForHealth.Load() <= 3
+			case kv + "/data/first":
+				close(sent)
+				<-failed
+				isDown = false
+			case "sys/health":
+				isDown = askedForHealth.Add(1) <= 3 || blocked
+			default:
+				isDown = false
 			}
-			isDown = askedForHealth.Load() <= 3
-		case kv + "/data/first":
-			close(sent)
-			<-failed
-			isDown = false
-		case "sys/health":
-			isDown = askedForHealth.Add(1) <= 3
-		default:
-			isDown = false
+			if isDown {
+				page(http.StatusBadGateway)(w, nil)
+			}
+			return isDown
+		})
+		vault := auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/*")}))
+		hosts := []resolver.Host{host("h1", "password", "vault:"+kv+"/first#password"), host("h2", "password", "vault:"+kv+"/last#password")}
+		for _, result := range resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 6 * time.Second}).Results() {
+			assert.NoError(t, result.Err())
 		}
-		if isDown {
-			page(http.StatusBadGateway)(w, nil)
-		}
-		return isDown
-	})
-	vault := auth.New(auth.Settings{Address: address}, environment(map[string]string{"VAULT_TOKEN": server.ReaderToken(t, kv+"/data/*")}))
-	hosts := []resolver.Host{host("h1", "password", "vault:"+kv+"/first#password"), host("h2", "password", "vault:"+kv+"/last#password")}
-	for _, result := range resolver.Resolve(t.Context(), vault, hosts, resolver.Options{Patience: 6 * time.Second}).Results() {
-		assert.NoError(t, result.Err())
+		assert.EqualValues(t, 4, askedForHealth.Load())
 	}
-	assert.EqualValues(t, 4, askedForHealth.Load())
 }

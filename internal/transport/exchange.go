@@ -37,16 +37,13 @@ type exchange struct {
 // once sends the request once.
 func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failure {
 	limit, f := e.limit(left)
-	switch {
-	case f != nil:
-	case e.login.unclear > 0:
+	if f == nil && e.login.unclear > 0 {
 		limit, f = e.awaitHealth(ctx, limit)
-	case !e.isOptional() && e.retry.Patience.MayBeDown(e.shared):
-		f = e.whyDown(ctx, limit)
 	}
 	if f != nil {
 		return f
 	}
+	isDown := !e.isOptional() && e.retry.Patience.MayBeDown(e.shared) && e.isDown(ctx, limit)
 	e.status = 0
 	response, f := e.retry.Wire.send(e.sending, e.request, e.header, limit)
 	if f == nil {
@@ -59,19 +56,20 @@ func (e *exchange) once(ctx context.Context, left time.Duration) *patience.Failu
 	case f.Fault.Kind == fault.Token && !e.retry.isLogin() && !e.retry.Patience.HasAnswers():
 		return &patience.Failure{Fault: f.Fault.OfRun()} // a token that never served ends the run
 	}
-	return e.orFinal(ctx, f)
+	f = e.orFinal(ctx, f)
+	if isDown && f.Retry == patience.Later {
+		down := *f
+		down.Unsent = true // it is not the request's own failure
+		return &down
+	}
+	return f
 }
 
-// whyDown asks for Vault's health before a request could fail alone, and returns why Vault as
-// a whole is down, or nil.
-func (e *exchange) whyDown(ctx context.Context, limit time.Duration) *patience.Failure {
+// isDown asks for Vault's health before an attempt after which a request could fail alone. It
+// reports whether Vault as a whole may be down.
+func (e *exchange) isDown(ctx context.Context, limit time.Duration) bool {
 	_, f := e.retry.health(ctx, "", min(limit, e.retry.Patience.Budget()/12))
-	if f == nil || f.Retry != patience.Later {
-		return nil
-	}
-	down := *f
-	down.Unsent = true // it is not the request's own failure
-	return &down
+	return f != nil && f.Retry == patience.Later
 }
 
 // limit returns how long the next attempt may take of the patience that is left, or why
